@@ -1,0 +1,345 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use posthog_rs::{Event, RequestContext};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::ConfigError;
+use crate::config::{Enrichment, PostHogBuilder, Settings};
+use crate::credentials::ProjectToken;
+use crate::delivery::{DropReason, Encoder, Ledger, Queue, Worker};
+use crate::health::{BreakerHealth, Evidence, HealthReport, Life, Probe, Vitals, report};
+use crate::layers::circuit_breaker::State as BreakerState;
+use crate::layers::{
+    CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
+};
+use crate::outcome::DeliveryClassifier;
+use crate::transport::{Capture, client};
+
+/// PostHog for a service. See the [crate](crate) for the idea and a quick start.
+///
+/// # Clone
+///
+/// A clone is a handle on the same client: cheap, and the way to give it to many tasks.
+///
+/// # Drop
+///
+/// Dropping the last handle ends the client at once: it does not block, drops what was not delivered
+/// (counted as [`DropReason::Shutdown`]) and logs how much that was. Call [`shutdown`](Self::shutdown)
+/// before.
+#[derive(Clone, Debug)]
+pub struct PostHog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    queue: Arc<Queue>,
+    flush_timeout: Duration,
+    /// `None` when disabled.
+    running: Option<Running>,
+}
+
+/// What runs in a client that is not disabled.
+struct Running {
+    vitals: Vitals,
+    breaker: CircuitBreaker,
+    /// Taken at shutdown: it holds connections.
+    probe: Mutex<Option<Arc<Probe>>>,
+    stop: watch::Sender<bool>,
+    abort: AbortHandle,
+    /// Locked while a shutdown waits for it; taken when it has ended.
+    worker: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl PostHog {
+    /// Configures a client for the project of this token (`phc_…`).
+    ///
+    /// ```no_run
+    /// # use posthog_health::PostHog;
+    /// # async fn example() -> Result<(), posthog_health::ConfigError> {
+    /// let posthog = PostHog::builder("phc_your_project_token").host("eu").build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn builder(project_token: impl Into<String>) -> PostHogBuilder {
+        PostHogBuilder::new(project_token)
+    }
+
+    /// Configures a client from the environment:
+    ///
+    /// | variable | meaning |
+    /// |---|---|
+    /// | `POSTHOG_API_KEY` | the project token |
+    /// | `POSTHOG_HOST` | see [`PostHogBuilder::host`]; optional |
+    /// | `POSTHOG_API_KEY_FILE`, `POSTHOG_HOST_FILE` | instead: a file that holds the value, as mounted secrets do |
+    /// | `POSTHOG_DISABLED` | `1` switches the client off; then no token is needed |
+    ///
+    /// What is wrong with it is told by [`build`](PostHogBuilder::build).
+    pub fn from_env() -> PostHogBuilder {
+        PostHogBuilder::from_env()
+    }
+
+    pub(crate) fn start(settings: Settings, enrichment: Enrichment) -> Result<Self, ConfigError> {
+        let closed = settings.target.is_none().then_some(DropReason::Disabled);
+        let queue = Arc::new(Queue::new(settings.limits.clone(), closed));
+        let flush_timeout = settings.flush_timeout;
+        let running = match settings.target.clone() {
+            Some((host, token)) => Some(Running::start(&queue, settings, &host, token, enrichment)?),
+            None => None,
+        };
+        Ok(Self { inner: Arc::new(Inner { queue, flush_timeout, running }) })
+    }
+
+    /// Captures an event. Returns at once, whatever PostHog does: no I/O, no waiting, no error. Works on any
+    /// thread.
+    ///
+    /// Takes the time (unless the event has its own) and the ambient
+    /// [`RequestContext`](posthog_rs::RequestContext) here and now; the rest happens in the background. What
+    /// becomes of the event is counted in [`stats`](Self::stats).
+    pub fn capture(&self, mut event: Event) {
+        if let Some(context) = RequestContext::current() {
+            context.apply_to_event(&mut event);
+        }
+        self.inner.queue.capture(event);
+    }
+
+    /// Sends what has been captured so far without waiting for full batches, and resolves when each of these
+    /// events is delivered or has met another end. Waits up to the
+    /// [flush timeout](PostHogBuilder::flush_timeout). Events that come meanwhile may travel along, but are
+    /// not waited for. A pending retry does not come earlier.
+    ///
+    /// # Errors
+    ///
+    /// [`FlushTimeout`] when some are still on their way; they stay there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the waiting, not the sending.
+    pub async fn flush(&self) -> Result<(), FlushTimeout> {
+        let number = self.inner.queue.flush();
+        let all_settled = timeout(self.inner.flush_timeout, self.inner.queue.settled(number)).await;
+        all_settled.map_err(|_| FlushTimeout { queued: self.inner.queue.ledger().queued })
+    }
+
+    /// Ends the client: takes no more events, delivers what it can within `deadline`, and drops and counts
+    /// the rest. Returns at the deadline at the latest, whatever PostHog does; afterwards no task, thread or
+    /// connection of the client is left. Other handles stay usable and drop what they capture.
+    ///
+    /// Give it what your orchestrator's grace period leaves, 5 s if in doubt.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the client closed for new events and draining; call `shutdown` again to end
+    /// it.
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let started = Instant::now();
+        let before = self.inner.queue.ledger();
+        let first = self.inner.queue.close();
+        let mut undelivered = 0;
+        if let Some(running) = &self.inner.running {
+            running.stop(started.checked_add(deadline)).await;
+            undelivered = self.inner.queue.abandon();
+        }
+        let after = self.inner.queue.ledger();
+        let report = ShutdownReport {
+            delivered: after.delivered - before.delivered,
+            undelivered,
+            dropped: after.dropped.total() - before.dropped.total() - undelivered,
+        };
+        match (first, report.undelivered) {
+            (false, _) => {}
+            (true, 0) => tracing::info!(delivered = report.delivered, took = ?started.elapsed(), "shut down"),
+            (true, lost) => {
+                tracing::warn!(delivered = report.delivered, lost, "shut down with events undelivered")
+            }
+        }
+        report
+    }
+
+    /// Asks PostHog whether it is there and takes the token, and reports that together with all that is known
+    /// here. Made for readiness probes: never fails, is answered from a cache for 10 s, sends one request
+    /// however many ask at once, takes 2 s at most, is not billed, and works while the circuit breaker is
+    /// open.
+    ///
+    /// A degraded PostHog is no reason to take a service out of rotation: answer 200 in both cases, and 503
+    /// only where a deployment should wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: a probe under way goes on for the next caller.
+    pub async fn health_check(&self) -> HealthReport {
+        let probe = self.inner.running.as_ref().and_then(Running::probe);
+        let finding = match probe {
+            Some(probe) => probe.check().await,
+            None => None,
+        };
+        report(Evidence { probe: finding, ..self.evidence() })
+    }
+
+    /// The report without the question: what the traffic has shown. No I/O.
+    pub fn health(&self) -> HealthReport {
+        report(self.evidence())
+    }
+
+    /// Where every captured event is.
+    pub fn stats(&self) -> Ledger {
+        self.inner.queue.ledger()
+    }
+
+    /// The delivery's circuit breaker, to look at. `None` when disabled.
+    pub fn circuit_breaker(&self) -> Option<&CircuitBreaker> {
+        self.inner.running.as_ref().map(|running| &running.breaker)
+    }
+
+    fn evidence(&self) -> Evidence {
+        let queue = &self.inner.queue;
+        let running = self.inner.running.as_ref();
+        let breaker = running.map(|running| &running.breaker);
+        Evidence {
+            life: match running {
+                None => Life::Disabled,
+                Some(_) if queue.is_closed() => Life::ShutDown,
+                Some(running) if running.abort.is_finished() => Life::WorkerStopped,
+                Some(_) => Life::Running,
+            },
+            probe: None,
+            signs: running.map(|running| running.vitals.signs()).unwrap_or_default(),
+            breaker: BreakerHealth {
+                state: breaker.map_or(BreakerState::Closed, CircuitBreaker::state),
+                retry_in: breaker.and_then(CircuitBreaker::retry_in),
+            },
+            queue: queue.fill(),
+            ledger: queue.ledger(),
+            last_loss: queue.last_loss(),
+            now: Instant::now(),
+        }
+    }
+}
+
+impl Running {
+    fn start(
+        queue: &Arc<Queue>,
+        settings: Settings,
+        host: &reqwest::Url,
+        token: ProjectToken,
+        enrichment: Enrichment,
+    ) -> Result<Self, ConfigError> {
+        let runtime = Handle::try_current().map_err(|_| {
+            ConfigError::new(
+                "build()",
+                "was called outside a tokio runtime",
+                "call it from async code or a runtime's enter()",
+            )
+        })?;
+        let http = client().map_err(|error| {
+            ConfigError::new(
+                "TLS",
+                format!("cannot be set up ({error})"),
+                "check the system's CA certificates",
+            )
+        })?;
+        let Settings { gzip, longest_retry_after, probe_timeout, probe_cache, .. } = settings;
+        let probe = Probe::new(http.clone(), host, token.clone(), probe_timeout, probe_cache);
+        let vitals = Vitals::default();
+        let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker, DeliveryClassifier)?;
+        let breaker = circuit_breaker.handle();
+        let layers = DeliveryLayers {
+            retry: RetryLayer::new(settings.retry, DeliveryClassifier)?,
+            circuit_breaker,
+            rate_limit: RateLimitLayer::new(settings.rate_limit, DeliveryClassifier)?,
+            observer: vitals.clone(),
+            timeout: settings.request_timeout,
+        };
+        let stack = delivery_stack(layers, Capture::new(http, host, token, gzip, longest_retry_after));
+        let (stop, stopped) = watch::channel(false);
+        let worker = Worker::new(Arc::clone(queue), stack, settings.pacing, stopped);
+        let Enrichment { hooks, is_server, geoip } = enrichment;
+        let worker = runtime.spawn(worker.run(move || Encoder::new(hooks, is_server, geoip)));
+        Ok(Self {
+            vitals,
+            breaker,
+            probe: Mutex::new(Some(Arc::new(probe))),
+            stop,
+            abort: worker.abort_handle(),
+            worker: tokio::sync::Mutex::new(Some(worker)),
+        })
+    }
+
+    fn probe(&self) -> Option<Arc<Probe>> {
+        self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets the worker drain until the deadline (`None`: as long as it takes), then ends everything.
+    async fn stop(&self, deadline: Option<Instant>) {
+        let mut worker = self.worker.lock().await;
+        if let Some(task) = worker.as_mut() {
+            let drained = match deadline {
+                Some(deadline) => timeout_at(deadline, &mut *task).await.is_ok(),
+                None => (&mut *task).await.is_ok(),
+            };
+            if !drained {
+                self.stop.send_replace(true);
+                // It answers at its next await; should a hook of the user's block it, it is left behind.
+                if timeout(STOP_GRACE, &mut *task).await.is_err() {
+                    task.abort();
+                }
+            }
+        }
+        *worker = None;
+        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(probe) = probe {
+            probe.shutdown().await;
+        }
+    }
+}
+
+/// How long the worker may take to notice that it must stop.
+const STOP_GRACE: Duration = Duration::from_millis(250);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let Some(running) = &self.running else { return };
+        running.abort.abort();
+        if self.queue.close() {
+            let lost = self.queue.abandon();
+            if lost > 0 {
+                tracing::warn!(lost, "dropped without shutdown: undelivered events are lost");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ledger = self.queue.ledger();
+        f.debug_struct("Client")
+            .field("disabled", &self.running.is_none())
+            .field("ledger", &ledger)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`PostHog::shutdown`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Events delivered since the call.
+    pub delivered: u64,
+    /// Events that were still here at the deadline: lost to this process, though PostHog may have some of
+    /// them. Counted as [`DropReason::Shutdown`].
+    pub undelivered: u64,
+    /// Events dropped for other reasons since the call.
+    pub dropped: u64,
+}
+
+/// [`PostHog::flush`] ran out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("flush timed out with {queued} events still queued: they stay queued")]
+#[non_exhaustive]
+pub struct FlushTimeout {
+    /// Events in the queue now.
+    pub queued: u64,
+}

@@ -1,0 +1,107 @@
+use std::fmt;
+
+use crate::ConfigError;
+
+/// PostHog rejects a longer token as `too_long`.
+const LONGEST: usize = 64;
+
+/// A PostHog project token (`phc_…`): write-only, one a project. Redacts itself.
+///
+/// Parsing takes what PostHog would take: old project tokens have no prefix, so none is required, but a
+/// key of another kind is refused, since it is a secret that does not belong into every request.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ProjectToken(String);
+
+impl ProjectToken {
+    /// Parses a token; blanks around it are no part of it (a mounted secret often ends in a newline).
+    ///
+    /// # Errors
+    ///
+    /// When it is blank, a key of another kind, longer than PostHog takes, or has characters that no
+    /// token has.
+    pub(crate) fn parse(token: &str) -> Result<Self, ConfigError> {
+        let token = token.trim();
+        let refuse =
+            |problem: String, remedy: &'static str| Err(ConfigError::new("project_token", problem, remedy));
+        if token.is_empty() {
+            return refuse(
+                "is empty".into(),
+                "copy it from PostHog's project settings (it begins with phc_)",
+            );
+        }
+        for (prefix, kind) in [
+            ("phx_", "a personal API key"),
+            ("phs_", "a project secret API key"),
+            ("pha_", "an OAuth access token"),
+        ] {
+            if token.starts_with(prefix) {
+                return refuse(
+                    format!("is {kind} ({prefix}…)"),
+                    "use the project token (phc_…), and revoke this key if it was sent anywhere",
+                );
+            }
+        }
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return refuse(
+                format!("has blanks, control or non-ASCII characters among its {}", token.chars().count()),
+                "copy it again from PostHog's project settings",
+            );
+        }
+        if token.len() > LONGEST {
+            return refuse(
+                format!("has {} characters, and PostHog takes up to {LONGEST}", token.len()),
+                "copy it again from PostHog's project settings",
+            );
+        }
+        Ok(Self(token.to_owned()))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ProjectToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProjectToken({} characters)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_project_tokens_old_and_new() {
+        for token in ["phc_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG", " phc_abc\n", "sTMFPsFhdP1Ssg"] {
+            assert_eq!(ProjectToken::parse(token).unwrap().expose(), token.trim());
+        }
+    }
+
+    #[test]
+    fn refuses_what_posthog_would_refuse_and_never_repeats_it() {
+        let long = format!("phc_{}", "x".repeat(61));
+        for (token, problem) in [
+            ("", "empty"),
+            (" \n", "empty"),
+            ("phx_secretsecret", "personal API key"),
+            ("phs_secretsecret", "project secret API key"),
+            ("phc_secret\u{e9}secret", "non-ASCII"),
+            ("phc_secret secret", "blanks"),
+            (&long, "65 characters"),
+        ] {
+            let error = ProjectToken::parse(token).unwrap_err();
+            assert_eq!(error.field(), "project_token");
+            assert!(error.problem().contains(problem), "{error}");
+            assert!(
+                !error.to_string().contains("secretsecret") && !error.to_string().contains("xxxx"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_character_of_it() {
+        assert_eq!(format!("{:?}", ProjectToken::parse("phc_abc").unwrap()), "ProjectToken(7 characters)");
+    }
+}

@@ -1,0 +1,180 @@
+use std::fmt;
+
+use serde::Serialize;
+use serde::ser::SerializeMap;
+
+/// Why an event was dropped. Closed on purpose: each reason is listed, documented and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(clippy::exhaustive_enums, reason = "a new way to lose an event is a breaking change")]
+pub enum DropReason {
+    /// The queue was at its bound of events or bytes.
+    QueueFull,
+    /// The event has no name; PostHog would reject its whole batch.
+    NoName,
+    /// The event has no distinct id; PostHog would reject its whole batch.
+    NoDistinctId,
+    /// A `before_send` hook dropped it.
+    BeforeSend,
+    /// A `before_send` hook panicked on it.
+    HookPanicked,
+    /// It could not be written as JSON.
+    NotEncodable,
+    /// PostHog rejected its batch as malformed (400).
+    Rejected,
+    /// PostHog does not take so large an event (413).
+    TooLarge,
+    /// PostHog took it and threw it away: over the billing quota.
+    OverQuota,
+    /// Captured after `shutdown`.
+    AfterShutdown,
+    /// Still here when `shutdown`'s deadline came, or when the last handle was dropped.
+    Shutdown,
+    /// Captured by a disabled client.
+    Disabled,
+}
+
+impl DropReason {
+    /// All reasons.
+    pub const ALL: [Self; 12] = [
+        Self::QueueFull,
+        Self::NoName,
+        Self::NoDistinctId,
+        Self::BeforeSend,
+        Self::HookPanicked,
+        Self::NotEncodable,
+        Self::Rejected,
+        Self::TooLarge,
+        Self::OverQuota,
+        Self::AfterShutdown,
+        Self::Shutdown,
+        Self::Disabled,
+    ];
+
+    /// As it stands in JSON and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::NoName => "no_name",
+            Self::NoDistinctId => "no_distinct_id",
+            Self::BeforeSend => "before_send",
+            Self::HookPanicked => "hook_panicked",
+            Self::NotEncodable => "not_encodable",
+            Self::Rejected => "rejected",
+            Self::TooLarge => "too_large",
+            Self::OverQuota => "over_quota",
+            Self::AfterShutdown => "after_shutdown",
+            Self::Shutdown => "shutdown",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// Whether somebody asked for the drop, so that it is no loss.
+    pub fn is_intended(self) -> bool {
+        matches!(self, Self::BeforeSend | Self::Disabled)
+    }
+}
+
+/// Dropped events by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops([u64; DropReason::ALL.len()]);
+
+impl Drops {
+    /// How many for this reason.
+    pub fn count(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// How many for all reasons.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The reasons that occurred, and how often.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.into_iter().map(|reason| (reason, self.count(reason))).filter(|(_, count)| *count > 0)
+    }
+}
+
+impl Serialize for Drops {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (reason, count) in self.iter() {
+            map.serialize_entry(reason.as_str(), &count)?;
+        }
+        map.end()
+    }
+}
+
+/// Where every captured event is: `captured = delivered + queued + spooled + dead_lettered + dropped`, at
+/// every moment.
+///
+/// An event is `delivered` when PostHog answered 2xx for its batch. One whose answer was lost on the way
+/// stays `queued` and is sent again with the same uuid and timestamp; PostHog counts it once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Ledger {
+    /// Calls of `capture`.
+    pub captured: u64,
+    /// Taken by PostHog.
+    pub delivered: u64,
+    /// In memory, waiting or under way.
+    pub queued: u64,
+    /// On disk. 0 without a spool.
+    pub spooled: u64,
+    /// Set aside because PostHog will not take them. 0 without a dead-letter store.
+    pub dead_lettered: u64,
+    /// Lost, by reason.
+    pub dropped: Drops,
+}
+
+impl Ledger {
+    pub(super) fn capture(&mut self) {
+        self.captured += 1;
+        self.queued += 1;
+    }
+
+    pub(super) fn deliver(&mut self, events: u64) {
+        self.queued -= events;
+        self.delivered += events;
+    }
+
+    pub(super) fn drop(&mut self, events: u64, reason: DropReason) {
+        self.queued -= events;
+        self.dropped.0[reason as usize] += events;
+    }
+}
+
+/// `captured=5 delivered=5 queued=0 dead_lettered=0 dropped=0`
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { captured, delivered, queued, spooled, dead_lettered, dropped } = self;
+        write!(f, "captured={captured} delivered={delivered} queued={queued} ")?;
+        if *spooled > 0 {
+            write!(f, "spooled={spooled} ")?;
+        }
+        write!(f, "dead_lettered={dead_lettered} dropped={}", dropped.total())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_place_and_name() {
+        let mut ledger = Ledger::default();
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+            for _ in 0..=index {
+                ledger.capture();
+            }
+            ledger.drop(index as u64 + 1, reason);
+            assert_eq!(ledger.dropped.count(reason), index as u64 + 1);
+        }
+        assert_eq!(ledger.captured, ledger.dropped.total());
+        assert_eq!(ledger.to_string(), "captured=78 delivered=0 queued=0 dead_lettered=0 dropped=78");
+    }
+}

@@ -1,0 +1,16 @@
+//! An event's walk: admit, queue, encode, batch, send. In the order of the files:
+//! [`admit`] decides whether an event may enter, [`queue`] holds all that is on its way and the [`ledger`]
+//! that counts it, [`encode`] makes wire bytes, [`worker`] sends.
+
+mod admit;
+mod encode;
+mod ledger;
+mod parts;
+mod queue;
+mod worker;
+
+pub(crate) use encode::{Encoder, Hook};
+pub use ledger::{DropReason, Drops, Ledger};
+pub(crate) use queue::{Limits, Queue};
+pub use queue::{Overflow, QueueFill};
+pub(crate) use worker::{Pacing, Worker};

@@ -1,0 +1,388 @@
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use posthog_rs::Event;
+use serde::Serialize;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::admit;
+use super::ledger::{DropReason, Ledger};
+use crate::transport::ENVELOPE_BYTES;
+
+/// What gives way when the queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "there is no third end of a queue")]
+pub enum Overflow {
+    /// The event that comes: what happened first is kept, as posthog-rs does.
+    #[default]
+    DropNewest,
+    /// The event that has waited longest and is not under way: what happened last is kept.
+    DropOldest,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+    pub(crate) batch_events: usize,
+    pub(crate) batch_bytes: usize,
+    pub(crate) overflow: Overflow,
+}
+
+/// All events that are on their way, the ledger that counts them, and the wake-up of the worker.
+///
+/// One short lock guards it all, so the ledger is exact at every moment. Under it, events are moved and
+/// numbers added; encoding, freeing and I/O happen outside.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    limits: Limits,
+    pub(super) wake: Notify,
+    /// The number of the first event that has not met its end: all before it have.
+    settled_to: watch::Sender<u64>,
+}
+
+/// A raw event, numbered in the order of capture.
+#[derive(Debug)]
+pub(super) struct Captured {
+    pub(super) event: Event,
+    pub(super) at: SystemTime,
+    pub(super) ticket: Ticket,
+}
+
+/// An event's place in the order of capture, and the size that was reckoned for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    number: u64,
+    size: usize,
+}
+
+/// An event as wire JSON.
+#[derive(Clone, Debug)]
+pub(super) struct Encoded {
+    pub(super) json: Bytes,
+    number: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    raw: VecDeque<Captured>,
+    encoded: VecDeque<Encoded>,
+    /// First numbers of what has been taken out: chunks being encoded, batches being sent.
+    taken: Vec<u64>,
+    /// Of `raw`.
+    raw_bytes: usize,
+    /// Of all that is in memory.
+    bytes: usize,
+    next_number: u64,
+    /// Events before this number must not wait for a full batch.
+    due_to: u64,
+    closed: Option<DropReason>,
+    /// Everything was dropped; what a worker that still runs says no longer counts.
+    abandoned: bool,
+    overflowing: bool,
+    last_loss: Option<Instant>,
+    ledger: Ledger,
+}
+
+/// How full the queue is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct QueueFill {
+    /// Events in memory, those under way included.
+    pub events: u64,
+    /// The bound on them.
+    pub capacity: u64,
+    /// Bytes of them: exact for encoded ones, an estimate for those that wait for the encoder.
+    pub bytes: u64,
+    /// The bound on them.
+    pub capacity_bytes: u64,
+}
+
+impl Queue {
+    /// A queue, or one that is closed from the beginning and drops everything for that reason.
+    pub(crate) fn new(limits: Limits, closed: Option<DropReason>) -> Self {
+        let state = Mutex::new(State { closed, ..State::default() });
+        Self { state, limits, wake: Notify::new(), settled_to: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn capture(&self, event: Event) {
+        let at = SystemTime::now();
+        let size = admit::approximate_size(&event);
+        let refused = admit::check(&event).err();
+        let mut state = self.state();
+        let number = state.number();
+        if let Some(reason) = state.closed.or(refused) {
+            state.lose(1, reason);
+            return self.publish(&mut state);
+        }
+        let evicted = state.make_room(size, &self.limits);
+        let full = !state.has_room(size, &self.limits);
+        let overflow_begins =
+            (full || !evicted.is_empty()) && !std::mem::replace(&mut state.overflowing, true);
+        let wake = if full {
+            state.lose(1, DropReason::QueueFull);
+            false
+        } else {
+            state.push(Captured { event, at, ticket: Ticket { number, size } }, &self.limits)
+        };
+        drop(state);
+        drop(evicted);
+        if wake {
+            self.wake.notify_one();
+        }
+        if overflow_begins {
+            tracing::warn!(
+                events = self.limits.events,
+                bytes = self.limits.bytes,
+                "queue full: dropping events"
+            );
+        }
+    }
+
+    /// Whether raw events must be encoded now: a full batch of them, or some that are due.
+    pub(super) fn must_encode(&self) -> bool {
+        let state = self.state();
+        let due = state.raw.front().is_some_and(|first| first.ticket.number < state.due_to);
+        due || state.raw.len() >= self.limits.batch_events || state.raw_bytes >= self.limits.batch_bytes
+    }
+
+    pub(super) fn take_raw(&self) -> VecDeque<Captured> {
+        let mut state = self.state();
+        let chunk = state.raw.len().min(self.limits.batch_events);
+        let raw: VecDeque<Captured> = state.raw.drain(..chunk).collect();
+        state.raw_bytes -= raw.iter().map(|raw| raw.ticket.size).sum::<usize>();
+        state.taken.extend(raw.front().map(|first| first.ticket.number));
+        raw
+    }
+
+    /// Puts back as encoded, or drops, what [`take_raw`](Self::take_raw) gave.
+    pub(super) fn put_encoded(&self, results: Vec<(Ticket, Result<Bytes, DropReason>)>) {
+        let mut state = self.state();
+        if state.abandoned {
+            return;
+        }
+        state.untake(results.first().map(|(first, _)| first.number));
+        for (ticket, result) in results {
+            state.bytes -= ticket.size;
+            match result {
+                Ok(json) => {
+                    state.bytes += json.len();
+                    state.encoded.push_back(Encoded { json, number: ticket.number });
+                }
+                Err(reason) => state.lose(1, reason),
+            }
+        }
+        self.publish(&mut state);
+    }
+
+    /// Takes the next batch if it is full, or due though it is not.
+    pub(super) fn take_batch(&self, batch_bytes: usize) -> Option<Vec<Encoded>> {
+        let mut state = self.state();
+        let first = state.encoded.front()?.number;
+        let (mut count, mut bytes) = (0, ENVELOPE_BYTES);
+        for event in state.encoded.iter().take(self.limits.batch_events) {
+            bytes += event.json.len() + 1;
+            if count > 0 && bytes > batch_bytes {
+                break;
+            }
+            count += 1;
+        }
+        let full = count == self.limits.batch_events || bytes > batch_bytes;
+        if !full && first >= state.due_to {
+            return None;
+        }
+        state.taken.push(first);
+        Some(state.encoded.drain(..count).collect())
+    }
+
+    pub(super) fn settle(&self, batch: &[Encoded], dropped: Option<DropReason>) {
+        let mut state = self.state();
+        if state.abandoned {
+            return;
+        }
+        state.untake(batch.first().map(|first| first.number));
+        state.bytes -= batch.iter().map(|event| event.json.len()).sum::<usize>();
+        match dropped {
+            None => state.ledger.deliver(batch.len() as u64),
+            Some(reason) => state.lose(batch.len() as u64, reason),
+        }
+        self.publish(&mut state);
+    }
+
+    /// Puts a batch back in its place in the order.
+    pub(super) fn give_back(&self, batch: Vec<Encoded>) {
+        let mut state = self.state();
+        if state.abandoned {
+            return;
+        }
+        state.untake(batch.first().map(|first| first.number));
+        for event in batch.into_iter().rev() {
+            state.encoded.push_front(event);
+        }
+        // A few runs in order, so this is a merge.
+        state.encoded.make_contiguous().sort_by_key(|event| event.number);
+    }
+
+    /// Makes everything captured so far due, and tells the number that it goes up to.
+    pub(super) fn make_due(&self) -> u64 {
+        let mut state = self.state();
+        state.due_to = state.due_to.max(state.next_number);
+        state.due_to
+    }
+
+    /// Whether something waits that is not due yet.
+    pub(super) fn lingers(&self) -> bool {
+        let state = self.state();
+        let last =
+            state.raw.back().map(|raw| raw.ticket.number).or(state.encoded.back().map(|event| event.number));
+        last.is_some_and(|last| last >= state.due_to)
+    }
+
+    /// Resolves when all events before `number` have met their end.
+    pub(crate) async fn settled(&self, number: u64) {
+        // The sender lives in self, so waiting cannot fail.
+        let _ = self.settled_to.subscribe().wait_for(|settled| *settled >= number).await;
+    }
+
+    /// Asks that what is here now leaves now, and tells the number to wait for.
+    pub(crate) fn flush(&self) -> u64 {
+        let number = self.make_due();
+        self.wake.notify_one();
+        number
+    }
+
+    /// Ends admission. What is here becomes due. True for the first caller.
+    pub(crate) fn close(&self) -> bool {
+        let mut state = self.state();
+        let first = state.closed.is_none();
+        state.closed.get_or_insert(DropReason::AfterShutdown);
+        drop(state);
+        self.flush();
+        first
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state().closed.is_some()
+    }
+
+    /// Drops all that is left, batches under way included.
+    pub(crate) fn abandon(&self) -> u64 {
+        let mut state = self.state();
+        state.abandoned = true;
+        let left = state.ledger.queued;
+        state.lose(left, DropReason::Shutdown);
+        let freed = (std::mem::take(&mut state.raw), std::mem::take(&mut state.encoded));
+        state.taken.clear();
+        (state.raw_bytes, state.bytes) = (0, 0);
+        self.publish(&mut state);
+        drop(freed);
+        left
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state().ledger.queued == 0
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.state().ledger
+    }
+
+    pub(crate) fn fill(&self) -> QueueFill {
+        let state = self.state();
+        QueueFill {
+            events: state.ledger.queued,
+            capacity: self.limits.events as u64,
+            bytes: state.bytes as u64,
+            capacity_bytes: self.limits.bytes as u64,
+        }
+    }
+
+    /// When an event was last lost that nobody asked to drop.
+    pub(crate) fn last_loss(&self) -> Option<Instant> {
+        self.state().last_loss
+    }
+
+    /// Tells who waits that events met their end.
+    fn publish(&self, state: &mut State) {
+        if state.ledger.queued < self.limits.events as u64 / 2 && state.bytes < self.limits.bytes / 2 {
+            state.overflowing = false;
+        }
+        let settled = state.settled_to();
+        self.settled_to.send_if_modified(|to| std::mem::replace(to, settled) != settled);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn lose(&mut self, events: u64, reason: DropReason) {
+        self.ledger.drop(events, reason);
+        if events > 0 && !reason.is_intended() {
+            self.last_loss = Some(Instant::now());
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.ledger.capture();
+        self.next_number += 1;
+        self.next_number - 1
+    }
+
+    fn has_room(&self, size: usize, limits: &Limits) -> bool {
+        self.ledger.queued <= limits.events as u64 && self.bytes + size <= limits.bytes
+    }
+
+    /// Drops the oldest events for a new one, if that is the policy. Gives them back to be freed outside
+    /// the lock.
+    fn make_room(&mut self, size: usize, limits: &Limits) -> Vec<(Option<Encoded>, Option<Captured>)> {
+        let mut evicted = Vec::new();
+        let may_evict = limits.overflow == Overflow::DropOldest && size <= limits.bytes;
+        while may_evict && !self.has_room(size, limits) {
+            let oldest = match self.encoded.pop_front() {
+                Some(oldest) => {
+                    self.bytes -= oldest.json.len();
+                    (Some(oldest), None)
+                }
+                None => {
+                    let Some(oldest) = self.raw.pop_front() else { break };
+                    self.raw_bytes -= oldest.ticket.size;
+                    self.bytes -= oldest.ticket.size;
+                    (None, Some(oldest))
+                }
+            };
+            evicted.push(oldest);
+            self.lose(1, DropReason::QueueFull);
+        }
+        evicted
+    }
+
+    /// Whether the worker must be woken: for the first event of a linger period and for a full batch,
+    /// never for each event.
+    fn push(&mut self, captured: Captured, limits: &Limits) -> bool {
+        let bytes_before = self.raw_bytes;
+        self.raw_bytes += captured.ticket.size;
+        self.bytes += captured.ticket.size;
+        self.raw.push_back(captured);
+        let fills_bytes = bytes_before < limits.batch_bytes && self.raw_bytes >= limits.batch_bytes;
+        self.raw.len() == 1 || self.raw.len() == limits.batch_events || fills_bytes
+    }
+
+    fn untake(&mut self, first: Option<u64>) {
+        if let Some(at) = self.taken.iter().position(|number| Some(*number) == first) {
+            self.taken.swap_remove(at);
+        }
+    }
+
+    fn settled_to(&self) -> u64 {
+        let raw = self.raw.front().map(|raw| raw.ticket.number);
+        let encoded = self.encoded.front().map(|event| event.number);
+        self.taken.iter().copied().chain(raw).chain(encoded).min().unwrap_or(self.next_number)
+    }
+}

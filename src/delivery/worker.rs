@@ -1,0 +1,201 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tower::{Service, ServiceExt};
+
+use super::DropReason;
+use super::encode::{Encoder, os};
+use super::queue::{Encoded, Queue};
+use crate::layers::retry::full_jitter;
+use crate::outcome::{Accepted, Outcome};
+use crate::transport::Batch;
+use crate::{Error, ErrorKind};
+
+/// When the worker sends.
+#[derive(Clone, Debug)]
+pub(crate) struct Pacing {
+    /// How long an event waits for others to share its request.
+    pub(crate) linger: Duration,
+    pub(crate) in_flight: usize,
+    pub(crate) batch_bytes: usize,
+    /// How long to leave PostHog alone after an answer that only a person can change.
+    pub(crate) refusal_pause: Duration,
+}
+
+/// Takes events from the queue, sends them, and tells the queue what became of them. One task, and one
+/// more for each request under way.
+pub(crate) struct Worker<S> {
+    queue: Arc<Queue>,
+    stack: S,
+    pacing: Pacing,
+    /// True once `shutdown`'s deadline is over.
+    stop: watch::Receiver<bool>,
+    sends: JoinSet<Result<Accepted, Error>>,
+    sent: HashMap<Id, Vec<Encoded>>,
+    /// Shrinks when PostHog says that a batch is too large.
+    batch_bytes: usize,
+    held_until: Option<Instant>,
+    setbacks: u32,
+    /// What stopped delivery, so that it is logged once an episode.
+    refused: Option<ErrorKind>,
+}
+
+impl<S> Worker<S>
+where
+    S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
+{
+    pub(crate) fn new(queue: Arc<Queue>, stack: S, pacing: Pacing, stop: watch::Receiver<bool>) -> Self {
+        Self {
+            queue,
+            stack,
+            batch_bytes: pacing.batch_bytes,
+            pacing,
+            stop,
+            sends: JoinSet::new(),
+            sent: HashMap::new(),
+            held_until: None,
+            setbacks: 0,
+            refused: None,
+        }
+    }
+
+    /// Runs until the queue is closed and empty, or until stopped.
+    pub(crate) async fn run(mut self, encoder: impl FnOnce() -> Encoder + Send) {
+        // The operating system is asked once a process, where blocking is fine; without it, it is asked here.
+        let _ = tokio::task::spawn_blocking(os).await;
+        let mut encoder = encoder();
+        let mut linger: Option<Instant> = None;
+        while !(self.queue.is_closed() && self.queue.is_empty()) {
+            if linger.is_some_and(|until| until <= Instant::now()) {
+                linger = None;
+                self.queue.make_due();
+            }
+            self.encode(&mut encoder).await;
+            self.send();
+            if linger.is_none() && self.queue.lingers() {
+                linger = Some(Instant::now() + self.pacing.linger);
+            }
+            tokio::select! {
+                () = self.queue.wake.notified() => {}
+                Some(done) = self.sends.join_next_with_id() => self.finish(done),
+                () = moment(linger) => {}
+                () = moment(self.held_until), if self.has_slot() => self.held_until = None,
+                () = told(&mut self.stop) => break,
+            }
+        }
+        self.sends.shutdown().await;
+    }
+
+    async fn encode(&self, encoder: &mut Encoder) {
+        while self.queue.must_encode() {
+            let raw = self.queue.take_raw();
+            let encoded =
+                raw.into_iter().map(|raw| (raw.ticket, encoder.encode(raw.event, raw.at))).collect();
+            self.queue.put_encoded(encoded);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn send(&mut self) {
+        while self.held_until.is_none() && self.has_slot() {
+            let Some(events) = self.queue.take_batch(self.batch_bytes) else { return };
+            let batch = Batch::new(events.iter().map(|event| event.json.clone()));
+            let task = self.sends.spawn(self.stack.clone().oneshot(batch));
+            self.sent.insert(task.id(), events);
+        }
+    }
+
+    fn has_slot(&self) -> bool {
+        self.sends.len() < self.pacing.in_flight
+    }
+
+    fn finish(&mut self, done: Result<(Id, Result<Accepted, Error>), JoinError>) {
+        let (id, result) = match done {
+            Ok((id, result)) => (id, result),
+            Err(lost) => (lost.id(), Err(Error::new(ErrorKind::ConnectionLost).with_source(lost))),
+        };
+        let Some(batch) = self.sent.remove(&id) else { return };
+        match Outcome::of(result.as_ref()) {
+            Outcome::Delivered => {
+                self.queue.settle(&batch, None);
+                self.recover();
+            }
+            Outcome::Discarded => {
+                self.queue.settle(&batch, Some(DropReason::OverQuota));
+                self.refuse(ErrorKind::QuotaExceeded, "PostHog discards events: over the billing quota");
+            }
+            Outcome::Retry { .. } | Outcome::SlowDown { .. } => {
+                self.queue.give_back(batch);
+                self.hold(self.setback());
+                self.setbacks = self.setbacks.saturating_add(1);
+            }
+            Outcome::Split => self.split(batch, result.err()),
+            Outcome::Stop => {
+                self.queue.give_back(batch);
+                if let Err(error) = result {
+                    self.refuse(error.kind(), &error.to_string());
+                }
+            }
+        }
+    }
+
+    /// The seam for splitting: what is too large goes again in smaller batches; a malformed batch is
+    /// dropped whole.
+    fn split(&mut self, batch: Vec<Encoded>, error: Option<Error>) {
+        let too_large = error.as_ref().is_some_and(|error| error.kind() == ErrorKind::TooLarge);
+        if too_large && batch.len() > 1 {
+            let bytes: usize = batch.iter().map(|event| event.json.len()).sum();
+            self.batch_bytes = self.batch_bytes.min(bytes).div_ceil(2);
+            tracing::info!(batch_bytes = self.batch_bytes, "PostHog takes only smaller batches");
+            return self.queue.give_back(batch);
+        }
+        let reason = if too_large { DropReason::TooLarge } else { DropReason::Rejected };
+        self.queue.settle(&batch, Some(reason));
+        let (events, reason) = (batch.len(), reason.as_str());
+        let error = error.as_ref().map(tracing::field::display);
+        tracing::warn!(events, reason, error, "PostHog rejects events: dropped");
+    }
+
+    fn refuse(&mut self, kind: ErrorKind, what: &str) {
+        self.hold(self.pacing.refusal_pause);
+        if self.refused.replace(kind) != Some(kind) {
+            let again_in = self.pacing.refusal_pause;
+            tracing::warn!(?again_in, "delivery paused, events kept: {what}");
+        }
+    }
+
+    fn recover(&mut self) {
+        self.setbacks = 0;
+        if self.refused.take().is_some() {
+            tracing::info!("delivery resumed");
+        }
+    }
+
+    fn hold(&mut self, time: Duration) {
+        self.held_until = self.held_until.max(Instant::now().checked_add(time));
+    }
+
+    /// The pause after a batch whose attempts ended: grows, and stays below the breaker's longest open
+    /// time so that it does not put off recovery.
+    fn setback(&self) -> Duration {
+        let (base, cap) = (Duration::from_millis(500), Duration::from_secs(5));
+        full_jitter(base, cap, self.setbacks, fastrand::f64())
+    }
+}
+
+/// Resolves when told to stop, or when nobody is left who could tell.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Resolves then, or never.
+async fn moment(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,137 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Request, Url};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::vitals::Failure;
+use crate::credentials::ProjectToken;
+use crate::transport::fetch;
+use crate::{Error, ErrorKind};
+
+/// Asks PostHog whether it is there and takes the token, without being billed: `POST /flags/` with
+/// `disable_flags`, which checks the token and leaves before anything is evaluated or counted.
+///
+/// However many ask, there is one request per `cache` period: the first asks PostHog, in a task of its own
+/// so that a caller who gives up does not waste the answer; the others wait for that answer or get the
+/// latest one.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    request: ProbeRequest,
+    cache: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Debug)]
+struct ProbeRequest {
+    client: reqwest::Client,
+    url: Url,
+    token: ProjectToken,
+    timeout: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    latest: Option<Finding>,
+    under_way: Option<(watch::Receiver<Option<Finding>>, JoinHandle<()>)>,
+    ended: bool,
+}
+
+/// What a probe found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finding {
+    pub(crate) at: Instant,
+    pub(crate) latency: Duration,
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Probe {
+    pub(crate) fn new(
+        client: reqwest::Client,
+        host: &Url,
+        token: ProjectToken,
+        timeout: Duration,
+        cache: Duration,
+    ) -> Self {
+        let mut url = host.clone();
+        url.set_path(&format!("{}/flags/", host.path().trim_end_matches('/')));
+        url.set_query(Some("v=2&config=false"));
+        Self { request: ProbeRequest { client, url, token, timeout }, cache, state: Mutex::default() }
+    }
+
+    /// A finding no older than the cache period. `None` when the client was shut down.
+    pub(crate) async fn check(self: &Arc<Self>) -> Option<Finding> {
+        let mut answer = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(latest) = state.latest.filter(|latest| latest.at.elapsed() < self.cache) {
+                return Some(latest);
+            }
+            if state.ended {
+                return None;
+            }
+            match &state.under_way {
+                Some((answer, _)) => answer.clone(),
+                None => {
+                    let (sender, answer) = watch::channel(None);
+                    let task = tokio::spawn(Arc::clone(self).ask(sender));
+                    state.under_way = Some((answer.clone(), task));
+                    answer
+                }
+            }
+        };
+        let found = answer.wait_for(Option::is_some).await.ok()?;
+        *found
+    }
+
+    async fn ask(self: Arc<Self>, sender: watch::Sender<Option<Finding>>) {
+        let started = Instant::now();
+        let result = match timeout(self.request.timeout, self.request.send_confirmed()).await {
+            Ok(result) => result,
+            Err(elapsed) => Err(Error::new(ErrorKind::Timeout).with_source(elapsed)),
+        };
+        let failure = result.as_ref().err().map(Failure::from);
+        let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
+        tracing::debug!(latency = ?finding.latency, error = result.err().map(tracing::field::display), "probe");
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.latest = Some(finding);
+        state.under_way = None;
+        drop(state);
+        sender.send_replace(Some(finding));
+    }
+
+    /// Ends the probe that is under way and lets none begin.
+    pub(crate) async fn shutdown(&self) {
+        let task = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.ended = true;
+            state.under_way.take().map(|(_, task)| task)
+        };
+        if let Some(task) = task {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
+
+impl ProbeRequest {
+    /// A 401 is asked about twice: a token that was just created may be unknown for a moment.
+    async fn send_confirmed(&self) -> Result<(), Error> {
+        match self.send().await {
+            Err(error) if error.kind() == ErrorKind::Unauthorized => self.send().await,
+            result => result,
+        }
+    }
+
+    async fn send(&self) -> Result<(), Error> {
+        let body = serde_json::json!({ "api_key": self.token.expose(), "disable_flags": true }).to_string();
+        let mut request = Request::new(Method::POST, self.url.clone());
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let sent = body.len();
+        *request.body_mut() = Some(body.into());
+        // The hint is for whoever sends again; a probe does not before its cache period is over.
+        fetch(&self.client, request, sent).await?.read(SystemTime::now(), Duration::ZERO).map(|_| ())
+    }
+}

@@ -1,0 +1,273 @@
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::probe::Finding;
+use super::vitals::{Failure, Signs};
+use crate::ErrorKind;
+use crate::delivery::{Ledger, QueueFill};
+use crate::layers::circuit_breaker::State as BreakerState;
+
+/// How the PostHog integration is. Serializes to the JSON that readiness probes and dashboards read:
+///
+/// ```json
+/// {"status":"healthy","posthog":{"connected":true,"latencyMs":12},"reasons":[],…}
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct HealthReport {
+    /// The one word.
+    pub status: Status,
+    /// The way to PostHog.
+    pub posthog: Connection,
+    /// Why it is degraded, the most telling first. Empty when healthy.
+    pub reasons: Vec<Reason>,
+    /// The delivery's circuit breaker.
+    pub breaker: BreakerHealth,
+    /// The queue in memory.
+    pub queue: QueueFill,
+    /// Every event since the start.
+    pub ledger: Ledger,
+    /// Time since PostHog last took a batch.
+    #[serde(
+        rename = "lastSuccessAgeMs",
+        serialize_with = "optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub last_success: Option<Duration>,
+    /// The last attempt that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+    /// What runs here.
+    pub versions: Versions,
+}
+
+/// The one word of a [`HealthReport`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(clippy::exhaustive_enums, reason = "never a third word")]
+pub enum Status {
+    /// Events reach PostHog, as far as is known.
+    Healthy,
+    /// Something needs a look. The service itself is not affected.
+    Degraded,
+}
+
+/// The way to PostHog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Connection {
+    /// Whether PostHog answers and takes the token. Absent while nothing is known: no probe and no traffic
+    /// yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected: Option<bool>,
+    /// How long it took to find that out. Absent with `connected`.
+    #[serde(rename = "latencyMs", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Duration>,
+}
+
+/// The delivery's circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct BreakerHealth {
+    /// Its state.
+    pub state: BreakerState,
+    /// Time until the next probe, while open.
+    #[serde(rename = "retryInMs", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    pub retry_in: Option<Duration>,
+}
+
+/// The last attempt that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct LastError {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// The HTTP status, when there was an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Time since then.
+    #[serde(rename = "ageMs", serialize_with = "ms")]
+    pub age: Duration,
+}
+
+/// What runs here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Versions {
+    /// This crate.
+    pub posthog_health: &'static str,
+    /// The SDK that it is built on.
+    pub posthog_rs: &'static str,
+}
+
+/// Why a report is degraded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "code")]
+#[non_exhaustive]
+pub enum Reason {
+    /// The client is switched off: nothing is sent, everything is dropped.
+    Disabled,
+    /// `shutdown` was called.
+    ShutDown,
+    /// The delivery task is gone: the runtime that the client was built on has ended, or a bug.
+    WorkerStopped,
+    /// PostHog does not accept the token (401, 403). Events are kept.
+    Unauthorized,
+    /// Something answers that is not PostHog. Events are kept.
+    WrongHost,
+    /// Over the billing quota: PostHog discards events.
+    QuotaExceeded,
+    /// No answer: connection, name, TLS or timeout. Events are kept.
+    Unreachable,
+    /// PostHog answers with 5xx. Events are kept.
+    ServerError,
+    /// PostHog asks for fewer requests (429). Events are kept.
+    RateLimited,
+    /// Delivery waits for the circuit breaker.
+    BreakerOpen,
+    /// Four fifths of the queue's events or bytes are in use.
+    QueueFilling,
+    /// Events were lost within the last minute; the ledger says why.
+    LosingEvents,
+}
+
+/// Everything that a report is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence {
+    pub(crate) life: Life,
+    pub(crate) probe: Option<Finding>,
+    pub(crate) signs: Signs,
+    pub(crate) breaker: BreakerHealth,
+    pub(crate) queue: QueueFill,
+    pub(crate) ledger: Ledger,
+    pub(crate) last_loss: Option<Instant>,
+    pub(crate) now: Instant,
+}
+
+/// Whether the client does anything at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Running,
+    Disabled,
+    ShutDown,
+    WorkerStopped,
+}
+
+/// How long a loss is news.
+const LOSS_IS_NEWS: Duration = Duration::from_secs(60);
+
+pub(crate) fn report(evidence: Evidence) -> HealthReport {
+    let Evidence { signs, breaker, queue, ledger, now, .. } = evidence;
+    let reasons = reasons(&evidence);
+    HealthReport {
+        status: if reasons.is_empty() { Status::Healthy } else { Status::Degraded },
+        posthog: connection(&evidence),
+        reasons,
+        breaker,
+        queue,
+        ledger,
+        last_success: signs.success.map(|seen| now.saturating_duration_since(seen.at)),
+        last_error: signs.error.map(|seen| LastError {
+            kind: seen.what.kind,
+            status: seen.what.status,
+            age: now.saturating_duration_since(seen.at),
+        }),
+        versions: Versions { posthog_health: env!("CARGO_PKG_VERSION"), posthog_rs: "0.30" },
+    }
+}
+
+/// The probe knows best; without one, the latest attempt does.
+fn connection(evidence: &Evidence) -> Connection {
+    if evidence.life == Life::Disabled {
+        return Connection { connected: Some(false), latency: None };
+    }
+    if let Some(finding) = evidence.probe {
+        return Connection { connected: Some(finding.failure.is_none()), latency: Some(finding.latency) };
+    }
+    let latency = evidence.signs.latency();
+    let failed = evidence.signs.standing_error().is_some_and(|failure| reason_for(failure).is_some());
+    Connection { connected: latency.map(|_| !failed), latency }
+}
+
+fn reasons(evidence: &Evidence) -> Vec<Reason> {
+    let Evidence { life, probe, signs, breaker, queue, .. } = *evidence;
+    let mut reasons = match life {
+        Life::Running => Vec::new(),
+        Life::WorkerStopped => vec![Reason::WorkerStopped],
+        Life::Disabled => return vec![Reason::Disabled],
+        Life::ShutDown => return vec![Reason::ShutDown],
+    };
+    let mut add = |reason: Reason| {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    };
+    let failures = [probe.and_then(|finding| finding.failure), signs.standing_error()];
+    failures.into_iter().flatten().filter_map(reason_for).for_each(&mut add);
+    if signs.over_quota {
+        add(Reason::QuotaExceeded);
+    }
+    if breaker.state != BreakerState::Closed {
+        add(Reason::BreakerOpen);
+    }
+    if queue.events * 5 >= queue.capacity * 4 || queue.bytes * 5 >= queue.capacity_bytes * 4 {
+        add(Reason::QueueFilling);
+    }
+    if evidence.last_loss.is_some_and(|at| evidence.now.saturating_duration_since(at) < LOSS_IS_NEWS) {
+        add(Reason::LosingEvents);
+    }
+    reasons
+}
+
+/// Errors about one batch are no reason: the ledger shows what they cost.
+fn reason_for(failure: Failure) -> Option<Reason> {
+    use ErrorKind::*;
+    match failure.kind {
+        Connect | Dns | Tls | Timeout | ConnectionLost | AnswerCutShort => Some(Reason::Unreachable),
+        Server => Some(Reason::ServerError),
+        RateLimited => Some(Reason::RateLimited),
+        Unauthorized | Forbidden => Some(Reason::Unauthorized),
+        QuotaExceeded => Some(Reason::QuotaExceeded),
+        WrongHost => Some(Reason::WrongHost),
+        BadRequest | TooLarge | CircuitOpen => None,
+    }
+}
+
+impl HealthReport {
+    /// Whether there is nothing to look at.
+    pub fn is_healthy(&self) -> bool {
+        self.status == Status::Healthy
+    }
+
+    /// The report as JSON.
+    pub fn to_json(&self) -> String {
+        // Every part is a number, a word or a list of them: nothing in it can fail to serialize.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The report as JSON.
+impl fmt::Display for HealthReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_json())
+    }
+}
+
+fn ms<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn optional_ms<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => ms(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,57 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::breaker::Shared;
+use crate::layers::Verdict;
+
+/// The right to make one call. Dropped without [`settle`](Self::settle), the call never happened.
+#[derive(Debug)]
+pub(super) struct Permit {
+    breaker: Arc<Shared>,
+    epoch: u64,
+    since: Instant,
+    settled: bool,
+}
+
+impl Permit {
+    pub(super) fn new(breaker: Arc<Shared>, epoch: u64) -> Self {
+        Self { breaker, epoch, since: Instant::now(), settled: false }
+    }
+
+    pub(super) fn settle(mut self, verdict: Verdict) {
+        self.settled = true;
+        self.breaker.settle(self.epoch, verdict, self.since.elapsed());
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.breaker.release(self.epoch);
+        }
+    }
+}
+
+/// Room for the timer to have passed the moment that the machine compares with.
+const TIMER_SLACK: Duration = Duration::from_millis(1);
+
+/// Waits until the breaker lets a call pass.
+pub(super) async fn permit(breaker: Arc<Shared>) -> Permit {
+    loop {
+        // Registered before asking, so that a change in between is not missed.
+        let changed = Arc::clone(&breaker.changed).notified_owned();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        match breaker.admit() {
+            Ok(permit) => return permit,
+            Err(open) => match open.retry_in {
+                Some(wait) => {
+                    let _ = tokio::time::timeout(wait + TIMER_SLACK, changed).await;
+                }
+                None => changed.await,
+            },
+        }
+    }
+}

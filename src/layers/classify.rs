@@ -1,0 +1,150 @@
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+use crate::{Error, ErrorKind};
+
+/// What an attempt's result means to the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The service did what was asked.
+    Success,
+    /// The service answered, and would give the same request the same answer again (400, 401). The
+    /// caller has a problem, the service is alive: no retry, and a success to the circuit breaker.
+    Refused,
+    /// The service is alive and asks for less (429): retried, never a circuit-breaker failure, and the
+    /// rate limiter pauses.
+    Throttled {
+        /// How long the service asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The service is in trouble or out of reach (5xx, timeout, connection error): retried, and a
+    /// failure to the circuit breaker.
+    Failed {
+        /// How long the service asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The call never reached the service (an open circuit breaker rejected it). Costs nobody anything.
+    NotAttempted,
+}
+
+/// Tells what a result means. The layers act on the [`Verdict`] alone.
+///
+/// A classifier is cloned into each layer, so keep it cheap to clone.
+pub trait Classify<Res, Err> {
+    /// What this result means.
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict;
+}
+
+/// Classifies HTTP answers by status: 2xx and 3xx succeed, 429 throttles, 408 and 5xx fail, the rest is
+/// refused. Errors fail, except a rejection by an open circuit breaker, which is no attempt.
+///
+/// For a `reqwest::Client` (a `tower::Service<reqwest::Request>` since 0.13) under
+/// `map_err(posthog_health::Error::from)`, which makes one error type of reqwest's, of tower's timeout's and
+/// of the breaker's.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpStatus {
+    longest_retry_after: Duration,
+}
+
+impl HttpStatus {
+    /// Believes a `Retry-After` up to this long, and no longer.
+    pub fn with_longest_retry_after(longest: Duration) -> Self {
+        Self { longest_retry_after: longest }
+    }
+
+    fn of(&self, status: u16, headers: &HeaderMap) -> Verdict {
+        let hint = || retry_after(headers, SystemTime::now()).map(|d| d.min(self.longest_retry_after));
+        match status {
+            200..=399 => Verdict::Success,
+            429 => Verdict::Throttled { retry_after: hint() },
+            408 | 500..=599 => Verdict::Failed { retry_after: hint() },
+            _ => Verdict::Refused,
+        }
+    }
+}
+
+/// Believes a `Retry-After` of up to five minutes: longer than a deployment or a failover takes, short
+/// enough that a mistaken header does not silence a service for a day.
+impl Default for HttpStatus {
+    fn default() -> Self {
+        Self::with_longest_retry_after(Duration::from_secs(300))
+    }
+}
+
+impl Classify<reqwest::Response, Error> for HttpStatus {
+    fn classify(&self, result: Result<&reqwest::Response, &Error>) -> Verdict {
+        match result {
+            Ok(response) => self.of(response.status().as_u16(), response.headers()),
+            Err(error) if error.kind() == ErrorKind::CircuitOpen => Verdict::NotAttempted,
+            Err(_) => Verdict::Failed { retry_after: None },
+        }
+    }
+}
+
+/// Reads `Retry-After` as [RFC 9110 §10.2.3](https://www.rfc-editor.org/rfc/rfc9110#field.retry-after)
+/// defines it: seconds, or an HTTP date in any of its three forms. A date in the past is zero; what
+/// cannot be read is `None`. The caller caps the result.
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    Some(at.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Sun, 06 Nov 1994 08:49:37 GMT, RFC 9110's own example.
+    const EXAMPLE: u64 = 784_111_777;
+
+    fn read(value: &str, now_s: u64) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, value.parse().unwrap());
+        retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(now_s))
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_any_of_the_three_http_dates() {
+        let s = |n| Some(Duration::from_secs(n));
+        assert_eq!(read("120", 0), s(120));
+        assert_eq!(read(" 0 ", 0), s(0));
+        for date in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
+            assert_eq!(read(date, EXAMPLE - 30), s(30), "{date}");
+            assert_eq!(read(date, EXAMPLE + 30), s(0), "in the past: {date}");
+        }
+        assert_eq!(read("99999999999999999999999999", 0), s(u64::MAX));
+        for unreadable in ["", "soon", "-5", "1.5", "1e3"] {
+            assert_eq!(read(unreadable, 0), None, "{unreadable:?}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), SystemTime::now()), None);
+    }
+
+    #[test]
+    fn an_absurd_retry_after_is_capped() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, "99999999999999999999999999".parse().unwrap());
+        assert_eq!(
+            HttpStatus::default().of(503, &headers),
+            Verdict::Failed { retry_after: Some(Duration::from_secs(300)) }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn retry_after_never_panics(value in "\\PC{0,64}", now in 0u64..4_000_000_000) {
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = value.parse() {
+                headers.insert(RETRY_AFTER, value);
+            }
+            let _ = retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(now));
+        }
+    }
+}

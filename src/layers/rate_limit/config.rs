@@ -1,0 +1,62 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::Quota;
+
+use crate::ConfigError;
+
+/// How fast calls may go. See the [module](super) for the defaults and their reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimitConfig {
+    rate: u32,
+    burst: u32,
+    pub(super) pause: Duration,
+    pub(super) longest_pause: Duration,
+}
+
+impl Default for RateLimitConfig {
+    fn default() -> Self {
+        Self { rate: 50, burst: 100, pause: Duration::from_secs(1), longest_pause: Duration::from_secs(30) }
+    }
+}
+
+impl RateLimitConfig {
+    /// Calls per second, sustained. Default 50.
+    #[must_use]
+    pub fn rate(mut self, calls_per_second: u32) -> Self {
+        self.rate = calls_per_second;
+        self
+    }
+
+    /// Calls that may go at once after a quiet time. Default 100.
+    #[must_use]
+    pub fn burst(mut self, calls: u32) -> Self {
+        self.burst = calls;
+        self
+    }
+
+    /// The pause after a 429 that names no time, and the longest that it may grow to while 429s go on.
+    /// Default 1 s and 30 s. A time that the service names is kept even if it is longer.
+    #[must_use]
+    pub fn pause(mut self, first: Duration, longest: Duration) -> Self {
+        self.pause = first;
+        self.longest_pause = longest;
+        self
+    }
+
+    pub(super) fn quota(&self) -> Result<Quota, ConfigError> {
+        let positive = |field, value| {
+            NonZeroU32::new(value).ok_or_else(|| ConfigError::new(field, "is 0", "use at least 1"))
+        };
+        let rate = positive("rate_limit.rate", self.rate)?;
+        let burst = positive("rate_limit.burst", self.burst)?;
+        if self.pause.is_zero() || self.pause > self.longest_pause {
+            return Err(ConfigError::new(
+                "rate_limit.pause",
+                format!("goes from {:?} to {:?}", self.pause, self.longest_pause),
+                "start above zero and end no shorter than it starts",
+            ));
+        }
+        Ok(Quota::per_second(rate).allow_burst(burst))
+    }
+}

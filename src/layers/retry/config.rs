@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+use tower::retry::budget::TpsBudget;
+
+use crate::ConfigError;
+use crate::config::check;
+
+/// How often and how fast to try again. See the [module](super) for the defaults and their reasons.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryConfig {
+    pub(super) attempts: u32,
+    pub(super) base: Duration,
+    pub(super) cap: Duration,
+    share: f32,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { attempts: 3, base: Duration::from_millis(500), cap: Duration::from_secs(30), share: 0.2 }
+    }
+}
+
+impl RetryConfig {
+    /// Attempts in all, the first included. Default 3; 1 never retries.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// The longest wait before the first retry, and the longest of all. Default 500 ms and 30 s.
+    #[must_use]
+    pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
+        self.base = base;
+        self.cap = cap;
+        self
+    }
+
+    /// Retries as a share of all calls, over ten seconds. Default 0.2.
+    #[must_use]
+    pub fn budget(mut self, share: f32) -> Self {
+        self.share = share;
+        self
+    }
+
+    pub(super) fn validated(&self) -> Result<TpsBudget, ConfigError> {
+        check::within("retry.attempts", self.attempts, 1, 100)?;
+        check::duration("retry.backoff.base", self.base, check::MILLISECOND, check::HOUR)?;
+        check::duration("retry.backoff.cap", self.cap, self.base, check::HOUR)?;
+        if !(0.0..=10.0).contains(&self.share) {
+            return Err(ConfigError::new(
+                "retry.budget",
+                format!("is {}", self.share),
+                "use a share from 0 to 10",
+            ));
+        }
+        // Ten seconds and a reserve of one a second: see the module's page.
+        Ok(TpsBudget::new(Duration::from_secs(10), 1, self.share))
+    }
+}

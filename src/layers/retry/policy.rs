@@ -1,0 +1,105 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Sleep, sleep};
+use tower::Layer;
+use tower::retry::budget::{Budget, TpsBudget};
+use tower::retry::{Policy, Retry};
+
+use super::{RetryConfig, full_jitter};
+use crate::ConfigError;
+use crate::layers::{Classify, Verdict};
+
+/// A request that can be sent again. `None` when it cannot (a streaming body): then it is tried once.
+pub trait Replay: Sized {
+    /// The same request once more.
+    fn replay(&self) -> Option<Self>;
+}
+
+impl Replay for reqwest::Request {
+    fn replay(&self) -> Option<Self> {
+        self.try_clone()
+    }
+}
+
+/// Applies [`tower::retry::Retry`] with a [`RetryPolicy`]; see the [module](super).
+#[derive(Clone, Debug)]
+pub struct RetryLayer<C> {
+    policy: RetryPolicy<C>,
+}
+
+impl<C> RetryLayer<C> {
+    /// A new, full budget.
+    ///
+    /// # Errors
+    ///
+    /// When a value of `config` is zero or absurd.
+    pub fn new(config: RetryConfig, classifier: C) -> Result<Self, ConfigError> {
+        let budget = Arc::new(config.validated()?);
+        Ok(Self { policy: RetryPolicy { config, budget, classifier, attempts_made: 0 } })
+    }
+}
+
+impl<S, C: Clone> Layer<S> for RetryLayer<C> {
+    type Service = Retry<RetryPolicy<C>, S>;
+
+    fn layer(&self, service: S) -> Self::Service {
+        Retry::new(self.policy.clone(), service)
+    }
+}
+
+/// When to try again and how long to wait before.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy<C> {
+    config: RetryConfig,
+    budget: Arc<TpsBudget>,
+    classifier: C,
+    attempts_made: u32,
+}
+
+impl<C, Req, Res, Err> Policy<Req, Res, Err> for RetryPolicy<C>
+where
+    C: Classify<Res, Err>,
+    Req: Replay,
+{
+    type Future = Sleep;
+
+    fn retry(&mut self, _request: &mut Req, result: &mut Result<Res, Err>) -> Option<Sleep> {
+        let hint = match self.classifier.classify(result.as_ref()) {
+            Verdict::Throttled { retry_after } | Verdict::Failed { retry_after } => retry_after,
+            Verdict::Success => {
+                self.budget.deposit();
+                return None;
+            }
+            Verdict::Refused | Verdict::NotAttempted => return None,
+        };
+        self.attempts_made += 1;
+        if self.attempts_made >= self.config.attempts {
+            return None;
+        }
+        if hint.is_none() && !self.budget.withdraw() {
+            tracing::debug!("no retry: the budget is spent");
+            return None;
+        }
+        let wait = self.wait(hint);
+        tracing::debug!(attempt = self.attempts_made + 1, ?wait, "retrying");
+        Some(sleep(wait))
+    }
+
+    fn clone_request(&mut self, request: &Req) -> Option<Req> {
+        request.replay()
+    }
+}
+
+impl<C> RetryPolicy<C> {
+    /// The backoff, and never less than the hint. Clients that were given the same hint are spread by a
+    /// first backoff on top of it.
+    fn wait(&self, hint: Option<Duration>) -> Duration {
+        let RetryConfig { base, cap, .. } = self.config;
+        let backoff = full_jitter(base, cap, self.attempts_made - 1, fastrand::f64());
+        match hint {
+            Some(hint) => backoff.max(hint.saturating_add(full_jitter(base, cap, 0, fastrand::f64()))),
+            None => backoff,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+use std::time::Duration;
+
+use tower::timeout::TimeoutLayer;
+use tower::{BoxError, Service, ServiceBuilder};
+
+use super::{
+    CircuitBreakerLayer, CircuitOpen, Classify, Observe, ObserveLayer, RateLimitLayer, Replay, RetryLayer,
+};
+
+/// What [`delivery_stack`] is made of.
+#[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_structs, reason = "a list of the stack's parts: a new part is a breaking change")]
+pub struct DeliveryLayers<C, O> {
+    /// Outermost: each attempt below it is one call of everything else.
+    pub retry: RetryLayer<C>,
+    /// Keep the [handle](CircuitBreakerLayer::handle) to see its state.
+    pub circuit_breaker: CircuitBreakerLayer<C>,
+    /// The token bucket.
+    pub rate_limit: RateLimitLayer<C>,
+    /// Sees each attempt that reaches the service.
+    pub observer: O,
+    /// Of one attempt.
+    pub timeout: Duration,
+}
+
+/// The stack that carries events to PostHog, and any other request to any other service.
+///
+/// `E` is the error type above the timeout: [`Error`](crate::Error), `tower::BoxError`, or your own that can
+/// be made from one.
+pub fn delivery_stack<S, Req, E, C, O>(
+    layers: DeliveryLayers<C, O>,
+    service: S,
+) -> impl Service<Req, Response = S::Response, Error = E, Future: Send> + Clone + Send
+where
+    S: Service<Req> + Clone + Send,
+    S::Response: Send,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    Req: Replay + Send,
+    E: From<BoxError> + From<CircuitOpen> + Send,
+    C: Classify<S::Response, E> + Clone + Send,
+    O: Observe<S::Response, E> + Clone + Send,
+{
+    ServiceBuilder::new()
+        // Each retry passes everything below anew: it waits for the breaker and takes a token.
+        .layer(layers.retry)
+        // Above the limiter, so that a rejected call spends no token.
+        .layer(layers.circuit_breaker)
+        // Above the timeout, so that waiting for a token is not mistaken for a slow server.
+        .layer(layers.rate_limit)
+        // Outside the timeout, so that timeouts are seen.
+        .layer(ObserveLayer::new(layers.observer))
+        .map_err(E::from)
+        .layer(TimeoutLayer::new(layers.timeout))
+        .service(service)
+}

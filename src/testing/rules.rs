@@ -1,0 +1,126 @@
+//! PostHog's rules: a request in, a verdict out. No I/O, no script.
+
+use std::collections::HashSet;
+
+use super::reply::Answer;
+use super::request::{Request, Route};
+use super::shape::{self, Batch, Evaluation, Event};
+
+/// What the server knows of projects.
+pub(super) struct Rules {
+    pub(super) tokens: HashSet<String>,
+    pub(super) over_quota: bool,
+}
+
+/// The answer, and what came of the request.
+pub(super) struct Verdict {
+    pub(super) answer: Answer,
+    pub(super) effect: Effect,
+}
+
+#[derive(Default)]
+pub(super) struct Effect {
+    /// The accepted events, by their uuids.
+    pub(super) accepted: Vec<Option<u128>>,
+    /// Whether flags were evaluated.
+    pub(super) billable: bool,
+}
+
+impl Rules {
+    pub(super) fn judge(&self, request: &Request) -> Verdict {
+        match (request.route, request.method.as_str()) {
+            (Route::Batch, "POST") => self.capture(request).unwrap_or_else(Verdict::from),
+            (Route::Flags, "POST") => self.evaluate(request).unwrap_or_else(Verdict::from),
+            (Route::Flags, "GET" | "HEAD") => Answer::json(200, NO_FLAGS).into(),
+            (Route::Batch | Route::Flags, _) => Answer::empty(405).into(),
+            (Route::Other, _) => Answer::empty(404).into(),
+        }
+    }
+
+    fn capture(&self, request: &Request) -> Result<Verdict, Answer> {
+        let batch: Batch = shape::parse(body(request)?).map_err(unparsable)?;
+        if batch.batch.is_empty() {
+            return Err(Answer::text(400, "request holds no event"));
+        }
+        check_token(batch.api_key.as_deref())?;
+        let uuids: Result<_, _> = batch.batch.iter().map(check_event).collect();
+        let accepted = uuids.map_err(|reason| Answer::text(400, reason))?;
+        if self.over_quota {
+            let answer = r#"{"status":"Ok","quota_limited":["events"]}"#;
+            return Ok(Answer::json(200, answer).into());
+        }
+        let effect = Effect { accepted, ..Effect::default() };
+        let answer = Answer::json(200, r#"{"status":"Ok"}"#);
+        Ok(Verdict { answer, effect })
+    }
+
+    fn evaluate(&self, request: &Request) -> Result<Verdict, Answer> {
+        let asked: Evaluation = shape::parse(body(request)?).map_err(unparsable)?;
+        let token = asked.api_key.unwrap_or_default();
+        if !self.tokens.contains(&token) {
+            return Err(Answer::json(401, UNKNOWN_TOKEN));
+        }
+        let billable = !asked.disable_flags;
+        if billable && asked.distinct_id.is_none() {
+            return Err(Answer::text(400, "The distinct_id field is missing from the request."));
+        }
+        let effect = Effect { billable, ..Effect::default() };
+        let answer = Answer::json(200, NO_FLAGS);
+        Ok(Verdict { answer, effect })
+    }
+}
+
+const NO_FLAGS: &str = r#"{"flags":{},"errorsWhileComputingFlags":false,"requestId":"fake"}"#;
+
+const UNKNOWN_TOKEN: &str = concat!(
+    r#"{"type":"authentication_error","code":"invalid_api_key","#,
+    r#""detail":"The provided API key is invalid or has expired.","attr":null}"#
+);
+
+impl From<Answer> for Verdict {
+    fn from(answer: Answer) -> Self {
+        Self { answer, effect: Effect::default() }
+    }
+}
+
+fn body(request: &Request) -> Result<&[u8], Answer> {
+    match &request.undecodable {
+        Some(reason) => Err(Answer::text(400, format!("failed to decode request: {reason}"))),
+        None => Ok(&request.body),
+    }
+}
+
+fn unparsable(reason: String) -> Answer {
+    Answer::text(400, format!("failed to parse request: {reason}"))
+}
+
+/// Capture looks at the token's shape only.
+fn check_token(token: Option<&str>) -> Result<(), Answer> {
+    let Some(token) = token else {
+        return Err(Answer::text(400, "event submitted without an api_key"));
+    };
+    let flaw = match token {
+        "" => "empty",
+        _ if token.len() > 64 => "too_long",
+        _ if !token.is_ascii() => "not_ascii",
+        _ if token.starts_with("phx_") => "personal_api_key",
+        _ => return Ok(()),
+    };
+    Err(Answer::text(401, format!("API key is not valid: {flaw}")))
+}
+
+/// What the parser lets pass and PostHog does not; the event's uuid if it is good.
+fn check_event(event: &Event) -> Result<Option<u128>, &'static str> {
+    if event.event.is_empty() {
+        return Err("event submitted with an empty event name");
+    }
+    match &event.distinct_id {
+        None => return Err("event submitted without a distinct_id"),
+        Some(id) if id == "" => return Err("event submitted with an empty distinct_id"),
+        Some(_) => {}
+    }
+    match event.uuid.as_deref() {
+        None | Some("") => Ok(None),
+        Some(uuid) => Ok(Some(shape::parse_uuid(uuid).ok_or("failed to parse request: bad uuid")?)),
+    }
+}

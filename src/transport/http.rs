@@ -1,0 +1,99 @@
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Request, Url, redirect};
+use tower::Service;
+
+use super::wire::Batch;
+use crate::credentials::ProjectToken;
+use crate::outcome::{Accepted, Answer, read_failure};
+use crate::{Error, ErrorKind};
+
+/// The HTTP client of everything: follows no redirect (a token must not travel to where it was not sent),
+/// and says who we are.
+pub(crate) fn client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("posthog-health/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// `POST {host}/batch/`: one call, one attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Capture {
+    client: reqwest::Client,
+    url: Url,
+    token: ProjectToken,
+    gzip: bool,
+    longest_retry_after: Duration,
+}
+
+impl Capture {
+    pub(crate) fn new(
+        client: reqwest::Client,
+        host: &Url,
+        token: ProjectToken,
+        gzip: bool,
+        longest_retry_after: Duration,
+    ) -> Self {
+        let mut url = host.clone();
+        url.set_path(&format!("{}/batch/", host.path().trim_end_matches('/')));
+        if gzip {
+            url.set_query(Some("compression=gzip"));
+        }
+        Self { client, url, token, gzip, longest_retry_after }
+    }
+
+    async fn send(self, batch: Batch) -> Result<Accepted, Error> {
+        let body = batch
+            .body(&self.token, SystemTime::now(), self.gzip)
+            .await
+            .map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
+        let mut request = Request::new(Method::POST, self.url);
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.gzip {
+            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let sent = body.len();
+        *request.body_mut() = Some(body.into());
+        fetch(&self.client, request, sent).await?.read(SystemTime::now(), self.longest_retry_after)
+    }
+}
+
+impl Service<Batch> for Capture {
+    type Response = Accepted;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Accepted, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, batch: Batch) -> Self::Future {
+        Box::pin(self.clone().send(batch))
+    }
+}
+
+/// PostHog's answers are a few bytes; what is longer is not read.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// Sends a request and reads its answer, up to a size.
+pub(crate) async fn fetch(client: &reqwest::Client, request: Request, sent: usize) -> Result<Answer, Error> {
+    let mut response = client.execute(request).await.map_err(|error| read_failure(error, sent))?;
+    let status = response.status().as_u16();
+    let headers = std::mem::take(response.headers_mut());
+    let mut body = Vec::new();
+    let body = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(LONGEST_ANSWER - body.len())]),
+            Ok(None) => break Ok(body),
+            Err(error) => break Err(error.without_url().into()),
+        }
+        if body.len() == LONGEST_ANSWER {
+            break Ok(body);
+        }
+    };
+    Ok(Answer { status, headers, body })
+}

@@ -1,0 +1,7 @@
+//! The way to PostHog: bodies and requests. Knows HTTP, knows nothing of queues.
+
+mod http;
+mod wire;
+
+pub(crate) use http::{Capture, client, fetch};
+pub(crate) use wire::{Batch, ENVELOPE_BYTES, timestamp};

@@ -1,0 +1,67 @@
+//! `FakePostHog` against PostHog's rules and against its own scripts, over real sockets.
+
+#![cfg(feature = "testing")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy does not take for tests"
+)]
+
+mod connections;
+mod replies;
+mod rules;
+
+use std::future::Future;
+use std::time::Duration;
+
+use posthog_health::testing::FakePostHog;
+use reqwest::{Client, Response};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+const UUID: &str = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+const EVENT: &str = r#"{"event": "e", "distinct_id": "u"}"#;
+
+fn batch(events: &[&str]) -> String {
+    let (token, events) = (FakePostHog::TOKEN, events.join(","));
+    format!(r#"{{"api_key": "{token}", "batch": [{events}]}}"#)
+}
+
+async fn post(posthog: &FakePostHog, path: &str, body: impl Into<reqwest::Body>) -> Response {
+    let url = format!("{}{path}", posthog.url());
+    soon(Client::new().post(url).body(body).send()).await.unwrap()
+}
+
+async fn get_status(posthog: &FakePostHog, path: &str) -> u16 {
+    let url = format!("{}{path}", posthog.url());
+    soon(reqwest::get(url)).await.unwrap().status().as_u16()
+}
+
+fn address(posthog: &FakePostHog) -> String {
+    posthog.url().strip_prefix("http://").unwrap().to_owned()
+}
+
+async fn connect(posthog: &FakePostHog) -> TcpStream {
+    TcpStream::connect(address(posthog)).await.unwrap()
+}
+
+/// A `POST /batch/` as bytes.
+fn raw(headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("POST /batch/ HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+async fn read_until(client: &mut TcpStream, end: &str) -> String {
+    let mut seen = String::new();
+    while !seen.ends_with(end) {
+        let byte = client.read_u8().await.unwrap();
+        seen.push(char::from(byte));
+    }
+    seen
+}
+
+/// What must come comes; the limit only keeps a broken test from hanging.
+async fn soon<F: Future>(future: F) -> F::Output {
+    let limit = Duration::from_secs(30);
+    tokio::time::timeout(limit, future).await.expect("in time")
+}

@@ -1,0 +1,112 @@
+//! The rate limit as a user puts it round a service, under a paused clock.
+
+mod support;
+
+use std::time::Duration;
+
+use posthog_health::Error;
+use posthog_health::layers::{RateLimitConfig, RateLimitLayer, Verdict};
+use support::{AsAnswered, FAILED, OK, THROTTLED};
+use tokio::time::Instant;
+use tokio_test::{assert_pending, task};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+fn limited(
+    config: RateLimitConfig,
+) -> impl Service<Verdict, Response = Verdict, Error = Error, Future: Send> + Clone + Send {
+    RateLimitLayer::new(config, AsAnswered).unwrap().layer(service_fn(|verdict: Verdict| async move {
+        // Calls that are let pass together are under way together.
+        tokio::task::yield_now().await;
+        Ok::<_, Error>(verdict)
+    }))
+}
+
+/// How long a call waits.
+async fn wait<S>(service: &S, verdict: Verdict) -> Duration
+where
+    S: Service<Verdict, Response = Verdict, Error = Error> + Clone,
+{
+    let start = Instant::now();
+    service.clone().oneshot(verdict).await.unwrap();
+    start.elapsed()
+}
+
+fn roughly(seen: Duration, expected: u64) -> bool {
+    seen >= MS(expected) && seen <= MS(expected + 5)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_passes_and_then_the_rate_holds_for_all_clones_together() {
+    let service = limited(RateLimitConfig::default().rate(10).burst(5));
+    for _ in 0..5 {
+        assert_eq!(wait(&service, OK).await, MS(0));
+    }
+    let start = Instant::now();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        calls.spawn(service.clone().oneshot(OK));
+    }
+    calls.join_all().await;
+    assert!(roughly(start.elapsed(), 2000), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_pauses_everybody_for_as_long_as_the_server_asked() {
+    let service = limited(RateLimitConfig::default());
+    wait(&service, Verdict::Throttled { retry_after: Some(MS(7000)) }).await;
+    assert!(roughly(wait(&service.clone(), OK).await, 7000));
+    assert_eq!(wait(&service, OK).await, MS(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_hint_the_pause_doubles_until_a_success() {
+    let service = limited(RateLimitConfig::default().pause(MS(1000), MS(3000)));
+    assert_eq!(wait(&service, THROTTLED).await, MS(0));
+    for pause in [1000, 2000, 3000, 3000] {
+        let waited = wait(&service, THROTTLED).await;
+        assert!(roughly(waited, pause), "{waited:?} for {pause}");
+    }
+    assert!(roughly(wait(&service, OK).await, 3000));
+    wait(&service, THROTTLED).await;
+    assert!(roughly(wait(&service, OK).await, 1000), "a success ends the episode");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_hint_does_not_shorten_a_pause_and_failures_do_not_pause() {
+    let service = limited(RateLimitConfig::default());
+    assert_eq!(wait(&service, FAILED).await, MS(0));
+    let (long, short) = (Some(MS(9000)), Some(MS(2000)));
+    let mut calls = tokio::task::JoinSet::new();
+    for retry_after in [long, short] {
+        calls.spawn(service.clone().oneshot(Verdict::Throttled { retry_after }));
+    }
+    calls.join_all().await;
+    assert!(roughly(wait(&service, OK).await, 9000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endless_hint_does_not_panic() {
+    let service = limited(RateLimitConfig::default());
+    wait(&service, Verdict::Throttled { retry_after: Some(Duration::MAX) }).await;
+    assert_pending!(task::spawn(service.oneshot(OK)).poll());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_waiting_call_takes_no_token() {
+    let service = limited(RateLimitConfig::default().rate(1).burst(1));
+    wait(&service, OK).await;
+    let mut waiting = task::spawn(service.clone().oneshot(OK));
+    assert_pending!(waiting.poll());
+    drop(waiting);
+    assert!(roughly(wait(&service, OK).await, 1000));
+}
+
+#[test]
+fn impossible_configurations_are_named() {
+    let field = |config| RateLimitLayer::new(config, AsAnswered).unwrap_err().field();
+    assert_eq!(field(RateLimitConfig::default().rate(0)), "rate_limit.rate");
+    assert_eq!(field(RateLimitConfig::default().burst(0)), "rate_limit.burst");
+    assert_eq!(field(RateLimitConfig::default().pause(MS(2), MS(1))), "rate_limit.pause");
+}
