@@ -1,6 +1,8 @@
 //! PostHog for services, production-grade by construction.
 
 #![forbid(unsafe_code)]
+// Here and not in Cargo.toml, since tests and examples may.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod client;
 mod config;

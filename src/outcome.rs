@@ -155,6 +155,8 @@ pub(crate) fn read_failure(error: reqwest::Error, sent: usize) -> Error {
         ErrorKind::Timeout
     } else if error.is_connect() {
         connect_failure(&error)
+    } else if error.is_body() || error.is_decode() {
+        ErrorKind::AnswerCutShort
     } else if sent >= LARGE_BODY && hung_up(&error) {
         ErrorKind::TooLarge
     } else {
@@ -187,7 +189,13 @@ fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
 }
 
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&cause| cause.source())
+    std::iter::successors(Some(error), |&cause| {
+        match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            // An I/O error that wraps another does not name it as its source.
+            Some(wrapped) => Some(wrapped as _),
+            None => cause.source(),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -325,6 +325,7 @@ impl PostHogBuilder {
                 in_flight: self.in_flight,
                 batch_bytes: self.batch_bytes,
                 refusal_pause: self.refusal_pause,
+                setback: self.retry.setback(),
             },
             gzip: self.gzip,
             request_timeout: self.request_timeout,

@@ -24,6 +24,8 @@ pub(crate) struct Pacing {
     pub(crate) batch_bytes: usize,
     /// How long to leave PostHog alone after an answer that only a person can change.
     pub(crate) refusal_pause: Duration,
+    /// The first and the longest pause after a batch whose attempts ended.
+    pub(crate) setback: (Duration, Duration),
 }
 
 /// Takes events from the queue, sends them, and tells the queue what became of them. One task, and one
@@ -128,11 +130,14 @@ where
                 self.queue.settle(&batch, Some(DropReason::OverQuota));
                 self.refuse(ErrorKind::QuotaExceeded, "PostHog discards events: over the billing quota");
             }
-            Outcome::Retry { .. } | Outcome::SlowDown { .. } => {
+            Outcome::Retry { .. } => {
                 self.queue.give_back(batch);
-                self.hold(self.setback());
+                let (base, cap) = self.pacing.setback;
+                self.hold(full_jitter(base, cap, self.setbacks, fastrand::f64()));
                 self.setbacks = self.setbacks.saturating_add(1);
             }
+            // The rate limiter pauses already.
+            Outcome::SlowDown { .. } => self.queue.give_back(batch),
             Outcome::Split => self.split(batch, result.err()),
             Outcome::Stop => {
                 self.queue.give_back(batch);
@@ -177,13 +182,6 @@ where
 
     fn hold(&mut self, time: Duration) {
         self.held_until = self.held_until.max(Instant::now().checked_add(time));
-    }
-
-    /// The pause after a batch whose attempts ended: grows, and stays below the breaker's longest open
-    /// time so that it does not put off recovery.
-    fn setback(&self) -> Duration {
-        let (base, cap) = (Duration::from_millis(500), Duration::from_secs(5));
-        full_jitter(base, cap, self.setbacks, fastrand::f64())
     }
 }
 

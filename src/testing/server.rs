@@ -38,7 +38,7 @@ pub(super) fn spawn(shared: Arc<Shared>) -> (SocketAddr, UnboundedSender<Command
             let runtime = runtime.expect("a runtime for the fake PostHog");
             runtime.block_on(async {
                 let door = Door::open_somewhere().expect("a free loopback port");
-                // Cannot be sent only to a caller that has panicked meanwhile.
+                // Fails only if the caller has panicked meanwhile.
                 let _ = tell_address.send(door.address().expect("a bound port"));
                 serve(door, received, shared).await;
             });
@@ -51,7 +51,7 @@ pub(super) fn spawn(shared: Arc<Shared>) -> (SocketAddr, UnboundedSender<Command
 async fn serve(mut door: Door, mut commands: UnboundedReceiver<Command>, shared: Arc<Shared>) {
     let mut conversations = JoinSet::new();
     loop {
-        // `done` cannot be sent only to a caller that has panicked meanwhile.
+        // Sending `done` fails only if the caller has panicked meanwhile.
         tokio::select! {
             command = commands.recv() => match command {
                 Some(Command::Accept(done)) => {

@@ -43,6 +43,12 @@ impl RetryConfig {
         self
     }
 
+    /// The pauses between calls whose attempts all failed: the same backoff, cut at five seconds so that it
+    /// does not put off a recovery that the circuit breaker (ten seconds) has found.
+    pub(crate) fn setback(&self) -> (Duration, Duration) {
+        (self.base, self.cap.min(Duration::from_secs(5)))
+    }
+
     pub(super) fn validated(&self) -> Result<TpsBudget, ConfigError> {
         check::within("retry.attempts", self.attempts, 1, 100)?;
         check::duration("retry.backoff.base", self.base, check::MILLISECOND, check::HOUR)?;

@@ -1,0 +1,182 @@
+//! From `build` to `shutdown`: what is refused at the start, and that nothing is left at the end.
+
+#[path = "support/client.rs"]
+mod support;
+
+use std::time::Duration;
+
+use posthog_health::testing::{FakePostHog, Reply, Route};
+use posthog_health::{ConfigError, DropReason, PostHog, Reason};
+use support::{MS, assert_balanced, builder, capture, until};
+use tokio::time::Instant;
+
+/// The bound holds against a server that hangs, with the queue full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_returns_at_its_deadline_whatever_posthog_does() {
+    let server = FakePostHog::start();
+    server.always(Reply::hang());
+    let posthog = builder(&server).request_timeout(Duration::from_secs(30)).build().unwrap();
+    capture(&posthog, 10_000);
+    server.wait_for_requests(Route::Batch, 4).await;
+    let started = Instant::now();
+    let report = posthog.shutdown(Duration::from_secs(1)).await;
+    assert!(started.elapsed() < Duration::from_millis(1_500), "{:?}", started.elapsed());
+    assert_eq!((report.delivered, report.undelivered, report.dropped), (0, 10_000, 0));
+    assert_balanced(posthog.stats());
+    assert_eq!(posthog.stats().dropped.count(DropReason::Shutdown), 10_000);
+}
+
+#[tokio::test]
+async fn shutdown_delivers_what_it_can() {
+    let server = FakePostHog::start();
+    let posthog = builder(&server).linger(Duration::from_secs(3600)).build().unwrap();
+    capture(&posthog, 1_050);
+    let report = posthog.shutdown(Duration::from_secs(10)).await;
+    assert_eq!((report.delivered, report.undelivered, report.dropped), (1_050, 0, 0));
+    assert_eq!(server.distinct(), 1_050);
+
+    capture(&posthog, 3);
+    assert_eq!(posthog.stats().dropped.count(DropReason::AfterShutdown), 3);
+    posthog.flush().await.unwrap();
+    assert_eq!(posthog.shutdown(MS(1)).await.delivered, 0);
+    assert_eq!(posthog.health_check().await.reasons, [Reason::ShutDown]);
+    assert_eq!(server.request_count(Route::Flags), 0);
+}
+
+#[tokio::test]
+async fn two_shutdowns_at_once_are_one() {
+    let server = FakePostHog::start();
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 500);
+    let deadline = Duration::from_secs(10);
+    let (one, two) = tokio::join!(posthog.shutdown(deadline), posthog.shutdown(deadline));
+    assert_eq!((one.undelivered, two.undelivered), (0, 0));
+    assert_eq!((posthog.stats().delivered, server.distinct()), (500, 500));
+}
+
+#[tokio::test]
+async fn a_cancelled_shutdown_can_be_called_again() {
+    let server = FakePostHog::start();
+    server.batch().always(Reply::hang());
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 500);
+    assert!(tokio::time::timeout(MS(20), posthog.shutdown(Duration::from_secs(60))).await.is_err());
+    assert_eq!(posthog.shutdown(MS(20)).await.undelivered, 500);
+}
+
+/// Threads of this process, by the kernel's count.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+#[test]
+fn no_task_thread_or_connection_is_left_after_shutdown() {
+    let server = FakePostHog::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_keep_alive(MS(1))
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let threads_before = threads();
+        server.batch().then(Reply::normal()).then(Reply::hang());
+        server.flags().always(Reply::hang());
+        let posthog = builder(&server).build().unwrap();
+        capture(&posthog, 100);
+        server.wait_for_distinct(100).await;
+        capture(&posthog, 100);
+        server.wait_for_requests(Route::Batch, 2).await;
+        let _ = tokio::time::timeout(MS(10), posthog.health_check()).await;
+        assert!(server.open_connections() > 0);
+
+        posthog.shutdown(MS(50)).await;
+        // The HTTP client's connections end with its last handle, each in a task of its own.
+        server.wait_for_connections_closed().await;
+        until(|| tokio::runtime::Handle::current().metrics().num_alive_tasks() == 0).await;
+        until(|| threads() <= threads_before).await;
+        assert_eq!(posthog.stats().delivered, 100);
+    });
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_does_not_block_and_ends_everything() {
+    let server = FakePostHog::start();
+    server.always(Reply::hang());
+    let posthog = builder(&server).build().unwrap();
+    let other = posthog.clone();
+    capture(&posthog, 1_000);
+    server.wait_for_requests(Route::Batch, 4).await;
+    drop(posthog);
+    assert_eq!(other.stats().queued, 1_000, "a handle is left, so all goes on");
+    drop(other);
+    server.wait_for_connections_closed().await;
+}
+
+#[test]
+fn outside_a_runtime_the_error_says_what_to_do() {
+    let error = PostHog::builder("phc_abc").build().unwrap_err();
+    assert_eq!(error.field(), "build()");
+    assert!(error.to_string().contains("runtime"), "{error}");
+}
+
+#[tokio::test]
+async fn impossible_configurations_are_named_by_build() {
+    let field = |change: fn(posthog_health::PostHogBuilder) -> posthog_health::PostHogBuilder| {
+        change(PostHog::builder("phc_abc")).build().map_or_else(|error| error.field(), |_| "built")
+    };
+    assert_eq!(field(|builder| builder), "built");
+    assert_eq!(field(|builder| builder.host("http://example.com")), "host");
+    assert_eq!(field(|builder| builder.host("http://example.com").allow_insecure_http(true)), "built");
+    assert_eq!(field(|builder| builder.batch_events(0)), "batch_events");
+    assert_eq!(field(|builder| builder.batch_bytes(10)), "batch_bytes");
+    assert_eq!(field(|builder| builder.linger(Duration::ZERO)), "linger");
+    assert_eq!(field(|builder| builder.queue_events(99)), "queue_events");
+    assert_eq!(field(|builder| builder.queue_bytes(1024)), "queue_bytes");
+    assert_eq!(field(|builder| builder.in_flight(0)), "in_flight");
+    assert_eq!(field(|builder| builder.request_timeout(Duration::MAX)), "request_timeout");
+    assert_eq!(field(|builder| builder.probe_timeout(Duration::ZERO)), "probe_timeout");
+    assert_eq!(field(|builder| builder.probe_cache(Duration::ZERO)), "probe_cache");
+    assert_eq!(field(|builder| builder.flush_timeout(Duration::ZERO)), "flush_timeout");
+    assert_eq!(field(|builder| builder.refusal_pause(Duration::ZERO)), "refusal_pause");
+    assert_eq!(field(|builder| builder.longest_retry_after(Duration::ZERO)), "longest_retry_after");
+    let token = |token: &str| PostHog::builder(token).build().unwrap_err().to_string();
+    for (value, says) in
+        [("", "is empty"), ("phx_secret", "personal API key"), ("phs_secret", "secret API key")]
+    {
+        assert!(token(value).contains(says) && !token(value).contains("phx_s"), "{}", token(value));
+    }
+}
+
+/// The environment cannot be changed from within a test, so each case is a process of its own: this test
+/// again, told by `CASE` to build a client from its environment.
+#[tokio::test]
+async fn the_environment_configures() {
+    fn built() -> Result<PostHog, ConfigError> {
+        PostHog::from_env().build()
+    }
+    if std::env::var_os("CASE").is_some() {
+        match built() {
+            Ok(posthog) => println!("built, disabled={}", posthog.circuit_breaker().is_none()),
+            Err(error) => println!("refused: {error}"),
+        }
+        return;
+    }
+    for (variables, says) in [
+        (&[("POSTHOG_API_KEY", "phc_abc"), ("POSTHOG_HOST", "eu")][..], "built, disabled=false"),
+        (&[("POSTHOG_DISABLED", "1")][..], "built, disabled=true"),
+        (&[][..], "refused: POSTHOG_API_KEY is not set: set it (or POSTHOG_API_KEY_FILE)"),
+        (&[("POSTHOG_HOST", "eu")][..], "refused: POSTHOG_API_KEY is not set, but POSTHOG_HOST is"),
+        (&[("POSTHOG_API_KEY_FILE", "/nonexistent")][..], "refused: POSTHOG_API_KEY_FILE names a file"),
+    ] {
+        let names = ["API_KEY", "API_KEY_FILE", "HOST", "HOST_FILE", "DISABLED"];
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "the_environment_configures", "--nocapture"]).env("CASE", "1");
+        names.iter().for_each(|name| {
+            command.env_remove(format!("POSTHOG_{name}"));
+        });
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        let output = String::from_utf8_lossy(&output.stdout);
+        assert!(output.contains(says), "{variables:?}: {output}");
+    }
+}

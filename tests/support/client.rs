@@ -1,0 +1,51 @@
+//! What the end-to-end tests share: a client that is fast to fail and fast to recover.
+
+use std::time::Duration;
+
+use posthog_health::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
+use posthog_health::testing::FakePostHog;
+use posthog_health::{Event, Ledger, PostHog, PostHogBuilder};
+
+pub(crate) const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// All times in milliseconds, all else as by default.
+pub(crate) fn builder(server: &FakePostHog) -> PostHogBuilder {
+    PostHog::builder(FakePostHog::TOKEN)
+        .host(server.url())
+        .linger(MS(5))
+        .retry(RetryConfig::default().backoff(MS(1), MS(10)))
+        .circuit_breaker(breaker())
+        .rate_limit(RateLimitConfig::default().rate(10_000).burst(10_000).pause(MS(1), MS(10)))
+        .refusal_pause(MS(20))
+}
+
+pub(crate) fn breaker() -> CircuitBreakerConfig {
+    CircuitBreakerConfig::default().open_time(MS(5), MS(20))
+}
+
+pub(crate) fn event(n: usize) -> Event {
+    let mut event = Event::new("tested".to_owned(), format!("user-{n}"));
+    event.insert_prop("n", n).unwrap();
+    event
+}
+
+pub(crate) fn capture(posthog: &PostHog, events: usize) {
+    (0..events).for_each(|n| posthog.capture(event(n)));
+}
+
+/// Waits for something that will come; the test's own time limit is the deadline.
+#[allow(dead_code, reason = "not every test needs it")]
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    });
+    waited.await.expect("it never came");
+}
+
+#[allow(dead_code, reason = "not every test needs it")]
+pub(crate) fn assert_balanced(ledger: Ledger) {
+    let Ledger { captured, delivered, queued, spooled, dead_lettered, dropped, .. } = ledger;
+    assert_eq!(captured, delivered + queued + spooled + dead_lettered + dropped.total(), "{ledger:?}");
+}

@@ -1,0 +1,94 @@
+//! Each way in which a request can fail without an answer, over real sockets, as the error kind that a
+//! person reads. Answers are in `src/outcome.rs`.
+
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthog_health::testing::{FakePostHog, Reply};
+use posthog_health::{Error, ErrorKind};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+async fn get(client: reqwest::Client, url: &str) -> Error {
+    let result = async { client.get(url).send().await?.error_for_status()?.bytes().await }.await;
+    result.unwrap_err().into()
+}
+
+async fn get_from(server: &FakePostHog, reply: Reply) -> Error {
+    server.always(reply);
+    let client = reqwest::Client::builder().timeout(Duration::from_millis(200)).build().unwrap();
+    get(client, &format!("{}/flags/?token=secret", server.url())).await
+}
+
+fn assert_reads(error: &Error, kind: ErrorKind) {
+    assert_eq!(error.kind(), kind, "{error:?}");
+    assert!(error.is_retryable());
+    assert_eq!(error.retry_after(), None);
+    let mut texts = vec![error.to_string(), format!("{error:?}")];
+    let mut cause = error.source();
+    assert!(cause.is_some(), "a cause");
+    while let Some(next) = cause {
+        texts.push(next.to_string());
+        cause = next.source();
+    }
+    assert!(texts.iter().all(|text| !text.contains("secret") && !text.contains("/flags")), "{texts:?}");
+}
+
+#[tokio::test]
+async fn connection_refused() {
+    let server = FakePostHog::start();
+    server.refuse();
+    assert_reads(&get_from(&server, Reply::normal()).await, ErrorKind::Connect);
+}
+
+struct NoNames;
+
+impl Resolve for NoNames {
+    fn resolve(&self, _: Name) -> Resolving {
+        Box::pin(std::future::ready(Err::<Addrs, _>("no such name".into())))
+    }
+}
+
+#[tokio::test]
+async fn name_not_resolved() {
+    let client = reqwest::Client::builder().dns_resolver(Arc::new(NoNames)).build().unwrap();
+    assert_reads(&get(client, "http://nowhere.invalid/flags?secret").await, ErrorKind::Dns);
+}
+
+#[tokio::test]
+async fn tls_to_a_server_that_speaks_plain_http() {
+    let server = FakePostHog::start();
+    let url = server.url().replace("http://", "https://");
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+    assert_reads(&get(client, &format!("{url}/flags?secret")).await, ErrorKind::Tls);
+}
+
+#[tokio::test]
+async fn tls_that_the_server_hangs_up_on() {
+    let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut hello = [0; 2048];
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut hello).await;
+        }
+    });
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+    assert_reads(&get(client, &format!("https://{address}/flags?secret")).await, ErrorKind::Tls);
+}
+
+#[tokio::test]
+async fn failures_on_an_open_connection() {
+    let server = FakePostHog::start();
+    for (reply, kind) in [
+        (Reply::hang(), ErrorKind::Timeout),
+        (Reply::hang_after_headers(), ErrorKind::Timeout),
+        (Reply::close(), ErrorKind::ConnectionLost),
+        (Reply::reset(), ErrorKind::ConnectionLost),
+        (Reply::reset_mid_body(), ErrorKind::AnswerCutShort),
+        (Reply::truncated_body(), ErrorKind::AnswerCutShort),
+    ] {
+        assert_reads(&get_from(&server, reply.clone()).await, kind);
+    }
+}
