@@ -1,0 +1,128 @@
+use proptest::prelude::*;
+use tokio_test::task;
+
+use super::*;
+
+fn queue(events: usize, batch_events: usize, overflow: Overflow) -> Queue {
+    let limits = Limits { events, bytes: 1 << 24, batch_events, batch_bytes: 1 << 20, overflow };
+    Queue::new(limits, None)
+}
+
+fn event() -> Event {
+    Event::new("event", "user")
+}
+
+fn wakes(queue: &Queue) -> usize {
+    // A notification that nobody waits for is kept, and only one.
+    usize::from(task::spawn(queue.wake.notified()).poll().is_ready())
+}
+
+#[test]
+fn the_worker_is_woken_for_the_first_event_and_for_a_full_batch_only() {
+    let queue = queue(10_000, 100, Overflow::DropNewest);
+    let woken: Vec<_> = (1..=250)
+        .filter(|_| {
+            queue.capture(event());
+            wakes(&queue) > 0
+        })
+        .collect();
+    assert_eq!(woken, [1, 100]);
+}
+
+/// What the worker does, in any order, with any result.
+#[derive(Clone, Debug)]
+enum Step {
+    Capture(u8),
+    Refuse,
+    Encode { lose: bool },
+    Take { due: bool },
+    Deliver,
+    Drop,
+    GiveBack,
+    Close,
+    Abandon,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (1u8..20).prop_map(Step::Capture),
+        1 => Just(Step::Refuse),
+        6 => any::<bool>().prop_map(|lose| Step::Encode { lose }),
+        6 => any::<bool>().prop_map(|due| Step::Take { due }),
+        4 => Just(Step::Deliver),
+        1 => Just(Step::Drop),
+        3 => Just(Step::GiveBack),
+        1 => Just(Step::Close),
+        1 => Just(Step::Abandon),
+    ]
+}
+
+fn encode(queue: &Queue, lose: bool) {
+    let result = |_| if lose { Err(DropReason::BeforeSend) } else { Ok(Bytes::from_static(b"{}")) };
+    queue.put_encoded(queue.take_raw().into_iter().map(|raw| (raw.ticket, result(()))).collect());
+}
+
+proptest! {
+    /// Guarantee 2 as a law: whatever happens in whatever order, captured = delivered + queued + dropped,
+    /// what is queued is really there, bytes return to zero, and nobody waits for what has met its end.
+    #[test]
+    fn the_ledger_balances_after_every_step(
+        steps in prop::collection::vec(step(), 0..120),
+        newest in any::<bool>(),
+    ) {
+        let overflow = if newest { Overflow::DropNewest } else { Overflow::DropOldest };
+        let queue = queue(50, 10, overflow);
+        let mut under_way: Vec<Vec<Encoded>> = Vec::new();
+        let mut captured = 0;
+        for step in steps {
+            match step {
+                Step::Capture(events) => (0..events).for_each(|_| { captured += 1; queue.capture(event()) }),
+                Step::Refuse => { captured += 1; queue.capture(Event::new("", "user")) }
+                Step::Encode { lose } => encode(&queue, lose),
+                Step::Take { due } => {
+                    if due { queue.make_due(); }
+                    under_way.extend(queue.take_batch(1 << 16));
+                }
+                Step::Deliver => if let Some(batch) = under_way.pop() { queue.settle(&batch, None) },
+                Step::Drop => if let Some(batch) = under_way.pop() {
+                    queue.settle(&batch, Some(DropReason::Rejected));
+                },
+                Step::GiveBack => if !under_way.is_empty() { queue.give_back(under_way.remove(0)) },
+                Step::Close => { queue.close(); }
+                Step::Abandon => { queue.abandon(); }
+            }
+            let state = queue.state();
+            let Ledger { delivered, queued, dropped, .. } = state.ledger;
+            prop_assert_eq!(state.ledger.captured, captured);
+            prop_assert_eq!(captured, delivered + queued + dropped.total());
+            prop_assert!(queued <= 50);
+            if !state.abandoned {
+                let away: usize = under_way.iter().map(Vec::len).sum();
+                prop_assert_eq!(queued as usize, state.raw.len() + state.encoded.len() + away);
+                prop_assert!(state.encoded.iter().map(|event| event.number).is_sorted());
+            }
+            if queued == 0 {
+                prop_assert_eq!((state.bytes, state.raw_bytes), (0, 0));
+                prop_assert_eq!(*queue.settled_to.borrow(), state.next_number);
+            }
+        }
+    }
+}
+
+#[test]
+fn settled_waits_for_the_events_before_and_not_for_those_after() {
+    let queue = queue(1_000, 10, Overflow::DropNewest);
+    (0..20).for_each(|_| queue.capture(event()));
+    let number = queue.flush();
+    (0..10).for_each(|_| queue.capture(event()));
+    (0..3).for_each(|_| encode(&queue, false));
+    let first = queue.take_batch(1 << 16).unwrap();
+    let second = queue.take_batch(1 << 16).unwrap();
+    let third = queue.take_batch(1 << 16).unwrap();
+    let mut waiting = task::spawn(queue.settled(number));
+    for (batch, is_last) in [(third, false), (second, false), (first, true)] {
+        assert!(waiting.poll().is_pending());
+        queue.settle(&batch, None);
+        assert_eq!(waiting.is_woken() && waiting.poll().is_ready(), is_last);
+    }
+}

@@ -1,0 +1,142 @@
+//! What the library says, and what it never says.
+
+#[path = "support/client.rs"]
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use posthog_health::testing::{FakePostHog, Reply};
+use posthog_health::{Event, PostHog};
+use support::{MS, builder, capture, until};
+use tracing::Level;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::fmt::MakeWriter;
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    /// Everything that this thread logs; the tests run on a runtime of one thread.
+    fn start(level: Level) -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .with_writer(log.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.text().lines().map(str::to_owned).collect()
+    }
+}
+
+/// Guarantee 7: every failure, at the most talkative level.
+#[tokio::test]
+async fn no_secret_and_no_event_content_is_ever_shown() {
+    let (log, _guard) = Log::start(Level::TRACE);
+    let server = FakePostHog::start();
+    let mut shown = String::new();
+    for fault in [
+        Reply::normal(),
+        Reply::status(401).body(FakePostHog::TOKEN),
+        Reply::status(400).body("bad event: s3cret-property"),
+        Reply::redirect(format!("https://elsewhere.example/?token={}", FakePostHog::TOKEN)),
+        Reply::status(503),
+        Reply::reset(),
+        Reply::html(),
+    ] {
+        server.always(fault);
+        let configured = builder(&server).flush_timeout(MS(50));
+        shown += &format!("{configured:?}");
+        let posthog = configured.build().unwrap();
+        let mut event = Event::new("s3cret-event", "s3cret-person");
+        event.insert_prop("s3cret-key", "s3cret-property").unwrap();
+        posthog.capture(event);
+        let _ = posthog.flush().await;
+        shown += &format!("{posthog:?} {} {:?}", posthog.health_check().await, posthog.shutdown(MS(1)).await);
+    }
+    server.refuse();
+    shown += &format!("{:?}", builder(&server).build().unwrap().health_check().await);
+    for token in [format!("{} ", FakePostHog::TOKEN.repeat(2)), FakePostHog::TOKEN.replace("phc", "phx")] {
+        shown += &PostHog::builder(token).build().unwrap_err().to_string();
+    }
+    let logged = log.text();
+    assert!(logged.contains("posthog_health"), "something was logged: {logged}");
+    for text in [&logged, &shown] {
+        for secret in [FakePostHog::TOKEN, &FakePostHog::TOKEN[4..], "s3cret", "compression=gzip", "v=2"] {
+            let line = text.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_one_line_when_it_begins_and_one_when_it_ends() {
+    let (log, _guard) = Log::start(Level::INFO);
+    let server = FakePostHog::start();
+    server.always(Reply::status(503));
+    let posthog = builder(&server).queue_events(1_000).build().unwrap();
+    capture(&posthog, 3_000);
+    server.wait_for_requests(posthog_health::testing::Route::Batch, 30).await;
+    server.recover();
+    posthog.flush().await.unwrap();
+    until(|| posthog.health().breaker.state == posthog_health::layers::circuit_breaker::State::Closed).await;
+    let lines = log.lines();
+    let count = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    assert_eq!((count("circuit breaker open"), count("circuit breaker closed")), (1, 1), "{lines:#?}");
+    assert_eq!(count("queue full: dropping events"), 1, "{lines:#?}");
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+}
+
+#[tokio::test]
+async fn a_refused_token_is_one_line_until_it_works_again() {
+    let (log, _guard) = Log::start(Level::INFO);
+    let server = FakePostHog::start();
+    server.batch().always(Reply::status(401));
+    let posthog = builder(&server).refusal_pause(MS(2)).build().unwrap();
+    capture(&posthog, 300);
+    server.wait_for_requests(posthog_health::testing::Route::Batch, 20).await;
+    server.recover();
+    posthog.flush().await.unwrap();
+    let lines = log.lines();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(lines[0].contains("WARN") && lines[0].contains("delivery paused, events kept"), "{lines:#?}");
+    assert!(lines[1].contains("INFO") && lines[1].contains("delivery resumed"), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn what_a_dropped_client_loses_is_told() {
+    let (log, _guard) = Log::start(Level::INFO);
+    let server = FakePostHog::start();
+    server.always(Reply::hang());
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 42);
+    drop(posthog);
+    let lines = log.lines();
+    assert!(lines.len() == 1 && lines[0].contains("lost=42"), "{lines:#?}");
+}
