@@ -1,4 +1,75 @@
 //! PostHog for services, production-grade by construction.
+//!
+//! You keep writing `posthog.capture(event)` with [`posthog_rs`] events. This crate carries them: through a
+//! circuit breaker, a rate limit, backoff and a bounded queue that counts every event, and it answers
+//! [`health_check`](PostHog::health_check) for your readiness route. PostHog can fail in any way without
+//! your service noticing, no event is lost without being counted, and one look says what is wrong.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use posthog_health::{Event, PostHog};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let posthog = PostHog::from_env().build()?; // POSTHOG_API_KEY, POSTHOG_HOST
+//!
+//!     let mut event = Event::new("order placed", "user-123");
+//!     event.insert_prop("amount", 9.5)?;
+//!     posthog.capture(event); // returns at once, always
+//!
+//!     println!("{}", posthog.health_check().await);
+//!     posthog.shutdown(Duration::from_secs(5)).await; // last, before the process ends
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The picture
+//!
+//! ```text
+//!  your code ── capture(event) ─┐                      ┌─ health_check() ─ HealthReport ─ readiness route
+//!                               ▼                      │  stats() ─ Ledger
+//!   admit ─► queue ─► encode once ─► batch ─► [ retry ► circuit breaker ► rate limit ► observe ► timeout ] ─► PostHog
+//!              ▲                                                                                      │
+//!              └───────────────────── outcome: delivered │ retry │ split │ stop ◄─────────────────────┘
+//! ```
+//!
+//! Everything behind `capture` happens in one background task on your tokio runtime, and one more for each
+//! request under way. What an answer means is decided once ([`Outcome`]); retry, breaker, limiter, ledger
+//! and health only read it.
+//!
+//! # Guarantees
+//!
+//! 1. [`capture`](PostHog::capture) never blocks on I/O, never panics and never fails the caller.
+//! 2. Nothing vanishes uncounted: [`Ledger`]'s equation holds at every moment, across
+//!    [`shutdown`](PostHog::shutdown) too.
+//! 3. At-least-once, counted once: an event's uuid and timestamp are fixed when it is captured and never
+//!    change; each attempt has a fresh `sent_at`. PostHog counts an event that arrives twice once.
+//! 4. One event that PostHog would reject (no name, no distinct id) is refused before it costs its batch,
+//!    and a batch that is too large goes in smaller ones.
+//! 5. A PostHog outage uses bounded memory, does not turn into a storm of requests, and does not end in one.
+//! 6. No request leaves that you did not cause, and the health probe is not billed.
+//! 7. The project token appears in no `Debug`, `Display`, log, error or health report. Plain `http://` goes
+//!    only to this machine, or [when you ask](PostHogBuilder::allow_insecure_http).
+//!
+//! # Where to look
+//!
+//! - **You write a service:** [`PostHog`], and [`PostHogBuilder`] for every default and its reason.
+//! - **You are on call:** [`HealthReport`] and its [`Reason`]s, [`DropReason`], [`ErrorKind`]. Log lines have
+//!   the target `posthog_health`: state changes at info or warn, once an episode; attempts at debug.
+//! - **You test:** `testing` (a feature), a PostHog on a real socket that can be told to fail.
+//! - **You protect another API:** [`layers`], ordinary tower layers over any service.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `testing` | no | `testing::FakePostHog`: an in-process PostHog for your tests |
+//!
+//! # Types of other crates in this API
+//!
+//! `posthog_rs` (re-exported: [`Event`], [`RequestContext`]), `tower` and `tokio::sync::watch` in [`layers`],
+//! `reqwest`'s request, response and error in [`layers::HttpStatus`], [`layers::Replay`] and [`Error`]. A new
+//! major version of one of these is a new major version of this crate.
 
 #![forbid(unsafe_code)]
 // Here and not in Cargo.toml, since tests and examples may.
@@ -26,3 +97,8 @@ pub use delivery::{DropReason, Drops, Ledger, Overflow, QueueFill};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use health::{BreakerHealth, Connection, HealthReport, LastError, Reason, Status, Versions};
 pub use outcome::{Accepted, Outcome};
+
+/// The README's snippets, compiled and run with the documentation's.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -46,13 +46,15 @@
 //! ```
 //! use posthog_health::Error;
 //! use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerLayer, HttpStatus};
-//! use tower::ServiceBuilder;
+//! use tower::{ServiceBuilder, ServiceExt};
 //!
+//! # async fn example(request: reqwest::Request) -> Result<(), Box<dyn std::error::Error>> {
 //! let layer = CircuitBreakerLayer::new(CircuitBreakerConfig::default(), HttpStatus::default())?;
 //! let breaker = layer.handle();
 //! let service = ServiceBuilder::new().layer(layer).map_err(Error::from).service(reqwest::Client::new());
 //! println!("{:?}", breaker.state());
-//! # Ok::<(), posthog_health::ConfigError>(())
+//! let response = service.oneshot(request).await?;
+//! # Ok(()) }
 //! ```
 
 mod breaker;

@@ -22,12 +22,14 @@
 //! ```
 //! use posthog_health::Error;
 //! use posthog_health::layers::{HttpStatus, RateLimitConfig, RateLimitLayer};
-//! use tower::ServiceBuilder;
+//! use tower::{ServiceBuilder, ServiceExt};
 //!
+//! # async fn example(request: reqwest::Request) -> Result<(), Box<dyn std::error::Error>> {
 //! // PostHog's private API: 240 a minute for analytics endpoints.
 //! let layer = RateLimitLayer::new(RateLimitConfig::default().rate(4).burst(10), HttpStatus::default())?;
 //! let service = ServiceBuilder::new().layer(layer).map_err(Error::from).service(reqwest::Client::new());
-//! # Ok::<(), posthog_health::ConfigError>(())
+//! let response = service.oneshot(request).await?;
+//! # Ok(()) }
 //! ```
 
 mod bucket;

@@ -30,11 +30,13 @@
 //! ```
 //! use posthog_health::Error;
 //! use posthog_health::layers::{HttpStatus, RetryConfig, RetryLayer};
-//! use tower::ServiceBuilder;
+//! use tower::{ServiceBuilder, ServiceExt};
 //!
+//! # async fn example(request: reqwest::Request) -> Result<(), Box<dyn std::error::Error>> {
 //! let layer = RetryLayer::new(RetryConfig::default().attempts(5), HttpStatus::default())?;
 //! let service = ServiceBuilder::new().layer(layer).map_err(Error::from).service(reqwest::Client::new());
-//! # Ok::<(), posthog_health::ConfigError>(())
+//! let response = service.oneshot(request).await?;
+//! # Ok(()) }
 //! ```
 
 mod backoff;
