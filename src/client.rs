@@ -115,6 +115,10 @@ impl PostHog {
     ///
     /// [`FlushTimeout`] when some are still on their way; they stay there.
     ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future stops the waiting, not the sending.
@@ -129,6 +133,10 @@ impl PostHog {
     /// connection of the client is left. Other handles stay usable and drop what they capture.
     ///
     /// Give it what your orchestrator's grace period leaves, 5 s if in doubt.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -166,6 +174,10 @@ impl PostHog {
     ///
     /// A degraded PostHog is no reason to take a service out of rotation: answer 200 in both cases, and 503
     /// only where a deployment should wait.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -234,7 +246,7 @@ impl Running {
                 "call it from async code or a runtime's enter()",
             )
         })?;
-        let http = client().map_err(|error| {
+        let http = client(host).map_err(|error| {
             ConfigError::new(
                 "TLS",
                 format!("cannot be set up ({error})"),
@@ -303,11 +315,9 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let Some(running) = &self.running else { return };
         running.abort.abort();
-        if self.queue.close() {
-            let lost = self.queue.abandon();
-            if lost > 0 {
-                tracing::warn!(lost, "dropped without shutdown: undelivered events are lost");
-            }
+        let lost = self.queue.abandon();
+        if lost > 0 {
+            tracing::warn!(lost, "dropped without shutdown: undelivered events are lost");
         }
     }
 }

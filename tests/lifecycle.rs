@@ -113,6 +113,20 @@ async fn dropping_the_last_handle_does_not_block_and_ends_everything() {
     server.wait_for_connections_closed().await;
 }
 
+/// Handles go to any task, and so do the futures of their methods.
+#[test]
+fn everything_is_send_and_sync() {
+    fn send<T: Send>(_: T) {}
+    fn send_and_sync<T: Send + Sync + Clone + 'static>() {}
+    send_and_sync::<PostHog>();
+    let futures = |posthog: &'static PostHog| {
+        send(posthog.flush());
+        send(posthog.shutdown(MS(1)));
+        send(posthog.health_check());
+    };
+    let _ = futures;
+}
+
 #[test]
 fn outside_a_runtime_the_error_says_what_to_do() {
     let error = PostHog::builder("phc_abc").build().unwrap_err();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{Error, ErrorKind};
+use posthog_health::{DropReason, Error, ErrorKind, Event, PostHog};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 async fn get(client: reqwest::Client, url: &str) -> Error {
@@ -91,4 +91,47 @@ async fn failures_on_an_open_connection() {
     ] {
         assert_reads(&get_from(&server, reply.clone()).await, kind);
     }
+}
+
+/// A server that closes as soon as it has seen how large the body is: the client may never see its 413.
+async fn server_that_hangs_up_on_bodies() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut start = [0; 1024];
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut start).await;
+            let _ = stream.set_zero_linger();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_large_body_that_is_cut_off_is_too_large_and_a_small_one_is_not() {
+    let host = format!("http://{}", server_that_hangs_up_on_bodies().await);
+    let posthog = PostHog::builder(FakePostHog::TOKEN).host(host).gzip(false).build().unwrap();
+    let mut large = Event::new("large", "u");
+    large.insert_prop("filler", "x".repeat(4_000_000)).unwrap();
+    posthog.capture(large);
+    posthog.flush().await.unwrap();
+    assert_eq!(posthog.stats().dropped.count(DropReason::TooLarge), 1);
+
+    posthog.capture(Event::new("small", "u"));
+    while posthog.health().last_error.is_none_or(|error| error.kind != ErrorKind::ConnectionLost) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(posthog.stats().queued, 1, "kept, to be tried again");
+}
+
+#[tokio::test]
+async fn a_reverse_proxys_path_is_kept() {
+    let server = FakePostHog::start();
+    let host = format!("{}/ingest/", server.url());
+    let posthog = PostHog::builder(FakePostHog::TOKEN).host(host).build().unwrap();
+    posthog.health_check().await;
+    posthog.capture(Event::new("e", "u"));
+    posthog.shutdown(Duration::from_millis(500)).await;
+    let paths: Vec<_> = server.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(paths, ["/ingest/flags/", "/ingest/batch/"]);
 }

@@ -1,9 +1,8 @@
-use std::net::IpAddr;
-
 use posthog_rs::{EU_INGESTION_ENDPOINT, EndpointManager, US_INGESTION_ENDPOINT};
 use reqwest::Url;
 
 use crate::ConfigError;
+use crate::transport::is_loopback;
 
 /// Paths that are PostHog's own endpoints: whoever ends a host with one has pasted an endpoint.
 const ENDPOINTS: [&str; 8] = ["batch", "capture", "decide", "e", "engage", "flags", "i", "track"];
@@ -48,12 +47,6 @@ pub(super) fn parse(host: &str, allow_insecure: bool) -> Result<Url, ConfigError
         );
     }
     Ok(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

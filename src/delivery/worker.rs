@@ -76,13 +76,15 @@ where
                 linger = None;
                 self.queue.make_due();
             }
-            self.encode(&mut encoder).await;
+            let has_more = self.encode(&mut encoder);
             self.send();
             if linger.is_none() && self.queue.lingers() {
                 linger = Some(Instant::now() + self.pacing.linger);
             }
             tokio::select! {
-                () = self.queue.wake.notified() => {}
+                // A chunk at a time, so that neither sending nor the runtime's other tasks wait for long.
+                () = tokio::task::yield_now(), if has_more => {}
+                () = self.queue.wake.notified(), if !has_more => {}
                 Some(done) = self.sends.join_next_with_id() => self.finish(done),
                 () = moment(linger) => {}
                 () = moment(self.held_until), if self.has_slot() => self.held_until = None,
@@ -92,14 +94,15 @@ where
         self.sends.shutdown().await;
     }
 
-    async fn encode(&self, encoder: &mut Encoder) {
-        while self.queue.must_encode() {
-            let raw = self.queue.take_raw();
-            let encoded =
-                raw.into_iter().map(|raw| (raw.ticket, encoder.encode(raw.event, raw.at))).collect();
-            self.queue.put_encoded(encoded);
-            tokio::task::yield_now().await;
+    /// Encodes a chunk if it is time to. Tells whether there may be another.
+    fn encode(&self, encoder: &mut Encoder) -> bool {
+        if !self.queue.must_encode() {
+            return false;
         }
+        let raw = self.queue.take_raw();
+        let encoded = raw.into_iter().map(|raw| (raw.ticket, encoder.encode(raw.event, raw.at))).collect();
+        self.queue.put_encoded(encoded);
+        true
     }
 
     fn send(&mut self) {
@@ -111,8 +114,10 @@ where
         }
     }
 
+    /// While delivery is refused, one request is enough to find out that it works again.
     fn has_slot(&self) -> bool {
-        self.sends.len() < self.pacing.in_flight
+        let slots = if self.refused.is_some() { 1 } else { self.pacing.in_flight };
+        self.sends.len() < slots
     }
 
     fn finish(&mut self, done: Result<(Id, Result<Accepted, Error>), JoinError>) {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::vitals::Failure;
 use crate::credentials::ProjectToken;
-use crate::transport::fetch;
+use crate::transport::{endpoint, fetch};
 use crate::{Error, ErrorKind};
 
 /// Asks PostHog whether it is there and takes the token, without being billed: `POST /flags/` with
@@ -56,9 +56,7 @@ impl Probe {
         timeout: Duration,
         cache: Duration,
     ) -> Self {
-        let mut url = host.clone();
-        url.set_path(&format!("{}/flags/", host.path().trim_end_matches('/')));
-        url.set_query(Some("v=2&config=false"));
+        let url = endpoint(host, "/flags/", Some("v=2&config=false"));
         Self { request: ProbeRequest { client, url, token, timeout }, cache, state: Mutex::default() }
     }
 

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -12,12 +13,26 @@ use crate::outcome::{Accepted, Answer, read_failure};
 use crate::{Error, ErrorKind};
 
 /// The HTTP client of everything: follows no redirect (a token must not travel to where it was not sent),
-/// and says who we are.
-pub(crate) fn client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+/// takes no proxy to this machine, and says who we are.
+pub(crate) fn client(host: &Url) -> reqwest::Result<reqwest::Client> {
+    let client = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
-        .user_agent(concat!("posthog-health/", env!("CARGO_PKG_VERSION")))
-        .build()
+        .user_agent(concat!("posthog-health/", env!("CARGO_PKG_VERSION")));
+    if is_loopback(host) { client.no_proxy() } else { client }.build()
+}
+
+/// An endpoint under the host, which may be a reverse proxy with a path of its own.
+pub(crate) fn endpoint(host: &Url, path: &str, query: Option<&str>) -> Url {
+    let mut url = host.clone();
+    url.set_path(&format!("{}{path}", host.path().trim_end_matches('/')));
+    url.set_query(query);
+    url
+}
+
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// `POST {host}/batch/`: one call, one attempt.
@@ -38,11 +53,7 @@ impl Capture {
         gzip: bool,
         longest_retry_after: Duration,
     ) -> Self {
-        let mut url = host.clone();
-        url.set_path(&format!("{}/batch/", host.path().trim_end_matches('/')));
-        if gzip {
-            url.set_query(Some("compression=gzip"));
-        }
+        let url = endpoint(host, "/batch/", gzip.then_some("compression=gzip"));
         Self { client, url, token, gzip, longest_retry_after }
     }
 
