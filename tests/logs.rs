@@ -130,6 +130,18 @@ async fn a_refused_token_is_one_line_until_it_works_again() {
 }
 
 #[tokio::test]
+async fn rejected_batches_are_one_line_until_one_is_taken() {
+    let (log, _guard) = Log::start(Level::INFO);
+    let server = FakePostHog::start();
+    server.batch().always(Reply::status(400));
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 1_000);
+    posthog.flush().await.unwrap();
+    let lines = log.lines();
+    assert!(lines.len() == 1 && lines[0].contains("rejects events"), "{lines:#?}");
+}
+
+#[tokio::test]
 async fn what_a_dropped_client_loses_is_told() {
     let (log, _guard) = Log::start(Level::INFO);
     let server = FakePostHog::start();

@@ -44,6 +44,8 @@ pub(crate) struct Worker<S> {
     setbacks: u32,
     /// What stopped delivery, so that it is logged once an episode.
     refused: Option<ErrorKind>,
+    /// PostHog rejects events: logged once until it takes some.
+    rejecting: bool,
 }
 
 impl<S> Worker<S>
@@ -62,6 +64,7 @@ where
             held_until: None,
             setbacks: 0,
             refused: None,
+            rejecting: false,
         }
     }
 
@@ -90,6 +93,10 @@ where
                 () = moment(self.held_until), if self.has_slot() => self.held_until = None,
                 () = told(&mut self.stop) => break,
             }
+        }
+        // What has ended by now counts as what it is; the rest is cut off.
+        while let Some(done) = self.sends.try_join_next_with_id() {
+            self.finish(done);
         }
         self.sends.shutdown().await;
     }
@@ -165,9 +172,11 @@ where
         }
         let reason = if too_large { DropReason::TooLarge } else { DropReason::Rejected };
         self.queue.settle(&batch, Some(reason));
-        let (events, reason) = (batch.len(), reason.as_str());
-        let error = error.as_ref().map(tracing::field::display);
-        tracing::warn!(events, reason, error, "PostHog rejects events: dropped");
+        if !std::mem::replace(&mut self.rejecting, true) {
+            let (events, reason) = (batch.len(), reason.as_str());
+            let error = error.as_ref().map(tracing::field::display);
+            tracing::warn!(events, reason, error, "PostHog rejects events: dropping them");
+        }
     }
 
     fn refuse(&mut self, kind: ErrorKind, what: &str) {
@@ -180,6 +189,7 @@ where
 
     fn recover(&mut self) {
         self.setbacks = 0;
+        self.rejecting = false;
         if self.refused.take().is_some() {
             tracing::info!("delivery resumed");
         }
