@@ -24,13 +24,16 @@ fn schema() -> Value {
             "posthog": {
                 "type": "object",
                 "additionalProperties": false,
-                "properties": {"connected": {"type": "boolean"}, "latencyMs": count},
+                "properties": {
+                    "connected": {"type": "boolean"}, "latencyMs": count,
+                    "error": {"type": "string"}, "status": count,
+                },
             },
             "reasons": {"type": "array", "items": {
                 "type": "object",
                 "additionalProperties": false,
-                "required": ["code"],
-                "properties": {"code": {"enum": [
+                "required": ["code", "detail"],
+                "properties": {"detail": {"type": "string"}, "code": {"enum": [
                     "disabled", "shut_down", "worker_stopped", "unauthorized", "wrong_host", "quota_exceeded",
                     "unreachable", "server_error", "rate_limited", "breaker_open", "queue_filling", "losing_events",
                 ]}},
@@ -195,6 +198,12 @@ async fn each_failure_has_its_reason() {
     server.refuse();
     let report = builder(&server).build().unwrap().health_check().await;
     assert_eq!(report.reasons, [Reason::Unreachable]);
+    assert_eq!(
+        report.posthog.error,
+        Some(posthog_health::ErrorKind::Connect),
+        "which of the ways to be away"
+    );
+    assert_fits_schema(&report);
 }
 
 /// The rest of such an answer never comes, so whoever waits for it runs into the timeout.

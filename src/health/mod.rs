@@ -4,10 +4,12 @@
 //! breaker, the queue and the ledger.
 
 mod probe;
+mod reason;
 mod report;
 mod vitals;
 
 pub(crate) use probe::Probe;
-pub use report::{BreakerHealth, Connection, HealthReport, LastError, Reason, Status, Versions};
+pub use reason::Reason;
+pub use report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};
 pub(crate) use report::{Evidence, Life, report};
 pub(crate) use vitals::Vitals;

@@ -4,8 +4,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::Reason;
 use super::probe::Finding;
-use super::vitals::{Failure, Signs};
+use super::vitals::Signs;
 use crate::ErrorKind;
 use crate::delivery::{Ledger, QueueFill};
 use crate::layers::circuit_breaker::State as BreakerState;
@@ -68,6 +69,12 @@ pub struct Connection {
     /// How long it took to find that out. Absent with `connected`.
     #[serde(rename = "latencyMs", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
     pub latency: Option<Duration>,
+    /// What went wrong, when not connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorKind>,
+    /// The HTTP status of that, when there was an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
 }
 
 /// The delivery's circuit breaker.
@@ -106,37 +113,6 @@ pub struct Versions {
     pub posthog_health: &'static str,
     /// The SDK that it is built on.
     pub posthog_rs: &'static str,
-}
-
-/// Why a report is degraded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "code")]
-#[non_exhaustive]
-pub enum Reason {
-    /// The client is switched off: nothing is sent, everything is dropped.
-    Disabled,
-    /// `shutdown` was called.
-    ShutDown,
-    /// The delivery task is gone: the runtime that the client was built on has ended, or a bug.
-    WorkerStopped,
-    /// PostHog does not accept the token (401, 403). Events are kept.
-    Unauthorized,
-    /// Something answers that is not PostHog. Events are kept.
-    WrongHost,
-    /// Over the billing quota: PostHog discards events.
-    QuotaExceeded,
-    /// No answer: connection, name, TLS or timeout. Events are kept.
-    Unreachable,
-    /// PostHog answers with 5xx. Events are kept.
-    ServerError,
-    /// PostHog asks for fewer requests (429). Events are kept.
-    RateLimited,
-    /// Delivery waits for the circuit breaker.
-    BreakerOpen,
-    /// Four fifths of the queue's events or bytes are in use.
-    QueueFilling,
-    /// Events were lost within the last minute; the ledger says why.
-    LosingEvents,
 }
 
 /// Everything that a report is made of.
@@ -186,15 +162,20 @@ pub(crate) fn report(evidence: Evidence) -> HealthReport {
 
 /// The probe knows best; without one, the latest attempt does.
 fn connection(evidence: &Evidence) -> Connection {
-    if evidence.life == Life::Disabled {
-        return Connection { connected: Some(false), latency: None };
+    let standing = evidence.signs.standing_error().filter(|failure| Reason::of(failure.kind).is_some());
+    let (known, failure, latency) = match (evidence.life, evidence.probe) {
+        (Life::Disabled, _) => {
+            return Connection { connected: Some(false), latency: None, error: None, status: None };
+        }
+        (_, Some(finding)) => (true, finding.failure, Some(finding.latency)),
+        (_, None) => (evidence.signs.latency().is_some(), standing, evidence.signs.latency()),
+    };
+    Connection {
+        connected: known.then_some(failure.is_none()),
+        latency,
+        error: failure.map(|failure| failure.kind),
+        status: failure.and_then(|failure| failure.status),
     }
-    if let Some(finding) = evidence.probe {
-        return Connection { connected: Some(finding.failure.is_none()), latency: Some(finding.latency) };
-    }
-    let latency = evidence.signs.latency();
-    let failed = evidence.signs.standing_error().is_some_and(|failure| reason_for(failure).is_some());
-    Connection { connected: latency.map(|_| !failed), latency }
 }
 
 fn reasons(evidence: &Evidence) -> Vec<Reason> {
@@ -211,7 +192,7 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
         }
     };
     let failures = [probe.and_then(|finding| finding.failure), signs.standing_error()];
-    failures.into_iter().flatten().filter_map(reason_for).for_each(&mut add);
+    failures.into_iter().flatten().filter_map(|failure| Reason::of(failure.kind)).for_each(&mut add);
     if signs.over_quota {
         add(Reason::QuotaExceeded);
     }
@@ -225,20 +206,6 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
         add(Reason::LosingEvents);
     }
     reasons
-}
-
-/// Errors about one batch are no reason: the ledger shows what they cost.
-fn reason_for(failure: Failure) -> Option<Reason> {
-    use ErrorKind::*;
-    match failure.kind {
-        Connect | Dns | Tls | Timeout | ConnectionLost | AnswerCutShort => Some(Reason::Unreachable),
-        Server => Some(Reason::ServerError),
-        RateLimited => Some(Reason::RateLimited),
-        Unauthorized | Forbidden => Some(Reason::Unauthorized),
-        QuotaExceeded => Some(Reason::QuotaExceeded),
-        WrongHost => Some(Reason::WrongHost),
-        BadRequest | TooLarge | CircuitOpen => None,
-    }
 }
 
 impl HealthReport {

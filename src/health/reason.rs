@@ -1,0 +1,109 @@
+use serde::Serialize;
+use serde::ser::SerializeStruct;
+
+use crate::ErrorKind;
+
+/// Why a report is degraded. In JSON a code for machines and a sentence for people:
+/// `{"code":"unauthorized","detail":"PostHog does not accept …"}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The client is switched off: nothing is sent, everything is dropped.
+    Disabled,
+    /// `shutdown` was called.
+    ShutDown,
+    /// The delivery task is gone: the runtime that the client was built on has ended, or a bug.
+    WorkerStopped,
+    /// PostHog does not accept the token (401, 403). Events are kept.
+    Unauthorized,
+    /// Something answers that is not PostHog. Events are kept.
+    WrongHost,
+    /// Over the billing quota: PostHog discards events.
+    QuotaExceeded,
+    /// No answer: connection, name, TLS or timeout. Events are kept.
+    Unreachable,
+    /// PostHog answers with 5xx. Events are kept.
+    ServerError,
+    /// PostHog asks for fewer requests (429). Events are kept.
+    RateLimited,
+    /// Delivery waits for the circuit breaker.
+    BreakerOpen,
+    /// Four fifths of the queue's events or bytes are in use.
+    QueueFilling,
+    /// Events were lost within the last minute; the ledger says why.
+    LosingEvents,
+}
+
+impl Reason {
+    /// The word for machines.
+    pub fn code(self) -> &'static str {
+        self.words().0
+    }
+
+    /// What it means and what to do, for whoever is on call.
+    pub fn detail(self) -> &'static str {
+        self.words().1
+    }
+
+    /// Errors about one batch are no reason: the ledger shows what they cost.
+    pub(super) fn of(kind: ErrorKind) -> Option<Self> {
+        use ErrorKind::*;
+        match kind {
+            Connect | Dns | Tls | Timeout | ConnectionLost | AnswerCutShort => Some(Self::Unreachable),
+            Server => Some(Self::ServerError),
+            RateLimited => Some(Self::RateLimited),
+            Unauthorized | Forbidden => Some(Self::Unauthorized),
+            QuotaExceeded => Some(Self::QuotaExceeded),
+            WrongHost => Some(Self::WrongHost),
+            BadRequest | TooLarge | CircuitOpen => None,
+        }
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Disabled => ("disabled", "the client is switched off: nothing is sent"),
+            Self::ShutDown => ("shut_down", "the client was shut down: nothing is sent any more"),
+            Self::WorkerStopped => {
+                ("worker_stopped", "the delivery task is gone, its runtime has ended: restart the service")
+            }
+            Self::Unauthorized => (
+                "unauthorized",
+                "PostHog does not accept the project token: check it; events are kept meanwhile",
+            ),
+            Self::WrongHost => (
+                "wrong_host",
+                "something answers that is not PostHog: check the host; events are kept meanwhile",
+            ),
+            Self::QuotaExceeded => (
+                "quota_exceeded",
+                "over PostHog's billing quota, events are discarded there: raise it or send less",
+            ),
+            Self::Unreachable => (
+                "unreachable",
+                "no answer from PostHog: check its status page and our network; events are kept",
+            ),
+            Self::ServerError => {
+                ("server_error", "PostHog answers with errors: check its status page; events are kept")
+            }
+            Self::RateLimited => ("rate_limited", "PostHog asks for fewer requests: delivery is slowed down"),
+            Self::BreakerOpen => {
+                ("breaker_open", "delivery pauses while PostHog fails and resumes by itself")
+            }
+            Self::QueueFilling => {
+                ("queue_filling", "the queue is four fifths full: events will be lost if this goes on")
+            }
+            Self::LosingEvents => {
+                ("losing_events", "events were lost within the last minute: ledger.dropped says why")
+            }
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut reason = serializer.serialize_struct("Reason", 2)?;
+        reason.serialize_field("code", self.code())?;
+        reason.serialize_field("detail", self.detail())?;
+        reason.end()
+    }
+}
