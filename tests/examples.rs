@@ -16,6 +16,9 @@ fn with_a_key_the_quickstart_sends_one_event_and_shows_health() {
     let shown = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{shown} {}", String::from_utf8_lossy(&output.stderr));
     assert!(shown.contains(r#"{"status":"healthy","posthog":{"connected":true"#), "{shown}");
-    assert!(shown.ends_with("ledger: captured=1 delivered=1 queued=0 dead_lettered=0 dropped=0\n"), "{shown}");
+    assert!(
+        shown.ends_with("ledger: captured=1 delivered=1 queued=0 dead_lettered=0 dropped=0\n"),
+        "{shown}"
+    );
     assert_eq!((server.distinct(), server.billable_flag_requests()), (1, 0));
 }

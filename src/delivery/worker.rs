@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tower::{Service, ServiceExt};
@@ -70,8 +70,7 @@ where
 
     /// Runs until the queue is closed and empty, or until stopped.
     pub(crate) async fn run(mut self, encoder: impl FnOnce() -> Encoder + Send) {
-        // The operating system is asked once a process, where blocking is fine; without it, it is asked here.
-        let _ = tokio::task::spawn_blocking(os).await;
+        os_known().await;
         let mut encoder = encoder();
         let mut linger: Option<Instant> = None;
         while !(self.queue.is_closed() && self.queue.is_empty()) {
@@ -197,6 +196,17 @@ where
 
     fn hold(&mut self, time: Duration) {
         self.held_until = self.held_until.max(Instant::now().checked_add(time));
+    }
+}
+
+/// Resolves when the operating system's name is known. Asking may start a process, so it is done in a thread
+/// of its own, once a process: the runtime's blocking threads may all be taken for long.
+async fn os_known() {
+    let (known, told) = oneshot::channel();
+    let asking = std::thread::Builder::new().name("posthog-health-os".into());
+    let asked = asking.spawn(move || known.send(os()));
+    if asked.is_ok() {
+        let _ = told.await;
     }
 }
 
