@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use posthog_rs::{Event, RequestContext};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::ConfigError;
 use crate::config::{Enrichment, PostHogBuilder, Settings};
 use crate::credentials::ProjectToken;
-use crate::delivery::{DropReason, Encoder, Ledger, Queue, Worker};
+use crate::delivery::{DeadLetter, DropReason, Encoder, Ledger, Queue, Worker};
 use crate::health::{BreakerHealth, Evidence, HealthReport, Life, Probe, Vitals, report};
 use crate::layers::circuit_breaker::State as BreakerState;
 use crate::layers::{
@@ -49,7 +48,6 @@ struct Running {
     breaker: CircuitBreaker,
     /// Taken at shutdown: it holds connections.
     probe: Mutex<Option<Arc<Probe>>>,
-    stop: watch::Sender<bool>,
     abort: AbortHandle,
     /// Locked while a shutdown waits for it; taken when it has ended.
     worker: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -156,12 +154,20 @@ impl PostHog {
             delivered: after.delivered - before.delivered,
             undelivered,
             dropped: after.dropped.total() - before.dropped.total() - undelivered,
+            dead_letters: after.dead_lettered,
         };
-        match (first, report.undelivered) {
-            (false, _) => {}
-            (true, 0) => tracing::info!(delivered = report.delivered, took = ?started.elapsed(), "shut down"),
-            (true, lost) => {
-                tracing::warn!(delivered = report.delivered, lost, "shut down with events undelivered")
+        if first {
+            let ShutdownReport { delivered, undelivered, dropped, dead_letters } = report;
+            if undelivered + dropped + dead_letters == 0 {
+                tracing::info!(delivered, took = ?started.elapsed(), "shut down");
+            } else {
+                tracing::warn!(
+                    delivered,
+                    undelivered,
+                    dropped,
+                    dead_letters,
+                    "shut down with events undelivered"
+                );
             }
         }
         report
@@ -201,6 +207,33 @@ impl PostHog {
         self.inner.queue.ledger()
     }
 
+    /// The events that PostHog will not take as they are, the oldest first, each with the reason: to look at,
+    /// and to export, one JSON object each. They live in memory, within
+    /// [bounds](PostHogBuilder::dead_letter_events), and are gone with the process.
+    ///
+    /// ```
+    /// # fn export(posthog: &posthog_health::PostHog) -> serde_json::Result<()> {
+    /// for letter in posthog.dead_letters() {
+    ///     println!("{}", serde_json::to_string(&letter)?); // NDJSON
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.inner.queue.dead_letters()
+    }
+
+    /// Queues the dead letters again as they are, with their uuids and times: for when PostHog was what was
+    /// wrong. Tells how many; those for which the queue has no room stay where they are. What PostHog
+    /// rejects again becomes a dead letter again.
+    pub fn replay_dead_letters(&self) -> u64 {
+        self.inner.queue.replay_dead_letters()
+    }
+
+    /// Drops the dead letters, counted as [`DropReason::DeadLetterDiscarded`]. Tells how many.
+    pub fn discard_dead_letters(&self) -> u64 {
+        self.inner.queue.discard_dead_letters()
+    }
+
     /// The delivery's circuit breaker, to look at. `None` when disabled.
     pub fn circuit_breaker(&self) -> Option<&CircuitBreaker> {
         self.inner.running.as_ref().map(|running| &running.breaker)
@@ -226,6 +259,7 @@ impl PostHog {
             queue: queue.fill(),
             ledger: queue.ledger(),
             last_loss: queue.last_loss(),
+            last_burial: queue.last_burial(),
             now: Instant::now(),
         }
     }
@@ -266,15 +300,13 @@ impl Running {
             timeout: settings.request_timeout,
         };
         let stack = delivery_stack(layers, Capture::new(http, host, token, gzip, longest_retry_after));
-        let (stop, stopped) = watch::channel(false);
-        let worker = Worker::new(Arc::clone(queue), stack, settings.pacing, stopped);
+        let worker = Worker::new(Arc::clone(queue), stack, settings.pacing);
         let Enrichment { hooks, is_server, geoip } = enrichment;
         let worker = runtime.spawn(worker.run(move || Encoder::new(hooks, is_server, geoip)));
         Ok(Self {
             vitals,
             breaker,
             probe: Mutex::new(Some(Arc::new(probe))),
-            stop,
             abort: worker.abort_handle(),
             worker: tokio::sync::Mutex::new(Some(worker)),
         })
@@ -293,11 +325,9 @@ impl Running {
                 None => (&mut *task).await.is_ok(),
             };
             if !drained {
-                self.stop.send_replace(true);
-                // It answers at its next await; should a hook of the user's block it, it is left behind.
-                if timeout(STOP_GRACE, &mut *task).await.is_err() {
-                    task.abort();
-                }
+                task.abort();
+                // It ends at its next await; should a hook of the user's block it, it is left behind.
+                let _ = timeout(ABORT_GRACE, task).await;
             }
         }
         *worker = None;
@@ -308,8 +338,8 @@ impl Running {
     }
 }
 
-/// How long the worker may take to notice that it must stop.
-const STOP_GRACE: Duration = Duration::from_millis(250);
+/// How long the worker may take to notice that it was aborted.
+const ABORT_GRACE: Duration = Duration::from_millis(250);
 
 impl Drop for Inner {
     fn drop(&mut self) {
@@ -343,6 +373,8 @@ pub struct ShutdownReport {
     pub undelivered: u64,
     /// Events dropped for other reasons since the call.
     pub dropped: u64,
+    /// Dead letters in memory: gone with the process unless they are [exported](PostHog::dead_letters).
+    pub dead_letters: u64,
 }
 
 /// [`PostHog::flush`] ran out of time.

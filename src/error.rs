@@ -46,13 +46,13 @@ impl ConfigError {
 
 /// Why an attempt to reach PostHog did not do what was asked.
 ///
-/// Holds no token, no event and no URL, so it can be logged as it is; the cause is in
+/// Shows no token, no event and no URL, so it can be logged as it is; the cause is in
 /// [`source`](std::error::Error::source).
-#[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
     status: Option<u16>,
     retry_after: Option<Duration>,
+    answer: Option<String>,
     source: Option<BoxError>,
 }
 
@@ -97,7 +97,7 @@ pub enum ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind) -> Self {
-        Self { kind, status: None, retry_after: None, source: None }
+        Self { kind, status: None, retry_after: None, answer: None, source: None }
     }
 
     pub(crate) fn with_status(mut self, status: u16) -> Self {
@@ -107,6 +107,17 @@ impl Error {
 
     pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
+        self
+    }
+
+    pub(crate) fn with_answer(mut self, answer: Option<String>) -> Self {
+        self.answer = answer;
+        self
+    }
+
+    /// Takes the secret out of what was answered.
+    pub(crate) fn redact(mut self, secret: &str) -> Self {
+        self.answer = self.answer.map(|answer| answer.replace(secret, "[token]"));
         self
     }
 
@@ -128,6 +139,12 @@ impl Error {
     /// How long PostHog asked to be left alone, capped by the configuration.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// The beginning of what was answered, for people. It may repeat parts of an event, so it is in no
+    /// `Display` and no `Debug`: do not log it.
+    pub fn answer(&self) -> Option<&str> {
+        self.answer.as_deref()
     }
 
     /// Whether the same request may succeed later, with nothing changed on our side.
@@ -177,6 +194,15 @@ impl fmt::Display for Error {
             Some(status) => write!(f, " (HTTP {status})"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, status, retry_after, source, .. } = self;
+        let mut error = f.debug_struct("Error");
+        error.field("kind", kind).field("status", status).field("retry_after", retry_after);
+        error.field("source", source).finish_non_exhaustive()
     }
 }
 

@@ -44,8 +44,8 @@
 //!    [`shutdown`](PostHog::shutdown) too.
 //! 3. At-least-once, counted once: an event's uuid and timestamp are fixed when it is captured and never
 //!    change; each attempt has a fresh `sent_at`. PostHog counts an event that arrives twice once.
-//! 4. One event that PostHog would reject (no name, no distinct id) is refused before it costs its batch,
-//!    and a batch that is too large goes in smaller ones.
+//! 4. One bad event costs one event: what PostHog would reject is refused at the door, and a batch that it
+//!    rejects is halved until the bad event stands alone, as a [dead letter](PostHog::dead_letters).
 //! 5. A PostHog outage uses bounded memory, does not turn into a storm of requests, and does not end in one.
 //! 6. No request leaves that you did not cause, and the health probe is not billed.
 //! 7. The project token appears in no `Debug`, `Display`, log, error or health report. Plain `http://` goes
@@ -93,7 +93,7 @@ pub use posthog_rs::{Event, RequestContext};
 
 pub use client::{FlushTimeout, PostHog, ShutdownReport};
 pub use config::PostHogBuilder;
-pub use delivery::{DropReason, Drops, Ledger, Overflow, QueueFill};
+pub use delivery::{DeadLetter, DropReason, Drops, Ledger, Overflow, QueueFill};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use health::{BreakerHealth, Connection, HealthReport, LastError, Reason, Status, Versions};
 pub use outcome::{Accepted, Outcome};

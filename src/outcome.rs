@@ -111,7 +111,7 @@ impl Answer {
             _ => ErrorKind::BadRequest,
         };
         let hint = retry_after(&self.headers, now).map(|hint| hint.min(longest_retry_after));
-        Err(Error::new(kind).with_status(status).with_retry_after(hint))
+        Err(Error::new(kind).with_status(status).with_retry_after(hint).with_answer(self.excerpt()))
     }
 
     fn read_success(self) -> Result<Accepted, Error> {
@@ -125,6 +125,12 @@ impl Answer {
         Ok(Accepted { over_quota: events_are_over_quota(&body) })
     }
 
+    fn excerpt(&self) -> Option<String> {
+        let body = String::from_utf8_lossy(self.body.as_ref().ok()?);
+        let text: String = body.trim().chars().filter(|c| !c.is_control()).take(EXCERPT).collect();
+        (!text.is_empty()).then_some(text)
+    }
+
     fn is_html(&self) -> bool {
         let declared = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let looks = self.body.as_ref().is_ok_and(|body| body.trim_ascii_start().starts_with(b"<"));
@@ -132,6 +138,9 @@ impl Answer {
             || declared.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/html"))
     }
 }
+
+/// PostHog's own error texts are shorter.
+const EXCERPT: usize = 200;
 
 fn events_are_over_quota(body: &[u8]) -> bool {
     #[derive(Deserialize)]

@@ -130,15 +130,19 @@ async fn a_refused_token_is_one_line_until_it_works_again() {
 }
 
 #[tokio::test]
-async fn rejected_batches_are_one_line_until_one_is_taken() {
+async fn rejected_events_are_two_lines_until_one_is_taken() {
     let (log, _guard) = Log::start(Level::INFO);
     let server = FakePostHog::start();
     server.batch().always(Reply::status(400));
     let posthog = builder(&server).build().unwrap();
     capture(&posthog, 1_000);
-    posthog.flush().await.unwrap();
+    until(|| posthog.stats().dead_lettered >= 9).await;
     let lines = log.lines();
-    assert!(lines.len() == 1 && lines[0].contains("rejects events"), "{lines:#?}");
+    assert!(
+        lines[0].contains("dead letters: PostHog rejects the request as malformed (HTTP 400)"),
+        "{lines:#?}"
+    );
+    assert!(lines.len() == 2 && lines[1].contains("delivery paused, events kept"), "{lines:#?}");
 }
 
 #[tokio::test]

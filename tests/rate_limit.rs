@@ -2,13 +2,14 @@
 
 mod support;
 
+use std::task::Poll;
 use std::time::Duration;
 
 use posthog_health::Error;
 use posthog_health::layers::{RateLimitConfig, RateLimitLayer, Verdict};
 use support::{AsAnswered, FAILED, OK, THROTTLED};
 use tokio::time::Instant;
-use tokio_test::{assert_pending, task};
+use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -101,6 +102,54 @@ async fn a_dropped_waiting_call_takes_no_token() {
     assert_pending!(waiting.poll());
     drop(waiting);
     assert!(roughly(wait(&service, OK).await, 1000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_503_with_a_hint_pauses_everybody_too() {
+    let service = limited(RateLimitConfig::default());
+    wait(&service, Verdict::Failed { retry_after: Some(MS(5000)) }).await;
+    assert!(roughly(wait(&service, OK).await, 5000));
+    assert_eq!(wait(&service, OK).await, MS(0));
+}
+
+/// A pause must not end in a herd.
+#[tokio::test(start_paused = true)]
+async fn after_a_pause_one_scout_goes_and_the_others_wait_for_its_answer() {
+    let (mock, mut handle) = tower_test::mock::pair::<Verdict, Verdict>();
+    let layer = RateLimitLayer::new(RateLimitConfig::default(), AsAnswered).unwrap();
+    let service = layer.layer(mock.map_err(Error::from));
+    handle.allow(100);
+    let mut requests = Vec::new();
+    let mut arrived = || {
+        let before = requests.len();
+        while let Poll::Ready(Some(request)) = task::spawn(handle.next_request()).poll() {
+            requests.push(Some(request.1));
+        }
+        (requests.len() - before, requests.last_mut().and_then(Option::take))
+    };
+    let mut throttled = task::spawn(service.clone().oneshot(THROTTLED));
+    assert_pending!(throttled.poll());
+    arrived().1.unwrap().send_response(THROTTLED);
+    assert_ready!(throttled.poll()).unwrap();
+
+    let mut calls: Vec<_> = (0..10).map(|_| task::spawn(service.clone().oneshot(OK))).collect();
+    calls.iter_mut().for_each(|call| assert_pending!(call.poll()));
+    assert_eq!(arrived().0, 0, "in the pause nobody goes");
+    tokio::time::advance(MS(1001)).await;
+    calls.iter_mut().for_each(|call| assert_pending!(call.poll()));
+    let (scouts, _lost) = arrived();
+    assert_eq!(scouts, 1);
+
+    drop(calls.remove(0));
+    calls.iter_mut().for_each(|call| assert_pending!(call.poll()));
+    let (scouts, scout) = arrived();
+    assert_eq!(scouts, 1, "a scout that is dropped is followed by another");
+
+    scout.unwrap().send_response(OK);
+    let done = calls.iter_mut().filter_map(|call| call.poll().is_ready().then_some(())).count();
+    calls.retain(|call| call.is_woken());
+    calls.iter_mut().for_each(|call| assert_pending!(call.poll()));
+    assert_eq!((done, arrived().0), (1, 8), "one that succeeds by all");
 }
 
 #[test]

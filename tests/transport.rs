@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{DropReason, Error, ErrorKind, Event, PostHog};
+use posthog_health::{Error, ErrorKind, Event, PostHog};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 async fn get(client: reqwest::Client, url: &str) -> Error {
@@ -110,12 +110,13 @@ async fn server_that_hangs_up_on_bodies() -> SocketAddr {
 #[tokio::test]
 async fn a_large_body_that_is_cut_off_is_too_large_and_a_small_one_is_not() {
     let host = format!("http://{}", server_that_hangs_up_on_bodies().await);
-    let posthog = PostHog::builder(FakePostHog::TOKEN).host(host).gzip(false).build().unwrap();
+    let posthog =
+        PostHog::builder(FakePostHog::TOKEN).host(host).gzip(false).event_bytes(10_000_000).build().unwrap();
     let mut large = Event::new("large", "u");
     large.insert_prop("filler", "x".repeat(4_000_000)).unwrap();
     posthog.capture(large);
     posthog.flush().await.unwrap();
-    assert_eq!(posthog.stats().dropped.count(DropReason::TooLarge), 1);
+    assert_eq!(posthog.dead_letters()[0].kind, ErrorKind::TooLarge);
 
     posthog.capture(Event::new("small", "u"));
     while posthog.health().last_error.is_none_or(|error| error.kind != ErrorKind::ConnectionLost) {

@@ -8,7 +8,7 @@ use super::{check, env, host};
 use crate::ConfigError;
 use crate::client::PostHog;
 use crate::credentials::ProjectToken;
-use crate::delivery::{Hook, Limits, Overflow, Pacing};
+use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing};
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig, WhenOpen};
 
 /// Configures and starts a [`PostHog`]. Every value has a default that suits a production service; each
@@ -26,6 +26,8 @@ pub struct PostHogBuilder {
     queue_events: usize,
     queue_bytes: usize,
     overflow: Overflow,
+    event_bytes: usize,
+    dead_letters: DeadLetterLimits,
     in_flight: usize,
     gzip: bool,
     is_server: bool,
@@ -84,6 +86,8 @@ impl PostHogBuilder {
             queue_events: 10_000,
             queue_bytes: 64 * MIB,
             overflow: Overflow::default(),
+            event_bytes: 1_000_000,
+            dead_letters: DeadLetterLimits { events: 1_000, bytes: 16 * MIB },
             in_flight: 4,
             gzip: true,
             is_server: true,
@@ -172,6 +176,25 @@ impl PostHogBuilder {
     /// What gives way when the queue is full. Default [`Overflow::DropNewest`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
+        self
+    }
+
+    /// Bytes of JSON of one event at most. Default 1 MB, what PostHog Cloud takes. A larger event is not sent
+    /// but becomes a [dead letter](PostHog::dead_letters) at once.
+    pub fn event_bytes(mut self, bytes: usize) -> Self {
+        self.event_bytes = bytes;
+        self
+    }
+
+    /// Dead letters kept at most. Default 1,000: enough to see a pattern. Beyond, the oldest are dropped.
+    pub fn dead_letter_events(mut self, events: usize) -> Self {
+        self.dead_letters.events = events;
+        self
+    }
+
+    /// Bytes of dead letters kept at most. Default 16 MiB.
+    pub fn dead_letter_bytes(mut self, bytes: usize) -> Self {
+        self.dead_letters.bytes = bytes;
         self
     }
 
@@ -303,6 +326,9 @@ impl PostHogBuilder {
         check::within("batch_bytes", self.batch_bytes, KIB, 20 * MIB)?;
         check::within("queue_events", self.queue_events, self.batch_events, 100_000_000)?;
         check::within("queue_bytes", self.queue_bytes, self.batch_bytes, usize::MAX / 4)?;
+        check::within("event_bytes", self.event_bytes, KIB, 20 * MIB)?;
+        check::within("dead_letter_events", self.dead_letters.events, 1, 10_000_000)?;
+        check::within("dead_letter_bytes", self.dead_letters.bytes, self.event_bytes, usize::MAX / 4)?;
         check::within("in_flight", self.in_flight, 1, 64)?;
         check::duration("linger", self.linger, check::MILLISECOND, check::HOUR)?;
         check::duration("request_timeout", self.request_timeout, check::MILLISECOND, check::HOUR)?;
@@ -316,9 +342,11 @@ impl PostHogBuilder {
             limits: Limits {
                 events: self.queue_events,
                 bytes: self.queue_bytes,
+                event_bytes: self.event_bytes,
                 batch_events: self.batch_events,
                 batch_bytes: self.batch_bytes,
                 overflow: self.overflow,
+                dead_letters: self.dead_letters,
             },
             pacing: Pacing {
                 linger: self.linger,

@@ -8,8 +8,9 @@ use posthog_rs::Event;
 use serde::Serialize;
 use serde_json::{Error, Value};
 
+use super::DropReason;
+use super::admit::admit;
 use super::parts::Parts;
-use super::{DropReason, admit};
 use crate::transport::timestamp;
 
 /// Changes or drops an event before it is encoded.
@@ -47,12 +48,15 @@ impl Encoder {
     /// The event's bytes, or why there are none. `captured_at` is its time unless it has its own.
     pub(super) fn encode(&mut self, event: Event, captured_at: SystemTime) -> Result<Bytes, DropReason> {
         let event = self.run_hooks(event)?;
-        admit::check(&event)?;
         self.write(&event, captured_at).map_err(|_| DropReason::NotEncodable)?;
         Ok(Bytes::copy_from_slice(&self.buffer))
     }
 
+    /// What comes out of the hooks is admitted anew.
     fn run_hooks(&mut self, mut event: Event) -> Result<Event, DropReason> {
+        if self.hooks.is_empty() {
+            return Ok(event);
+        }
         for hook in &mut self.hooks {
             match catch_unwind(AssertUnwindSafe(|| hook(event))) {
                 Ok(Some(changed)) => event = changed,
@@ -60,7 +64,7 @@ impl Encoder {
                 Err(_) => return Err(DropReason::HookPanicked),
             }
         }
-        Ok(event)
+        admit(&event).map(|_| event)
     }
 
     fn write(&mut self, event: &Event, captured_at: SystemTime) -> Result<(), Error> {

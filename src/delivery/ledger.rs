@@ -20,10 +20,12 @@ pub enum DropReason {
     HookPanicked,
     /// It could not be written as JSON.
     NotEncodable,
-    /// PostHog rejected its batch as malformed (400).
-    Rejected,
-    /// PostHog does not take so large an event (413).
-    TooLarge,
+    /// Its properties are nested deeper than PostHog's parser goes; PostHog would reject its whole batch.
+    TooDeep,
+    /// It was the oldest dead letter when the store was full.
+    DeadLettersFull,
+    /// It was a dead letter, and [`discard_dead_letters`](crate::PostHog::discard_dead_letters) was called.
+    DeadLetterDiscarded,
     /// PostHog took it and threw it away: over the billing quota.
     OverQuota,
     /// Captured after `shutdown`.
@@ -36,15 +38,16 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::QueueFull,
         Self::NoName,
         Self::NoDistinctId,
         Self::BeforeSend,
         Self::HookPanicked,
         Self::NotEncodable,
-        Self::Rejected,
-        Self::TooLarge,
+        Self::TooDeep,
+        Self::DeadLettersFull,
+        Self::DeadLetterDiscarded,
         Self::OverQuota,
         Self::AfterShutdown,
         Self::Shutdown,
@@ -60,8 +63,9 @@ impl DropReason {
             Self::BeforeSend => "before_send",
             Self::HookPanicked => "hook_panicked",
             Self::NotEncodable => "not_encodable",
-            Self::Rejected => "rejected",
-            Self::TooLarge => "too_large",
+            Self::TooDeep => "too_deep",
+            Self::DeadLettersFull => "dead_letters_full",
+            Self::DeadLetterDiscarded => "dead_letter_discarded",
             Self::OverQuota => "over_quota",
             Self::AfterShutdown => "after_shutdown",
             Self::Shutdown => "shutdown",
@@ -71,7 +75,7 @@ impl DropReason {
 
     /// Whether somebody asked for the drop, so that it is no loss.
     pub fn is_intended(self) -> bool {
-        matches!(self, Self::BeforeSend | Self::Disabled)
+        matches!(self, Self::BeforeSend | Self::Disabled | Self::DeadLetterDiscarded)
     }
 }
 
@@ -123,7 +127,7 @@ pub struct Ledger {
     pub queued: u64,
     /// On disk. 0 without a spool.
     pub spooled: u64,
-    /// Set aside because PostHog will not take them. 0 without a dead-letter store.
+    /// Set aside because PostHog will not take them; see [`dead_letters`](crate::PostHog::dead_letters).
     pub dead_lettered: u64,
     /// Lost, by reason.
     pub dropped: Drops,
@@ -138,6 +142,21 @@ impl Ledger {
     pub(super) fn deliver(&mut self, events: u64) {
         self.queued -= events;
         self.delivered += events;
+    }
+
+    pub(super) fn bury(&mut self) {
+        self.queued -= 1;
+        self.dead_lettered += 1;
+    }
+
+    pub(super) fn revive(&mut self) {
+        self.dead_lettered -= 1;
+        self.queued += 1;
+    }
+
+    pub(super) fn drop_dead(&mut self, events: u64, reason: DropReason) {
+        self.dead_lettered -= events;
+        self.dropped.0[reason as usize] += events;
     }
 
     pub(super) fn drop(&mut self, events: u64, reason: DropReason) {
@@ -175,6 +194,6 @@ mod tests {
             assert_eq!(ledger.dropped.count(reason), index as u64 + 1);
         }
         assert_eq!(ledger.captured, ledger.dropped.total());
-        assert_eq!(ledger.to_string(), "captured=78 delivered=0 queued=0 dead_lettered=0 dropped=78");
+        assert_eq!(ledger.to_string(), "captured=91 delivered=0 queued=0 dead_lettered=0 dropped=91");
     }
 }

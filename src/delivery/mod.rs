@@ -1,14 +1,19 @@
 //! An event's walk: admit, queue, encode, batch, send. In the order of the files:
 //! [`admit`] decides whether an event may enter, [`queue`] holds all that is on its way and the [`ledger`]
-//! that counts it, [`encode`] makes wire bytes, [`worker`] sends.
+//! that counts it, [`encode`] makes wire bytes, [`worker`] sends, [`suspects`] looks for what made PostHog reject a batch, and
+//! [`dead_letter`] keeps it.
 
 mod admit;
+mod dead_letter;
 mod encode;
 mod ledger;
 mod parts;
 mod queue;
+mod suspects;
 mod worker;
 
+pub use dead_letter::DeadLetter;
+pub(crate) use dead_letter::DeadLetterLimits;
 pub(crate) use encode::{Encoder, Hook};
 pub use ledger::{DropReason, Drops, Ledger};
 pub(crate) use queue::{Limits, Queue};

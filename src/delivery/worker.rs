@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tower::{Service, ServiceExt};
@@ -10,6 +10,7 @@ use tower::{Service, ServiceExt};
 use super::DropReason;
 use super::encode::{Encoder, os};
 use super::queue::{Encoded, Queue};
+use super::suspects::{Case, Part, Suspects};
 use crate::layers::retry::full_jitter;
 use crate::outcome::{Accepted, Outcome};
 use crate::transport::Batch;
@@ -34,10 +35,9 @@ pub(crate) struct Worker<S> {
     queue: Arc<Queue>,
     stack: S,
     pacing: Pacing,
-    /// True once `shutdown`'s deadline is over.
-    stop: watch::Receiver<bool>,
     sends: JoinSet<Result<Accepted, Error>>,
-    sent: HashMap<Id, Vec<Encoded>>,
+    sent: HashMap<Id, Part>,
+    suspects: Suspects,
     /// Shrinks when PostHog says that a batch is too large.
     batch_bytes: usize,
     held_until: Option<Instant>,
@@ -52,15 +52,15 @@ impl<S> Worker<S>
 where
     S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
 {
-    pub(crate) fn new(queue: Arc<Queue>, stack: S, pacing: Pacing, stop: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(queue: Arc<Queue>, stack: S, pacing: Pacing) -> Self {
         Self {
             queue,
             stack,
             batch_bytes: pacing.batch_bytes,
             pacing,
-            stop,
             sends: JoinSet::new(),
             sent: HashMap::new(),
+            suspects: Suspects::default(),
             held_until: None,
             setbacks: 0,
             refused: None,
@@ -68,7 +68,7 @@ where
         }
     }
 
-    /// Runs until the queue is closed and empty, or until stopped.
+    /// Runs until the queue is closed and empty. Aborting it aborts the requests under way.
     pub(crate) async fn run(mut self, encoder: impl FnOnce() -> Encoder + Send) {
         os_known().await;
         let mut encoder = encoder();
@@ -90,14 +90,8 @@ where
                 Some(done) = self.sends.join_next_with_id() => self.finish(done),
                 () = moment(linger) => {}
                 () = moment(self.held_until), if self.has_slot() => self.held_until = None,
-                () = told(&mut self.stop) => break,
             }
         }
-        // What has ended by now counts as what it is; the rest is cut off.
-        while let Some(done) = self.sends.try_join_next_with_id() {
-            self.finish(done);
-        }
-        self.sends.shutdown().await;
     }
 
     /// Encodes a chunk if it is time to. Tells whether there may be another.
@@ -113,11 +107,18 @@ where
 
     fn send(&mut self) {
         while self.held_until.is_none() && self.has_slot() {
-            let Some(events) = self.queue.take_batch(self.batch_bytes) else { return };
-            let batch = Batch::new(events.iter().map(|event| event.json.clone()));
+            let Some(part) = self.next_part() else { return };
+            let batch = Batch::new(part.events.iter().map(|event| event.json.clone()));
             let task = self.sends.spawn(self.stack.clone().oneshot(batch));
-            self.sent.insert(task.id(), events);
+            self.sent.insert(task.id(), part);
         }
+    }
+
+    /// Suspects first, one at a time, so that they never hold up the rest.
+    fn next_part(&mut self) -> Option<Part> {
+        let suspect_is_under_way = self.sent.values().any(|part| part.case.is_some());
+        let suspect = if suspect_is_under_way { None } else { self.suspects.pop() };
+        suspect.or_else(|| Some(Part { events: self.queue.take_batch(self.batch_bytes)?, case: None }))
     }
 
     /// While delivery is refused, one request is enough to find out that it works again.
@@ -131,7 +132,7 @@ where
             Ok((id, result)) => (id, result),
             Err(lost) => (lost.id(), Err(Error::new(ErrorKind::ConnectionLost).with_source(lost))),
         };
-        let Some(batch) = self.sent.remove(&id) else { return };
+        let Some(Part { events: batch, case }) = self.sent.remove(&id) else { return };
         match Outcome::of(result.as_ref()) {
             Outcome::Delivered => {
                 self.queue.settle(&batch, None);
@@ -149,7 +150,11 @@ where
             }
             // The rate limiter pauses already.
             Outcome::SlowDown { .. } => self.queue.give_back(batch),
-            Outcome::Split => self.split(batch, result.err()),
+            Outcome::Split => {
+                if let Err(error) = result {
+                    self.split(batch, case.unwrap_or_default(), &error);
+                }
+            }
             Outcome::Stop => {
                 self.queue.give_back(batch);
                 if let Err(error) = result {
@@ -159,22 +164,30 @@ where
         }
     }
 
-    /// The seam for splitting: what is too large goes again in smaller batches; a malformed batch is
-    /// dropped whole.
-    fn split(&mut self, batch: Vec<Encoded>, error: Option<Error>) {
-        let too_large = error.as_ref().is_some_and(|error| error.kind() == ErrorKind::TooLarge);
-        if too_large && batch.len() > 1 {
+    /// Something in the batch will never be taken: an event alone becomes a dead letter, what is too large
+    /// goes again in smaller batches, and among several the poisoned ones are looked for.
+    fn split(&mut self, batch: Vec<Encoded>, case: Case, error: &Error) {
+        if let [poison] = batch.as_slice() {
+            self.queue.bury(poison, error);
+            if !std::mem::replace(&mut self.rejecting, true) {
+                tracing::warn!("events are set aside as dead letters: {error}");
+            }
+            if error.kind() == ErrorKind::BadRequest && case.found_poison() {
+                self.suspects.close(&case).into_iter().for_each(|part| self.queue.give_back(part.events));
+                self.refuse(
+                    ErrorKind::BadRequest,
+                    "PostHog rejects many events of a batch, look at the dead letters",
+                );
+            }
+        } else if error.kind() == ErrorKind::TooLarge {
             let bytes: usize = batch.iter().map(|event| event.json.len()).sum();
             self.batch_bytes = self.batch_bytes.min(bytes).div_ceil(2);
             tracing::info!(batch_bytes = self.batch_bytes, "PostHog takes only smaller batches");
-            return self.queue.give_back(batch);
-        }
-        let reason = if too_large { DropReason::TooLarge } else { DropReason::Rejected };
-        self.queue.settle(&batch, Some(reason));
-        if !std::mem::replace(&mut self.rejecting, true) {
-            let (events, reason) = (batch.len(), reason.as_str());
-            let error = error.as_ref().map(tracing::field::display);
-            tracing::warn!(events, reason, error, "PostHog rejects events: dropping them");
+            self.queue.give_back(batch);
+        } else {
+            let (first, second) = self.queue.halve(batch);
+            self.suspects.push(second, case.clone());
+            self.suspects.push(first, case);
         }
     }
 
@@ -208,11 +221,6 @@ async fn os_known() {
     if asked.is_ok() {
         let _ = told.await;
     }
-}
-
-/// Resolves when told to stop, or when nobody is left who could tell.
-async fn told(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Resolves then, or never.

@@ -28,6 +28,8 @@ pub enum Reason {
     RateLimited,
     /// Delivery waits for the circuit breaker.
     BreakerOpen,
+    /// Events became dead letters within the last minute; they say why.
+    RejectedEvents,
     /// Four fifths of the queue's events or bytes are in use.
     QueueFilling,
     /// Events were lost within the last minute; the ledger says why.
@@ -45,7 +47,7 @@ impl Reason {
         self.words().1
     }
 
-    /// Errors about one batch are no reason: the ledger shows what they cost.
+    /// Errors about one batch are no reason: what they cost is told by the dead letters.
     pub(super) fn of(kind: ErrorKind) -> Option<Self> {
         use ErrorKind::*;
         match kind {
@@ -88,6 +90,9 @@ impl Reason {
             Self::RateLimited => ("rate_limited", "PostHog asks for fewer requests: delivery is slowed down"),
             Self::BreakerOpen => {
                 ("breaker_open", "delivery pauses while PostHog fails and resumes by itself")
+            }
+            Self::RejectedEvents => {
+                ("rejected_events", "PostHog rejects events: the dead letters say why, mend what sends them")
             }
             Self::QueueFilling => {
                 ("queue_filling", "the queue is four fifths full: events will be lost if this goes on")

@@ -125,6 +125,7 @@ pub(crate) struct Evidence {
     pub(crate) queue: QueueFill,
     pub(crate) ledger: Ledger,
     pub(crate) last_loss: Option<Instant>,
+    pub(crate) last_burial: Option<Instant>,
     pub(crate) now: Instant,
 }
 
@@ -137,8 +138,8 @@ pub(crate) enum Life {
     WorkerStopped,
 }
 
-/// How long a loss is news.
-const LOSS_IS_NEWS: Duration = Duration::from_secs(60);
+/// How long a loss or a dead letter is news.
+const NEWS: Duration = Duration::from_secs(60);
 
 pub(crate) fn report(evidence: Evidence) -> HealthReport {
     let Evidence { signs, breaker, queue, ledger, now, .. } = evidence;
@@ -186,6 +187,8 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
         Life::Disabled => return vec![Reason::Disabled],
         Life::ShutDown => return vec![Reason::ShutDown],
     };
+    let is_news =
+        |at: Option<Instant>| at.is_some_and(|at| evidence.now.saturating_duration_since(at) < NEWS);
     let mut add = |reason: Reason| {
         if !reasons.contains(&reason) {
             reasons.push(reason);
@@ -202,7 +205,10 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
     if queue.events * 5 >= queue.capacity * 4 || queue.bytes * 5 >= queue.capacity_bytes * 4 {
         add(Reason::QueueFilling);
     }
-    if evidence.last_loss.is_some_and(|at| evidence.now.saturating_duration_since(at) < LOSS_IS_NEWS) {
+    if is_news(evidence.last_burial) {
+        add(Reason::RejectedEvents);
+    }
+    if is_news(evidence.last_loss) {
         add(Reason::LosingEvents);
     }
     reasons

@@ -69,6 +69,12 @@ impl FakePostHog {
         self.shared.lock().rules.over_quota = limited;
     }
 
+    /// Rejects events of these names (400), and as PostHog does their whole batches with them: poison that no
+    /// client can tell beforehand. No name, the default, rejects none.
+    pub fn reject_events_named(&self, names: &[&str]) {
+        self.shared.lock().rules.rejected_names = names.iter().map(|&name| name.to_owned()).collect();
+    }
+
     /// Says whether to keep request bodies, and with them [`events`](Self::events); it does at the start.
     ///
     /// Switched off, memory stays small through a long run, and every count stays exact.

@@ -10,6 +10,8 @@ use super::shape::{self, Batch, Evaluation, Event};
 pub(super) struct Rules {
     pub(super) tokens: HashSet<String>,
     pub(super) over_quota: bool,
+    /// Events of these names are rejected, and with them their batch.
+    pub(super) rejected_names: HashSet<String>,
 }
 
 /// The answer, and what came of the request.
@@ -45,6 +47,9 @@ impl Rules {
         check_token(batch.api_key.as_deref())?;
         let uuids: Result<_, _> = batch.batch.iter().map(check_event).collect();
         let accepted = uuids.map_err(|reason| Answer::text(400, reason))?;
+        if let Some(event) = batch.batch.iter().find(|event| self.rejected_names.contains(&*event.event)) {
+            return Err(Answer::text(400, format!("event {:?} is not valid", event.event)));
+        }
         if self.over_quota {
             let answer = r#"{"status":"Ok","quota_limited":["events"]}"#;
             return Ok(Answer::json(200, answer).into());

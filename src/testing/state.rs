@@ -43,7 +43,11 @@ pub(super) struct Open(Arc<Shared>);
 
 impl Shared {
     pub(super) fn new(token: &str) -> Self {
-        let rules = Rules { tokens: HashSet::from([token.to_owned()]), over_quota: false };
+        let rules = Rules {
+            tokens: HashSet::from([token.to_owned()]),
+            over_quota: false,
+            rejected_names: HashSet::new(),
+        };
         let state = State {
             rules,
             plans: Plans::default(),

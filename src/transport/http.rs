@@ -69,7 +69,10 @@ impl Capture {
         }
         let sent = body.len();
         *request.body_mut() = Some(body.into());
-        fetch(&self.client, request, sent).await?.read(SystemTime::now(), self.longest_retry_after)
+        let answer = fetch(&self.client, request, sent).await?;
+        answer
+            .read(SystemTime::now(), self.longest_retry_after)
+            .map_err(|error| error.redact(self.token.expose()))
     }
 }
 

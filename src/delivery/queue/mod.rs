@@ -13,9 +13,11 @@ use posthog_rs::Event;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::admit;
+use super::admit::admit;
+use super::dead_letter::DeadLetter;
 use super::ledger::{DropReason, Ledger};
 use crate::transport::ENVELOPE_BYTES;
+use crate::{Error, ErrorKind};
 pub(crate) use state::Limits;
 use state::State;
 pub(super) use state::{Captured, Encoded, Ticket};
@@ -43,14 +45,16 @@ impl Queue {
 
     pub(crate) fn capture(&self, event: Event) {
         let at = SystemTime::now();
-        let size = admit::approximate_size(&event);
-        let refused = admit::check(&event).err();
+        let admitted = admit(&event);
         let mut state = self.state();
         let number = state.number();
-        if let Some(reason) = state.closed.or(refused) {
-            state.lose(1, reason);
-            return self.publish(&mut state);
-        }
+        let size = match state.closed.map_or(admitted, Err) {
+            Ok(size) => size,
+            Err(reason) => {
+                state.lose(1, reason);
+                return self.publish(&mut state);
+            }
+        };
         let evicted = state.make_room(size, &self.limits);
         let full = !state.has_room(size, &self.limits);
         let overflow_begins =
@@ -98,17 +102,24 @@ impl Queue {
             return;
         }
         state.untake(results.first().map(|(first, _)| first.number));
+        let mut evicted = Vec::new();
         for (ticket, result) in results {
             state.bytes -= ticket.size;
             match result {
+                Ok(json) if json.len() > self.limits.event_bytes => {
+                    let letter = DeadLetter::new(json, &Error::new(ErrorKind::TooLarge));
+                    evicted.extend(state.bury(letter, &self.limits));
+                }
                 Ok(json) => {
                     state.bytes += json.len();
-                    state.encoded.push_back(Encoded { json, number: ticket.number });
+                    state.insert(Encoded { json, number: ticket.number });
                 }
                 Err(reason) => state.lose(1, reason),
             }
         }
         self.publish(&mut state);
+        drop(state);
+        drop(evicted);
     }
 
     /// Takes the next batch if it is full, or due though it is not.
@@ -152,11 +163,69 @@ impl Queue {
             return;
         }
         state.untake(batch.first().map(|first| first.number));
-        for event in batch.into_iter().rev() {
-            state.encoded.push_front(event);
+        batch.into_iter().for_each(|event| state.insert(event));
+    }
+
+    /// Divides a batch that is under way into two.
+    pub(super) fn halve(&self, mut batch: Vec<Encoded>) -> (Vec<Encoded>, Vec<Encoded>) {
+        let second = batch.split_off(batch.len() / 2);
+        let mut state = self.state();
+        if !state.abandoned {
+            state.taken.extend(second.first().map(|first| first.number));
         }
-        // A few runs in order, so this is a merge.
-        state.encoded.make_contiguous().sort_by_key(|event| event.number);
+        (batch, second)
+    }
+
+    /// Sets an event that is under way aside, with the reason.
+    pub(super) fn bury(&self, event: &Encoded, error: &Error) {
+        let letter = DeadLetter::new(event.json.clone(), error);
+        let mut state = self.state();
+        if state.abandoned {
+            return;
+        }
+        state.untake(Some(event.number));
+        state.bytes -= event.json.len();
+        let evicted = state.bury(letter, &self.limits);
+        self.publish(&mut state);
+        drop(state);
+        drop(evicted);
+    }
+
+    pub(crate) fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.state().dead.to_vec()
+    }
+
+    /// Queues the dead letters again, as long as there is room. Tells how many.
+    pub(crate) fn replay_dead_letters(&self) -> u64 {
+        let mut replayed = 0;
+        let mut state = self.state();
+        while state.closed.is_none() {
+            let Some(letter) = state.dead.pop() else { break };
+            state.ledger.revive();
+            if !state.has_room(letter.event.len(), &self.limits) {
+                drop(state.bury(letter, &self.limits));
+                break;
+            }
+            let number = state.next_number;
+            state.next_number += 1;
+            state.bytes += letter.event.len();
+            state.insert(Encoded { json: letter.event, number });
+            replayed += 1;
+        }
+        drop(state);
+        self.flush();
+        replayed
+    }
+
+    /// Drops the dead letters. Tells how many.
+    pub(crate) fn discard_dead_letters(&self) -> u64 {
+        let mut state = self.state();
+        let discarded = std::mem::take(&mut state.dead);
+        let count = state.ledger.dead_lettered;
+        state.ledger.drop_dead(count, DropReason::DeadLetterDiscarded);
+        drop(state);
+        drop(discarded);
+        count
     }
 
     /// Makes everything captured so far due, and tells the number that it goes up to.
@@ -201,10 +270,11 @@ impl Queue {
         self.state().closed.is_some()
     }
 
-    /// Drops all that is left, batches under way included.
+    /// Ends admission and drops all that is left, batches under way included.
     pub(crate) fn abandon(&self) -> u64 {
         let mut state = self.state();
         state.abandoned = true;
+        state.closed.get_or_insert(DropReason::AfterShutdown);
         let left = state.ledger.queued;
         state.lose(left, DropReason::Shutdown);
         let freed = (std::mem::take(&mut state.raw), std::mem::take(&mut state.encoded));
@@ -231,6 +301,11 @@ impl Queue {
             bytes: state.bytes as u64,
             capacity_bytes: self.limits.bytes as u64,
         }
+    }
+
+    /// When an event was last set aside.
+    pub(crate) fn last_burial(&self) -> Option<Instant> {
+        self.state().last_burial
     }
 
     /// When an event was last lost that nobody asked to drop.

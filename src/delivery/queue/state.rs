@@ -6,6 +6,7 @@ use posthog_rs::Event;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::delivery::dead_letter::{DeadLetter, DeadLetterLimits, DeadLetters};
 use crate::delivery::ledger::{DropReason, Ledger};
 
 /// What gives way when the queue is full.
@@ -23,9 +24,11 @@ pub enum Overflow {
 pub(crate) struct Limits {
     pub(crate) events: usize,
     pub(crate) bytes: usize,
+    pub(crate) event_bytes: usize,
     pub(crate) batch_events: usize,
     pub(crate) batch_bytes: usize,
     pub(crate) overflow: Overflow,
+    pub(crate) dead_letters: DeadLetterLimits,
 }
 
 /// A raw event, numbered in the order of capture.
@@ -68,6 +71,8 @@ pub(super) struct State {
     pub(super) abandoned: bool,
     pub(super) overflowing: bool,
     pub(super) last_loss: Option<Instant>,
+    pub(super) last_burial: Option<Instant>,
+    pub(super) dead: DeadLetters,
     pub(super) ledger: Ledger,
 }
 
@@ -92,6 +97,24 @@ impl State {
         if events > 0 && !reason.is_intended() {
             self.last_loss = Some(Instant::now());
         }
+    }
+
+    /// Sets an event aside that counts as queued. Gives back what had to make room for it.
+    pub(super) fn bury(&mut self, letter: DeadLetter, limits: &Limits) -> Vec<DeadLetter> {
+        self.ledger.bury();
+        self.last_burial = Some(Instant::now());
+        let evicted = self.dead.push(letter, limits.dead_letters);
+        if !evicted.is_empty() {
+            self.ledger.drop_dead(evicted.len() as u64, DropReason::DeadLettersFull);
+            self.last_loss = self.last_burial;
+        }
+        evicted
+    }
+
+    /// Puts an event that counts as queued where its number says.
+    pub(super) fn insert(&mut self, event: Encoded) {
+        let at = self.encoded.partition_point(|other| other.number < event.number);
+        self.encoded.insert(at, event);
     }
 
     pub(super) fn number(&mut self) -> u64 {

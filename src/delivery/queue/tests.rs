@@ -2,9 +2,18 @@ use proptest::prelude::*;
 use tokio_test::task;
 
 use super::*;
+use crate::delivery::DeadLetterLimits;
 
 fn queue(events: usize, batch_events: usize, overflow: Overflow) -> Queue {
-    let limits = Limits { events, bytes: 1 << 24, batch_events, batch_bytes: 1 << 20, overflow };
+    let limits = Limits {
+        events,
+        bytes: 1 << 24,
+        event_bytes: 1 << 10,
+        batch_events,
+        batch_bytes: 1 << 20,
+        overflow,
+        dead_letters: DeadLetterLimits { events: 5, bytes: 1 << 20 },
+    };
     Queue::new(limits, None)
 }
 
@@ -39,6 +48,10 @@ enum Step {
     Deliver,
     Drop,
     GiveBack,
+    Halve,
+    Bury,
+    Replay,
+    Discard,
     Close,
     Abandon,
 }
@@ -52,6 +65,10 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Deliver),
         1 => Just(Step::Drop),
         3 => Just(Step::GiveBack),
+        2 => Just(Step::Halve),
+        2 => Just(Step::Bury),
+        1 => Just(Step::Replay),
+        1 => Just(Step::Discard),
         1 => Just(Step::Close),
         1 => Just(Step::Abandon),
     ]
@@ -63,7 +80,7 @@ fn encode(queue: &Queue, lose: bool) {
 }
 
 proptest! {
-    /// Guarantee 2 as a law: whatever happens in whatever order, captured = delivered + queued + dropped,
+    /// Guarantee 2 as a law: whatever happens in whatever order, the ledger's equation holds,
     /// what is queued is really there, bytes return to zero, and nobody waits for what has met its end.
     #[test]
     fn the_ledger_balances_after_every_step(
@@ -85,18 +102,29 @@ proptest! {
                 }
                 Step::Deliver => if let Some(batch) = under_way.pop() { queue.settle(&batch, None) },
                 Step::Drop => if let Some(batch) = under_way.pop() {
-                    queue.settle(&batch, Some(DropReason::Rejected));
+                    queue.settle(&batch, Some(DropReason::OverQuota));
                 },
                 Step::GiveBack => if !under_way.is_empty() { queue.give_back(under_way.remove(0)) },
+                Step::Halve => if let Some(batch) = under_way.pop_if(|batch| batch.len() > 1) {
+                    under_way.extend(<[_; 2]>::from(queue.halve(batch)));
+                },
+                Step::Bury => if let Some(batch) = under_way.pop_if(|batch| batch.len() == 1) {
+                    queue.bury(&batch[0], &Error::new(ErrorKind::BadRequest));
+                },
+                Step::Replay => { queue.replay_dead_letters(); }
+                Step::Discard => { queue.discard_dead_letters(); }
                 Step::Close => { queue.close(); }
                 Step::Abandon => { queue.abandon(); }
             }
             let state = queue.state();
-            let Ledger { delivered, queued, dropped, .. } = state.ledger;
+            let Ledger { delivered, queued, dead_lettered, dropped, .. } = state.ledger;
             prop_assert_eq!(state.ledger.captured, captured);
-            prop_assert_eq!(captured, delivered + queued + dropped.total());
+            prop_assert_eq!(captured, delivered + queued + dead_lettered + dropped.total());
+            prop_assert_eq!(dead_lettered as usize, state.dead.to_vec().len());
             prop_assert!(queued <= 50);
-            if !state.abandoned {
+            if state.abandoned {
+                prop_assert_eq!(queued, 0);
+            } else {
                 let away: usize = under_way.iter().map(Vec::len).sum();
                 prop_assert_eq!(queued as usize, state.raw.len() + state.encoded.len() + away);
                 prop_assert!(state.encoded.iter().map(|event| event.number).is_sorted());

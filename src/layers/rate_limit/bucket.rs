@@ -1,5 +1,5 @@
 use std::ops::Add;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, Reference};
@@ -7,74 +7,120 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::token::Token;
+use crate::layers::Verdict;
 
 /// The tokens and the pause, shared by all clones of a layer.
 #[derive(Debug)]
 pub(super) struct Bucket {
     tokens: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Tick>>,
     throttle: Mutex<Throttle>,
-    pause: Duration,
+    first_pause: Duration,
     longest_pause: Duration,
+    /// Told when a scout is back.
+    pub(super) scout_back: Arc<Notify>,
 }
 
+/// An episode in which the service asks for less: from its first word to the next success.
 #[derive(Debug, Default)]
 struct Throttle {
+    /// The end of the latest pause. `None` outside an episode.
     until: Option<Instant>,
     /// 429s in a row, those that arrive within a pause counted as one.
     streak: u32,
+    /// A call is under way that finds out whether the episode is over.
+    scouting: bool,
+}
+
+/// Why there is no token now.
+#[derive(Debug)]
+pub(super) enum Wait {
+    For(Duration),
+    ForScout,
 }
 
 impl Bucket {
-    pub(super) fn new(quota: Quota, pause: Duration, longest_pause: Duration) -> Self {
-        let tokens = RateLimiter::direct_with_clock(quota, TokioClock);
-        Self { tokens, throttle: Mutex::default(), pause, longest_pause }
-    }
-
-    /// Takes a token, or says how long to wait before asking again.
-    pub(super) fn take(&self) -> Result<(), Duration> {
-        if let Some(paused) = self.paused_for() {
-            return Err(paused);
+    pub(super) fn new(quota: Quota, first_pause: Duration, longest_pause: Duration) -> Self {
+        Self {
+            tokens: RateLimiter::direct_with_clock(quota, TokioClock),
+            throttle: Mutex::default(),
+            first_pause,
+            longest_pause,
+            scout_back: Arc::default(),
         }
-        self.tokens.check().map_err(|not_until| not_until.wait_time_from(TokioClock.now()))
     }
 
-    pub(super) fn throttled(&self, hint: Option<Duration>) {
+    /// Takes a token, or says what to wait for before asking again.
+    pub(super) fn take(self: &Arc<Self>) -> Result<Token, Wait> {
+        let mut throttle = self.throttle();
+        if let Some(until) = throttle.until {
+            let left = until.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                return Err(Wait::For(left));
+            }
+            if throttle.scouting {
+                return Err(Wait::ForScout);
+            }
+        }
+        self.tokens.check().map_err(|until| Wait::For(until.wait_time_from(TokioClock.now())))?;
+        throttle.scouting = throttle.until.is_some();
+        Ok(Token::new(Arc::clone(self), throttle.scouting))
+    }
+
+    /// Learns from a call's result.
+    pub(super) fn settle(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Throttled { retry_after } => self.pause(retry_after, true),
+            Verdict::Failed { retry_after: Some(hint) } => self.pause(Some(hint), false),
+            Verdict::Success => self.resume(),
+            Verdict::Failed { retry_after: None } | Verdict::Refused | Verdict::NotAttempted => {}
+        }
+    }
+
+    pub(super) fn scout_is_back(&self) {
+        self.throttle().scouting = false;
+        self.scout_back.notify_waiters();
+    }
+
+    fn pause(&self, hint: Option<Duration>, grows: bool) {
         let now = Instant::now();
         let mut throttle = self.throttle();
         let in_pause = throttle.until.is_some_and(|until| now < until);
-        if !in_pause {
-            throttle.streak = throttle.streak.saturating_add(1);
+        let begins = throttle.until.is_none();
+        let mut pause = hint.unwrap_or_default();
+        if grows {
+            throttle.streak = throttle.streak.saturating_add(u32::from(!in_pause));
+            let doublings = throttle.streak.saturating_sub(1).min(31);
+            pause = pause.max(self.first_pause.saturating_mul(1 << doublings).min(self.longest_pause));
         }
-        let doublings = throttle.streak.saturating_sub(1).min(31);
-        let grown = self.pause.saturating_mul(1 << doublings).min(self.longest_pause);
-        let until = now.checked_add(hint.unwrap_or_default().max(grown)).unwrap_or(now + self.longest_pause);
-        if throttle.until.is_none_or(|current| current < until) {
-            throttle.until = Some(until);
-        }
+        let until = now.checked_add(pause).unwrap_or(now + FOREVER);
+        throttle.until = throttle.until.max(Some(until));
         drop(throttle);
-        if !in_pause {
-            tracing::info!(pause = ?until - now, "rate limited: pausing");
+        if begins {
+            tracing::info!(?pause, "asked to slow down: pausing");
+        } else {
+            tracing::debug!(?pause, "asked to slow down again");
         }
     }
 
-    pub(super) fn succeeded(&self) {
+    fn resume(&self) {
         let mut throttle = self.throttle();
-        if throttle.until.is_none_or(|until| until <= Instant::now()) {
-            *throttle = Throttle::default();
+        if throttle.until.is_some_and(|until| until <= Instant::now()) {
+            throttle.until = None;
+            throttle.streak = 0;
         }
     }
 
-    fn paused_for(&self) -> Option<Duration> {
-        let until = self.throttle().until?;
-        let left = until.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
-    }
-
-    fn throttle(&self) -> std::sync::MutexGuard<'_, Throttle> {
+    fn throttle(&self) -> MutexGuard<'_, Throttle> {
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Longer than any process lives, short enough for the clock to reckon with.
+const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
 /// governor on tokio's clock, so that a test under a paused clock steers it.
 #[derive(Clone, Copy, Debug)]

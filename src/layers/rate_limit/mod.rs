@@ -2,8 +2,10 @@
 //!
 //! A call waits for its token; nothing is rejected. When the service answers
 //! [`Throttled`](super::Verdict::Throttled) (429), the bucket pauses: for as long as the service asked
-//! (`Retry-After`), and without a hint for one second, doubling with each further 429 up to 30 s, until a
-//! success ends the episode. Waiting for a token is not part of an attempt: put a timeout below this
+//! (`Retry-After`), and without a hint for one second, doubling with each further 429 up to 30 s. A
+//! [`Failed`](super::Verdict::Failed) (503) with a `Retry-After` pauses it too. When a pause is over, one call
+//! goes ahead as a scout and the others wait for its answer, so that a pause does not end in a herd; the
+//! first success ends the episode. Waiting for a token is not part of an attempt: put a timeout below this
 //! layer.
 //!
 //! # Defaults
@@ -17,7 +19,8 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping a waiting call takes no token. Dropping a call that has its token loses that one token.
+//! Dropping a waiting call takes no token. Dropping a call that has its token loses that one token; if it was
+//! the scout, another call becomes the scout.
 //!
 //! ```
 //! use posthog_health::Error;
@@ -35,6 +38,7 @@
 mod bucket;
 mod config;
 mod service;
+mod token;
 
 pub use config::RateLimitConfig;
 pub use service::{RateLimit, RateLimitLayer, ResponseFuture};

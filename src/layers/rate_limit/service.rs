@@ -3,13 +3,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
 use tower::{Layer, Service};
 
 use super::RateLimitConfig;
 use super::bucket::Bucket;
+use super::token::{Token, token};
 use crate::ConfigError;
-use crate::layers::{Classify, Verdict};
+use crate::layers::Classify;
 
 /// Applies [`RateLimit`]; see the [module](super).
 #[derive(Clone, Debug)]
@@ -60,28 +60,35 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        // The service that was polled ready is the one to call; the clone takes its place.
-        let clone = self.service.clone();
-        let ready = std::mem::replace(&mut self.service, clone);
-        ResponseFuture {
-            waiting: Some((ready, request)),
-            sleep: None,
-            called: None,
-            bucket: Arc::clone(&self.bucket),
-            classifier: self.classifier.clone(),
-        }
+        let classifier = self.classifier.clone();
+        let state = match self.bucket.take() {
+            Ok(token) => State::Called { future: self.service.call(request), token: Some(token) },
+            Err(_) => {
+                // The service that was polled ready is the one to call; the clone takes its place.
+                let clone = self.service.clone();
+                let ready = std::mem::replace(&mut self.service, clone);
+                let token = Box::pin(token(Arc::clone(&self.bucket)));
+                State::Waiting { call: Some((ready, request)), token }
+            }
+        };
+        ResponseFuture { state, classifier }
     }
 }
 
 pin_project! {
     /// The response of a [`RateLimit`]ed service.
     pub struct ResponseFuture<S, C, Req> where S: Service<Req> {
-        waiting: Option<(S, Req)>,
-        sleep: Option<Pin<Box<Sleep>>>,
         #[pin]
-        called: Option<S::Future>,
-        bucket: Arc<Bucket>,
+        state: State<S, S::Future, Req>,
         classifier: C,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, F, Req> {
+        Waiting { call: Option<(S, Req)>, token: Pin<Box<dyn Future<Output = Token> + Send>> },
+        Called { #[pin] future: F, token: Option<Token> },
     }
 }
 
@@ -94,29 +101,23 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        while this.waiting.is_some() {
-            if let Some(sleep) = this.sleep {
-                ready!(sleep.as_mut().poll(cx));
-                *this.sleep = None;
-            }
-            match this.bucket.take() {
-                Err(wait) => *this.sleep = Some(Box::pin(sleep(wait))),
-                Ok(()) => {
-                    if let Some((mut service, request)) = this.waiting.take() {
-                        this.called.set(Some(service.call(request)));
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Waiting { call, token } => {
+                    let token = Some(ready!(token.as_mut().poll(cx)));
+                    let Some((mut service, request)) = call.take() else {
+                        return Poll::Pending;
+                    };
+                    this.state.set(State::Called { future: service.call(request), token });
+                }
+                StateProj::Called { future, token } => {
+                    let result = ready!(future.poll(cx));
+                    if let Some(token) = token.take() {
+                        token.settle(this.classifier.classify(result.as_ref()));
                     }
+                    return Poll::Ready(result);
                 }
             }
         }
-        let Some(future) = this.called.as_mut().as_pin_mut() else {
-            return Poll::Pending;
-        };
-        let result = ready!(future.poll(cx));
-        match this.classifier.classify(result.as_ref()) {
-            Verdict::Throttled { retry_after } => this.bucket.throttled(retry_after),
-            Verdict::Success => this.bucket.succeeded(),
-            _ => {}
-        }
-        Poll::Ready(result)
     }
 }

@@ -1,0 +1,97 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde_json::value::RawValue;
+
+use crate::transport::timestamp;
+use crate::{Error, ErrorKind};
+
+/// An event that PostHog will not take as it is, set aside with what PostHog said.
+///
+/// Serializes to one JSON object, the event in it as it went over the wire:
+/// `{"event":{…},"kind":"bad_request","status":400,"answer":"…","at":"2026-11-24T08:00:00.000000Z"}`.
+/// `Debug` shows no content of the event.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The event's wire JSON.
+    pub event: Bytes,
+    /// What was wrong.
+    pub kind: ErrorKind,
+    /// The HTTP status. `None` when the event was never sent, or PostHog hung up on it.
+    pub status: Option<u16>,
+    /// The beginning of PostHog's answer. It may repeat parts of the event.
+    pub answer: Option<String>,
+    /// When it was set aside.
+    pub at: SystemTime,
+}
+
+impl DeadLetter {
+    pub(super) fn new(event: Bytes, error: &Error) -> Self {
+        let answer = error.answer().map(str::to_owned);
+        Self { event, kind: error.kind(), status: error.status(), answer, at: SystemTime::now() }
+    }
+}
+
+impl Serialize for DeadLetter {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let event: &RawValue = serde_json::from_slice(&self.event).map_err(serde::ser::Error::custom)?;
+        let mut letter = serializer.serialize_struct("DeadLetter", 5)?;
+        letter.serialize_field("event", event)?;
+        letter.serialize_field("kind", &self.kind)?;
+        letter.serialize_field("status", &self.status)?;
+        letter.serialize_field("answer", &self.answer)?;
+        letter.serialize_field("at", &timestamp(self.at))?;
+        letter.end()
+    }
+}
+
+impl fmt::Debug for DeadLetter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut letter = f.debug_struct("DeadLetter");
+        letter.field("kind", &self.kind).field("status", &self.status).field("bytes", &self.event.len());
+        letter.finish_non_exhaustive()
+    }
+}
+
+/// Bounds of the dead-letter store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeadLetterLimits {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+}
+
+/// Dead letters in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct DeadLetters {
+    letters: VecDeque<DeadLetter>,
+    bytes: usize,
+}
+
+impl DeadLetters {
+    /// Sets one aside. Gives back the oldest ones that had to make room: the new one itself if it alone is
+    /// over the bounds.
+    pub(super) fn push(&mut self, letter: DeadLetter, limits: DeadLetterLimits) -> Vec<DeadLetter> {
+        self.bytes += letter.event.len();
+        self.letters.push_back(letter);
+        let mut evicted = Vec::new();
+        while self.letters.len() > limits.events || self.bytes > limits.bytes {
+            evicted.extend(self.pop());
+        }
+        evicted
+    }
+
+    pub(super) fn pop(&mut self) -> Option<DeadLetter> {
+        let oldest = self.letters.pop_front()?;
+        self.bytes -= oldest.event.len();
+        Some(oldest)
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<DeadLetter> {
+        self.letters.iter().cloned().collect()
+    }
+}

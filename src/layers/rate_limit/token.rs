@@ -1,0 +1,44 @@
+use std::sync::Arc;
+
+use super::bucket::{Bucket, Wait};
+use crate::layers::Verdict;
+
+/// The right to make one call. Dropped without [`settle`](Self::settle), the call taught nothing.
+#[derive(Debug)]
+pub(super) struct Token {
+    bucket: Arc<Bucket>,
+    is_scout: bool,
+}
+
+impl Token {
+    pub(super) fn new(bucket: Arc<Bucket>, is_scout: bool) -> Self {
+        Self { bucket, is_scout }
+    }
+
+    pub(super) fn settle(self, verdict: Verdict) {
+        self.bucket.settle(verdict);
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if self.is_scout {
+            self.bucket.scout_is_back();
+        }
+    }
+}
+
+/// Waits for a token.
+pub(super) async fn token(bucket: Arc<Bucket>) -> Token {
+    loop {
+        // Registered before asking, so that a scout that comes back in between is not missed.
+        let scout_back = Arc::clone(&bucket.scout_back).notified_owned();
+        tokio::pin!(scout_back);
+        scout_back.as_mut().enable();
+        match bucket.take() {
+            Ok(token) => return token,
+            Err(Wait::For(time)) => tokio::time::sleep(time).await,
+            Err(Wait::ForScout) => scout_back.await,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Events that PostHog will not take: found among the good ones, set aside, looked at, replayed.
+
+#[path = "support/client.rs"]
+mod support;
+
+use std::time::Duration;
+
+use posthog_health::testing::{FakePostHog, Reply, Route};
+use posthog_health::{DropReason, ErrorKind, Event, PostHog, Reason};
+use serde_json::Value;
+use support::{MS, assert_balanced, builder, capture, event, until};
+
+/// An event that PostHog rejects, and with it the batch that it travels in.
+fn poison(posthog: &PostHog) {
+    posthog.capture(Event::new("poison", "u"));
+}
+
+fn server_that_rejects_poison() -> FakePostHog {
+    let server = FakePostHog::start();
+    server.reject_events_named(&["poison"]);
+    server
+}
+
+/// Guarantee 4: one bad event costs one event.
+#[tokio::test]
+async fn one_bad_event_costs_one_event_and_few_requests() {
+    for place in [0, 1, 37, 50, 98, 99] {
+        let server = server_that_rejects_poison();
+        let posthog = builder(&server).linger(Duration::from_secs(3600)).build().unwrap();
+        (0..place).for_each(|n| posthog.capture(event(n)));
+        poison(&posthog);
+        (place + 1..100).for_each(|n| posthog.capture(event(n)));
+        posthog.flush().await.unwrap();
+        let ledger = posthog.stats();
+        assert_balanced(ledger);
+        assert_eq!((ledger.delivered, ledger.dead_lettered, server.distinct()), (99, 1, 99));
+        // 2·log₂(100) + 1, rounded up.
+        assert!(server.request_count(Route::Batch) <= 15, "{}", server.request_count(Route::Batch));
+
+        let letter = posthog.dead_letters().remove(0);
+        assert_eq!((letter.kind, letter.status), (ErrorKind::BadRequest, Some(400)));
+        assert_eq!(posthog.health().reasons, [Reason::RejectedEvents]);
+    }
+}
+
+#[tokio::test]
+async fn two_bad_events_in_a_batch_are_both_found() {
+    let server = server_that_rejects_poison();
+    let posthog = builder(&server).linger(Duration::from_secs(3600)).build().unwrap();
+    capture(&posthog, 20);
+    poison(&posthog);
+    capture(&posthog, 60);
+    poison(&posthog);
+    capture(&posthog, 18);
+    posthog.flush().await.unwrap();
+    assert_eq!((posthog.stats().delivered, posthog.stats().dead_lettered), (98, 2));
+}
+
+/// A wrong schema must not multiply the traffic.
+#[tokio::test]
+async fn a_batch_that_is_all_bad_costs_few_requests_and_keeps_its_events() {
+    let server = server_that_rejects_poison();
+    let patient = builder(&server).refusal_pause(Duration::from_secs(3600)).flush_timeout(MS(50));
+    let posthog = patient.build().unwrap();
+    (0..100).for_each(|_| poison(&posthog));
+    until(|| posthog.stats().dead_lettered == 3).await;
+    assert!(posthog.flush().await.is_err());
+    assert!(server.request_count(Route::Batch) <= 15, "{}", server.request_count(Route::Batch));
+    assert_eq!((posthog.stats().dead_lettered, posthog.stats().queued), (3, 97));
+    assert!(posthog.health().reasons.contains(&Reason::RejectedEvents));
+}
+
+#[tokio::test]
+async fn an_outage_in_the_middle_of_the_search_loses_nothing() {
+    let server = server_that_rejects_poison();
+    let posthog = builder(&server).linger(Duration::from_secs(3600)).build().unwrap();
+    capture(&posthog, 64);
+    poison(&posthog);
+    capture(&posthog, 35);
+    let faults =
+        [Reply::normal(), Reply::status(503), Reply::status(503), Reply::reset(), Reply::status(503)];
+    for fault in faults {
+        server.batch().then(fault);
+    }
+    posthog.flush().await.unwrap();
+    assert_eq!((posthog.stats().delivered, posthog.stats().dead_lettered, server.distinct()), (99, 1, 99));
+}
+
+/// The 413 may come as a broken pipe, since the server closes while we still write.
+#[tokio::test]
+async fn an_event_that_is_too_large_for_the_server_costs_only_itself() {
+    let server = FakePostHog::start();
+    server.limit_body(1_000_000);
+    let posthog = builder(&server).gzip(false).event_bytes(10_000_000).build().unwrap();
+    let mut huge = event(0);
+    huge.insert_prop("filler", "x".repeat(8_000_000)).unwrap();
+    posthog.capture(huge);
+    capture(&posthog, 50);
+    posthog.flush().await.unwrap();
+    assert_eq!((posthog.stats().delivered, posthog.stats().dead_lettered), (50, 1));
+    assert_eq!(posthog.dead_letters()[0].kind, ErrorKind::TooLarge);
+}
+
+#[tokio::test]
+async fn an_event_over_the_limit_is_never_sent() {
+    let server = FakePostHog::start();
+    let posthog = builder(&server).build().unwrap();
+    let mut large = event(0);
+    large.insert_prop("filler", "x".repeat(1_000_000)).unwrap();
+    posthog.capture(large);
+    posthog.flush().await.unwrap();
+    let letter = posthog.dead_letters().remove(0);
+    assert_eq!((letter.kind, letter.status, server.requests().len()), (ErrorKind::TooLarge, None, 0));
+}
+
+#[tokio::test]
+async fn dead_letters_can_be_exported_and_replayed() {
+    let server = server_that_rejects_poison();
+    let posthog = builder(&server).batch_events(1).build().unwrap();
+    poison(&posthog);
+    posthog.flush().await.unwrap();
+    let letter = posthog.dead_letters().remove(0);
+    let line: Value = serde_json::from_str(&serde_json::to_string(&letter).unwrap()).unwrap();
+    assert_eq!(line["event"]["event"], "poison");
+    assert_eq!((&line["kind"], &line["status"]), (&Value::from("bad_request"), &Value::from(400)));
+    assert!(line["answer"].as_str().unwrap().contains("poison") && line["at"].is_string(), "{line}");
+    assert!(!format!("{letter:?}").contains("poison"), "{letter:?}");
+
+    // Still wrong: it comes back.
+    assert_eq!(posthog.replay_dead_letters(), 1);
+    posthog.flush().await.unwrap();
+    assert_eq!(posthog.stats().dead_lettered, 1);
+
+    server.reject_events_named(&[]);
+    assert_eq!(posthog.replay_dead_letters(), 1);
+    posthog.flush().await.unwrap();
+    let arrived = server.events().remove(0);
+    assert_eq!(
+        (&arrived["uuid"], &arrived["timestamp"]),
+        (&line["event"]["uuid"], &line["event"]["timestamp"])
+    );
+    let ledger = posthog.stats();
+    assert_eq!((ledger.captured, ledger.delivered, ledger.dead_lettered), (1, 1, 0));
+    assert_balanced(ledger);
+}
+
+#[tokio::test]
+async fn the_store_is_bounded_and_can_be_emptied() {
+    let server = server_that_rejects_poison();
+    let posthog = builder(&server).batch_events(1).dead_letter_events(5).build().unwrap();
+    (0..8).for_each(|_| poison(&posthog));
+    until(|| posthog.stats().queued == 0).await;
+    let ledger = posthog.stats();
+    assert_eq!((ledger.dead_lettered, ledger.dropped.count(DropReason::DeadLettersFull)), (5, 3));
+    assert!(posthog.health().reasons.contains(&Reason::LosingEvents));
+    assert_eq!(posthog.discard_dead_letters(), 5);
+    let ledger = posthog.stats();
+    assert_eq!((ledger.dead_lettered, ledger.dropped.count(DropReason::DeadLetterDiscarded)), (0, 5));
+    assert_balanced(ledger);
+    assert!(posthog.dead_letters().is_empty());
+}
+
+#[tokio::test]
+async fn the_token_is_not_in_a_dead_letter_even_if_the_server_repeats_it() {
+    let server = FakePostHog::start();
+    server.batch().always(Reply::status(400).body(format!("bad key {}", FakePostHog::TOKEN)));
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 1);
+    posthog.flush().await.unwrap();
+    assert_eq!(posthog.dead_letters()[0].answer.as_deref(), Some("bad key [token]"));
+}
