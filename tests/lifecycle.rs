@@ -82,7 +82,9 @@ fn no_task_thread_or_connection_is_left_after_shutdown() {
         let threads_before = threads();
         server.batch().then(Reply::normal()).then(Reply::hang());
         server.flags().always(Reply::hang());
-        let posthog = builder(&server).build().unwrap();
+        // What is not ended by shutdown would not end by itself.
+        let hour = Duration::from_secs(3600);
+        let posthog = builder(&server).request_timeout(hour).probe_timeout(hour).build().unwrap();
         capture(&posthog, 100);
         server.wait_for_distinct(100).await;
         capture(&posthog, 100);
