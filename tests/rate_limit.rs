@@ -71,7 +71,9 @@ async fn without_a_hint_the_pause_doubles_until_a_success() {
     }
     assert!(roughly(wait(&service, OK).await, 3000));
     wait(&service, THROTTLED).await;
-    assert!(roughly(wait(&service, OK).await, 1000), "a success ends the episode");
+    assert!(roughly(wait(&service, Verdict::Refused).await, 1000), "a success ends the episode");
+    wait(&service, THROTTLED).await;
+    assert!(roughly(wait(&service, OK).await, 1000), "and so does a refusal");
 }
 
 #[tokio::test(start_paused = true)]

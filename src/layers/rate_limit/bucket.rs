@@ -24,7 +24,7 @@ pub(super) struct Bucket {
     pub(super) scout_back: Arc<Notify>,
 }
 
-/// An episode in which the service asks for less: from its first word to the next success.
+/// An episode in which the service asks for less: from its first word to the next that it answers.
 #[derive(Debug, Default)]
 struct Throttle {
     /// The end of the latest pause. `None` outside an episode.
@@ -75,8 +75,9 @@ impl Bucket {
         match verdict {
             Verdict::Throttled { retry_after } => self.pause(retry_after, true),
             Verdict::Failed { retry_after: Some(hint) } => self.pause(Some(hint), false),
-            Verdict::Success => self.resume(),
-            Verdict::Failed { retry_after: None } | Verdict::Refused | Verdict::NotAttempted => {}
+            // Whoever refuses has time for us.
+            Verdict::Success | Verdict::Refused => self.resume(),
+            Verdict::Failed { retry_after: None } | Verdict::NotAttempted => {}
         }
     }
 

@@ -5,7 +5,7 @@
 //! (`Retry-After`), and without a hint for one second, doubling with each further 429 up to 30 s. A
 //! [`Failed`](super::Verdict::Failed) (503) with a `Retry-After` pauses it too. When a pause is over, one call
 //! goes ahead as a scout and the others wait for its answer, so that a pause does not end in a herd; the
-//! first success ends the episode. Waiting for a token is not part of an attempt: put a timeout below this
+//! first that it answers ends the episode. Waiting for a token is not part of an attempt: put a timeout below this
 //! layer.
 //!
 //! # Defaults
