@@ -94,7 +94,7 @@ fn no_task_thread_or_connection_is_left_after_shutdown() {
 
         posthog.shutdown(MS(50)).await;
         // The HTTP client's connections end with its last handle, each in a task of its own.
-        server.wait_for_connections_closed().await;
+        tokio::time::timeout(Duration::from_secs(20), server.wait_for_connections_closed()).await.unwrap();
         until(|| tokio::runtime::Handle::current().metrics().num_alive_tasks() == 0).await;
         until(|| threads() <= threads_before).await;
         assert_eq!(posthog.stats().delivered, 100);
@@ -112,7 +112,7 @@ async fn dropping_the_last_handle_does_not_block_and_ends_everything() {
     drop(posthog);
     assert_eq!(other.stats().queued, 1_000, "a handle is left, so all goes on");
     drop(other);
-    server.wait_for_connections_closed().await;
+    tokio::time::timeout(Duration::from_secs(20), server.wait_for_connections_closed()).await.unwrap();
 }
 
 /// Handles go to any task, and so do the futures of their methods.
