@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn posthog() -> Result<(PostHog, Option<FakePostHog>), ConfigError> {
-    if std::env::var_os("POSTHOG_API_KEY").is_some() {
+    if ["POSTHOG_API_KEY", "POSTHOG_API_KEY_FILE"].iter().any(|name| std::env::var_os(name).is_some()) {
         return Ok((PostHog::from_env().build()?, None));
     }
     let fake = FakePostHog::start();

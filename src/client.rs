@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use posthog_rs::{Event, RequestContext};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
 
 use crate::ConfigError;
 use crate::config::{Enrichment, PostHogBuilder, Settings};
@@ -157,16 +159,17 @@ impl PostHog {
             dead_letters: after.dead_lettered,
         };
         if first {
-            let ShutdownReport { delivered, undelivered, dropped, dead_letters } = report;
-            if undelivered + dropped + dead_letters == 0 {
+            let ShutdownReport { delivered, undelivered, dead_letters, .. } = report;
+            let lost = after.dropped.lost() - before.dropped.lost();
+            if lost + dead_letters == 0 {
                 tracing::info!(delivered, took = ?started.elapsed(), "shut down");
             } else {
                 tracing::warn!(
                     delivered,
                     undelivered,
-                    dropped,
+                    lost,
                     dead_letters,
-                    "shut down with events undelivered"
+                    "shut down, not everything was delivered"
                 );
             }
         }
@@ -288,7 +291,8 @@ impl Running {
             )
         })?;
         let Settings { gzip, longest_retry_after, probe_timeout, probe_cache, .. } = settings;
-        let probe = Probe::new(http.clone(), host, token.clone(), probe_timeout, probe_cache);
+        let (tells_refusal, token_refused) = watch::channel(false);
+        let probe = Probe::new(http.clone(), host, token.clone(), probe_timeout, probe_cache, tells_refusal);
         let vitals = Vitals::default();
         let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker, DeliveryClassifier)?;
         let breaker = circuit_breaker.handle();
@@ -300,9 +304,12 @@ impl Running {
             timeout: settings.request_timeout,
         };
         let stack = delivery_stack(layers, Capture::new(http, host, token, gzip, longest_retry_after));
-        let worker = Worker::new(Arc::clone(queue), stack, settings.pacing);
+        let worker = Worker::new(Arc::clone(queue), stack, settings.pacing, token_refused);
         let Enrichment { hooks, is_server, geoip } = enrichment;
-        let worker = runtime.spawn(worker.run(move || Encoder::new(hooks, is_server, geoip)));
+        // Names the client in each of its log lines.
+        let span = tracing::info_span!("posthog", host = host.host_str());
+        let worker = worker.run(move || Encoder::new(hooks, is_server, geoip)).instrument(span);
+        let worker = runtime.spawn(worker);
         Ok(Self {
             vitals,
             breaker,
@@ -316,24 +323,42 @@ impl Running {
         self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Lets no probe begin. Gives the one that was under way.
+    fn end_probe(&self) -> Option<JoinHandle<()>> {
+        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).take();
+        probe.and_then(|probe| probe.end())
+    }
+
     /// Lets the worker drain until the deadline (`None`: as long as it takes), then ends everything.
     async fn stop(&self, deadline: Option<Instant>) {
-        let mut worker = self.worker.lock().await;
-        if let Some(task) = worker.as_mut() {
-            let drained = match deadline {
-                Some(deadline) => timeout_at(deadline, &mut *task).await.is_ok(),
-                None => (&mut *task).await.is_ok(),
-            };
-            if !drained {
-                task.abort();
-                // It ends at its next await; should a hook of the user's block it, it is left behind.
-                let _ = timeout(ABORT_GRACE, task).await;
+        let drained = async {
+            if let Some(task) = self.worker.lock().await.as_mut()
+                && !task.is_finished()
+            {
+                let _ = task.await;
             }
+        };
+        let in_time = match deadline {
+            Some(deadline) => timeout_at(deadline, drained).await.is_ok(),
+            None => {
+                drained.await;
+                true
+            }
+        };
+        if !in_time {
+            self.abort.abort();
         }
-        *worker = None;
-        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(probe) = probe {
-            probe.shutdown().await;
+        // An aborted worker ends at its next await; should a hook of the user's block it, it is left behind.
+        let _ = timeout(ABORT_GRACE, async {
+            if let Some(task) = self.worker.lock().await.take()
+                && !task.is_finished()
+            {
+                let _ = task.await;
+            }
+        })
+        .await;
+        if let Some(probe) = self.end_probe() {
+            let _ = probe.await;
         }
     }
 }
@@ -345,6 +370,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let Some(running) = &self.running else { return };
         running.abort.abort();
+        running.end_probe();
         let lost = self.queue.abandon();
         if lost > 0 {
             tracing::warn!(lost, "dropped without shutdown: undelivered events are lost");

@@ -41,6 +41,12 @@ impl ProjectToken {
                 );
             }
         }
+        if token.contains(['"', '\'', '`', '$', '{', '}', '<', '>', '\\']) {
+            return refuse(
+                "has quotes, braces or the like in it".into(),
+                "take away the quotes, or fill in the placeholder or variable that it is",
+            );
+        }
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return refuse(
                 format!("has blanks, control or non-ASCII characters among its {}", token.chars().count()),
@@ -88,6 +94,9 @@ mod tests {
             ("phs_secretsecret", "project secret API key"),
             ("phc_secret\u{e9}secret", "non-ASCII"),
             ("phc_secret secret", "blanks"),
+            ("\"phc_secretsecret\"", "quotes"),
+            ("$POSTHOG_API_KEY", "quotes"),
+            ("<your project token>", "quotes"),
             (&long, "65 characters"),
         ] {
             let error = ProjectToken::parse(token).unwrap_err();

@@ -84,10 +84,10 @@ pub enum ErrorKind {
     Forbidden,
     /// 402: over the billing quota. Not retryable until the quota is raised or renewed.
     QuotaExceeded,
-    /// Something answers that is not PostHog: a redirect, 404, 405, an HTML page. Not retryable until the
-    /// host is right.
+    /// Something answers that is not PostHog: a redirect, 404, 405, an HTML page, a status that PostHog does
+    /// not use. Not retryable until the host is right.
     WrongHost,
-    /// 400 or another 4xx: the request is malformed, one bad event in a batch suffices. Not retryable.
+    /// 400 or 422: the request is malformed, one bad event in a batch suffices. Not retryable.
     BadRequest,
     /// 413, or a large body that was refused halfway: too much in one request. Not retryable as it is.
     TooLarge,
@@ -112,12 +112,6 @@ impl Error {
 
     pub(crate) fn with_answer(mut self, answer: Option<String>) -> Self {
         self.answer = answer;
-        self
-    }
-
-    /// Takes the secret out of what was answered.
-    pub(crate) fn redact(mut self, secret: &str) -> Self {
-        self.answer = self.answer.map(|answer| answer.replace(secret, "[token]"));
         self
     }
 
@@ -218,7 +212,7 @@ impl From<CircuitOpen> for Error {
     }
 }
 
-/// Tells connection, name, TLS and timeout apart, and strips the URL.
+/// Tells status, connection, name, TLS and timeout apart, and strips the URL.
 impl From<reqwest::Error> for Error {
     fn from(error: reqwest::Error) -> Self {
         read_failure(error, 0)

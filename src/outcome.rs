@@ -94,24 +94,22 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// What PostHog means by it.
-    pub(crate) fn read(self, now: SystemTime, longest_retry_after: Duration) -> Result<Accepted, Error> {
+    pub(crate) fn read(
+        self,
+        now: SystemTime,
+        longest_retry_after: Duration,
+        secret: &str,
+    ) -> Result<Accepted, Error> {
         let status = self.status;
-        let kind = match status {
-            200..=299 => return self.read_success(),
-            401 => ErrorKind::Unauthorized,
-            402 => ErrorKind::QuotaExceeded,
-            403 => ErrorKind::Forbidden,
-            408 | 500..=599 => ErrorKind::Server,
-            413 => ErrorKind::TooLarge,
-            429 => ErrorKind::RateLimited,
-            300..=399 | 404 | 405 | 407 | 410 => ErrorKind::WrongHost,
+        let kind = match kind_of(status) {
+            None => return self.read_success(),
             // PostHog's 400s are plain text: a page comes from something in between, and says nothing
             // about the events.
-            _ if self.is_html() => ErrorKind::WrongHost,
-            _ => ErrorKind::BadRequest,
+            Some(ErrorKind::BadRequest) if self.is_html() => ErrorKind::WrongHost,
+            Some(kind) => kind,
         };
         let hint = retry_after(&self.headers, now).map(|hint| hint.min(longest_retry_after));
-        Err(Error::new(kind).with_status(status).with_retry_after(hint).with_answer(self.excerpt()))
+        Err(Error::new(kind).with_status(status).with_retry_after(hint).with_answer(self.excerpt(secret)))
     }
 
     fn read_success(self) -> Result<Accepted, Error> {
@@ -125,8 +123,8 @@ impl Answer {
         Ok(Accepted { over_quota: events_are_over_quota(&body) })
     }
 
-    fn excerpt(&self) -> Option<String> {
-        let body = String::from_utf8_lossy(self.body.as_ref().ok()?);
+    fn excerpt(&self, secret: &str) -> Option<String> {
+        let body = String::from_utf8_lossy(self.body.as_ref().ok()?).replace(secret, "[token]");
         let text: String = body.trim().chars().filter(|c| !c.is_control()).take(EXCERPT).collect();
         (!text.is_empty()).then_some(text)
     }
@@ -136,6 +134,22 @@ impl Answer {
         let looks = self.body.as_ref().is_ok_and(|body| body.trim_ascii_start().starts_with(b"<"));
         looks
             || declared.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/html"))
+    }
+}
+
+/// What a status means. `None`: all is well. Only 400 and 422 say that the events are bad; a status that
+/// PostHog does not use comes from something else.
+pub(crate) fn kind_of(status: u16) -> Option<ErrorKind> {
+    match status {
+        200..=299 => None,
+        400 | 422 => Some(ErrorKind::BadRequest),
+        401 => Some(ErrorKind::Unauthorized),
+        402 => Some(ErrorKind::QuotaExceeded),
+        403 => Some(ErrorKind::Forbidden),
+        408 | 500..=599 => Some(ErrorKind::Server),
+        413 => Some(ErrorKind::TooLarge),
+        429 => Some(ErrorKind::RateLimited),
+        _ => Some(ErrorKind::WrongHost),
     }
 }
 
@@ -160,7 +174,12 @@ const LARGE_BODY: usize = 512 * 1024;
 /// What a failure to get any answer means, after `sent` bytes of body were offered.
 pub(crate) fn read_failure(error: reqwest::Error, sent: usize) -> Error {
     let error = error.without_url();
-    let kind = if error.is_timeout() {
+    let status = error.status();
+    let kind = if let Some(kind) = status.and_then(|status| kind_of(status.as_u16())) {
+        kind
+    } else if error.is_builder() {
+        ErrorKind::BadRequest
+    } else if error.is_timeout() {
         ErrorKind::Timeout
     } else if error.is_connect() {
         connect_failure(&error)
@@ -171,7 +190,11 @@ pub(crate) fn read_failure(error: reqwest::Error, sent: usize) -> Error {
     } else {
         ErrorKind::ConnectionLost
     };
-    Error::new(kind).with_source(error)
+    let read = Error::new(kind).with_source(error);
+    match status {
+        Some(status) => read.with_status(status.as_u16()),
+        None => read,
+    }
 }
 
 /// The HTTP client names neither DNS nor TLS in its types: the resolver's error is told by its text, and
@@ -218,7 +241,11 @@ mod tests {
             map.insert(reqwest::header::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         let body = body.map(|text| text.as_bytes().to_vec()).map_err(|()| "cut short".into());
-        Answer { status, headers: map, body }.read(SystemTime::UNIX_EPOCH, Duration::from_secs(300))
+        Answer { status, headers: map, body }.read(
+            SystemTime::UNIX_EPOCH,
+            Duration::from_secs(300),
+            "phc_secret",
+        )
     }
 
     /// Each answer of the facts page. Failures without an answer are tested over real sockets in
@@ -260,7 +287,10 @@ mod tests {
             (408, &[], Ok(""), Err(Server), retry),
             (413, &[], Ok("length limit exceeded"), Err(TooLarge), Outcome::Split),
             (413, &html, Ok("<html>nginx</html>"), Err(TooLarge), Outcome::Split),
+            (409, &[], Ok(""), Err(WrongHost), stop),
             (422, &[], Ok(""), Err(BadRequest), Outcome::Split),
+            (431, &[], Ok(""), Err(WrongHost), stop),
+            (451, &[], Ok(""), Err(WrongHost), stop),
             (429, &[], Ok("rate limited"), Err(RateLimited), Outcome::SlowDown { after: None }),
             (429, &[("retry-after", "7")], Ok(""), Err(RateLimited), Outcome::SlowDown { after: after(7) }),
             (500, &[], Ok(""), Err(Server), retry),
@@ -282,6 +312,13 @@ mod tests {
                 assert_eq!(error.is_retryable(), retryable, "{error}");
             }
         }
+    }
+
+    #[test]
+    fn an_excerpt_is_cut_after_the_secret_was_taken_out() {
+        let text = format!("{}phc_secret", "x".repeat(EXCERPT - 5));
+        let error = answer(400, &[], Ok(&text)).unwrap_err();
+        assert_eq!(error.answer(), Some(&*format!("{}[toke", "x".repeat(EXCERPT - 5))));
     }
 
     #[test]

@@ -11,6 +11,9 @@ fn with_a_key_the_quickstart_sends_one_event_and_shows_health() {
         .args(["run", "--quiet", "--all-features", "--example", "quickstart"])
         .env("POSTHOG_API_KEY", FakePostHog::TOKEN)
         .env("POSTHOG_HOST", server.url())
+        // A proxy that nobody listens at is not asked for this machine.
+        .env("HTTP_PROXY", "http://127.0.0.1:9")
+        .env("http_proxy", "http://127.0.0.1:9")
         .output()
         .unwrap();
     let shown = String::from_utf8_lossy(&output.stdout);

@@ -35,7 +35,8 @@ fn schema() -> Value {
                 "required": ["code", "detail"],
                 "properties": {"detail": {"type": "string"}, "code": {"enum": [
                     "disabled", "shut_down", "worker_stopped", "unauthorized", "wrong_host", "quota_exceeded",
-                    "unreachable", "server_error", "rate_limited", "breaker_open", "queue_filling", "losing_events",
+                    "unreachable", "server_error", "rate_limited", "breaker_open", "rejected_events", "queue_filling",
+                    "losing_events",
                 ]}},
             }},
             "breaker": {
@@ -175,6 +176,8 @@ async fn each_failure_has_its_reason() {
         (Reply::status(403), Reason::Unauthorized),
         (Reply::status(402), Reason::QuotaExceeded),
         (Reply::status(404), Reason::WrongHost),
+        (Reply::status(400), Reason::WrongHost),
+        (Reply::status(413), Reason::WrongHost),
         (Reply::html(), Reason::WrongHost),
         (Reply::redirect("https://elsewhere.example/"), Reason::WrongHost),
         (Reply::status(429), Reason::RateLimited),
@@ -207,6 +210,53 @@ async fn each_failure_has_its_reason() {
 }
 
 /// The rest of such an answer never comes, so whoever waits for it runs into the timeout.
+/// Capture takes the events of an unknown token and throws them away: only the probe can tell.
+#[tokio::test]
+async fn a_token_that_the_probe_finds_refused_stops_delivery_until_it_is_known() {
+    let server = FakePostHog::start();
+    server.forget_token(FakePostHog::TOKEN);
+    let hour = Duration::from_secs(3600);
+    let posthog =
+        builder(&server).refusal_pause(hour).probe_cache(MS(1)).flush_timeout(MS(100)).build().unwrap();
+    assert_eq!(posthog.health_check().await.reasons, [Reason::Unauthorized]);
+    capture(&posthog, 100);
+    assert!(posthog.flush().await.is_err());
+    assert_eq!((server.request_count(Route::Batch), posthog.stats().queued), (0, 100));
+
+    server.know_token(FakePostHog::TOKEN);
+    while !posthog.health_check().await.is_healthy() {}
+    posthog.flush().await.unwrap();
+    assert_eq!((posthog.stats().delivered, server.distinct()), (100, 100));
+}
+
+#[test]
+fn a_probe_whose_runtime_ended_does_not_blind_the_next() {
+    let server = FakePostHog::start();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let main = runtime();
+    let posthog = main.block_on(async { builder(&server).build().unwrap() });
+    server.flags().then(Reply::hang());
+    let side = runtime();
+    side.block_on(async {
+        let _ = tokio::time::timeout(MS(50), posthog.health_check()).await;
+    });
+    drop(side);
+    assert!(main.block_on(posthog.health_check()).is_healthy());
+    assert_eq!(server.request_count(Route::Flags), 2);
+}
+
+#[tokio::test]
+async fn a_report_about_rejected_events_fits_the_schema() {
+    let server = FakePostHog::start();
+    server.batch().always(Reply::status(400));
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 1);
+    posthog.flush().await.unwrap();
+    let report = posthog.health_check().await;
+    assert_eq!(report.reasons, [Reason::RejectedEvents]);
+    assert_fits_schema(&report);
+}
+
 #[tokio::test]
 async fn an_answer_larger_than_any_of_posthogs_is_not_read_to_its_end() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -55,6 +55,45 @@ async fn two_shutdowns_at_once_are_one() {
 }
 
 #[tokio::test]
+async fn the_shorter_of_two_deadlines_is_kept() {
+    let server = FakePostHog::start();
+    server.batch().always(Reply::hang());
+    let posthog = builder(&server).request_timeout(Duration::from_secs(3600)).build().unwrap();
+    capture(&posthog, 100);
+    server.wait_for_requests(Route::Batch, 1).await;
+    let long = tokio::spawn({
+        let posthog = posthog.clone();
+        async move { posthog.shutdown(Duration::from_secs(3600)).await }
+    });
+    until(|| posthog.health().reasons == [Reason::ShutDown]).await;
+    let short = tokio::time::timeout(Duration::from_secs(20), posthog.shutdown(MS(20))).await.unwrap();
+    assert_eq!(short.undelivered + long.await.unwrap().undelivered, 100);
+}
+
+#[test]
+fn shutdown_works_after_the_runtime_of_the_client_has_ended() {
+    let server = FakePostHog::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let posthog = runtime.block_on(async { builder(&server).build().unwrap() });
+    drop(runtime);
+    capture(&posthog, 3);
+    let other = tokio::runtime::Runtime::new().unwrap();
+    assert_eq!(other.block_on(posthog.shutdown(Duration::MAX)).undelivered, 3);
+}
+
+/// A pause of our own must not use up the deadline.
+#[tokio::test]
+async fn shutdown_in_a_refusal_pause_tries_once_more() {
+    let server = FakePostHog::start();
+    server.batch().then(Reply::status(401));
+    let hour = Duration::from_secs(3600);
+    let posthog = builder(&server).refusal_pause(hour).build().unwrap();
+    capture(&posthog, 10);
+    until(|| posthog.health().last_error.is_some()).await;
+    assert_eq!(posthog.shutdown(Duration::from_secs(10)).await.delivered, 10);
+}
+
+#[tokio::test]
 async fn a_cancelled_shutdown_can_be_called_again() {
     let server = FakePostHog::start();
     server.batch().always(Reply::hang());
@@ -105,7 +144,7 @@ fn no_task_thread_or_connection_is_left_after_shutdown() {
 async fn dropping_the_last_handle_does_not_block_and_ends_everything() {
     let server = FakePostHog::start();
     server.always(Reply::hang());
-    let posthog = builder(&server).build().unwrap();
+    let posthog = builder(&server).linger(Duration::from_secs(3600)).build().unwrap();
     let other = posthog.clone();
     capture(&posthog, 1_000);
     server.wait_for_requests(Route::Batch, 4).await;
@@ -169,7 +208,9 @@ async fn impossible_configurations_are_named_by_build() {
 #[tokio::test]
 async fn the_environment_configures() {
     fn built() -> Result<PostHog, ConfigError> {
-        PostHog::from_env().build()
+        let builder = PostHog::from_env();
+        let switch_off = std::env::var_os("SWITCH_OFF").is_some();
+        if switch_off { builder.disabled(true).build() } else { builder.build() }
     }
     if std::env::var_os("CASE").is_some() {
         match built() {
@@ -181,6 +222,8 @@ async fn the_environment_configures() {
     for (variables, says) in [
         (&[("POSTHOG_API_KEY", "phc_abc"), ("POSTHOG_HOST", "eu")][..], "built, disabled=false"),
         (&[("POSTHOG_DISABLED", "1")][..], "built, disabled=true"),
+        (&[("POSTHOG_DISABLED", "1"), ("POSTHOG_API_KEY", "")][..], "built, disabled=true"),
+        (&[("SWITCH_OFF", "1")][..], "built, disabled=true"),
         (&[][..], "refused: POSTHOG_API_KEY is not set: set it (or POSTHOG_API_KEY_FILE)"),
         (&[("POSTHOG_HOST", "eu")][..], "refused: POSTHOG_API_KEY is not set, but POSTHOG_HOST is"),
         (&[("POSTHOG_API_KEY_FILE", "/nonexistent")][..], "refused: POSTHOG_API_KEY_FILE names a file"),

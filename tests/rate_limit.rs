@@ -159,5 +159,7 @@ fn impossible_configurations_are_named() {
     let field = |config| RateLimitLayer::new(config, AsAnswered).unwrap_err().field();
     assert_eq!(field(RateLimitConfig::default().rate(0)), "rate_limit.rate");
     assert_eq!(field(RateLimitConfig::default().burst(0)), "rate_limit.burst");
-    assert_eq!(field(RateLimitConfig::default().pause(MS(2), MS(1))), "rate_limit.pause");
+    assert_eq!(field(RateLimitConfig::default().rate(u32::MAX)), "rate_limit.rate");
+    assert_eq!(field(RateLimitConfig::default().pause(MS(0), MS(1))), "rate_limit.pause.first");
+    assert_eq!(field(RateLimitConfig::default().pause(MS(2), MS(1))), "rate_limit.pause.longest");
 }

@@ -268,9 +268,9 @@ impl PostHogBuilder {
         self
     }
 
-    /// How long to leave PostHog alone after an answer that only a person can change: token refused, wrong
-    /// host, over quota. Default 1 min: the events are kept meanwhile, and a repaired token works again
-    /// without a restart.
+    /// The longest that PostHog is left alone after an answer that only a person can change: token refused,
+    /// wrong host, over quota. It begins with 1 s, for it may have been a stray answer, and doubles. Default
+    /// 1 min: the events are kept meanwhile, and a repaired token works again without a restart.
     pub fn refusal_pause(mut self, pause: Duration) -> Self {
         self.refusal_pause = pause;
         self
@@ -312,12 +312,10 @@ impl PostHogBuilder {
     }
 
     fn settings(&self) -> Result<Settings, ConfigError> {
-        if let Some(error) = &self.environment_error {
-            return Err(error.clone());
-        }
-        let target = match self.disabled {
-            true => None,
-            false => {
+        let target = match (self.disabled, &self.environment_error) {
+            (true, _) => None,
+            (false, Some(error)) => return Err(error.clone()),
+            (false, None) => {
                 Some((host::parse(&self.host, self.allow_insecure_http)?, ProjectToken::parse(&self.token)?))
             }
         };

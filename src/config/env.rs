@@ -22,9 +22,12 @@ pub(super) fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environm
         Some("1" | "true") => true,
         Some(_) => return Err(ConfigError::new("POSTHOG_DISABLED", "is neither 1 nor 0", "use 1 or 0")),
     };
+    if disabled {
+        return Ok(Environment { disabled, ..Environment::default() });
+    }
     let token = value_or_file("POSTHOG_API_KEY", "POSTHOG_API_KEY_FILE", &lookup)?;
     let host = value_or_file("POSTHOG_HOST", "POSTHOG_HOST_FILE", &lookup)?;
-    if token.is_none() && !disabled {
+    if token.is_none() {
         let problem = if host.is_some() { "is not set, but POSTHOG_HOST is" } else { "is not set" };
         return Err(ConfigError::new("POSTHOG_API_KEY", problem, MISSING_TOKEN));
     }
@@ -84,6 +87,7 @@ mod tests {
         let mounted = with(&[("POSTHOG_API_KEY_FILE", path)]).unwrap();
         assert_eq!(mounted.token.as_deref(), Some("phc_from_file\n"));
         assert!(with(&[("POSTHOG_DISABLED", "1")]).unwrap().disabled);
+        assert!(with(&[("POSTHOG_DISABLED", "true"), ("POSTHOG_API_KEY", "")]).unwrap().disabled);
         assert!(!with(&[("POSTHOG_DISABLED", "0"), ("POSTHOG_API_KEY", "phc_abc")]).unwrap().disabled);
 
         let both = with(&[("POSTHOG_API_KEY", "phc_abc"), ("POSTHOG_API_KEY_FILE", path)]).unwrap_err();

@@ -40,6 +40,13 @@ pub(super) fn parse(host: &str, allow_insecure: bool) -> Result<Url, ConfigError
             "end it before that: endpoints are added to it",
         );
     }
+    let is_cloud = url.host_str().is_some_and(|host| host == "posthog.com" || host.ends_with(".posthog.com"));
+    if is_cloud && first.is_some() {
+        return refuse(
+            format!("has the path {:?}, and PostHog Cloud has none", url.path()),
+            "end it after the host name",
+        );
+    }
     if url.scheme() == "http" && !allow_insecure && !is_loopback(&url) {
         return refuse(
             "is plain http, which shows every event to the network".into(),
@@ -83,6 +90,8 @@ mod tests {
             ("https://us.i.posthog.com/batch/", "endpoints"),
             ("https://us.i.posthog.com/i/v0/e", "endpoints"),
             ("https://example.com/ingest/flags", "endpoints"),
+            ("https://us.posthog.com/project/123", "Cloud has none"),
+            ("https://us.i.posthog.com/api/projects", "Cloud has none"),
             ("http://us.i.posthog.com", "plain http"),
             ("http://localhost.example.com", "plain http"),
             ("http://10.0.0.1", "plain http"),

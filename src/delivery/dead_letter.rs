@@ -76,6 +76,9 @@ impl DeadLetters {
     /// Sets one aside. Gives back the oldest ones that had to make room: the new one itself if it alone is
     /// over the bounds.
     pub(super) fn push(&mut self, letter: DeadLetter, limits: DeadLetterLimits) -> Vec<DeadLetter> {
+        if letter.event.len() > limits.bytes {
+            return vec![letter];
+        }
         self.bytes += letter.event.len();
         self.letters.push_back(letter);
         let mut evicted = Vec::new();
@@ -89,6 +92,11 @@ impl DeadLetters {
         let oldest = self.letters.pop_front()?;
         self.bytes -= oldest.event.len();
         Some(oldest)
+    }
+
+    /// The size of the oldest.
+    pub(super) fn next_bytes(&self) -> Option<usize> {
+        self.letters.front().map(|letter| letter.event.len())
     }
 
     pub(super) fn to_vec(&self) -> Vec<DeadLetter> {

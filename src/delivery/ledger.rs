@@ -22,6 +22,8 @@ pub enum DropReason {
     NotEncodable,
     /// Its properties are nested deeper than PostHog's parser goes; PostHog would reject its whole batch.
     TooDeep,
+    /// It is larger than the whole queue may be.
+    TooLarge,
     /// It was the oldest dead letter when the store was full.
     DeadLettersFull,
     /// It was a dead letter, and [`discard_dead_letters`](crate::PostHog::discard_dead_letters) was called.
@@ -38,7 +40,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::QueueFull,
         Self::NoName,
         Self::NoDistinctId,
@@ -46,6 +48,7 @@ impl DropReason {
         Self::HookPanicked,
         Self::NotEncodable,
         Self::TooDeep,
+        Self::TooLarge,
         Self::DeadLettersFull,
         Self::DeadLetterDiscarded,
         Self::OverQuota,
@@ -64,6 +67,7 @@ impl DropReason {
             Self::HookPanicked => "hook_panicked",
             Self::NotEncodable => "not_encodable",
             Self::TooDeep => "too_deep",
+            Self::TooLarge => "too_large",
             Self::DeadLettersFull => "dead_letters_full",
             Self::DeadLetterDiscarded => "dead_letter_discarded",
             Self::OverQuota => "over_quota",
@@ -92,6 +96,11 @@ impl Drops {
     /// How many for all reasons.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
+    }
+
+    /// How many that nobody asked to drop.
+    pub fn lost(&self) -> u64 {
+        self.iter().filter(|(reason, _)| !reason.is_intended()).map(|(_, count)| count).sum()
     }
 
     /// The reasons that occurred, and how often.
@@ -194,6 +203,6 @@ mod tests {
             assert_eq!(ledger.dropped.count(reason), index as u64 + 1);
         }
         assert_eq!(ledger.captured, ledger.dropped.total());
-        assert_eq!(ledger.to_string(), "captured=91 delivered=0 queued=0 dead_lettered=0 dropped=91");
+        assert_eq!(ledger.to_string(), "captured=105 delivered=0 queued=0 dead_lettered=0 dropped=105");
     }
 }

@@ -1,5 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::queue::Encoded;
 
@@ -11,18 +14,23 @@ pub(super) struct Part {
     pub(super) case: Option<Case>,
 }
 
-/// What the parts of one rejected batch share: how many poisoned events were found in it.
+/// What the parts of one rejected batch share: how often in a row they were rejected.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Case(Arc<AtomicU32>);
 
-/// So many poisoned events in one batch are no accident but a wrong schema. Looking for all of them would
-/// cost two requests an event.
-const SYSTEMIC: u32 = 3;
+/// One poisoned event in a hundred is found after eight rejections in a row at most. After twice as many
+/// without a single event taken it is no accident but a wrong schema, and looking on would cost two requests
+/// an event.
+const HOPELESS: u32 = 16;
 
 impl Case {
-    /// Another poisoned event was found. True when it is systemic.
-    pub(super) fn found_poison(&self) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1 >= SYSTEMIC
+    /// True when it is hopeless to look on.
+    pub(super) fn rejected(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1 >= HOPELESS
+    }
+
+    pub(super) fn accepted(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -30,23 +38,60 @@ impl Case {
     }
 }
 
-/// Parts of rejected batches that wait to be sent, the latest half first: a poisoned event stands alone
-/// after at most 2·log₂(n) + 1 requests, the rejected batch's own included.
+/// Parts of rejected batches: those that wait to be sent, the latest half first, so that a poisoned event
+/// stands alone after at most 2·log₂(n) + 1 requests, the rejected batch's own included; and those that are
+/// parked because all that was tried was rejected. Of the parked ones, one a pause is tried again.
 #[derive(Debug, Default)]
-pub(super) struct Suspects(Vec<Part>);
+pub(super) struct Suspects {
+    waiting: Vec<Part>,
+    parked: Vec<Vec<Encoded>>,
+    retry_at: Option<Instant>,
+}
 
 impl Suspects {
     pub(super) fn push(&mut self, events: Vec<Encoded>, case: Case) {
-        self.0.push(Part { events, case: Some(case) });
+        self.waiting.push(Part { events, case: Some(case) });
     }
 
     pub(super) fn pop(&mut self) -> Option<Part> {
-        self.0.pop()
+        if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+            self.retry_at = None;
+            let scout = self.parked.pop();
+            scout.into_iter().for_each(|events| self.push(events, Case::default()));
+        }
+        self.waiting.pop()
     }
 
-    /// Takes out all that is left of one batch.
-    pub(super) fn close(&mut self, case: &Case) -> Vec<Part> {
+    /// While something is parked, what is rejected anew is parked too, and not searched.
+    pub(super) fn are_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// When the next parked part is due.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Parks these events and all that waits of their batch.
+    pub(super) fn park(&mut self, events: Vec<Encoded>, case: &Case, pause: Duration) {
         let is_of_it = |part: &mut Part| part.case.as_ref().is_some_and(|other| other.is(case));
-        self.0.extract_if(.., is_of_it).collect()
+        let rest: Vec<_> = self.waiting.extract_if(.., is_of_it).map(|part| part.events).collect();
+        self.parked.extend(rest);
+        self.parked.push(events);
+        self.rest(pause);
+    }
+
+    /// Something of a rejected batch was taken: all that is parked may be searched again.
+    pub(super) fn unpark(&mut self) {
+        self.retry_at = None;
+        let parked = std::mem::take(&mut self.parked);
+        parked.into_iter().for_each(|events| self.push(events, Case::default()));
+    }
+
+    /// Waits a pause before the next parked part is tried.
+    pub(super) fn rest(&mut self, pause: Duration) {
+        if self.are_parked() && self.waiting.is_empty() && self.retry_at.is_none() {
+            self.retry_at = Instant::now().checked_add(pause);
+        }
     }
 }

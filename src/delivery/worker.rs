@@ -2,10 +2,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tower::{Service, ServiceExt};
+use tracing::Instrument;
 
 use super::DropReason;
 use super::encode::{Encoder, os};
@@ -35,6 +36,9 @@ pub(crate) struct Worker<S> {
     queue: Arc<Queue>,
     stack: S,
     pacing: Pacing,
+    /// Whether the latest probe found the token refused: capture alone does not notice, it takes the events
+    /// of an unknown token and throws them away.
+    token_refused: watch::Receiver<bool>,
     sends: JoinSet<Result<Accepted, Error>>,
     sent: HashMap<Id, Part>,
     suspects: Suspects,
@@ -44,27 +48,47 @@ pub(crate) struct Worker<S> {
     setbacks: u32,
     /// What stopped delivery, so that it is logged once an episode.
     refused: Option<ErrorKind>,
-    /// PostHog rejects events: logged once until it takes some.
-    rejecting: bool,
+    refusals: u32,
+    /// The event that PostHog last hung up on, and how often.
+    hung_up_on: (u64, u32),
+    /// What batches of one event share when they are rejected.
+    lone: Case,
+    /// Each is logged once until PostHog takes events again.
+    burying: bool,
+    evicting: bool,
+    parking: bool,
+    closing: bool,
 }
 
 impl<S> Worker<S>
 where
     S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
 {
-    pub(crate) fn new(queue: Arc<Queue>, stack: S, pacing: Pacing) -> Self {
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        stack: S,
+        pacing: Pacing,
+        token_refused: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             queue,
             stack,
             batch_bytes: pacing.batch_bytes,
             pacing,
+            token_refused,
             sends: JoinSet::new(),
             sent: HashMap::new(),
             suspects: Suspects::default(),
             held_until: None,
             setbacks: 0,
             refused: None,
-            rejecting: false,
+            refusals: 0,
+            hung_up_on: (0, 0),
+            lone: Case::default(),
+            burying: false,
+            evicting: false,
+            parking: false,
+            closing: false,
         }
     }
 
@@ -78,6 +102,15 @@ where
                 linger = None;
                 self.queue.make_due();
             }
+            if self.queue.is_closed() && !std::mem::replace(&mut self.closing, true) && self.refused.is_some()
+            {
+                // The last chance: a pause of our own must not use up shutdown's deadline.
+                self.held_until = None;
+            }
+            // Before sending, not only when it is its turn below.
+            if self.token_refused.has_changed().unwrap_or(false) {
+                self.hear_the_probe();
+            }
             let has_more = self.encode(&mut encoder);
             self.send();
             if linger.is_none() && self.queue.lingers() {
@@ -90,6 +123,8 @@ where
                 Some(done) = self.sends.join_next_with_id() => self.finish(done),
                 () = moment(linger) => {}
                 () = moment(self.held_until), if self.has_slot() => self.held_until = None,
+                Ok(()) = self.token_refused.changed() => self.hear_the_probe(),
+                () = moment(self.suspects.retry_at()), if self.may_try_parked() => {}
             }
         }
     }
@@ -109,16 +144,23 @@ where
         while self.held_until.is_none() && self.has_slot() {
             let Some(part) = self.next_part() else { return };
             let batch = Batch::new(part.events.iter().map(|event| event.json.clone()));
-            let task = self.sends.spawn(self.stack.clone().oneshot(batch));
+            let task = self.sends.spawn(self.stack.clone().oneshot(batch).in_current_span());
             self.sent.insert(task.id(), part);
         }
     }
 
     /// Suspects first, one at a time, so that they never hold up the rest.
     fn next_part(&mut self) -> Option<Part> {
-        let suspect_is_under_way = self.sent.values().any(|part| part.case.is_some());
-        let suspect = if suspect_is_under_way { None } else { self.suspects.pop() };
+        let suspect = if self.suspect_is_under_way() { None } else { self.suspects.pop() };
         suspect.or_else(|| Some(Part { events: self.queue.take_batch(self.batch_bytes)?, case: None }))
+    }
+
+    fn may_try_parked(&self) -> bool {
+        self.has_slot() && self.held_until.is_none() && !self.suspect_is_under_way()
+    }
+
+    fn suspect_is_under_way(&self) -> bool {
+        self.sent.values().any(|part| part.case.is_some())
     }
 
     /// While delivery is refused, one request is enough to find out that it works again.
@@ -133,57 +175,55 @@ where
             Err(lost) => (lost.id(), Err(Error::new(ErrorKind::ConnectionLost).with_source(lost))),
         };
         let Some(Part { events: batch, case }) = self.sent.remove(&id) else { return };
-        match Outcome::of(result.as_ref()) {
-            Outcome::Delivered => {
-                self.queue.settle(&batch, None);
-                self.recover();
-            }
-            Outcome::Discarded => {
+        match (Outcome::of(result.as_ref()), result) {
+            (Outcome::Discarded, _) => {
                 self.queue.settle(&batch, Some(DropReason::OverQuota));
-                self.refuse(ErrorKind::QuotaExceeded, "PostHog discards events: over the billing quota");
+                self.refuse(
+                    ErrorKind::QuotaExceeded,
+                    "PostHog discards events, over the billing quota: pausing",
+                );
             }
-            Outcome::Retry { .. } => {
+            (_, Ok(_)) => {
+                self.queue.settle(&batch, None);
+                self.recover(case);
+            }
+            (Outcome::Split, Err(error)) => self.split(batch, case, &error),
+            (Outcome::Stop, Err(error)) => {
                 self.queue.give_back(batch);
-                let (base, cap) = self.pacing.setback;
-                self.hold(full_jitter(base, cap, self.setbacks, fastrand::f64()));
-                self.setbacks = self.setbacks.saturating_add(1);
+                self.refuse(error.kind(), &format!("{error}: delivery pauses, events are kept"));
             }
             // The rate limiter pauses already.
-            Outcome::SlowDown { .. } => self.queue.give_back(batch),
-            Outcome::Split => {
-                if let Err(error) = result {
-                    self.split(batch, case.unwrap_or_default(), &error);
-                }
-            }
-            Outcome::Stop => {
-                self.queue.give_back(batch);
-                if let Err(error) = result {
-                    self.refuse(error.kind(), &error.to_string());
-                }
-            }
+            (Outcome::SlowDown { .. }, Err(_)) => self.queue.give_back(batch),
+            (_, Err(_)) => self.set_back(batch),
+        }
+        if !self.suspect_is_under_way() {
+            self.suspects.rest(self.pacing.refusal_pause);
         }
     }
 
-    /// Something in the batch will never be taken: an event alone becomes a dead letter, what is too large
-    /// goes again in smaller batches, and among several the poisoned ones are looked for.
-    fn split(&mut self, batch: Vec<Encoded>, case: Case, error: &Error) {
-        if let [poison] = batch.as_slice() {
-            self.queue.bury(poison, error);
-            if !std::mem::replace(&mut self.rejecting, true) {
-                tracing::warn!("events are set aside as dead letters: {error}");
-            }
-            if error.kind() == ErrorKind::BadRequest && case.found_poison() {
-                self.suspects.close(&case).into_iter().for_each(|part| self.queue.give_back(part.events));
-                self.refuse(
-                    ErrorKind::BadRequest,
-                    "PostHog rejects many events of a batch, look at the dead letters",
+    /// Something in the batch will not be taken as it is.
+    fn split(&mut self, batch: Vec<Encoded>, case: Option<Case>, error: &Error) {
+        match (error.kind(), batch.as_slice()) {
+            (ErrorKind::TooLarge, [event]) if !self.is_too_large(event, error) => self.set_back(batch),
+            (ErrorKind::TooLarge, [event]) => self.bury(event, error),
+            (ErrorKind::TooLarge, _) => self.shrink(batch, error),
+            _ => self.isolate(batch, case, error),
+        }
+    }
+
+    /// Looks for the poisoned events of a rejected batch by halving it.
+    fn isolate(&mut self, batch: Vec<Encoded>, case: Option<Case>, error: &Error) {
+        let (is_new, is_lone) = (case.is_none(), batch.len() == 1);
+        let case = case.unwrap_or_else(|| if is_lone { self.lone.clone() } else { Case::default() });
+        if case.rejected() || (is_new && self.suspects.are_parked()) {
+            self.suspects.park(batch, &case, self.pacing.refusal_pause);
+            if !std::mem::replace(&mut self.parking, true) {
+                tracing::warn!(
+                    "PostHog rejects event after event: parked, the dead letters say why: {error}"
                 );
             }
-        } else if error.kind() == ErrorKind::TooLarge {
-            let bytes: usize = batch.iter().map(|event| event.json.len()).sum();
-            self.batch_bytes = self.batch_bytes.min(bytes).div_ceil(2);
-            tracing::info!(batch_bytes = self.batch_bytes, "PostHog takes only smaller batches");
-            self.queue.give_back(batch);
+        } else if let [poison] = batch.as_slice() {
+            self.bury(poison, error);
         } else {
             let (first, second) = self.queue.halve(batch);
             self.suspects.push(second, case.clone());
@@ -191,17 +231,89 @@ where
         }
     }
 
-    fn refuse(&mut self, kind: ErrorKind, what: &str) {
-        self.hold(self.pacing.refusal_pause);
-        if self.refused.replace(kind) != Some(kind) {
-            let again_in = self.pacing.refusal_pause;
-            tracing::warn!(?again_in, "delivery paused, events kept: {what}");
+    fn bury(&mut self, event: &Encoded, error: &Error) {
+        let evicted = self.queue.bury(event, error);
+        if !std::mem::replace(&mut self.burying, true) {
+            tracing::warn!("events are set aside as dead letters: {error}");
+        }
+        if evicted > 0 && !std::mem::replace(&mut self.evicting, true) {
+            tracing::warn!("too many dead letters: the oldest are dropped");
         }
     }
 
-    fn recover(&mut self) {
-        self.setbacks = 0;
-        self.rejecting = false;
+    /// Sends the events again in smaller batches, unless no PostHog takes so little: then it is something
+    /// else that answers.
+    fn shrink(&mut self, batch: Vec<Encoded>, error: &Error) {
+        let bytes: usize = batch.iter().map(|event| event.json.len()).sum();
+        self.queue.give_back(batch);
+        if bytes <= SMALLEST_LIMIT {
+            return self.refuse(
+                ErrorKind::TooLarge,
+                &format!("{error}, however small: delivery pauses, events are kept"),
+            );
+        }
+        if self.batch_bytes == self.pacing.batch_bytes {
+            tracing::info!("PostHog takes only smaller batches");
+        }
+        self.batch_bytes = self.batch_bytes.min(bytes).div_ceil(2).max(SMALLEST_LIMIT);
+    }
+
+    /// Whether to believe that this event alone is too large: when PostHog said so of a large one, or hung up
+    /// on it again and again.
+    fn is_too_large(&mut self, event: &Encoded, error: &Error) -> bool {
+        if error.status().is_some() {
+            return event.json.len() > SMALLEST_LIMIT;
+        }
+        let hang_ups = if self.hung_up_on.0 == event.number() { self.hung_up_on.1 + 1 } else { 1 };
+        self.hung_up_on = (event.number(), hang_ups);
+        hang_ups >= 3
+    }
+
+    /// Tries again after a pause that grows.
+    fn set_back(&mut self, batch: Vec<Encoded>) {
+        self.queue.give_back(batch);
+        let (base, cap) = self.pacing.setback;
+        self.hold(full_jitter(base, cap, self.setbacks, fastrand::f64()));
+        self.setbacks = self.setbacks.saturating_add(1);
+    }
+
+    /// Pauses after an answer that only a person can change: briefly at first, since it may have been a stray
+    /// one, then longer.
+    fn refuse(&mut self, kind: ErrorKind, what: &str) {
+        let first = Duration::from_secs(1).min(self.pacing.refusal_pause);
+        let pause = first.saturating_mul(1 << self.refusals.min(31)).min(self.pacing.refusal_pause);
+        self.refusals = self.refusals.saturating_add(1);
+        self.hold(pause);
+        if self.refused.replace(kind) != Some(kind) {
+            tracing::warn!("{what}");
+        }
+    }
+
+    fn hear_the_probe(&mut self) {
+        let refused = *self.token_refused.borrow_and_update();
+        if refused {
+            self.refuse(
+                ErrorKind::Unauthorized,
+                "a probe found the project token refused: delivery pauses, events are kept",
+            );
+            self.hold(self.pacing.refusal_pause);
+        } else if self.refused == Some(ErrorKind::Unauthorized) {
+            self.recover(None);
+        }
+    }
+
+    /// PostHog took events: whatever paused delivery is over.
+    fn recover(&mut self, case: Option<Case>) {
+        self.held_until = None;
+        (self.setbacks, self.refusals) = (0, 0);
+        (self.burying, self.evicting) = (false, false);
+        self.lone.accepted();
+        if let Some(case) = case {
+            case.accepted();
+            self.suspects.unpark();
+            self.parking = false;
+        }
+        self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.pacing.batch_bytes);
         if self.refused.take().is_some() {
             tracing::info!("delivery resumed");
         }
@@ -211,6 +323,9 @@ where
         self.held_until = self.held_until.max(Instant::now().checked_add(time));
     }
 }
+
+/// No PostHog and no proxy before one takes less than this.
+const SMALLEST_LIMIT: usize = 16 * 1024;
 
 /// Resolves when the operating system's name is known. Asking may start a process, so it is done in a thread
 /// of its own, once a process: the runtime's blocking threads may all be taken for long.

@@ -23,6 +23,8 @@ pub(crate) struct Probe {
     request: ProbeRequest,
     cache: Duration,
     state: Mutex<State>,
+    /// Tells delivery whether the token is refused, with each finding about it.
+    token_refused: watch::Sender<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,9 +57,15 @@ impl Probe {
         token: ProjectToken,
         timeout: Duration,
         cache: Duration,
+        token_refused: watch::Sender<bool>,
     ) -> Self {
         let url = endpoint(host, "/flags/", Some("v=2&config=false"));
-        Self { request: ProbeRequest { client, url, token, timeout }, cache, state: Mutex::default() }
+        Self {
+            request: ProbeRequest { client, url, token, timeout },
+            cache,
+            state: Mutex::default(),
+            token_refused,
+        }
     }
 
     /// A finding no older than the cache period. `None` when the client was shut down.
@@ -71,8 +79,9 @@ impl Probe {
                 return None;
             }
             match &state.under_way {
-                Some((answer, _)) => answer.clone(),
-                None => {
+                // An answer that will never come is none: its task has ended with another runtime.
+                Some((answer, _)) if answer.has_changed().is_ok() => answer.clone(),
+                _ => {
                     let (sender, answer) = watch::channel(None);
                     let task = tokio::spawn(Arc::clone(self).ask(sender));
                     state.under_way = Some((answer.clone(), task));
@@ -93,6 +102,11 @@ impl Probe {
         let failure = result.as_ref().err().map(Failure::from);
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
         tracing::debug!(latency = ?finding.latency, error = result.err().map(tracing::field::display), "probe");
+        match failure.map(|failure| failure.kind) {
+            None => drop(self.token_refused.send_replace(false)),
+            Some(ErrorKind::Unauthorized) => drop(self.token_refused.send_replace(true)),
+            Some(_) => {}
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.latest = Some(finding);
         state.under_way = None;
@@ -100,17 +114,13 @@ impl Probe {
         sender.send_replace(Some(finding));
     }
 
-    /// Ends the probe that is under way and lets none begin.
-    pub(crate) async fn shutdown(&self) {
-        let task = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.ended = true;
-            state.under_way.take().map(|(_, task)| task)
-        };
-        if let Some(task) = task {
-            task.abort();
-            let _ = task.await;
-        }
+    /// Ends the probe that is under way, if one is, and lets none begin.
+    pub(crate) fn end(&self) -> Option<JoinHandle<()>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.ended = true;
+        let (_, task) = state.under_way.take()?;
+        task.abort();
+        Some(task)
     }
 }
 
@@ -130,6 +140,14 @@ impl ProbeRequest {
         let sent = body.len();
         *request.body_mut() = Some(body.into());
         // The hint is for whoever sends again; a probe does not before its cache period is over.
-        fetch(&self.client, request, sent).await?.read(SystemTime::now(), Duration::ZERO).map(|_| ())
+        let answer = fetch(&self.client, request, sent).await?;
+        let result = answer.read(SystemTime::now(), Duration::ZERO, self.token.expose());
+        result.map(|_| ()).map_err(|error| match (error.kind(), error.status()) {
+            // This request is never malformed and never large: who says so is not PostHog.
+            (ErrorKind::BadRequest | ErrorKind::TooLarge, Some(status)) => {
+                Error::new(ErrorKind::WrongHost).with_status(status)
+            }
+            _ => error,
+        })
     }
 }

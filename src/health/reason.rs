@@ -47,7 +47,6 @@ impl Reason {
         self.words().1
     }
 
-    /// Errors about one batch are no reason: what they cost is told by the dead letters.
     pub(super) fn of(kind: ErrorKind) -> Option<Self> {
         use ErrorKind::*;
         match kind {
@@ -57,7 +56,8 @@ impl Reason {
             Unauthorized | Forbidden => Some(Self::Unauthorized),
             QuotaExceeded => Some(Self::QuotaExceeded),
             WrongHost => Some(Self::WrongHost),
-            BadRequest | TooLarge | CircuitOpen => None,
+            BadRequest | TooLarge => Some(Self::RejectedEvents),
+            CircuitOpen => None,
         }
     }
 
@@ -65,9 +65,10 @@ impl Reason {
         match self {
             Self::Disabled => ("disabled", "the client is switched off: nothing is sent"),
             Self::ShutDown => ("shut_down", "the client was shut down: nothing is sent any more"),
-            Self::WorkerStopped => {
-                ("worker_stopped", "the delivery task is gone, its runtime has ended: restart the service")
-            }
+            Self::WorkerStopped => (
+                "worker_stopped",
+                "the delivery task is gone, its runtime has ended or lacks timers or I/O: restart",
+            ),
             Self::Unauthorized => (
                 "unauthorized",
                 "PostHog does not accept the project token: check it; events are kept meanwhile",

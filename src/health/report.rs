@@ -163,7 +163,10 @@ pub(crate) fn report(evidence: Evidence) -> HealthReport {
 
 /// The probe knows best; without one, the latest attempt does.
 fn connection(evidence: &Evidence) -> Connection {
-    let standing = evidence.signs.standing_error().filter(|failure| Reason::of(failure.kind).is_some());
+    // Who rejects a batch is there.
+    let disconnects =
+        |kind| !matches!(kind, ErrorKind::BadRequest | ErrorKind::TooLarge | ErrorKind::CircuitOpen);
+    let standing = evidence.signs.standing_error().filter(|failure| disconnects(failure.kind));
     let (known, failure, latency) = match (evidence.life, evidence.probe) {
         (Life::Disabled, _) => {
             return Connection { connected: Some(false), latency: None, error: None, status: None };

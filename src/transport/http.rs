@@ -70,9 +70,7 @@ impl Capture {
         let sent = body.len();
         *request.body_mut() = Some(body.into());
         let answer = fetch(&self.client, request, sent).await?;
-        answer
-            .read(SystemTime::now(), self.longest_retry_after)
-            .map_err(|error| error.redact(self.token.expose()))
+        answer.read(SystemTime::now(), self.longest_retry_after, self.token.expose())
     }
 }
 

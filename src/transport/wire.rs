@@ -98,7 +98,7 @@ mod tests {
 
     fn body(gzip: bool) -> serde_json::Value {
         let batch = Batch::new([r#"{"event":"a"}"#, r#"{"event":"b"}"#].map(Bytes::from).into_iter());
-        let token = ProjectToken::parse("phc_\"quoted\\").unwrap();
+        let token = ProjectToken::parse("phc_abc").unwrap();
         let sent_at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
         let body = tokio_test::block_on(batch.body(&token, sent_at, gzip)).unwrap();
         let mut json = Vec::new();
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn the_envelope_is_what_batch_wants() {
         let expected = serde_json::json!({
-            "api_key": "phc_\"quoted\\",
+            "api_key": "phc_abc",
             "historical_migration": false,
             "sent_at": "2023-11-14T22:13:20.123456Z",
             "batch": [{"event": "a"}, {"event": "b"}],

@@ -49,8 +49,9 @@ impl Queue {
         let mut state = self.state();
         let number = state.number();
         let size = match state.closed.map_or(admitted, Err) {
-            Ok(size) => size,
-            Err(reason) => {
+            Ok(size) if size <= self.limits.bytes => size,
+            refused => {
+                let reason = refused.err().unwrap_or(DropReason::TooLarge);
                 state.lose(1, reason);
                 return self.publish(&mut state);
             }
@@ -65,6 +66,9 @@ impl Queue {
         } else {
             state.push(Captured { event, at, ticket: Ticket { number, size } }, &self.limits)
         };
+        if full || !evicted.is_empty() {
+            self.publish(&mut state);
+        }
         drop(state);
         drop(evicted);
         if wake {
@@ -88,7 +92,13 @@ impl Queue {
 
     pub(super) fn take_raw(&self) -> VecDeque<Captured> {
         let mut state = self.state();
-        let chunk = state.raw.len().min(self.limits.batch_events);
+        let mut bytes = 0;
+        let fits = |raw: &&Captured| {
+            let fits = bytes < self.limits.batch_bytes;
+            bytes += raw.ticket.size;
+            fits
+        };
+        let chunk = state.raw.iter().take(self.limits.batch_events).take_while(fits).count();
         let raw: VecDeque<Captured> = state.raw.drain(..chunk).collect();
         state.raw_bytes -= raw.iter().map(|raw| raw.ticket.size).sum::<usize>();
         state.taken.extend(raw.front().map(|first| first.ticket.number));
@@ -176,19 +186,19 @@ impl Queue {
         (batch, second)
     }
 
-    /// Sets an event that is under way aside, with the reason.
-    pub(super) fn bury(&self, event: &Encoded, error: &Error) {
+    /// Sets an event that is under way aside, with the reason. Tells how many dead letters had to go for it.
+    pub(super) fn bury(&self, event: &Encoded, error: &Error) -> usize {
         let letter = DeadLetter::new(event.json.clone(), error);
         let mut state = self.state();
         if state.abandoned {
-            return;
+            return 0;
         }
         state.untake(Some(event.number));
         state.bytes -= event.json.len();
         let evicted = state.bury(letter, &self.limits);
         self.publish(&mut state);
         drop(state);
-        drop(evicted);
+        evicted.len()
     }
 
     pub(crate) fn dead_letters(&self) -> Vec<DeadLetter> {
@@ -200,12 +210,14 @@ impl Queue {
         let mut replayed = 0;
         let mut state = self.state();
         while state.closed.is_none() {
-            let Some(letter) = state.dead.pop() else { break };
-            state.ledger.revive();
-            if !state.has_room(letter.event.len(), &self.limits) {
-                drop(state.bury(letter, &self.limits));
+            let room = |bytes| {
+                state.ledger.queued < self.limits.events as u64 && state.bytes + bytes <= self.limits.bytes
+            };
+            if !state.dead.next_bytes().is_some_and(room) {
                 break;
             }
+            let Some(letter) = state.dead.pop() else { break };
+            state.ledger.revive();
             let number = state.next_number;
             state.next_number += 1;
             state.bytes += letter.event.len();
@@ -281,6 +293,7 @@ impl Queue {
         state.taken.clear();
         (state.raw_bytes, state.bytes) = (0, 0);
         self.publish(&mut state);
+        drop(state);
         drop(freed);
         left
     }

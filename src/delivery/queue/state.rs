@@ -53,6 +53,13 @@ pub(in crate::delivery) struct Encoded {
     pub(super) number: u64,
 }
 
+impl Encoded {
+    /// Its place in the order of capture.
+    pub(in crate::delivery) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) raw: VecDeque<Captured>,

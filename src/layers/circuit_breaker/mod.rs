@@ -29,6 +29,11 @@
 //! (the service is alive), `Throttled` counts as neither, so a breaker never opens on 429s. Results of calls
 //! that began in an earlier state are ignored.
 //!
+//! # Defaults
+//!
+//! Half of the last 10 calls failed, 5 at least; open for 1 s doubling to 10 s; 1 probe; calls are rejected
+//! while open. Each method of [`CircuitBreakerConfig`] tells the reason.
+//!
 //! # Clone
 //!
 //! All services that one [`CircuitBreakerLayer`] or its clones produce, and its [handle](CircuitBreaker),

@@ -4,6 +4,7 @@ use std::time::Duration;
 use governor::Quota;
 
 use crate::ConfigError;
+use crate::config::check;
 
 /// How fast calls may go. See the [module](super) for the defaults and their reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,18 +46,13 @@ impl RateLimitConfig {
     }
 
     pub(super) fn quota(&self) -> Result<Quota, ConfigError> {
-        let positive = |field, value| {
+        let calls = |field, value| {
+            check::within(field, value, 1, 1_000_000)?;
             NonZeroU32::new(value).ok_or_else(|| ConfigError::new(field, "is 0", "use at least 1"))
         };
-        let rate = positive("rate_limit.rate", self.rate)?;
-        let burst = positive("rate_limit.burst", self.burst)?;
-        if self.pause.is_zero() || self.pause > self.longest_pause {
-            return Err(ConfigError::new(
-                "rate_limit.pause",
-                format!("goes from {:?} to {:?}", self.pause, self.longest_pause),
-                "start above zero and end no shorter than it starts",
-            ));
-        }
+        let (rate, burst) = (calls("rate_limit.rate", self.rate)?, calls("rate_limit.burst", self.burst)?);
+        check::duration("rate_limit.pause.first", self.pause, check::MILLISECOND, check::HOUR)?;
+        check::duration("rate_limit.pause.longest", self.longest_pause, self.pause, check::HOUR)?;
         Ok(Quota::per_second(rate).allow_burst(burst))
     }
 }
