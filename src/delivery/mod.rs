@@ -1,7 +1,7 @@
 //! An event's walk: admit, queue, encode, batch, send. In the order of the files:
 //! [`admit`] decides whether an event may enter, [`queue`] holds all that is on its way and the [`ledger`]
-//! that counts it, [`encode`] makes wire bytes, [`worker`] sends, [`suspects`] looks for what made PostHog reject a batch, and
-//! [`dead_letter`] keeps it.
+//! that counts it, [`encode`] makes wire bytes, [`worker`] sends them and looks for what made PostHog reject
+//! a batch, and [`dead_letter`] keeps that.
 
 mod admit;
 mod dead_letter;
@@ -9,7 +9,6 @@ mod encode;
 mod ledger;
 mod parts;
 mod queue;
-mod suspects;
 mod worker;
 
 pub use dead_letter::DeadLetter;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::queue::Encoded;
+use crate::delivery::queue::Encoded;
 
 /// Events that travel in one request.
 #[derive(Debug)]

@@ -1,0 +1,190 @@
+//! Sends: [`outcomes`] decides what becomes of each batch, [`suspects`] holds the parts of those that PostHog
+//! rejected.
+
+mod outcomes;
+mod suspects;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tower::{Service, ServiceExt};
+use tracing::Instrument;
+
+use super::encode::{Encoder, os};
+use super::queue::Queue;
+use crate::outcome::Accepted;
+use crate::transport::Batch;
+use crate::{Error, ErrorKind};
+use suspects::{Case, Part, Suspects};
+
+/// When the worker sends.
+#[derive(Clone, Debug)]
+pub(crate) struct Pacing {
+    /// How long an event waits for others to share its request.
+    pub(crate) linger: Duration,
+    pub(crate) in_flight: usize,
+    pub(crate) batch_bytes: usize,
+    /// How long to leave PostHog alone after an answer that only a person can change.
+    pub(crate) refusal_pause: Duration,
+    /// The first and the longest pause after a batch whose attempts ended.
+    pub(crate) setback: (Duration, Duration),
+}
+
+/// Takes events from the queue, sends them, and tells the queue what became of them. One task, and one
+/// more for each request under way.
+pub(crate) struct Worker<S> {
+    queue: Arc<Queue>,
+    stack: S,
+    pacing: Pacing,
+    /// Whether the latest probe found the token refused: capture alone does not notice, it takes the events
+    /// of an unknown token and throws them away.
+    token_refused: watch::Receiver<bool>,
+    sends: JoinSet<Result<Accepted, Error>>,
+    sent: HashMap<Id, Part>,
+    suspects: Suspects,
+    /// Shrinks when PostHog says that a batch is too large.
+    batch_bytes: usize,
+    held_until: Option<Instant>,
+    setbacks: u32,
+    /// What stopped delivery, so that it is logged once an episode.
+    refused: Option<ErrorKind>,
+    refusals: u32,
+    /// The event that PostHog last hung up on, and how often.
+    hung_up_on: (u64, u32),
+    /// What batches of one event share when they are rejected.
+    lone: Case,
+    /// Each is logged once until PostHog takes events again.
+    burying: bool,
+    evicting: bool,
+    parking: bool,
+    closing: bool,
+}
+
+impl<S> Worker<S>
+where
+    S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
+{
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        stack: S,
+        pacing: Pacing,
+        token_refused: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            queue,
+            stack,
+            batch_bytes: pacing.batch_bytes,
+            pacing,
+            token_refused,
+            sends: JoinSet::new(),
+            sent: HashMap::new(),
+            suspects: Suspects::default(),
+            held_until: None,
+            setbacks: 0,
+            refused: None,
+            refusals: 0,
+            hung_up_on: (0, 0),
+            lone: Case::default(),
+            burying: false,
+            evicting: false,
+            parking: false,
+            closing: false,
+        }
+    }
+
+    /// Runs until the queue is closed and empty. Aborting it aborts the requests under way.
+    pub(crate) async fn run(mut self, encoder: impl FnOnce() -> Encoder + Send) {
+        os_known().await;
+        let mut encoder = encoder();
+        let mut linger: Option<Instant> = None;
+        while !(self.queue.is_closed() && self.queue.is_empty()) {
+            if linger.is_some_and(|until| until <= Instant::now()) {
+                linger = None;
+                self.queue.make_due();
+            }
+            if self.queue.is_closed() && !std::mem::replace(&mut self.closing, true) && self.refused.is_some()
+            {
+                // The last chance: a pause of our own must not use up shutdown's deadline.
+                self.held_until = None;
+            }
+            // Before sending, not only when it is its turn below.
+            if self.token_refused.has_changed().unwrap_or(false) {
+                self.hear_the_probe();
+            }
+            let has_more = self.encode(&mut encoder);
+            self.send();
+            if linger.is_none() && self.queue.lingers() {
+                linger = Some(Instant::now() + self.pacing.linger);
+            }
+            tokio::select! {
+                // A chunk at a time, so that neither sending nor the runtime's other tasks wait for long.
+                () = tokio::task::yield_now(), if has_more => {}
+                () = self.queue.wake.notified(), if !has_more => {}
+                Some(done) = self.sends.join_next_with_id() => self.finish(done),
+                () = moment(linger) => {}
+                () = moment(self.held_until), if self.has_slot() => self.held_until = None,
+                Ok(()) = self.token_refused.changed() => self.hear_the_probe(),
+                () = moment(self.suspects.retry_at()), if self.may_try_parked() => {}
+            }
+        }
+    }
+
+    /// Encodes a chunk if it is time to. Tells whether there may be another.
+    fn encode(&self, encoder: &mut Encoder) -> bool {
+        if !self.queue.must_encode() {
+            return false;
+        }
+        let raw = self.queue.take_raw();
+        let encoded = raw.into_iter().map(|raw| (raw.ticket, encoder.encode(raw.event, raw.at))).collect();
+        self.queue.put_encoded(encoded);
+        true
+    }
+
+    fn send(&mut self) {
+        while self.held_until.is_none() && self.has_slot() {
+            let Some(part) = self.next_part() else { return };
+            let batch = Batch::new(part.events.iter().map(|event| event.json.clone()));
+            let task = self.sends.spawn(self.stack.clone().oneshot(batch).in_current_span());
+            self.sent.insert(task.id(), part);
+        }
+    }
+
+    /// Suspects first, one at a time, so that they never hold up the rest.
+    fn next_part(&mut self) -> Option<Part> {
+        let suspect = if self.suspect_is_under_way() { None } else { self.suspects.pop() };
+        suspect.or_else(|| Some(Part { events: self.queue.take_batch(self.batch_bytes)?, case: None }))
+    }
+
+    fn may_try_parked(&self) -> bool {
+        self.has_slot() && self.held_until.is_none() && !self.suspect_is_under_way()
+    }
+
+    /// While delivery is refused, one request is enough to find out that it works again.
+    fn has_slot(&self) -> bool {
+        let slots = if self.refused.is_some() { 1 } else { self.pacing.in_flight };
+        self.sends.len() < slots
+    }
+}
+
+/// Resolves when the operating system's name is known. Asking may start a process, so it is done in a thread
+/// of its own, once a process: the runtime's blocking threads may all be taken for long.
+async fn os_known() {
+    let (known, told) = oneshot::channel();
+    let asking = std::thread::Builder::new().name("posthog-health-os".into());
+    let asked = asking.spawn(move || known.send(os()));
+    if asked.is_ok() {
+        let _ = told.await;
+    }
+}
+
+/// Resolves then, or never.
+async fn moment(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

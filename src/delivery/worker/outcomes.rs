@@ -1,0 +1,177 @@
+//! What the worker does about each [`Outcome`].
+
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError};
+use tokio::time::Instant;
+
+use super::Worker;
+use super::suspects::{Case, Part};
+use crate::delivery::DropReason;
+use crate::delivery::queue::Encoded;
+use crate::layers::retry::full_jitter;
+use crate::outcome::{Accepted, Outcome};
+use crate::{Error, ErrorKind};
+
+impl<S> Worker<S> {
+    pub(super) fn finish(&mut self, done: Result<(Id, Result<Accepted, Error>), JoinError>) {
+        let (id, result) = match done {
+            Ok((id, result)) => (id, result),
+            Err(lost) => (lost.id(), Err(Error::new(ErrorKind::ConnectionLost).with_source(lost))),
+        };
+        let Some(Part { events: batch, case }) = self.sent.remove(&id) else { return };
+        match (Outcome::of(result.as_ref()), result) {
+            (Outcome::Discarded, _) => {
+                self.queue.settle(&batch, Some(DropReason::OverQuota));
+                self.refuse(
+                    ErrorKind::QuotaExceeded,
+                    "PostHog discards events, over the billing quota: pausing",
+                );
+            }
+            (_, Ok(_)) => {
+                self.queue.settle(&batch, None);
+                self.recover(case);
+            }
+            (Outcome::Split, Err(error)) => self.split(batch, case, &error),
+            (Outcome::Stop, Err(error)) => {
+                self.queue.give_back(batch);
+                self.refuse(error.kind(), &format!("{error}: delivery pauses, events are kept"));
+            }
+            // The rate limiter pauses already.
+            (Outcome::SlowDown { .. }, Err(_)) => self.queue.give_back(batch),
+            (_, Err(_)) => self.set_back(batch),
+        }
+        if !self.suspect_is_under_way() {
+            self.suspects.rest(self.pacing.refusal_pause);
+        }
+    }
+
+    pub(super) fn suspect_is_under_way(&self) -> bool {
+        self.sent.values().any(|part| part.case.is_some())
+    }
+
+    /// Something in the batch will not be taken as it is.
+    fn split(&mut self, batch: Vec<Encoded>, case: Option<Case>, error: &Error) {
+        match (error.kind(), batch.as_slice()) {
+            (ErrorKind::TooLarge, [event]) if !self.is_too_large(event, error) => self.set_back(batch),
+            (ErrorKind::TooLarge, [event]) => self.bury(event, error),
+            (ErrorKind::TooLarge, _) => self.shrink(batch, error),
+            _ => self.isolate(batch, case, error),
+        }
+    }
+
+    /// Looks for the poisoned events of a rejected batch by halving it.
+    fn isolate(&mut self, batch: Vec<Encoded>, case: Option<Case>, error: &Error) {
+        let (is_new, is_lone) = (case.is_none(), batch.len() == 1);
+        let case = case.unwrap_or_else(|| if is_lone { self.lone.clone() } else { Case::default() });
+        if case.rejected() || (is_new && self.suspects.are_parked()) {
+            self.suspects.park(batch, &case, self.pacing.refusal_pause);
+            if !std::mem::replace(&mut self.parking, true) {
+                tracing::warn!(
+                    "PostHog rejects event after event: parked, the dead letters say why: {error}"
+                );
+            }
+        } else if let [poison] = batch.as_slice() {
+            self.bury(poison, error);
+        } else {
+            let (first, second) = self.queue.halve(batch);
+            self.suspects.push(second, case.clone());
+            self.suspects.push(first, case);
+        }
+    }
+
+    fn bury(&mut self, event: &Encoded, error: &Error) {
+        let evicted = self.queue.bury(event, error);
+        if !std::mem::replace(&mut self.burying, true) {
+            tracing::warn!("events are set aside as dead letters: {error}");
+        }
+        if evicted > 0 && !std::mem::replace(&mut self.evicting, true) {
+            tracing::warn!("too many dead letters: the oldest are dropped");
+        }
+    }
+
+    /// Sends the events again in smaller batches, unless no PostHog takes so little: then it is something
+    /// else that answers.
+    fn shrink(&mut self, batch: Vec<Encoded>, error: &Error) {
+        let bytes: usize = batch.iter().map(|event| event.json.len()).sum();
+        self.queue.give_back(batch);
+        if bytes <= SMALLEST_LIMIT {
+            return self.refuse(
+                ErrorKind::TooLarge,
+                &format!("{error}, however small: delivery pauses, events are kept"),
+            );
+        }
+        if self.batch_bytes == self.pacing.batch_bytes {
+            tracing::info!("PostHog takes only smaller batches");
+        }
+        self.batch_bytes = self.batch_bytes.min(bytes).div_ceil(2).max(SMALLEST_LIMIT);
+    }
+
+    /// Whether to believe that this event alone is too large: when PostHog said so of a large one, or hung up
+    /// on it again and again.
+    fn is_too_large(&mut self, event: &Encoded, error: &Error) -> bool {
+        if error.status().is_some() {
+            return event.json.len() > SMALLEST_LIMIT;
+        }
+        let hang_ups = if self.hung_up_on.0 == event.number() { self.hung_up_on.1 + 1 } else { 1 };
+        self.hung_up_on = (event.number(), hang_ups);
+        hang_ups >= 3
+    }
+
+    /// Tries again after a pause that grows.
+    fn set_back(&mut self, batch: Vec<Encoded>) {
+        self.queue.give_back(batch);
+        let (base, cap) = self.pacing.setback;
+        self.hold(full_jitter(base, cap, self.setbacks, fastrand::f64()));
+        self.setbacks = self.setbacks.saturating_add(1);
+    }
+
+    /// Pauses after an answer that only a person can change: briefly at first, since it may have been a stray
+    /// one, then longer.
+    fn refuse(&mut self, kind: ErrorKind, what: &str) {
+        let first = Duration::from_secs(1).min(self.pacing.refusal_pause);
+        let pause = first.saturating_mul(1 << self.refusals.min(31)).min(self.pacing.refusal_pause);
+        self.refusals = self.refusals.saturating_add(1);
+        self.hold(pause);
+        if self.refused.replace(kind) != Some(kind) {
+            tracing::warn!("{what}");
+        }
+    }
+
+    pub(super) fn hear_the_probe(&mut self) {
+        let refused = *self.token_refused.borrow_and_update();
+        if refused {
+            self.refuse(
+                ErrorKind::Unauthorized,
+                "a probe found the project token refused: delivery pauses, events are kept",
+            );
+            self.hold(self.pacing.refusal_pause);
+        } else if self.refused == Some(ErrorKind::Unauthorized) {
+            self.recover(None);
+        }
+    }
+
+    /// PostHog took events: whatever paused delivery is over.
+    fn recover(&mut self, case: Option<Case>) {
+        self.held_until = None;
+        (self.setbacks, self.refusals) = (0, 0);
+        (self.burying, self.evicting) = (false, false);
+        self.lone.accepted();
+        if let Some(case) = case {
+            case.accepted();
+            self.suspects.unpark();
+            self.parking = false;
+        }
+        self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.pacing.batch_bytes);
+        if self.refused.take().is_some() {
+            tracing::info!("delivery resumed");
+        }
+    }
+
+    fn hold(&mut self, time: Duration) {
+        self.held_until = self.held_until.max(Instant::now().checked_add(time));
+    }
+}
+
+/// No PostHog and no proxy before one takes less than this.
+const SMALLEST_LIMIT: usize = 16 * 1024;
