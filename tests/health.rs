@@ -229,6 +229,23 @@ async fn a_token_that_the_probe_finds_refused_stops_delivery_until_it_is_known()
     assert_eq!((posthog.stats().delivered, server.distinct()), (100, 100));
 }
 
+/// What was under way when the probe found out is taken and thrown away; that is no recovery.
+#[tokio::test]
+async fn a_batch_that_was_under_way_does_not_end_that_pause() {
+    let server = FakePostHog::start();
+    server.batch().then(Reply::normal().delayed(MS(200)));
+    let hour = Duration::from_secs(3600);
+    let posthog = builder(&server).refusal_pause(hour).flush_timeout(MS(100)).build().unwrap();
+    capture(&posthog, 100);
+    server.wait_for_requests(Route::Batch, 1).await;
+    server.forget_token(FakePostHog::TOKEN);
+    assert_eq!(posthog.health_check().await.reasons, [Reason::Unauthorized]);
+    until(|| posthog.stats().delivered == 100).await;
+    capture(&posthog, 100);
+    assert!(posthog.flush().await.is_err());
+    assert_eq!((server.request_count(Route::Batch), posthog.stats().queued), (1, 100));
+}
+
 #[test]
 fn a_probe_whose_runtime_ended_does_not_blind_the_next() {
     let server = FakePostHog::start();

@@ -151,8 +151,11 @@ impl<S> Worker<S> {
         }
     }
 
-    /// PostHog took events: whatever paused delivery is over.
+    /// PostHog took events: whatever paused delivery is over, unless a probe knows that it throws them away.
     fn recover(&mut self, case: Option<Case>) {
+        if *self.token_refused.borrow() {
+            return self.hold(self.pacing.refusal_pause);
+        }
         self.held_until = None;
         (self.setbacks, self.refusals) = (0, 0);
         (self.burying, self.evicting) = (false, false);
