@@ -36,6 +36,7 @@
 //! ```
 
 mod classify;
+mod gated;
 mod stack;
 
 pub mod circuit_breaker;
@@ -45,6 +46,7 @@ pub mod retry;
 
 pub use circuit_breaker::{CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, CircuitOpen, WhenOpen};
 pub use classify::{Classify, HttpStatus, Verdict, retry_after};
+pub use gated::{Pass, ResponseFuture};
 pub use observe::{Observe, ObserveLayer};
 pub use rate_limit::{RateLimitConfig, RateLimitLayer};
 pub use retry::{Replay, RetryConfig, RetryLayer};

@@ -71,7 +71,8 @@ mod window;
 
 pub use breaker::{CircuitBreaker, State};
 pub use config::{CircuitBreakerConfig, WhenOpen};
-pub use service::{CircuitBreakerLayer, CircuitBroken, ResponseFuture};
+pub use permit::Permit;
+pub use service::{CircuitBreakerLayer, CircuitBroken};
 
 use std::time::Duration;
 

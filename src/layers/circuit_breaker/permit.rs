@@ -5,10 +5,11 @@ use tokio::time::Instant;
 
 use super::breaker::Shared;
 use crate::layers::Verdict;
+use crate::layers::gated::Pass;
 
-/// The right to make one call. Dropped without [`settle`](Self::settle), the call never happened.
+/// The right to make one call.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub struct Permit {
     breaker: Arc<Shared>,
     epoch: u64,
     since: Instant,
@@ -19,8 +20,10 @@ impl Permit {
     pub(super) fn new(breaker: Arc<Shared>, epoch: u64) -> Self {
         Self { breaker, epoch, since: Instant::now(), settled: false }
     }
+}
 
-    pub(super) fn settle(mut self, verdict: Verdict) {
+impl Pass for Permit {
+    fn settle(mut self, verdict: Verdict) {
         self.settled = true;
         self.breaker.settle(self.epoch, verdict, self.since.elapsed());
     }

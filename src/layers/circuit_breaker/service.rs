@@ -1,8 +1,6 @@
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::breaker::Shared;
@@ -10,6 +8,7 @@ use super::permit::{Permit, permit};
 use super::{CircuitBreaker, CircuitBreakerConfig, CircuitOpen};
 use crate::ConfigError;
 use crate::layers::Classify;
+use crate::layers::gated::ResponseFuture;
 
 /// Applies a circuit breaker; see the [module](super).
 #[derive(Clone, Debug)]
@@ -60,7 +59,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S, C, Req>;
+    type Future = ResponseFuture<S, Permit, C, Req>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.service.poll_ready(cx)
@@ -68,67 +67,13 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let classifier = self.classifier.clone();
-        let state = match self.shared.admit() {
-            Ok(permit) => State::Called { future: self.service.call(request), permit: Some(permit) },
+        match self.shared.admit() {
+            Ok(permit) => ResponseFuture::called(self.service.call(request), permit, classifier),
             Err(_) if self.shared.waits_when_open() => {
-                // The service that was polled ready is the one to call; the clone takes its place.
-                let clone = self.service.clone();
-                let ready = std::mem::replace(&mut self.service, clone);
                 let permit = Box::pin(permit(Arc::clone(&self.shared)));
-                State::Waiting { call: Some((ready, request)), permit }
+                ResponseFuture::waiting(&mut self.service, request, permit, classifier)
             }
-            Err(open) => State::Rejected { open },
-        };
-        ResponseFuture { state, classifier }
-    }
-}
-
-pin_project! {
-    /// The response of a [`CircuitBroken`] service.
-    pub struct ResponseFuture<S, C, Req> where S: Service<Req> {
-        #[pin]
-        state: State<S, S::Future, Req>,
-        classifier: C,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<S, F, Req> {
-        Rejected { open: CircuitOpen },
-        Waiting { call: Option<(S, Req)>, permit: Pin<Box<dyn Future<Output = Permit> + Send>> },
-        Called { #[pin] future: F, permit: Option<Permit> },
-    }
-}
-
-impl<S, C, Req> Future for ResponseFuture<S, C, Req>
-where
-    S: Service<Req>,
-    S::Error: From<CircuitOpen>,
-    C: Classify<S::Response, S::Error>,
-{
-    type Output = Result<S::Response, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            match this.state.as_mut().project() {
-                StateProj::Rejected { open } => return Poll::Ready(Err((*open).into())),
-                StateProj::Waiting { call, permit } => {
-                    let permit = Some(ready!(permit.as_mut().poll(cx)));
-                    let Some((mut service, request)) = call.take() else {
-                        return Poll::Pending;
-                    };
-                    this.state.set(State::Called { future: service.call(request), permit });
-                }
-                StateProj::Called { future, permit } => {
-                    let result = ready!(future.poll(cx));
-                    if let Some(permit) = permit.take() {
-                        permit.settle(this.classifier.classify(result.as_ref()));
-                    }
-                    return Poll::Ready(result);
-                }
-            }
+            Err(open) => ResponseFuture::rejected(open.into(), classifier),
         }
     }
 }

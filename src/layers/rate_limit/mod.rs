@@ -41,4 +41,5 @@ mod service;
 mod token;
 
 pub use config::RateLimitConfig;
-pub use service::{RateLimit, RateLimitLayer, ResponseFuture};
+pub use service::{RateLimit, RateLimitLayer};
+pub use token::Token;

@@ -1,8 +1,6 @@
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::RateLimitConfig;
@@ -10,6 +8,7 @@ use super::bucket::Bucket;
 use super::token::{Token, token};
 use crate::ConfigError;
 use crate::layers::Classify;
+use crate::layers::gated::ResponseFuture;
 
 /// Applies [`RateLimit`]; see the [module](super).
 #[derive(Clone, Debug)]
@@ -53,7 +52,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S, C, Req>;
+    type Future = ResponseFuture<S, Token, C, Req>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.service.poll_ready(cx)
@@ -61,62 +60,11 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let classifier = self.classifier.clone();
-        let state = match self.bucket.take() {
-            Ok(token) => State::Called { future: self.service.call(request), token: Some(token) },
+        match self.bucket.take() {
+            Ok(token) => ResponseFuture::called(self.service.call(request), token, classifier),
             Err(_) => {
-                // The service that was polled ready is the one to call; the clone takes its place.
-                let clone = self.service.clone();
-                let ready = std::mem::replace(&mut self.service, clone);
                 let token = Box::pin(token(Arc::clone(&self.bucket)));
-                State::Waiting { call: Some((ready, request)), token }
-            }
-        };
-        ResponseFuture { state, classifier }
-    }
-}
-
-pin_project! {
-    /// The response of a [`RateLimit`]ed service.
-    pub struct ResponseFuture<S, C, Req> where S: Service<Req> {
-        #[pin]
-        state: State<S, S::Future, Req>,
-        classifier: C,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<S, F, Req> {
-        Waiting { call: Option<(S, Req)>, token: Pin<Box<dyn Future<Output = Token> + Send>> },
-        Called { #[pin] future: F, token: Option<Token> },
-    }
-}
-
-impl<S, C, Req> Future for ResponseFuture<S, C, Req>
-where
-    S: Service<Req>,
-    C: Classify<S::Response, S::Error>,
-{
-    type Output = Result<S::Response, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            match this.state.as_mut().project() {
-                StateProj::Waiting { call, token } => {
-                    let token = Some(ready!(token.as_mut().poll(cx)));
-                    let Some((mut service, request)) = call.take() else {
-                        return Poll::Pending;
-                    };
-                    this.state.set(State::Called { future: service.call(request), token });
-                }
-                StateProj::Called { future, token } => {
-                    let result = ready!(future.poll(cx));
-                    if let Some(token) = token.take() {
-                        token.settle(this.classifier.classify(result.as_ref()));
-                    }
-                    return Poll::Ready(result);
-                }
+                ResponseFuture::waiting(&mut self.service, request, token, classifier)
             }
         }
     }

@@ -2,10 +2,11 @@ use std::sync::Arc;
 
 use super::bucket::{Bucket, Wait};
 use crate::layers::Verdict;
+use crate::layers::gated::Pass;
 
-/// The right to make one call. Dropped without [`settle`](Self::settle), the call taught nothing.
+/// The right to make one call.
 #[derive(Debug)]
-pub(super) struct Token {
+pub struct Token {
     bucket: Arc<Bucket>,
     is_scout: bool,
 }
@@ -14,8 +15,10 @@ impl Token {
     pub(super) fn new(bucket: Arc<Bucket>, is_scout: bool) -> Self {
         Self { bucket, is_scout }
     }
+}
 
-    pub(super) fn settle(self, verdict: Verdict) {
+impl Pass for Token {
+    fn settle(self, verdict: Verdict) {
         self.bucket.settle(verdict);
     }
 }
