@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use posthog_rs::{Event, RequestContext};
+use reqwest::Url;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -82,11 +83,16 @@ impl PostHog {
         PostHogBuilder::from_env()
     }
 
-    pub(crate) fn start(settings: Settings, enrichment: Enrichment) -> Result<Self, ConfigError> {
-        let closed = settings.target.is_none().then_some(DropReason::Disabled);
+    /// Starts a client that sends there, or a disabled one.
+    pub(crate) fn start(
+        target: Option<(Url, ProjectToken)>,
+        settings: Settings,
+        enrichment: Enrichment,
+    ) -> Result<Self, ConfigError> {
+        let closed = target.is_none().then_some(DropReason::Disabled);
         let queue = Arc::new(Queue::new(settings.limits.clone(), closed));
         let flush_timeout = settings.flush_timeout;
-        let running = match settings.target.clone() {
+        let running = match target {
             Some((host, token)) => Some(Running::start(&queue, settings, &host, token, enrichment)?),
             None => None,
         };
@@ -243,13 +249,13 @@ impl PostHog {
     }
 
     fn evidence(&self) -> Evidence {
-        let queue = &self.inner.queue;
+        let queue = self.inner.queue.snapshot();
         let running = self.inner.running.as_ref();
         let breaker = running.map(|running| &running.breaker);
         Evidence {
             life: match running {
                 None => Life::Disabled,
-                Some(_) if queue.is_closed() => Life::ShutDown,
+                Some(_) if queue.is_closed => Life::ShutDown,
                 Some(running) if running.abort.is_finished() => Life::WorkerStopped,
                 Some(_) => Life::Running,
             },
@@ -259,10 +265,7 @@ impl PostHog {
                 state: breaker.map_or(BreakerState::Closed, CircuitBreaker::state),
                 retry_in: breaker.and_then(CircuitBreaker::retry_in),
             },
-            queue: queue.fill(),
-            ledger: queue.ledger(),
-            last_loss: queue.last_loss(),
-            last_burial: queue.last_burial(),
+            queue,
             now: Instant::now(),
         }
     }
@@ -272,7 +275,7 @@ impl Running {
     fn start(
         queue: &Arc<Queue>,
         settings: Settings,
-        host: &reqwest::Url,
+        host: &Url,
         token: ProjectToken,
         enrichment: Enrichment,
     ) -> Result<Self, ConfigError> {
@@ -296,6 +299,7 @@ impl Running {
         let vitals = Vitals::default();
         let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker, DeliveryClassifier)?;
         let breaker = circuit_breaker.handle();
+        let setback = settings.retry.setback();
         let layers = DeliveryLayers {
             retry: RetryLayer::new(settings.retry, DeliveryClassifier)?,
             circuit_breaker,
@@ -304,7 +308,7 @@ impl Running {
             timeout: settings.request_timeout,
         };
         let stack = delivery_stack(layers, Capture::new(http, host, token, gzip, longest_retry_after));
-        let worker = Worker::new(Arc::clone(queue), stack, settings.pacing, token_refused);
+        let worker = Worker::new(Arc::clone(queue), stack, settings.pacing, setback, token_refused);
         let Enrichment { hooks, is_server, geoip } = enrichment;
         // Names the client in each of its log lines.
         let span = tracing::info_span!("posthog", host = host.host_str());

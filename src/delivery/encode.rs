@@ -1,4 +1,3 @@
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -112,12 +111,6 @@ impl Encoder {
             }
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for Encoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Encoder").field("hooks", &self.hooks.len()).finish_non_exhaustive()
     }
 }
 

@@ -15,6 +15,6 @@ pub use dead_letter::DeadLetter;
 pub(crate) use dead_letter::DeadLetterLimits;
 pub(crate) use encode::{Encoder, Hook};
 pub use ledger::{DropReason, Drops, Ledger};
-pub(crate) use queue::{Limits, Queue};
+pub(crate) use queue::{Limits, Queue, Snapshot};
 pub use queue::{Overflow, QueueFill};
 pub(crate) use worker::{Pacing, Worker};

@@ -1,15 +1,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Request, Url};
+use reqwest::Url;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::vitals::Failure;
 use crate::credentials::ProjectToken;
-use crate::transport::{endpoint, fetch};
+use crate::transport::{endpoint, post};
 use crate::{Error, ErrorKind};
 
 /// Asks PostHog whether it is there and takes the token, without being billed: `POST /flags/` with
@@ -135,12 +134,8 @@ impl ProbeRequest {
 
     async fn send(&self) -> Result<(), Error> {
         let body = serde_json::json!({ "api_key": self.token.expose(), "disable_flags": true }).to_string();
-        let mut request = Request::new(Method::POST, self.url.clone());
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let sent = body.len();
-        *request.body_mut() = Some(body.into());
+        let answer = post(&self.client, self.url.clone(), body.into(), false).await?;
         // The hint is for whoever sends again; a probe does not before its cache period is over.
-        let answer = fetch(&self.client, request, sent).await?;
         let result = answer.read(SystemTime::now(), Duration::ZERO, self.token.expose());
         result.map(|_| ()).map_err(|error| match (error.kind(), error.status()) {
             // This request is never malformed and never large: who says so is not PostHog.

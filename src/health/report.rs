@@ -8,7 +8,7 @@ use super::Reason;
 use super::probe::Finding;
 use super::vitals::Signs;
 use crate::ErrorKind;
-use crate::delivery::{Ledger, QueueFill};
+use crate::delivery::{Ledger, QueueFill, Snapshot};
 use crate::layers::circuit_breaker::State as BreakerState;
 
 /// How the PostHog integration is. Serializes to the JSON that readiness probes and dashboards read:
@@ -122,10 +122,7 @@ pub(crate) struct Evidence {
     pub(crate) probe: Option<Finding>,
     pub(crate) signs: Signs,
     pub(crate) breaker: BreakerHealth,
-    pub(crate) queue: QueueFill,
-    pub(crate) ledger: Ledger,
-    pub(crate) last_loss: Option<Instant>,
-    pub(crate) last_burial: Option<Instant>,
+    pub(crate) queue: Snapshot,
     pub(crate) now: Instant,
 }
 
@@ -142,15 +139,15 @@ pub(crate) enum Life {
 const NEWS: Duration = Duration::from_secs(60);
 
 pub(crate) fn report(evidence: Evidence) -> HealthReport {
-    let Evidence { signs, breaker, queue, ledger, now, .. } = evidence;
+    let Evidence { signs, breaker, queue, now, .. } = evidence;
     let reasons = reasons(&evidence);
     HealthReport {
         status: if reasons.is_empty() { Status::Healthy } else { Status::Degraded },
         posthog: connection(&evidence),
         reasons,
         breaker,
-        queue,
-        ledger,
+        queue: queue.fill,
+        ledger: queue.ledger,
         last_success: signs.success.map(|seen| now.saturating_duration_since(seen.at)),
         last_error: signs.error.map(|seen| LastError {
             kind: seen.what.kind,
@@ -205,13 +202,14 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
     if breaker.state != BreakerState::Closed {
         add(Reason::BreakerOpen);
     }
-    if queue.events * 5 >= queue.capacity * 4 || queue.bytes * 5 >= queue.capacity_bytes * 4 {
+    let fill = queue.fill;
+    if fill.events * 5 >= fill.capacity * 4 || fill.bytes * 5 >= fill.capacity_bytes * 4 {
         add(Reason::QueueFilling);
     }
-    if is_news(evidence.last_burial) {
+    if is_news(queue.last_burial) {
         add(Reason::RejectedEvents);
     }
-    if is_news(evidence.last_loss) {
+    if is_news(queue.last_loss) {
         add(Reason::LosingEvents);
     }
     reasons

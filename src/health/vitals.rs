@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::layers::Observe;
-use crate::outcome::Accepted;
+use crate::outcome::{Accepted, causes};
 use crate::{Error, ErrorKind};
 
 /// What the traffic shows: the latest success and the latest error.
@@ -82,7 +82,5 @@ impl Observe<Accepted, Error> for Vitals {
 
 /// The innermost cause, which names what happened on the wire.
 fn cause(error: &Error) -> Option<String> {
-    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
-        .last()
-        .map(ToString::to_string)
+    causes(error).skip(1).last().map(ToString::to_string)
 }

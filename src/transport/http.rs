@@ -3,6 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Request, Url, redirect};
 use tower::Service;
@@ -62,14 +63,7 @@ impl Capture {
             .body(&self.token, SystemTime::now(), self.gzip)
             .await
             .map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
-        let mut request = Request::new(Method::POST, self.url);
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if self.gzip {
-            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        let sent = body.len();
-        *request.body_mut() = Some(body.into());
-        let answer = fetch(&self.client, request, sent).await?;
+        let answer = post(&self.client, self.url, body, self.gzip).await?;
         answer.read(SystemTime::now(), self.longest_retry_after, self.token.expose())
     }
 }
@@ -91,8 +85,20 @@ impl Service<Batch> for Capture {
 /// PostHog's answers are a few bytes; what is longer is not read.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// Sends a request and reads its answer, up to a size.
-pub(crate) async fn fetch(client: &reqwest::Client, request: Request, sent: usize) -> Result<Answer, Error> {
+/// Posts JSON, compressed already if `gzip`, and reads the answer, up to a size.
+pub(crate) async fn post(
+    client: &reqwest::Client,
+    url: Url,
+    body: Bytes,
+    gzip: bool,
+) -> Result<Answer, Error> {
+    let sent = body.len();
+    let mut request = Request::new(Method::POST, url);
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if gzip {
+        request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    *request.body_mut() = Some(body.into());
     let mut response = client.execute(request).await.map_err(|error| read_failure(error, sent))?;
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());

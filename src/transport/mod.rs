@@ -3,5 +3,5 @@
 mod http;
 mod wire;
 
-pub(crate) use http::{Capture, client, endpoint, fetch, is_loopback};
+pub(crate) use http::{Capture, client, endpoint, is_loopback, post};
 pub(crate) use wire::{Batch, ENVELOPE_BYTES, timestamp};

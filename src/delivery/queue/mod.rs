@@ -11,16 +11,15 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use posthog_rs::Event;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 
 use super::admit::admit;
 use super::dead_letter::DeadLetter;
 use super::ledger::{DropReason, Ledger};
 use crate::transport::ENVELOPE_BYTES;
 use crate::{Error, ErrorKind};
-pub(crate) use state::Limits;
 use state::State;
 pub(super) use state::{Captured, Encoded, Ticket};
+pub(crate) use state::{Limits, Snapshot};
 pub use state::{Overflow, QueueFill};
 
 /// All events that are on their way, the ledger that counts them, and the wake-up of the worker.
@@ -30,7 +29,7 @@ pub use state::{Overflow, QueueFill};
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(super) wake: Notify,
     /// The number of the first event that has not met its end: all before it have.
     settled_to: watch::Sender<u64>,
@@ -306,24 +305,20 @@ impl Queue {
         self.state().ledger
     }
 
-    pub(crate) fn fill(&self) -> QueueFill {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let state = self.state();
-        QueueFill {
-            events: state.ledger.queued,
-            capacity: self.limits.events as u64,
-            bytes: state.bytes as u64,
-            capacity_bytes: self.limits.bytes as u64,
+        Snapshot {
+            is_closed: state.closed.is_some(),
+            fill: QueueFill {
+                events: state.ledger.queued,
+                capacity: self.limits.events as u64,
+                bytes: state.bytes as u64,
+                capacity_bytes: self.limits.bytes as u64,
+            },
+            ledger: state.ledger,
+            last_loss: state.last_loss,
+            last_burial: state.last_burial,
         }
-    }
-
-    /// When an event was last set aside.
-    pub(crate) fn last_burial(&self) -> Option<Instant> {
-        self.state().last_burial
-    }
-
-    /// When an event was last lost that nobody asked to drop.
-    pub(crate) fn last_loss(&self) -> Option<Instant> {
-        self.state().last_loss
     }
 
     /// Tells who waits that events met their end.

@@ -98,6 +98,18 @@ pub struct QueueFill {
     pub capacity_bytes: u64,
 }
 
+/// The queue at one moment: its numbers agree with each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) is_closed: bool,
+    pub(crate) fill: QueueFill,
+    pub(crate) ledger: Ledger,
+    /// When an event was last lost that nobody asked to drop.
+    pub(crate) last_loss: Option<Instant>,
+    /// When an event was last set aside.
+    pub(crate) last_burial: Option<Instant>,
+}
+
 impl State {
     pub(super) fn lose(&mut self, events: u64, reason: DropReason) {
         self.ledger.drop(events, reason);
@@ -142,8 +154,7 @@ impl State {
         limits: &Limits,
     ) -> Vec<(Option<Encoded>, Option<Captured>)> {
         let mut evicted = Vec::new();
-        let may_evict = limits.overflow == Overflow::DropOldest && size <= limits.bytes;
-        while may_evict && !self.has_room(size, limits) {
+        while limits.overflow == Overflow::DropOldest && !self.has_room(size, limits) {
             let oldest = match self.encoded.pop_front() {
                 Some(oldest) => {
                     self.bytes -= oldest.json.len();

@@ -27,11 +27,8 @@ pub(crate) struct Pacing {
     /// How long an event waits for others to share its request.
     pub(crate) linger: Duration,
     pub(crate) in_flight: usize,
-    pub(crate) batch_bytes: usize,
     /// How long to leave PostHog alone after an answer that only a person can change.
     pub(crate) refusal_pause: Duration,
-    /// The first and the longest pause after a batch whose attempts ended.
-    pub(crate) setback: (Duration, Duration),
 }
 
 /// Takes events from the queue, sends them, and tells the queue what became of them. One task, and one
@@ -49,6 +46,8 @@ pub(crate) struct Worker<S> {
     /// Shrinks when PostHog says that a batch is too large.
     batch_bytes: usize,
     held_until: Option<Instant>,
+    /// The first and the longest pause after a batch whose attempts ended.
+    setback: (Duration, Duration),
     setbacks: u32,
     /// What stopped delivery, so that it is logged once an episode.
     refused: Option<ErrorKind>,
@@ -72,18 +71,20 @@ where
         queue: Arc<Queue>,
         stack: S,
         pacing: Pacing,
+        setback: (Duration, Duration),
         token_refused: watch::Receiver<bool>,
     ) -> Self {
         Self {
+            batch_bytes: queue.limits.batch_bytes,
             queue,
             stack,
-            batch_bytes: pacing.batch_bytes,
             pacing,
             token_refused,
             sends: JoinSet::new(),
             sent: HashMap::new(),
             suspects: Suspects::default(),
             held_until: None,
+            setback,
             setbacks: 0,
             refused: None,
             refusals: 0,

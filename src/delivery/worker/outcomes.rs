@@ -101,7 +101,7 @@ impl<S> Worker<S> {
                 &format!("{error}, however small: delivery pauses, events are kept"),
             );
         }
-        if self.batch_bytes == self.pacing.batch_bytes {
+        if self.batch_bytes == self.queue.limits.batch_bytes {
             tracing::info!("PostHog takes only smaller batches");
         }
         self.batch_bytes = self.batch_bytes.min(bytes).div_ceil(2).max(SMALLEST_LIMIT);
@@ -121,7 +121,7 @@ impl<S> Worker<S> {
     /// Tries again after a pause that grows.
     fn set_back(&mut self, batch: Vec<Encoded>) {
         self.queue.give_back(batch);
-        let (base, cap) = self.pacing.setback;
+        let (base, cap) = self.setback;
         self.hold(full_jitter(base, cap, self.setbacks, fastrand::f64()));
         self.setbacks = self.setbacks.saturating_add(1);
     }
@@ -165,7 +165,7 @@ impl<S> Worker<S> {
             self.suspects.unpark();
             self.parking = false;
         }
-        self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.pacing.batch_bytes);
+        self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.queue.limits.batch_bytes);
         if self.refused.take().is_some() {
             tracing::info!("delivery resumed");
         }
