@@ -1,0 +1,130 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::Url;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
+
+use crate::ConfigError;
+use crate::config::{Enrichment, Settings};
+use crate::credentials::ProjectToken;
+use crate::delivery::{Encoder, Queue, Worker};
+use crate::health::{Probe, Vitals};
+use crate::layers::{
+    CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
+};
+use crate::outcome::DeliveryClassifier;
+use crate::transport::{Capture, client};
+
+/// What runs in a client that is not disabled.
+pub(super) struct Running {
+    pub(super) vitals: Vitals,
+    pub(super) breaker: CircuitBreaker,
+    /// Taken at shutdown: it holds connections.
+    probe: Mutex<Option<Arc<Probe>>>,
+    pub(super) abort: AbortHandle,
+    /// Locked while a shutdown waits for it; taken when it has ended.
+    worker: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Running {
+    pub(super) fn start(
+        queue: &Arc<Queue>,
+        settings: Settings,
+        host: &Url,
+        token: ProjectToken,
+        enrichment: Enrichment,
+    ) -> Result<Self, ConfigError> {
+        let runtime = Handle::try_current().map_err(|_| {
+            ConfigError::new(
+                "build()",
+                "was called outside a tokio runtime",
+                "call it from async code or a runtime's enter()",
+            )
+        })?;
+        let http = client(host).map_err(|error| {
+            ConfigError::new(
+                "TLS",
+                format!("cannot be set up ({error})"),
+                "check the system's CA certificates",
+            )
+        })?;
+        let Settings { gzip, longest_retry_after, probe_timeout, probe_cache, .. } = settings;
+        let (tells_refusal, token_refused) = watch::channel(false);
+        let probe = Probe::new(http.clone(), host, token.clone(), probe_timeout, probe_cache, tells_refusal);
+        let vitals = Vitals::default();
+        let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker, DeliveryClassifier)?;
+        let breaker = circuit_breaker.handle();
+        let setback = settings.retry.setback();
+        let layers = DeliveryLayers {
+            retry: RetryLayer::new(settings.retry, DeliveryClassifier)?,
+            circuit_breaker,
+            rate_limit: RateLimitLayer::new(settings.rate_limit, DeliveryClassifier)?,
+            observer: vitals.clone(),
+            timeout: settings.request_timeout,
+        };
+        let stack = delivery_stack(layers, Capture::new(http, host, token, gzip, longest_retry_after));
+        let worker = Worker::new(Arc::clone(queue), stack, settings.pacing, setback, token_refused);
+        let Enrichment { hooks, is_server, geoip } = enrichment;
+        // Names the client in each of its log lines.
+        let span = tracing::info_span!("posthog", host = host.host_str());
+        let worker = worker.run(move || Encoder::new(hooks, is_server, geoip)).instrument(span);
+        let worker = runtime.spawn(worker);
+        Ok(Self {
+            vitals,
+            breaker,
+            probe: Mutex::new(Some(Arc::new(probe))),
+            abort: worker.abort_handle(),
+            worker: tokio::sync::Mutex::new(Some(worker)),
+        })
+    }
+
+    pub(super) fn probe(&self) -> Option<Arc<Probe>> {
+        self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets no probe begin. Gives the one that was under way.
+    pub(super) fn end_probe(&self) -> Option<JoinHandle<()>> {
+        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).take();
+        probe.and_then(|probe| probe.end())
+    }
+
+    /// Lets the worker drain until the deadline (`None`: as long as it takes), then ends everything.
+    pub(super) async fn stop(&self, deadline: Option<Instant>) {
+        let drained = async {
+            if let Some(task) = self.worker.lock().await.as_mut()
+                && !task.is_finished()
+            {
+                let _ = task.await;
+            }
+        };
+        let in_time = match deadline {
+            Some(deadline) => timeout_at(deadline, drained).await.is_ok(),
+            None => {
+                drained.await;
+                true
+            }
+        };
+        if !in_time {
+            self.abort.abort();
+        }
+        // An aborted worker ends at its next await; should a hook of the user's block it, it is left behind.
+        let _ = timeout(ABORT_GRACE, async {
+            if let Some(task) = self.worker.lock().await.take()
+                && !task.is_finished()
+            {
+                let _ = task.await;
+            }
+        })
+        .await;
+        if let Some(probe) = self.end_probe() {
+            let _ = probe.await;
+        }
+    }
+}
+
+/// How long the worker may take to notice that it was aborted.
+const ABORT_GRACE: Duration = Duration::from_millis(250);
