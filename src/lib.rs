@@ -91,9 +91,15 @@ pub mod testing;
 pub use posthog_rs;
 pub use posthog_rs::{Event, RequestContext};
 
+#[cfg(feature = "spool")]
+pub use client::NotDurable;
 pub use client::{FlushTimeout, PostHog, ShutdownReport};
 pub use config::PostHogBuilder;
-pub use delivery::{DeadLetter, DropReason, Drops, Ledger, Overflow, QueueFill};
+pub use delivery::{
+    DeadLetter, DropReason, Drops, Ledger, Overflow, QueueFill, SpoolHealth, SpoolIssue, SpoolState,
+};
+#[cfg(feature = "spool")]
+pub use delivery::{SpoolConfig, SpoolMode};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use health::{BreakerHealth, Connection, HealthReport, LastError, Reason, Status, Versions};
 pub use outcome::{Accepted, Outcome};

@@ -2,7 +2,7 @@ mod running;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use posthog_rs::{Event, RequestContext};
 use reqwest::Url;
@@ -74,7 +74,7 @@ impl PostHog {
         enrichment: Enrichment,
     ) -> Result<Self, ConfigError> {
         let closed = target.is_none().then_some(DropReason::Disabled);
-        let queue = Arc::new(Queue::new(settings.limits.clone(), closed));
+        let queue = Arc::new(Queue::new(settings.limits.clone(), first_number(), closed));
         let flush_timeout = settings.flush_timeout;
         let running = match target {
             Some((host, token)) => Some(Running::start(&queue, settings, &host, token, enrichment)?),
@@ -134,28 +134,33 @@ impl PostHog {
     /// it.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let started = Instant::now();
-        let before = self.inner.queue.ledger();
+        let before = self.inner.queue.own_totals();
         let first = self.inner.queue.close();
         let mut undelivered = 0;
         if let Some(running) = &self.inner.running {
-            running.stop(started.checked_add(deadline)).await;
+            let drained = deadline - running.last_write(deadline);
+            running.stop(started.checked_add(drained)).await;
             undelivered = self.inner.queue.abandon();
+            running.stop_spool(started.checked_add(deadline)).await;
         }
-        let after = self.inner.queue.ledger();
+        let after = self.inner.queue.own_totals();
+        let ledger = self.inner.queue.ledger();
         let report = ShutdownReport {
             delivered: after.delivered - before.delivered,
             undelivered,
             dropped: after.dropped.total() - before.dropped.total() - undelivered,
-            dead_letters: after.dead_lettered,
+            spooled: ledger.spooled,
+            dead_letters: ledger.dead_lettered,
         };
         if first {
-            let ShutdownReport { delivered, undelivered, dead_letters, .. } = report;
+            let ShutdownReport { delivered, undelivered, spooled, dead_letters, .. } = report;
             let lost = after.dropped.lost() - before.dropped.lost();
             if lost + dead_letters == 0 {
-                tracing::info!(delivered, took = ?started.elapsed(), "shut down");
+                tracing::info!(delivered, spooled, took = ?started.elapsed(), "shut down");
             } else {
                 tracing::warn!(
                     delivered,
+                    spooled,
                     undelivered,
                     lost,
                     dead_letters,
@@ -255,6 +260,45 @@ impl PostHog {
     }
 }
 
+#[cfg(feature = "spool")]
+impl PostHog {
+    /// Captures an event, and resolves when it is on disk: after `Ok` it outlives a crash and a loss of power.
+    /// For importers that move their offset on the strength of it. Many calls at once share one `fsync`, so
+    /// make them side by side.
+    ///
+    /// # Errors
+    ///
+    /// [`NotDurable`] when the event was not taken: it is counted as dropped for that reason, and capturing it
+    /// again does not double it. [`DropReason::SpoolUnavailable`] without a spool, or while it fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the event captured as by [`capture`](Self::capture).
+    pub async fn capture_durable(&self, mut event: Event) -> Result<(), NotDurable> {
+        if let Some(context) = RequestContext::current() {
+            context.apply_to_event(&mut event);
+        }
+        self.inner.queue.capture_durable(event).await.map_err(|reason| NotDurable { reason })
+    }
+}
+
+/// An event that [`PostHog::capture_durable`] did not take.
+#[cfg(feature = "spool")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the event was not taken: {}", reason.as_str())]
+#[non_exhaustive]
+pub struct NotDurable {
+    /// What it is counted as.
+    pub reason: DropReason,
+}
+
+/// Where a process begins to number its events. A later one begins higher, so that events of several processes
+/// have an order, and one more event in between has a place.
+fn first_number() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX / 2)
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         let Some(running) = &self.running else { return };
@@ -288,7 +332,10 @@ pub struct ShutdownReport {
     pub undelivered: u64,
     /// Events dropped for other reasons since the call.
     pub dropped: u64,
-    /// Dead letters in memory: gone with the process unless they are [exported](PostHog::dead_letters).
+    /// Events that wait on disk for the next start.
+    pub spooled: u64,
+    /// Dead letters: without a spool gone with the process unless they are
+    /// [exported](PostHog::dead_letters).
     pub dead_letters: u64,
 }
 

@@ -11,7 +11,7 @@ use tracing::Instrument;
 use crate::ConfigError;
 use crate::config::{Enrichment, Settings};
 use crate::credentials::ProjectToken;
-use crate::delivery::{Encoder, Queue, Worker};
+use crate::delivery::{Encoder, Queue, Spool, Worker};
 use crate::health::{Probe, Vitals};
 use crate::layers::{
     CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
@@ -28,6 +28,7 @@ pub(super) struct Running {
     pub(super) abort: AbortHandle,
     /// Locked while a shutdown waits for it; taken when it has ended.
     worker: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    spool: Option<Spool>,
 }
 
 impl Running {
@@ -67,18 +68,22 @@ impl Running {
             timeout: settings.request_timeout,
         };
         let stack = delivery_stack(layers, Capture::new(http, host, token, gzip, longest_retry_after));
-        let worker = Worker::new(Arc::clone(queue), stack, settings.pacing, setback, token_refused);
+        let watches_breaker = breaker.subscribe();
+        let worker =
+            Worker::new(Arc::clone(queue), stack, settings.pacing, setback, token_refused, watches_breaker);
         let Enrichment { hooks, is_server, geoip } = enrichment;
         // Names the client in each of its log lines.
         let span = tracing::info_span!("posthog", host = host.host_str());
         let worker = worker.run(move || Encoder::new(hooks, is_server, geoip)).instrument(span);
         let worker = runtime.spawn(worker);
+        let spool = settings.spool.map(|spool| Spool::start(queue, spool));
         Ok(Self {
             vitals,
             breaker,
             probe: Mutex::new(Some(Arc::new(probe))),
             abort: worker.abort_handle(),
             worker: tokio::sync::Mutex::new(Some(worker)),
+            spool,
         })
     }
 
@@ -92,7 +97,7 @@ impl Running {
         probe.and_then(|probe| probe.end())
     }
 
-    /// Lets the worker drain until the deadline (`None`: as long as it takes), then ends everything.
+    /// Lets the worker drain until the deadline (`None`: as long as it takes), then ends it.
     pub(super) async fn stop(&self, deadline: Option<Instant>) {
         let drained = async {
             if let Some(task) = self.worker.lock().await.as_mut()
@@ -125,6 +130,28 @@ impl Running {
         }
     }
 }
+
+impl Running {
+    /// The part of a shutdown's time that belongs to the last write to disk.
+    pub(super) fn last_write(&self, deadline: Duration) -> Duration {
+        self.spool.as_ref().map_or(Duration::ZERO, |_| LAST_WRITE.min(deadline / 4))
+    }
+
+    /// Waits for the last write to disk, until the deadline (`None`: as long as it takes). Then a disk that
+    /// hangs is left behind with its thread.
+    pub(super) async fn stop_spool(&self, deadline: Option<Instant>) {
+        let Some(spool) = &self.spool else { return };
+        match deadline {
+            Some(deadline) => {
+                let _ = timeout_at(deadline, spool.ended()).await;
+            }
+            None => spool.ended().await,
+        }
+    }
+}
+
+/// Several `fsync`s on a slow disk.
+const LAST_WRITE: Duration = Duration::from_millis(500);
 
 /// How long the worker may take to notice that it was aborted.
 const ABORT_GRACE: Duration = Duration::from_millis(250);

@@ -7,7 +7,7 @@ use super::{check, env, host};
 use crate::ConfigError;
 use crate::client::PostHog;
 use crate::credentials::ProjectToken;
-use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing};
+use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing, SpoolConfig};
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig, WhenOpen};
 
 /// Configures and starts a [`PostHog`]. Every value has a default that suits a production service; each
@@ -28,6 +28,7 @@ pub struct PostHogBuilder {
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) pacing: Pacing,
+    pub(crate) spool: Option<SpoolConfig>,
     pub(crate) gzip: bool,
     pub(crate) request_timeout: Duration,
     pub(crate) retry: RetryConfig,
@@ -64,6 +65,7 @@ impl Default for Settings {
                 dead_letters: DeadLetterLimits { events: 1_000, bytes: 16 * MIB },
             },
             pacing: Pacing { linger: seconds(1), in_flight: 4, refusal_pause: seconds(60) },
+            spool: None,
             gzip: true,
             request_timeout: seconds(10),
             retry: RetryConfig::default(),
@@ -299,11 +301,29 @@ impl PostHogBuilder {
     }
 }
 
+#[cfg(feature = "spool")]
+impl PostHogBuilder {
+    /// Keeps undelivered events on disk, so that they survive outages longer than memory, restarts and
+    /// crashes. Default none: what is on disk is for somebody to look after.
+    ///
+    /// ```no_run
+    /// # use posthog_health::{PostHog, SpoolConfig};
+    /// # async fn example() -> Result<(), posthog_health::ConfigError> {
+    /// let posthog = PostHog::from_env().spool(SpoolConfig::at("/var/lib/shop/posthog")).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn spool(mut self, spool: SpoolConfig) -> Self {
+        self.settings.spool = Some(spool);
+        self
+    }
+}
+
 impl Settings {
     /// Checks what is not checked by the layers themselves.
     fn validate(&self) -> Result<(), ConfigError> {
         let day = check::HOUR * 24;
         let Self { limits, pacing, .. } = self;
+        self.spool.as_ref().map_or(Ok(()), SpoolConfig::validate)?;
         check::within("batch_events", limits.batch_events, 1, 10_000)?;
         check::within("batch_bytes", limits.batch_bytes, KIB, 20 * MIB)?;
         check::within("queue_events", limits.events, limits.batch_events, 100_000_000)?;

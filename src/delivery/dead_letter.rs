@@ -28,13 +28,52 @@ pub struct DeadLetter {
     pub answer: Option<String>,
     /// When it was set aside.
     pub at: SystemTime,
+    /// The event's place in the order of capture.
+    number: u64,
 }
 
 impl DeadLetter {
-    pub(super) fn new(event: Bytes, error: &Error) -> Self {
+    pub(super) fn new(number: u64, event: Bytes, error: &Error) -> Self {
         let answer = error.answer().map(str::to_owned);
-        Self { event, kind: error.kind(), status: error.status(), answer, at: SystemTime::now() }
+        Self { event, kind: error.kind(), status: error.status(), answer, at: SystemTime::now(), number }
     }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn renumbered(&self, number: u64) -> Self {
+        Self { number, ..self.clone() }
+    }
+}
+
+#[cfg(feature = "spool")]
+impl DeadLetter {
+    /// Reads what `Serialize` wrote.
+    pub(super) fn from_json(number: u64, json: &[u8]) -> Option<Self> {
+        let Parts { event, kind, status, answer, at } = serde_json::from_slice(json).ok()?;
+        Some(Self {
+            event: Bytes::copy_from_slice(event.get().as_bytes()),
+            // A kind that is not known yet has no better name here.
+            kind: serde_json::from_str(kind.get()).unwrap_or(ErrorKind::BadRequest),
+            status,
+            answer,
+            at: humantime::parse_rfc3339(&at).unwrap_or(SystemTime::UNIX_EPOCH),
+            number,
+        })
+    }
+}
+
+#[cfg(feature = "spool")]
+#[derive(serde::Deserialize)]
+struct Parts<'a> {
+    #[serde(borrow)]
+    event: &'a RawValue,
+    #[serde(borrow)]
+    kind: &'a RawValue,
+    status: Option<u16>,
+    answer: Option<String>,
+    at: String,
 }
 
 impl Serialize for DeadLetter {
@@ -97,6 +136,10 @@ impl DeadLetters {
     /// The size of the oldest.
     pub(super) fn next_bytes(&self) -> Option<usize> {
         self.letters.front().map(|letter| letter.event.len())
+    }
+
+    pub(super) fn into_vec(self) -> Vec<DeadLetter> {
+        self.letters.into()
     }
 
     pub(super) fn to_vec(&self) -> Vec<DeadLetter> {

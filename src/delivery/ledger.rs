@@ -34,13 +34,24 @@ pub enum DropReason {
     AfterShutdown,
     /// Still here when `shutdown`'s deadline came, or when the last handle was dropped.
     Shutdown,
+    /// The spool was at its bound of bytes, or too little of the disk was free. It was the oldest there, or
+    /// [`capture_durable`](crate::PostHog::capture_durable) was refused it.
+    SpoolFull,
+    /// It lay in the spool for longer than the bound on age.
+    SpoolExpired,
+    /// [`capture_durable`](crate::PostHog::capture_durable) could not write it: there is no spool, or it
+    /// fails.
+    SpoolUnavailable,
+    /// A process with a spool ended without shutdown while the event was in memory only, or a damaged spool
+    /// file held it. Some of these may have been delivered just before.
+    Crash,
     /// Captured by a disabled client.
     Disabled,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::QueueFull,
         Self::NoName,
         Self::NoDistinctId,
@@ -54,6 +65,10 @@ impl DropReason {
         Self::OverQuota,
         Self::AfterShutdown,
         Self::Shutdown,
+        Self::SpoolFull,
+        Self::SpoolExpired,
+        Self::SpoolUnavailable,
+        Self::Crash,
         Self::Disabled,
     ];
 
@@ -73,6 +88,10 @@ impl DropReason {
             Self::OverQuota => "over_quota",
             Self::AfterShutdown => "after_shutdown",
             Self::Shutdown => "shutdown",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolExpired => "spool_expired",
+            Self::SpoolUnavailable => "spool_unavailable",
+            Self::Crash => "crash",
             Self::Disabled => "disabled",
         }
     }
@@ -98,6 +117,10 @@ impl Drops {
         self.0.iter().sum()
     }
 
+    pub(super) fn add(&mut self, reason: DropReason, events: u64) {
+        self.0[reason as usize] += events;
+    }
+
     /// How many that nobody asked to drop.
     pub fn lost(&self) -> u64 {
         self.iter().filter(|(reason, _)| !reason.is_intended()).map(|(_, count)| count).sum()
@@ -119,8 +142,30 @@ impl Serialize for Drops {
     }
 }
 
+/// The part of a [`Ledger`] that only grows: what a spool remembers from one process to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) captured: u64,
+    pub(crate) delivered: u64,
+    pub(crate) dropped: Drops,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.captured += other.captured;
+        self.delivered += other.delivered;
+        self.dropped.0.iter_mut().zip(other.dropped.0).for_each(|(count, other)| *count += other);
+    }
+
+    pub(super) fn subtract(&mut self, other: &Self) {
+        self.captured -= other.captured;
+        self.delivered -= other.delivered;
+        self.dropped.0.iter_mut().zip(other.dropped.0).for_each(|(count, other)| *count -= other);
+    }
+}
+
 /// Where every captured event is: `captured = delivered + queued + spooled + dead_lettered + dropped`, at
-/// every moment.
+/// every moment. With a spool the counts go on from one process to the next.
 ///
 /// An event is `delivered` when PostHog answered 2xx for its batch. One whose answer was lost on the way
 /// stays `queued` and is sent again with the same uuid and timestamp; PostHog counts it once.
@@ -132,9 +177,9 @@ pub struct Ledger {
     pub captured: u64,
     /// Taken by PostHog.
     pub delivered: u64,
-    /// In memory, waiting or under way.
+    /// In memory only, waiting or under way.
     pub queued: u64,
-    /// On disk. 0 without a spool.
+    /// On disk, whether or not in memory too. 0 without a spool.
     pub spooled: u64,
     /// Set aside because PostHog will not take them; see [`dead_letters`](crate::PostHog::dead_letters).
     pub dead_lettered: u64,
@@ -143,34 +188,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn capture(&mut self) {
-        self.captured += 1;
-        self.queued += 1;
-    }
-
-    pub(super) fn deliver(&mut self, events: u64) {
-        self.queued -= events;
-        self.delivered += events;
-    }
-
-    pub(super) fn bury(&mut self) {
-        self.queued -= 1;
-        self.dead_lettered += 1;
-    }
-
-    pub(super) fn revive(&mut self) {
-        self.dead_lettered -= 1;
-        self.queued += 1;
-    }
-
-    pub(super) fn drop_dead(&mut self, events: u64, reason: DropReason) {
-        self.dead_lettered -= events;
-        self.dropped.0[reason as usize] += events;
-    }
-
-    pub(super) fn drop(&mut self, events: u64, reason: DropReason) {
-        self.queued -= events;
-        self.dropped.0[reason as usize] += events;
+    pub(super) fn totals(&self) -> Totals {
+        let Self { captured, delivered, dropped, .. } = *self;
+        Totals { captured, delivered, dropped }
     }
 }
 
@@ -196,13 +216,11 @@ mod tests {
         for (index, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
-            for _ in 0..=index {
-                ledger.capture();
-            }
-            ledger.drop(index as u64 + 1, reason);
+            ledger.captured += index as u64 + 1;
+            ledger.dropped.add(reason, index as u64 + 1);
             assert_eq!(ledger.dropped.count(reason), index as u64 + 1);
         }
         assert_eq!(ledger.captured, ledger.dropped.total());
-        assert_eq!(ledger.to_string(), "captured=105 delivered=0 queued=0 dead_lettered=0 dropped=105");
+        assert_eq!(ledger.to_string(), "captured=171 delivered=0 queued=0 dead_lettered=0 dropped=171");
     }
 }

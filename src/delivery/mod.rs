@@ -3,18 +3,27 @@
 //! that counts it, [`encode`] makes wire bytes, [`worker`] sends them and looks for what made PostHog reject
 //! a batch, and [`dead_letter`] keeps that.
 
+#![cfg_attr(not(feature = "spool"), allow(dead_code, reason = "what only the spool uses"))]
+
 mod admit;
 mod dead_letter;
 mod encode;
 mod ledger;
 mod parts;
 mod queue;
+#[cfg_attr(not(feature = "spool"), path = "no_spool.rs")]
+mod spool;
 mod worker;
 
 pub use dead_letter::DeadLetter;
 pub(crate) use dead_letter::DeadLetterLimits;
 pub(crate) use encode::{Encoder, Hook};
 pub use ledger::{DropReason, Drops, Ledger};
-pub(crate) use queue::{Limits, Queue, Snapshot};
-pub use queue::{Overflow, QueueFill};
+pub(crate) use queue::{Limits, Queue, Snapshot, optional_ms};
+pub use queue::{Overflow, QueueFill, SpoolHealth, SpoolIssue, SpoolState};
+pub(crate) use spool::Spool;
+#[cfg(not(feature = "spool"))]
+pub(crate) use spool::SpoolConfig;
+#[cfg(feature = "spool")]
+pub use spool::{SpoolConfig, SpoolMode};
 pub(crate) use worker::{Pacing, Worker};

@@ -32,6 +32,12 @@ pub enum Reason {
     RejectedEvents,
     /// Four fifths of the queue's events or bytes are in use.
     QueueFilling,
+    /// The spool does not work; `spool.issue` says why. Events stay in memory.
+    SpoolFailing,
+    /// A spool file was damaged or is of a newer version; `spool.issue` says what to do.
+    SpoolDamaged,
+    /// The spool is full, four fifths full, or will be full within the hour.
+    SpoolFilling,
     /// Events were lost within the last minute; the ledger says why.
     LosingEvents,
 }
@@ -97,6 +103,15 @@ impl Reason {
             }
             Self::QueueFilling => {
                 ("queue_filling", "the queue is four fifths full: events will be lost if this goes on")
+            }
+            Self::SpoolFailing => {
+                ("spool_failing", "the spool does not work, events stay in memory: spool.issue says why")
+            }
+            Self::SpoolDamaged => {
+                ("spool_damaged", "a spool file was set aside or left alone: spool.issue says what to do")
+            }
+            Self::SpoolFilling => {
+                ("spool_filling", "the spool is full or will be within the hour: see why events do not leave")
             }
             Self::LosingEvents => {
                 ("losing_events", "events were lost within the last minute: ledger.dropped says why")

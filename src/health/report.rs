@@ -8,7 +8,7 @@ use super::Reason;
 use super::probe::Finding;
 use super::vitals::Signs;
 use crate::ErrorKind;
-use crate::delivery::{Ledger, QueueFill, Snapshot};
+use crate::delivery::{Ledger, QueueFill, Snapshot, SpoolHealth, SpoolState, optional_ms};
 use crate::layers::circuit_breaker::State as BreakerState;
 
 /// How the PostHog integration is. Serializes to the JSON that readiness probes and dashboards read:
@@ -30,7 +30,10 @@ pub struct HealthReport {
     pub breaker: BreakerHealth,
     /// The queue in memory.
     pub queue: QueueFill,
-    /// Every event since the start.
+    /// The spool on disk. Absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool: Option<SpoolHealth>,
+    /// Every event since the start; with a spool, since its beginning.
     pub ledger: Ledger,
     /// Time since PostHog last took a batch.
     #[serde(
@@ -138,6 +141,9 @@ pub(crate) enum Life {
 /// How long a loss or a dead letter is news.
 const NEWS: Duration = Duration::from_secs(60);
 
+/// A spool that is full before that is a matter for now.
+const SOON: Duration = Duration::from_secs(3600);
+
 pub(crate) fn report(evidence: Evidence) -> HealthReport {
     let Evidence { signs, breaker, queue, now, .. } = evidence;
     let reasons = reasons(&evidence);
@@ -147,6 +153,7 @@ pub(crate) fn report(evidence: Evidence) -> HealthReport {
         reasons,
         breaker,
         queue: queue.fill,
+        spool: queue.spool,
         ledger: queue.ledger,
         last_success: signs.success.map(|seen| now.saturating_duration_since(seen.at)),
         last_error: signs.error.map(|seen| LastError {
@@ -206,6 +213,17 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
     if fill.events * 5 >= fill.capacity * 4 || fill.bytes * 5 >= fill.capacity_bytes * 4 {
         add(Reason::QueueFilling);
     }
+    if let Some(spool) = queue.spool {
+        if spool.state == SpoolState::Failing {
+            add(Reason::SpoolFailing);
+        } else if spool.issue.is_some() {
+            add(Reason::SpoolDamaged);
+        }
+        let fills_soon = spool.full_in.is_some_and(|time| time < SOON);
+        if spool.state == SpoolState::Full || fills_soon || spool.bytes >= spool.capacity_bytes / 5 * 4 {
+            add(Reason::SpoolFilling);
+        }
+    }
     if is_news(queue.last_burial) {
         add(Reason::RejectedEvents);
     }
@@ -237,11 +255,4 @@ impl fmt::Display for HealthReport {
 
 fn ms<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn optional_ms<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => ms(time, serializer),
-        None => serializer.serialize_none(),
-    }
 }

@@ -1,26 +1,33 @@
 //! All events that are on their way, and the numbers about them.
 
+mod disk;
+mod sending;
+mod spool_health;
 mod state;
+#[cfg(feature = "spool")]
+mod storing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use posthog_rs::Event;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::admit::admit;
 use super::dead_letter::DeadLetter;
-use super::ledger::{DropReason, Ledger};
-use crate::transport::ENVELOPE_BYTES;
-use crate::{Error, ErrorKind};
-use state::State;
-pub(super) use state::{Captured, Encoded, Ticket};
-pub(crate) use state::{Limits, Snapshot};
+use super::ledger::{DropReason, Ledger, Totals};
+use disk::Waiter;
+pub(crate) use spool_health::optional_ms;
+pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
+pub(super) use state::Encoded;
+pub(crate) use state::Limits;
+use state::{Captured, State, Ticket};
 pub use state::{Overflow, QueueFill};
+#[cfg(feature = "spool")]
+pub(super) use storing::Turn;
 
 /// All events that are on their way, the ledger that counts them, and the wake-up of the worker.
 ///
@@ -31,41 +38,75 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     pub(super) limits: Limits,
     pub(super) wake: Notify,
+    /// Wakes the spool's thread.
+    disk_wake: Condvar,
     /// The number of the first event that has not met its end: all before it have.
     settled_to: watch::Sender<u64>,
 }
 
+/// The queue at one moment: its numbers agree with each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) is_closed: bool,
+    pub(crate) fill: QueueFill,
+    pub(crate) ledger: Ledger,
+    /// `None` without a spool.
+    pub(crate) spool: Option<SpoolHealth>,
+    /// When an event was last lost that nobody asked to drop.
+    pub(crate) last_loss: Option<Instant>,
+    /// When an event was last set aside.
+    pub(crate) last_burial: Option<Instant>,
+}
+
 impl Queue {
-    /// A queue, or one that is closed from the beginning and drops everything for that reason.
-    pub(crate) fn new(limits: Limits, closed: Option<DropReason>) -> Self {
-        let state = Mutex::new(State { closed, ..State::default() });
-        Self { state, limits, wake: Notify::new(), settled_to: watch::Sender::new(0) }
+    /// A queue, or one that is closed from the beginning and drops everything for that reason. Its events get
+    /// numbers from `first_number` on.
+    pub(crate) fn new(limits: Limits, first_number: u64, closed: Option<DropReason>) -> Self {
+        let state = State {
+            closed,
+            first_number,
+            next_number: first_number,
+            due_to: first_number,
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+            limits,
+            wake: Notify::new(),
+            disk_wake: Condvar::new(),
+            settled_to: watch::Sender::new(first_number),
+        }
     }
 
     pub(crate) fn capture(&self, event: Event) {
+        self.enter(event, None);
+    }
+
+    /// Lets an event in, or drops it. `waiter` is told when it is on disk.
+    fn enter(&self, event: Event, waiter: Option<Waiter>) {
         let at = SystemTime::now();
         let admitted = admit(&event);
         let mut state = self.state();
         let number = state.number();
         let size = match state.closed.map_or(admitted, Err) {
             Ok(size) if size <= self.limits.bytes => size,
-            refused => {
-                let reason = refused.err().unwrap_or(DropReason::TooLarge);
-                state.lose(1, reason);
-                return self.publish(&mut state);
-            }
+            refused => return self.refuse(&mut state, refused.err().unwrap_or(DropReason::TooLarge), waiter),
         };
         let evicted = state.make_room(size, &self.limits);
         let full = !state.has_room(size, &self.limits);
         let overflow_begins =
             (full || !evicted.is_empty()) && !std::mem::replace(&mut state.overflowing, true);
         let wake = if full {
-            state.lose(1, DropReason::QueueFull);
+            self.refuse(&mut state, DropReason::QueueFull, waiter);
             false
         } else {
-            state.push(Captured { event, at, ticket: Ticket { number, size } }, &self.limits)
+            if let Some(waiter) = waiter {
+                state.encode_to = number + 1;
+                state.disk.waiters.insert(number, waiter);
+            }
+            state.push(Captured { event, ticket: Ticket { at, number, size } }, &self.limits)
         };
-        if full || !evicted.is_empty() {
+        if !evicted.is_empty() {
             self.publish(&mut state);
         }
         drop(state);
@@ -82,122 +123,12 @@ impl Queue {
         }
     }
 
-    /// Whether raw events must be encoded now: a full batch of them, or some that are due.
-    pub(super) fn must_encode(&self) -> bool {
-        let state = self.state();
-        let due = state.raw.front().is_some_and(|first| first.ticket.number < state.due_to);
-        due || state.raw.len() >= self.limits.batch_events || state.raw_bytes >= self.limits.batch_bytes
-    }
-
-    pub(super) fn take_raw(&self) -> VecDeque<Captured> {
-        let mut state = self.state();
-        let mut bytes = 0;
-        let fits = |raw: &&Captured| {
-            let fits = bytes < self.limits.batch_bytes;
-            bytes += raw.ticket.size;
-            fits
-        };
-        let chunk = state.raw.iter().take(self.limits.batch_events).take_while(fits).count();
-        let raw: VecDeque<Captured> = state.raw.drain(..chunk).collect();
-        state.raw_bytes -= raw.iter().map(|raw| raw.ticket.size).sum::<usize>();
-        state.taken.extend(raw.front().map(|first| first.ticket.number));
-        raw
-    }
-
-    /// Puts back as encoded, or drops, what [`take_raw`](Self::take_raw) gave.
-    pub(super) fn put_encoded(&self, results: Vec<(Ticket, Result<Bytes, DropReason>)>) {
-        let mut state = self.state();
-        if state.abandoned {
-            return;
+    fn refuse(&self, state: &mut State, reason: DropReason, waiter: Option<Waiter>) {
+        state.lose(1, reason);
+        if let Some(waiter) = waiter {
+            let _ = waiter.send(Err(reason));
         }
-        state.untake(results.first().map(|(first, _)| first.number));
-        let mut evicted = Vec::new();
-        for (ticket, result) in results {
-            state.bytes -= ticket.size;
-            match result {
-                Ok(json) if json.len() > self.limits.event_bytes => {
-                    let letter = DeadLetter::new(json, &Error::new(ErrorKind::TooLarge));
-                    evicted.extend(state.bury(letter, &self.limits));
-                }
-                Ok(json) => {
-                    state.bytes += json.len();
-                    state.insert(Encoded { json, number: ticket.number });
-                }
-                Err(reason) => state.lose(1, reason),
-            }
-        }
-        self.publish(&mut state);
-        drop(state);
-        drop(evicted);
-    }
-
-    /// Takes the next batch if it is full, or due though it is not.
-    pub(super) fn take_batch(&self, batch_bytes: usize) -> Option<Vec<Encoded>> {
-        let mut state = self.state();
-        let first = state.encoded.front()?.number;
-        let (mut count, mut bytes) = (0, ENVELOPE_BYTES);
-        for event in state.encoded.iter().take(self.limits.batch_events) {
-            bytes += event.json.len() + 1;
-            if count > 0 && bytes > batch_bytes {
-                break;
-            }
-            count += 1;
-        }
-        let full = count == self.limits.batch_events || bytes > batch_bytes;
-        if !full && first >= state.due_to {
-            return None;
-        }
-        state.taken.push(first);
-        Some(state.encoded.drain(..count).collect())
-    }
-
-    pub(super) fn settle(&self, batch: &[Encoded], dropped: Option<DropReason>) {
-        let mut state = self.state();
-        if state.abandoned {
-            return;
-        }
-        state.untake(batch.first().map(|first| first.number));
-        state.bytes -= batch.iter().map(|event| event.json.len()).sum::<usize>();
-        match dropped {
-            None => state.ledger.deliver(batch.len() as u64),
-            Some(reason) => state.lose(batch.len() as u64, reason),
-        }
-        self.publish(&mut state);
-    }
-
-    /// Puts a batch back in its place in the order.
-    pub(super) fn give_back(&self, batch: Vec<Encoded>) {
-        let mut state = self.state();
-        if state.abandoned {
-            return;
-        }
-        state.untake(batch.first().map(|first| first.number));
-        batch.into_iter().for_each(|event| state.insert(event));
-    }
-
-    /// Divides a batch that is under way into two.
-    pub(super) fn halve(&self, mut batch: Vec<Encoded>) -> (Vec<Encoded>, Vec<Encoded>) {
-        let second = batch.split_off(batch.len() / 2);
-        let mut state = self.state();
-        if !state.abandoned {
-            state.taken.extend(second.first().map(|first| first.number));
-        }
-        (batch, second)
-    }
-
-    /// Sets an event that is under way aside, with the reason. Tells how many dead letters had to go for it.
-    pub(super) fn bury(&self, event: &Encoded, error: &Error) -> usize {
-        let letter = DeadLetter::new(event.json.clone(), error);
-        let mut state = self.state();
-        if state.abandoned {
-            return 0;
-        }
-        state.untake(Some(event.number));
-        state.bytes -= event.json.len();
-        let evicted = state.bury(letter, &self.limits);
-        self.publish(&mut state);
-        drop(state);
-        evicted.len()
+        self.publish(state);
     }
 
     pub(crate) fn dead_letters(&self) -> Vec<DeadLetter> {
@@ -209,20 +140,16 @@ impl Queue {
         let mut replayed = 0;
         let mut state = self.state();
         while state.closed.is_none() {
-            let room = |bytes| {
-                state.ledger.queued < self.limits.events as u64 && state.bytes + bytes <= self.limits.bytes
-            };
-            if !state.dead.next_bytes().is_some_and(room) {
+            let Some(bytes) = state.dead.next_bytes() else { break };
+            if !state.has_room(bytes, &self.limits) {
                 break;
             }
             let Some(letter) = state.dead.pop() else { break };
-            state.ledger.revive();
-            let number = state.next_number;
-            state.next_number += 1;
-            state.bytes += letter.event.len();
-            state.insert(Encoded { json: letter.event, number });
+            state.ledger.dead_lettered -= 1;
+            state.revive(letter);
             replayed += 1;
         }
+        self.publish(&mut state);
         drop(state);
         self.flush();
         replayed
@@ -231,27 +158,11 @@ impl Queue {
     /// Drops the dead letters. Tells how many.
     pub(crate) fn discard_dead_letters(&self) -> u64 {
         let mut state = self.state();
-        let discarded = std::mem::take(&mut state.dead);
-        let count = state.ledger.dead_lettered;
-        state.ledger.drop_dead(count, DropReason::DeadLetterDiscarded);
+        let discarded = std::mem::take(&mut state.dead).into_vec();
+        state.drop_dead(&discarded, DropReason::DeadLetterDiscarded);
+        self.publish(&mut state);
         drop(state);
-        drop(discarded);
-        count
-    }
-
-    /// Makes everything captured so far due, and tells the number that it goes up to.
-    pub(super) fn make_due(&self) -> u64 {
-        let mut state = self.state();
-        state.due_to = state.due_to.max(state.next_number);
-        state.due_to
-    }
-
-    /// Whether something waits that is not due yet.
-    pub(super) fn lingers(&self) -> bool {
-        let state = self.state();
-        let last =
-            state.raw.back().map(|raw| raw.ticket.number).or(state.encoded.back().map(|event| event.number));
-        last.is_some_and(|last| last >= state.due_to)
+        discarded.len() as u64
     }
 
     /// Resolves when all events before `number` have met their end.
@@ -267,13 +178,17 @@ impl Queue {
         number
     }
 
-    /// Ends admission. What is here becomes due. True for the first caller.
+    /// Ends admission. What is here becomes due, but for what lies on disk anyway. True for the first caller.
     pub(crate) fn close(&self) -> bool {
         let mut state = self.state();
         let first = state.closed.is_none();
         state.closed.get_or_insert(DropReason::AfterShutdown);
+        let on_disk = std::mem::take(&mut state.backlog);
+        on_disk.iter().for_each(|event| state.release(event));
+        self.publish(&mut state);
         drop(state);
         self.flush();
+        self.disk_wake.notify_one();
         first
     }
 
@@ -281,28 +196,41 @@ impl Queue {
         self.state().closed.is_some()
     }
 
-    /// Ends admission and drops all that is left, batches under way included.
+    /// Ends admission, and drops all that is left in memory only, batches under way included. Tells how many
+    /// events that were.
     pub(crate) fn abandon(&self) -> u64 {
         let mut state = self.state();
         state.abandoned = true;
         state.closed.get_or_insert(DropReason::AfterShutdown);
-        let left = state.ledger.queued;
+        let left = std::mem::take(&mut state.ledger.queued);
         state.lose(left, DropReason::Shutdown);
-        let freed = (std::mem::take(&mut state.raw), std::mem::take(&mut state.encoded));
-        state.taken.clear();
-        (state.raw_bytes, state.bytes) = (0, 0);
+        let waiters = std::mem::take(&mut state.disk.waiters);
+        let freed = state.clear();
         self.publish(&mut state);
         drop(state);
         drop(freed);
+        waiters.into_values().for_each(|waiter| {
+            let _ = waiter.send(Err(DropReason::Shutdown));
+        });
+        self.disk_wake.notify_one();
         left
     }
 
+    /// Whether nothing in memory is left to send.
     pub(crate) fn is_empty(&self) -> bool {
-        self.state().ledger.queued == 0
+        self.state().in_memory() == 0
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
         self.state().ledger
+    }
+
+    /// What this process counted: without what the spool remembers of others.
+    pub(crate) fn own_totals(&self) -> Totals {
+        let state = self.state();
+        let mut totals = state.ledger.totals();
+        totals.subtract(&state.inherited);
+        totals
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -310,21 +238,25 @@ impl Queue {
         Snapshot {
             is_closed: state.closed.is_some(),
             fill: QueueFill {
-                events: state.ledger.queued,
+                events: state.in_memory(),
                 capacity: self.limits.events as u64,
                 bytes: state.bytes as u64,
                 capacity_bytes: self.limits.bytes as u64,
             },
             ledger: state.ledger,
+            spool: state.disk.health(state.ledger.spooled, std::time::Instant::now()),
             last_loss: state.last_loss,
             last_burial: state.last_burial,
         }
     }
 
-    /// Tells who waits that events met their end.
+    /// Tells those who wait what has changed: that events met their end, that the spool has something to do.
     fn publish(&self, state: &mut State) {
-        if state.ledger.queued < self.limits.events as u64 / 2 && state.bytes < self.limits.bytes / 2 {
+        if state.in_memory() < self.limits.events as u64 / 2 && state.bytes < self.limits.bytes / 2 {
             state.overflowing = false;
+        }
+        if state.wants_to_write(&self.limits) {
+            self.disk_wake.notify_one();
         }
         let settled = state.settled_to();
         self.settled_to.send_if_modified(|to| std::mem::replace(to, settled) != settled);

@@ -1,13 +1,14 @@
 use std::collections::VecDeque;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use posthog_rs::Event;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::disk::{Disk, DiskState};
 use crate::delivery::dead_letter::{DeadLetter, DeadLetterLimits, DeadLetters};
-use crate::delivery::ledger::{DropReason, Ledger};
+use crate::delivery::ledger::{DropReason, Ledger, Totals};
 
 /// What gives way when the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,13 +36,13 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(in crate::delivery) struct Captured {
     pub(in crate::delivery) event: Event,
-    pub(in crate::delivery) at: SystemTime,
     pub(in crate::delivery) ticket: Ticket,
 }
 
-/// An event's place in the order of capture, and the size that was reckoned for it.
+/// An event's place in the order of capture, its time, and the size that was reckoned for it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::delivery) struct Ticket {
+    pub(in crate::delivery) at: SystemTime,
     pub(super) number: u64,
     pub(super) size: usize,
 }
@@ -51,28 +52,69 @@ pub(in crate::delivery) struct Ticket {
 pub(in crate::delivery) struct Encoded {
     pub(in crate::delivery) json: Bytes,
     pub(super) number: u64,
+    /// When it was captured, in milliseconds since 1970.
+    pub(super) at: u64,
+    /// How many requests with it failed.
+    pub(super) attempts: u32,
+    /// Whether it is on disk too.
+    pub(super) stored: bool,
+    /// Whether it comes from there, behind the live ones.
+    pub(super) from_disk: bool,
 }
 
 impl Encoded {
+    pub(super) fn new(json: Bytes, ticket: Ticket) -> Self {
+        let at = ticket.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        Self {
+            json,
+            number: ticket.number,
+            at: u64::try_from(at).unwrap_or(u64::MAX),
+            attempts: 0,
+            stored: false,
+            from_disk: false,
+        }
+    }
+
+    pub(in crate::delivery) fn is_from_disk(&self) -> bool {
+        self.from_disk
+    }
+
     /// Its place in the order of capture.
     pub(in crate::delivery) fn number(&self) -> u64 {
         self.number
     }
 }
 
+/// What the worker has: a batch, or raw events that are being encoded, then without `events`.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) first: u64,
+    pub(super) events: Vec<Encoded>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) raw: VecDeque<Captured>,
+    /// Events that go to disk before they may be sent.
+    pub(super) outbox: VecDeque<Encoded>,
+    /// Live events that may be sent.
     pub(super) encoded: VecDeque<Encoded>,
-    /// First numbers of what has been taken out: chunks being encoded, batches being sent.
-    pub(super) taken: Vec<u64>,
+    /// Events that were read back from disk.
+    pub(super) backlog: VecDeque<Encoded>,
+    pub(super) under_way: Vec<UnderWay>,
     /// Of `raw`.
     pub(super) raw_bytes: usize,
     /// Of all that is in memory.
     pub(super) bytes: usize,
+    /// Events in memory that are on disk too: the ledger counts them as spooled.
+    pub(super) held: u64,
+    /// Numbers below are of events that other processes captured.
+    pub(super) first_number: u64,
     pub(super) next_number: u64,
     /// Events before this number must not wait for a full batch.
     pub(super) due_to: u64,
+    /// Raw events before this number must not wait at all.
+    pub(super) encode_to: u64,
     pub(super) closed: Option<DropReason>,
     /// Everything was dropped; what a worker that still runs says no longer counts.
     pub(super) abandoned: bool,
@@ -81,6 +123,9 @@ pub(super) struct State {
     pub(super) last_burial: Option<Instant>,
     pub(super) dead: DeadLetters,
     pub(super) ledger: Ledger,
+    /// The part of the ledger that other processes counted.
+    pub(super) inherited: Totals,
+    pub(super) disk: Disk,
 }
 
 /// How full the queue is.
@@ -88,7 +133,7 @@ pub(super) struct State {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct QueueFill {
-    /// Events in memory, those under way included.
+    /// Events in memory: those under way included, and those that are on disk too.
     pub events: u64,
     /// The bound on them.
     pub capacity: u64,
@@ -98,101 +143,196 @@ pub struct QueueFill {
     pub capacity_bytes: u64,
 }
 
-/// The queue at one moment: its numbers agree with each other.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) is_closed: bool,
-    pub(crate) fill: QueueFill,
-    pub(crate) ledger: Ledger,
-    /// When an event was last lost that nobody asked to drop.
-    pub(crate) last_loss: Option<Instant>,
-    /// When an event was last set aside.
-    pub(crate) last_burial: Option<Instant>,
-}
+/// So many are told to the disk in one write at the latest.
+pub(super) const SETTLED_AT_ONCE: usize = 1_000;
+
+/// What had to make room for an event.
+pub(super) type Evicted = Vec<(Option<Encoded>, Option<Captured>)>;
 
 impl State {
+    /// Events in memory.
+    pub(super) fn in_memory(&self) -> u64 {
+        self.ledger.queued + self.held
+    }
+
+    pub(super) fn is_over_half(&self, limits: &Limits) -> bool {
+        self.in_memory() * 2 > limits.events as u64 || self.bytes * 2 > limits.bytes
+    }
+
+    /// Whether all that is in memory is to be on disk: delivery stands still, or everything ends.
+    pub(super) fn wants_all_on_disk(&self) -> bool {
+        self.disk.in_trouble || self.closed.is_some()
+    }
+
+    /// Whether the spool's thread has something to do at once.
+    pub(super) fn wants_to_write(&self, limits: &Limits) -> bool {
+        self.disk.state != DiskState::Off
+            && (self.wants_all_on_disk()
+                || self.is_over_half(limits)
+                || !self.outbox.is_empty()
+                || !self.disk.journal.buried.is_empty()
+                || self.disk.journal.settled.len() >= SETTLED_AT_ONCE)
+    }
+
+    /// Counts events as dropped that nothing counts any more.
     pub(super) fn lose(&mut self, events: u64, reason: DropReason) {
-        self.ledger.drop(events, reason);
+        self.ledger.dropped.add(reason, events);
         if events > 0 && !reason.is_intended() {
             self.last_loss = Some(Instant::now());
         }
     }
 
-    /// Sets an event aside that counts as queued. Gives back what had to make room for it.
-    pub(super) fn bury(&mut self, letter: DeadLetter, limits: &Limits) -> Vec<DeadLetter> {
-        self.ledger.bury();
-        self.last_burial = Some(Instant::now());
-        let evicted = self.dead.push(letter, limits.dead_letters);
-        if !evicted.is_empty() {
-            self.ledger.drop_dead(evicted.len() as u64, DropReason::DeadLettersFull);
-            self.last_loss = self.last_burial;
+    /// Drops an event that is in memory only.
+    pub(super) fn lose_queued(&mut self, number: u64, reason: DropReason) {
+        self.ledger.queued -= 1;
+        self.lose(1, reason);
+        self.disk.tell(number, Err(reason));
+    }
+
+    /// Takes an event that met its end out of all counts but those of the ends.
+    pub(super) fn end(&mut self, event: &Encoded) {
+        self.bytes -= event.json.len();
+        if event.stored {
+            self.held -= 1;
+            self.ledger.spooled -= 1;
+            self.disk.journal.settle(event.number);
+        } else {
+            self.ledger.queued -= 1;
+            self.disk.tell(event.number, Ok(()));
         }
+    }
+
+    /// Forgets an event that is on disk: it is read back later.
+    pub(super) fn release(&mut self, event: &Encoded) {
+        self.held -= 1;
+        self.bytes -= event.json.len();
+        self.disk.release(event.number, self.first_number);
+    }
+
+    /// Sets an event aside that has ended. Gives back what had to make room for it.
+    pub(super) fn bury(&mut self, letter: DeadLetter, limits: &Limits) -> Vec<DeadLetter> {
+        self.ledger.dead_lettered += 1;
+        self.last_burial = Some(Instant::now());
+        self.disk.bury(&letter);
+        let evicted = self.dead.push(letter, limits.dead_letters);
+        self.drop_dead(&evicted, DropReason::DeadLettersFull);
         evicted
     }
 
-    /// Puts an event that counts as queued where its number says.
+    pub(super) fn drop_dead(&mut self, letters: &[DeadLetter], reason: DropReason) {
+        self.ledger.dead_lettered -= letters.len() as u64;
+        self.lose(letters.len() as u64, reason);
+        letters.iter().for_each(|letter| self.disk.discard(letter.number()));
+    }
+
+    /// Makes an event of a dead letter that counts as such no more. It is due at once.
+    pub(super) fn revive(&mut self, letter: DeadLetter) {
+        let ticket = Ticket { at: letter.at, number: letter.number(), size: 0 };
+        self.ledger.queued += 1;
+        self.bytes += letter.event.len();
+        let event = Encoded::new(letter.event, ticket);
+        if self.disk.state == DiskState::Ready {
+            // Its row as a dead letter goes when its row as an event comes.
+            self.outbox.push_back(event);
+        } else {
+            self.disk.discard(event.number);
+            self.insert(event);
+        }
+    }
+
+    /// Forgets everything in memory, and gives it back to be freed outside the lock.
+    pub(super) fn clear(&mut self) -> impl Sized + use<> {
+        self.held = 0;
+        (self.raw_bytes, self.bytes) = (0, 0);
+        self.disk.released_from = None;
+        let lanes = [&mut self.outbox, &mut self.encoded, &mut self.backlog].map(std::mem::take);
+        (lanes, std::mem::take(&mut self.raw), std::mem::take(&mut self.under_way))
+    }
+
+    /// Puts an event where its number says.
     pub(super) fn insert(&mut self, event: Encoded) {
-        let at = self.encoded.partition_point(|other| other.number < event.number);
-        self.encoded.insert(at, event);
+        let lane = if event.from_disk { &mut self.backlog } else { &mut self.encoded };
+        let at = lane.partition_point(|other| other.number < event.number);
+        lane.insert(at, event);
     }
 
     pub(super) fn number(&mut self) -> u64 {
-        self.ledger.capture();
+        self.ledger.captured += 1;
         self.next_number += 1;
         self.next_number - 1
     }
 
+    /// Whether one more event of this size has room in memory.
     pub(super) fn has_room(&self, size: usize, limits: &Limits) -> bool {
-        self.ledger.queued <= limits.events as u64 && self.bytes + size <= limits.bytes
+        self.in_memory() < limits.events as u64 && self.bytes + size <= limits.bytes
     }
 
-    /// Drops the oldest events for a new one, if that is the policy. Gives them back to be freed outside
-    /// the lock.
-    pub(super) fn make_room(
-        &mut self,
-        size: usize,
-        limits: &Limits,
-    ) -> Vec<(Option<Encoded>, Option<Captured>)> {
+    /// Makes room for a new event: forgets what is on disk too, and drops the oldest if that is the policy.
+    /// Gives back what is to be freed outside the lock.
+    pub(super) fn make_room(&mut self, size: usize, limits: &Limits) -> Evicted {
         let mut evicted = Vec::new();
-        while limits.overflow == Overflow::DropOldest && !self.has_room(size, limits) {
-            let oldest = match self.encoded.pop_front() {
-                Some(oldest) => {
-                    self.bytes -= oldest.json.len();
-                    (Some(oldest), None)
-                }
-                None => {
-                    let Some(oldest) = self.raw.pop_front() else { break };
-                    self.raw_bytes -= oldest.ticket.size;
-                    self.bytes -= oldest.ticket.size;
-                    (None, Some(oldest))
-                }
-            };
-            evicted.push(oldest);
-            self.lose(1, DropReason::QueueFull);
+        while !self.has_room(size, limits) {
+            if self.has_copies() {
+                self.release_copies();
+            } else if limits.overflow == Overflow::DropNewest {
+                break;
+            } else if let Some(oldest) = self.encoded.pop_front() {
+                self.bytes -= oldest.json.len();
+                self.lose_queued(oldest.number, DropReason::QueueFull);
+                evicted.push((Some(oldest), None));
+            } else if let Some(oldest) = self.raw.pop_front() {
+                self.raw_bytes -= oldest.ticket.size;
+                self.bytes -= oldest.ticket.size;
+                self.lose_queued(oldest.ticket.number, DropReason::QueueFull);
+                evicted.push((None, Some(oldest)));
+            } else {
+                break;
+            }
         }
         evicted
+    }
+
+    /// Whether live events are on disk too.
+    fn has_copies(&self) -> bool {
+        let taken = self.under_way.iter().flat_map(|taken| &taken.events).filter(|event| event.stored);
+        self.held > (self.backlog.len() + taken.count()) as u64
+    }
+
+    fn release_copies(&mut self) {
+        let (copies, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.encoded).into_iter().partition(|event| event.stored);
+        self.encoded = others;
+        copies.iter().for_each(|copy| self.release(copy));
     }
 
     /// Whether the worker must be woken: for the first event of a linger period and for a full batch,
     /// never for each event.
     pub(super) fn push(&mut self, captured: Captured, limits: &Limits) -> bool {
         let bytes_before = self.raw_bytes;
+        let at_once = captured.ticket.number < self.encode_to;
+        self.ledger.queued += 1;
         self.raw_bytes += captured.ticket.size;
         self.bytes += captured.ticket.size;
         self.raw.push_back(captured);
         let fills_bytes = bytes_before < limits.batch_bytes && self.raw_bytes >= limits.batch_bytes;
-        self.raw.len() == 1 || self.raw.len() == limits.batch_events || fills_bytes
+        at_once || self.raw.len() == 1 || self.raw.len() == limits.batch_events || fills_bytes
     }
 
-    pub(super) fn untake(&mut self, first: Option<u64>) {
-        if let Some(at) = self.taken.iter().position(|number| Some(*number) == first) {
-            self.taken.swap_remove(at);
-        }
+    /// Takes back what the worker has from this number on. `None` when everything was abandoned.
+    pub(super) fn untake(&mut self, first: Option<u64>) -> Option<Vec<Encoded>> {
+        let at = self.under_way.iter().position(|taken| Some(taken.first) == first)?;
+        Some(self.under_way.swap_remove(at).events)
     }
 
+    /// The lowest number of an event of this process that has not met its end.
     pub(super) fn settled_to(&self) -> u64 {
         let raw = self.raw.front().map(|raw| raw.ticket.number);
-        let encoded = self.encoded.front().map(|event| event.number);
-        self.taken.iter().copied().chain(raw).chain(encoded).min().unwrap_or(self.next_number)
+        let waiting = self.outbox.iter().map(|event| event.number).min();
+        let live = self.encoded.front().map(|event| event.number);
+        let taken = self.under_way.iter().map(|taken| taken.first);
+        let others = self.backlog.front().map(|event| event.number).into_iter().chain(taken);
+        let own = others.filter(|number| *number >= self.first_number);
+        let own = own.chain(raw).chain(waiting).chain(live).chain(self.disk.released_from);
+        own.min().unwrap_or(self.next_number)
     }
 }

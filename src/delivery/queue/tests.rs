@@ -1,8 +1,10 @@
+use bytes::Bytes;
 use proptest::prelude::*;
 use tokio_test::task;
 
 use super::*;
 use crate::delivery::DeadLetterLimits;
+use crate::{Error, ErrorKind};
 
 fn queue(events: usize, batch_events: usize, overflow: Overflow) -> Queue {
     let limits = Limits {
@@ -14,7 +16,7 @@ fn queue(events: usize, batch_events: usize, overflow: Overflow) -> Queue {
         overflow,
         dead_letters: DeadLetterLimits { events: 5, bytes: 1 << 20 },
     };
-    Queue::new(limits, None)
+    Queue::new(limits, 1_000, None)
 }
 
 fn event() -> Event {
@@ -98,13 +100,13 @@ proptest! {
                 Step::Encode { lose } => encode(&queue, lose),
                 Step::Take { due } => {
                     if due { queue.make_due(); }
-                    under_way.extend(queue.take_batch(1 << 16));
+                    under_way.extend(queue.take_batch(1 << 16, false));
                 }
                 Step::Deliver => if let Some(batch) = under_way.pop() { queue.settle(&batch, None) },
                 Step::Drop => if let Some(batch) = under_way.pop() {
                     queue.settle(&batch, Some(DropReason::OverQuota));
                 },
-                Step::GiveBack => if !under_way.is_empty() { queue.give_back(under_way.remove(0)) },
+                Step::GiveBack => if !under_way.is_empty() { queue.give_back(&under_way.remove(0)) },
                 Step::Halve => if let Some(batch) = under_way.pop_if(|batch| batch.len() > 1) {
                     under_way.extend(<[_; 2]>::from(queue.halve(batch)));
                 },
@@ -144,9 +146,9 @@ fn settled_waits_for_the_events_before_and_not_for_those_after() {
     let number = queue.flush();
     (0..10).for_each(|_| queue.capture(event()));
     (0..3).for_each(|_| encode(&queue, false));
-    let first = queue.take_batch(1 << 16).unwrap();
-    let second = queue.take_batch(1 << 16).unwrap();
-    let third = queue.take_batch(1 << 16).unwrap();
+    let first = queue.take_batch(1 << 16, false).unwrap();
+    let second = queue.take_batch(1 << 16, false).unwrap();
+    let third = queue.take_batch(1 << 16, false).unwrap();
     let mut waiting = task::spawn(queue.settled(number));
     for (batch, is_last) in [(third, false), (second, false), (first, true)] {
         assert!(waiting.poll().is_pending());

@@ -15,7 +15,8 @@ use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
 use super::encode::{Encoder, os};
-use super::queue::Queue;
+use super::queue::{Encoded, Queue};
+use crate::layers::circuit_breaker::State as BreakerState;
 use crate::outcome::Accepted;
 use crate::transport::Batch;
 use crate::{Error, ErrorKind};
@@ -40,6 +41,7 @@ pub(crate) struct Worker<S> {
     /// Whether the latest probe found the token refused: capture alone does not notice, it takes the events
     /// of an unknown token and throws them away.
     token_refused: watch::Receiver<bool>,
+    breaker: watch::Receiver<BreakerState>,
     sends: JoinSet<Result<Accepted, Error>>,
     sent: HashMap<Id, Part>,
     suspects: Suspects,
@@ -52,6 +54,8 @@ pub(crate) struct Worker<S> {
     /// What stopped delivery, so that it is logged once an episode.
     refused: Option<ErrorKind>,
     refusals: u32,
+    /// Whose turn it is when live events and the backlog of the spool both have a batch.
+    backlog_is_next: bool,
     /// The event that PostHog last hung up on, and how often.
     hung_up_on: (u64, u32),
     /// What batches of one event share when they are rejected.
@@ -73,6 +77,7 @@ where
         pacing: Pacing,
         setback: (Duration, Duration),
         token_refused: watch::Receiver<bool>,
+        breaker: watch::Receiver<BreakerState>,
     ) -> Self {
         Self {
             batch_bytes: queue.limits.batch_bytes,
@@ -80,6 +85,7 @@ where
             stack,
             pacing,
             token_refused,
+            breaker,
             sends: JoinSet::new(),
             sent: HashMap::new(),
             suspects: Suspects::default(),
@@ -88,6 +94,7 @@ where
             setbacks: 0,
             refused: None,
             refusals: 0,
+            backlog_is_next: false,
             hung_up_on: (0, 0),
             lone: Case::default(),
             burying: false,
@@ -118,6 +125,8 @@ where
             }
             let has_more = self.encode(&mut encoder);
             self.send();
+            self.queue
+                .set_in_trouble(self.held_until.is_some() || *self.breaker.borrow() != BreakerState::Closed);
             if linger.is_none() && self.queue.lingers() {
                 linger = Some(Instant::now() + self.pacing.linger);
             }
@@ -129,6 +138,7 @@ where
                 () = moment(linger) => {}
                 () = moment(self.held_until), if self.has_slot() => self.held_until = None,
                 Ok(()) = self.token_refused.changed() => self.hear_the_probe(),
+                Ok(()) = self.breaker.changed() => {}
                 () = moment(self.suspects.retry_at()), if self.may_try_parked() => {}
             }
         }
@@ -140,7 +150,8 @@ where
             return false;
         }
         let raw = self.queue.take_raw();
-        let encoded = raw.into_iter().map(|raw| (raw.ticket, encoder.encode(raw.event, raw.at))).collect();
+        let encoded =
+            raw.into_iter().map(|raw| (raw.ticket, encoder.encode(raw.event, raw.ticket.at))).collect();
         self.queue.put_encoded(encoded);
         true
     }
@@ -148,16 +159,21 @@ where
     fn send(&mut self) {
         while self.held_until.is_none() && self.has_slot() {
             let Some(part) = self.next_part() else { return };
+            self.backlog_is_next = !part.events.first().is_some_and(Encoded::is_from_disk);
             let batch = Batch::new(part.events.iter().map(|event| event.json.clone()));
             let task = self.sends.spawn(self.stack.clone().oneshot(batch).in_current_span());
             self.sent.insert(task.id(), part);
         }
     }
 
-    /// Suspects first, one at a time, so that they never hold up the rest.
+    /// Suspects first, one at a time, so that they never hold up the rest. Then live events and the backlog by
+    /// turns, so that neither waits for the end of the other.
     fn next_part(&mut self) -> Option<Part> {
         let suspect = if self.suspect_is_under_way() { None } else { self.suspects.pop() };
-        suspect.or_else(|| Some(Part { events: self.queue.take_batch(self.batch_bytes)?, case: None }))
+        let batch = |from_disk| {
+            Some(Part { events: self.queue.take_batch(self.batch_bytes, from_disk)?, case: None })
+        };
+        suspect.or_else(|| batch(self.backlog_is_next)).or_else(|| batch(!self.backlog_is_next))
     }
 
     fn may_try_parked(&self) -> bool {

@@ -34,11 +34,11 @@ impl<S> Worker<S> {
             }
             (Outcome::Split, Err(error)) => self.split(batch, case, &error),
             (Outcome::Stop, Err(error)) => {
-                self.queue.give_back(batch);
+                self.queue.give_back(&batch);
                 self.refuse(error.kind(), &format!("{error}: delivery pauses, events are kept"));
             }
             // The rate limiter pauses already.
-            (Outcome::SlowDown { .. }, Err(_)) => self.queue.give_back(batch),
+            (Outcome::SlowDown { .. }, Err(_)) => self.queue.give_back(&batch),
             (_, Err(_)) => self.set_back(batch),
         }
         if !self.suspect_is_under_way() {
@@ -94,7 +94,7 @@ impl<S> Worker<S> {
     /// else that answers.
     fn shrink(&mut self, batch: Vec<Encoded>, error: &Error) {
         let bytes: usize = batch.iter().map(|event| event.json.len()).sum();
-        self.queue.give_back(batch);
+        self.queue.give_back(&batch);
         if bytes <= SMALLEST_LIMIT {
             return self.refuse(
                 ErrorKind::TooLarge,
@@ -120,7 +120,7 @@ impl<S> Worker<S> {
 
     /// Tries again after a pause that grows.
     fn set_back(&mut self, batch: Vec<Encoded>) {
-        self.queue.give_back(batch);
+        self.queue.give_back_failed(&batch);
         let (base, cap) = self.setback;
         self.hold(full_jitter(base, cap, self.setbacks, fastrand::f64()));
         self.setbacks = self.setbacks.saturating_add(1);

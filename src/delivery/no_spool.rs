@@ -1,0 +1,29 @@
+//! What stands for the spool where the feature is off: there is none.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use super::queue::Queue;
+use crate::ConfigError;
+
+#[derive(Clone, Debug)]
+pub(crate) struct SpoolConfig(Infallible);
+
+#[derive(Debug)]
+pub(crate) struct Spool(Infallible);
+
+impl SpoolConfig {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        match self.0 {}
+    }
+}
+
+impl Spool {
+    pub(crate) fn start(_: &Arc<Queue>, config: SpoolConfig) -> Self {
+        match config.0 {}
+    }
+
+    pub(crate) async fn ended(&self) {
+        match self.0 {}
+    }
+}

@@ -1,0 +1,166 @@
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::ser::SerializeStruct;
+
+/// How the spool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SpoolHealth {
+    /// Whether it works.
+    pub state: SpoolState,
+    /// What is wrong with it, or was: a damaged file stays a matter for a person until the next start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issue: Option<SpoolIssue>,
+    /// Events on disk.
+    pub events: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// The bound on `bytes`.
+    pub capacity_bytes: u64,
+    /// Bytes of the file. It is larger than what lies in it, and shrinks when little is left.
+    pub file_bytes: u64,
+    /// Time until the bound is reached if it goes on as in the last minute. Absent while it does not fill.
+    #[serde(rename = "fullInMs", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    pub full_in: Option<Duration>,
+}
+
+/// Whether the spool works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SpoolState {
+    /// The file is being opened, and checked from end to end. Events stay in memory until then.
+    Opening,
+    /// It takes events.
+    Ready,
+    /// It is at a bound: of bytes, or of what stays free on the disk. Events stay in memory.
+    Full,
+    /// It does not work, and is tried again every few seconds. Events stay in memory.
+    Failing,
+}
+
+/// What is wrong with a spool. In JSON a code for machines and a sentence for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpoolIssue {
+    /// The directory or file may not be made, read or written.
+    NoPermission,
+    /// The directory cannot be made: a part of its path is missing or no directory.
+    NoDirectory,
+    /// The disk is full.
+    DiskFull,
+    /// All files of the directory are in use by other processes, or locks do not work there.
+    InUse,
+    /// Reading or writing fails.
+    Io,
+    /// A file was damaged. It was set aside, and what could be read of it was taken over.
+    Damaged,
+    /// A file was written by a newer version of this crate. It was left as it is.
+    Newer,
+}
+
+impl SpoolIssue {
+    /// The word for machines.
+    pub fn code(self) -> &'static str {
+        self.words().0
+    }
+
+    /// What it means and what to do, for whoever is on call.
+    pub fn detail(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::NoPermission => (
+                "no_permission",
+                "the spool's directory or file may not be written: check its owner and mode",
+            ),
+            Self::NoDirectory => (
+                "no_directory",
+                "the spool's directory cannot be made: check its path and that it is mounted",
+            ),
+            Self::DiskFull => ("disk_full", "the spool's disk is full: free some space"),
+            Self::InUse => (
+                "in_use",
+                "all spool files are locked by other processes, or the file system knows no locks: \
+                 use a local disk, or a directory for each service",
+            ),
+            Self::Io => ("io_error", "the spool's disk fails to read or write: check it"),
+            Self::Damaged => (
+                "damaged",
+                "a spool file was damaged and set aside as *.damaged-*: what could be read goes on, \
+                 check the disk",
+            ),
+            Self::Newer => (
+                "newer_format",
+                "a spool file is of a newer version and was left alone: its events wait for that version",
+            ),
+        }
+    }
+}
+
+impl Serialize for SpoolIssue {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut issue = serializer.serialize_struct("SpoolIssue", 2)?;
+        issue.serialize_field("code", self.code())?;
+        issue.serialize_field("detail", self.detail())?;
+        issue.end()
+    }
+}
+
+pub(crate) fn optional_ms<S: serde::Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).serialize(serializer)
+}
+
+/// How the spool's bytes changed over the last minute.
+#[derive(Debug, Default)]
+pub(super) struct Growth(VecDeque<(Instant, u64)>);
+
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+const WINDOW: Duration = Duration::from_secs(60);
+
+impl Growth {
+    pub(super) fn sample(&mut self, now: Instant, bytes: u64) {
+        let is_due = self.0.back().is_none_or(|(at, _)| now.duration_since(*at) >= SAMPLE_EVERY);
+        if is_due {
+            self.0.push_back((now, bytes));
+            self.0.retain(|(at, _)| now.duration_since(*at) <= WINDOW);
+        }
+    }
+
+    /// Time until `capacity` is reached at the rate since the oldest sample. `None` without growth.
+    pub(super) fn full_in(&self, now: Instant, bytes: u64, capacity: u64) -> Option<Duration> {
+        let (since, then) = *self.0.front()?;
+        let elapsed = now.checked_duration_since(since).filter(|elapsed| *elapsed >= SAMPLE_EVERY)?;
+        let grown = bytes.checked_sub(then).filter(|grown| *grown > 0)?;
+        let left = capacity.saturating_sub(bytes) as f64;
+        Duration::try_from_secs_f64(elapsed.as_secs_f64() * left / grown as f64).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_until_full_follows_the_last_minute() {
+        let start = Instant::now();
+        let second = |n: u64| start + Duration::from_secs(n);
+        let mut growth = Growth::default();
+        assert_eq!(growth.full_in(second(0), 0, 1_000), None);
+        (0..=60).for_each(|n| growth.sample(second(n), n));
+        assert_eq!(growth.full_in(second(60), 60, 1_000), Some(Duration::from_secs(940)));
+        (61..=200).for_each(|n| growth.sample(second(n), 60));
+        assert_eq!(growth.full_in(second(200), 60, 1_000), None, "it has stopped growing");
+        (201..=300).for_each(|n| growth.sample(second(n), 60 + 10 * (n - 200)));
+        assert_eq!(growth.full_in(second(300), 1_060, 1_000), Some(Duration::ZERO));
+        assert_eq!(growth.full_in(second(300), 10, 1_000), None, "it drains");
+    }
+}

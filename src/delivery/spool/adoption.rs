@@ -1,0 +1,134 @@
+//! Takes over what processes that have ended left in their files.
+
+use std::io;
+use std::time::SystemTime;
+
+use super::changes::{Changes, Contents, Stored};
+use super::config::Bounds;
+use super::directory::{Directory, Opened};
+use super::store::Store;
+use crate::delivery::dead_letter::DeadLetter;
+use crate::delivery::ledger::Totals;
+use crate::delivery::queue::Queue;
+
+/// Moves events from another file to our own, a chunk at a time. Each chunk is on disk here before it is
+/// removed there: a crash in between costs that many duplicates.
+pub(super) struct Adoption {
+    own: u32,
+    bounds: Bounds,
+    source: Option<Source>,
+    /// Numbers for what is taken over: above all that our own file had, below all that this process captures.
+    next_number: u64,
+}
+
+struct Source {
+    store: Store,
+    contents: Contents,
+}
+
+/// What is under way from there to here.
+struct Taken {
+    letters: Vec<DeadLetter>,
+    events: Vec<Stored>,
+    counts: Totals,
+}
+
+const CHUNK_EVENTS: usize = 1_000;
+const CHUNK_BYTES: usize = 1 << 20;
+
+impl Adoption {
+    pub(super) fn new(own: u32, bounds: Bounds, next_number: u64) -> Self {
+        Self { own, bounds, source: None, next_number }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.source.is_none()
+    }
+
+    pub(super) fn begin(&mut self, left_behind: Opened) {
+        let Opened { store, contents, .. } = left_behind;
+        tracing::info!(events = store.fill().events, "takes over a spool file that was left behind");
+        self.source = Some(Source { store, contents });
+    }
+
+    /// Looks for a file that nobody else has and that has something in it.
+    pub(super) fn look_round(&mut self, directory: &Directory, notice: impl Fn(&Opened)) {
+        match directory.adopt(self.own, self.bounds) {
+            Ok(Some(opened)) => {
+                notice(&opened);
+                self.begin(opened);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!("cannot look for spool files that were left behind: {error}"),
+        }
+    }
+
+    /// Moves one chunk, if there is something to move and room for it. An error is one of our own file; one of
+    /// the other file ends its adoption until the next look round.
+    pub(super) fn step(&mut self, queue: &Queue, own: &mut Store, directory: &Directory) -> io::Result<()> {
+        let Some(mut source) = self.source.take() else { return Ok(()) };
+        let free = directory.free();
+        if !own.has_room(CHUNK_BYTES as u64, free) {
+            return Ok(());
+        }
+        let taken = match source.take_chunk() {
+            Ok(taken) => taken,
+            Err(error) => {
+                tracing::warn!("a spool file that was left behind cannot be read: {error}");
+                return Ok(());
+            }
+        };
+        let mut number = || {
+            self.next_number += 1;
+            self.next_number - 1
+        };
+        let put: Vec<_> =
+            taken.events.iter().map(|event| Stored { number: number(), ..event.clone() }).collect();
+        let letters: Vec<_> = taken.letters.iter().map(|letter| letter.renumbered(number())).collect();
+        let mut totals = queue.totals();
+        totals.add(&taken.counts);
+        let bury = letters.iter().map(|letter| (letter.number(), letter.clone())).collect();
+        let changes = Changes { put, bury, totals, ..Changes::default() };
+        let applied = own.apply(&changes, SystemTime::now(), free)?;
+        own.release(&changes.put.iter().map(|event| event.number).collect::<Vec<_>>());
+        queue.adopted(&taken.counts, &changes, &applied, letters);
+        match source.remove(&taken) {
+            Ok(()) if taken.is_last() => tracing::info!("took over all of it"),
+            Ok(()) => self.source = Some(source),
+            Err(error) => tracing::warn!("a spool file that was left behind cannot be emptied: {error}"),
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    /// All dead letters first, then events; last, what the other process counted.
+    fn take_chunk(&mut self) -> io::Result<Taken> {
+        let letters: Vec<_> =
+            std::mem::take(&mut self.contents.dead).into_iter().map(|(_, letter)| letter).collect();
+        let events = self.store.load(CHUNK_EVENTS, CHUNK_BYTES)?;
+        let open = (letters.len() + events.len()) as u64;
+        let counts = match open {
+            0 => self.contents.totals,
+            _ => Totals { captured: open, ..Totals::default() },
+        };
+        self.contents.totals.subtract(&counts);
+        Ok(Taken { letters, events, counts })
+    }
+
+    fn remove(&mut self, taken: &Taken) -> io::Result<()> {
+        let changes = Changes {
+            settle: taken.events.iter().map(|event| event.number).collect(),
+            discard: taken.letters.iter().map(DeadLetter::number).collect(),
+            totals: self.contents.totals,
+            ..Changes::default()
+        };
+        self.store.apply(&changes, SystemTime::now(), None).map(|_| ())
+    }
+}
+
+impl Taken {
+    fn is_last(&self) -> bool {
+        self.letters.is_empty() && self.events.is_empty()
+    }
+}

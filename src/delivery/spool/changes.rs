@@ -1,0 +1,108 @@
+//! What goes into a store and comes out of it.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use bytes::Bytes;
+
+use crate::delivery::dead_letter::DeadLetter;
+use crate::delivery::ledger::Totals;
+
+/// An event as it lies on disk.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::delivery) struct Stored {
+    pub(in crate::delivery) number: u64,
+    /// Of its capture, in milliseconds since 1970.
+    pub(in crate::delivery) at: u64,
+    pub(in crate::delivery) attempts: u32,
+    pub(in crate::delivery) json: Bytes,
+}
+
+/// What one transaction changes: all of it or nothing.
+#[derive(Debug, Default)]
+pub(in crate::delivery) struct Changes {
+    /// Events to write, in rising order. One that is there is overwritten, and a dead letter of the same
+    /// number ends.
+    pub(in crate::delivery) put: Vec<Stored>,
+    /// Events that met their end. Missing ones are fine.
+    pub(in crate::delivery) settle: Vec<u64>,
+    /// How often these events were tried. Missing ones are fine.
+    pub(in crate::delivery) attempts: Vec<(u64, u32)>,
+    /// Events that become dead letters, whether they were on disk or not.
+    pub(in crate::delivery) bury: Vec<(u64, DeadLetter)>,
+    /// Dead letters that end.
+    pub(in crate::delivery) discard: Vec<u64>,
+    /// As they are after this. What the transaction itself drops is added on disk, and told in [`Applied`].
+    pub(in crate::delivery) totals: Totals,
+}
+
+/// What a transaction did beside what it was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::delivery) struct Applied {
+    /// So many of the first events that were put. Fewer than all: the store is full.
+    pub(in crate::delivery) written: usize,
+    /// Evicted as the oldest, to make room.
+    pub(in crate::delivery) full: u64,
+    /// Evicted because of their age.
+    pub(in crate::delivery) expired: u64,
+    /// Could not be read, and were removed.
+    pub(in crate::delivery) damaged: u64,
+}
+
+/// What a file held when it was opened.
+#[derive(Debug, Default)]
+pub(in crate::delivery) struct Contents {
+    /// Reconciled: `captured = delivered + dropped + events + dead letters`, all of them on disk.
+    pub(in crate::delivery) totals: Totals,
+    pub(in crate::delivery) dead: Vec<(u64, DeadLetter)>,
+    /// The highest number of an event or a dead letter.
+    pub(in crate::delivery) last: Option<u64>,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::delivery) struct Fill {
+    pub(in crate::delivery) events: u64,
+    /// Of the events' records.
+    pub(in crate::delivery) bytes: u64,
+    pub(in crate::delivery) file_bytes: u64,
+}
+
+/// The numbers of the events that are on disk and in memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::delivery) struct Held(pub(super) BTreeSet<u64>);
+
+/// Why a file was not opened.
+#[derive(Debug)]
+pub(in crate::delivery) enum OpenError {
+    /// Somebody else has it.
+    Locked,
+    /// It is in this format, of a later version of this crate.
+    Newer(u32),
+    /// It does not read as what was written.
+    Damaged(String),
+    Io(io::Error),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Damaged {
+    pub(super) events: BTreeSet<u64>,
+    pub(super) dead: Vec<u64>,
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<OpenError> for io::Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Io(error) => error,
+            OpenError::Locked => Self::new(io::ErrorKind::ResourceBusy, "another process has the file"),
+            OpenError::Newer(_) => Self::new(io::ErrorKind::Unsupported, "a later version wrote the file"),
+            OpenError::Damaged(problem) => Self::new(io::ErrorKind::InvalidData, problem),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+
+use super::changes::{Contents, Held, OpenError};
+use super::config::Bounds;
+use super::files::{create_directory, open_file, sync_directory};
+use super::salvage::salvage;
+use super::store::Store;
+use crate::delivery::Overflow;
+
+/// The spool's directory: `spool-0.redb`, `spool-1.redb`, …, one for each process that runs at the same time.
+///
+/// Whoever uses a slot has `spool-N.lock` locked from before it looks at the file to the end, so nothing that
+/// is done to a slot is done by two. A file is never deleted: an emptied one is a slot for the next process,
+/// and a damaged one is set aside.
+pub(in crate::delivery) struct Directory {
+    path: PathBuf,
+    wrap: Wrap,
+    /// The slot of this process. Kept while its store is closed and opened again, so that no other process
+    /// takes over what this one holds in memory.
+    own: Mutex<Option<(u32, Arc<File>)>>,
+}
+
+/// A slot that was opened.
+pub(in crate::delivery) struct Opened {
+    pub(in crate::delivery) slot: u32,
+    pub(in crate::delivery) store: Store,
+    pub(in crate::delivery) contents: Contents,
+    pub(in crate::delivery) set_aside: Vec<SetAside>,
+    /// Files of a later version of this crate, left alone.
+    pub(in crate::delivery) newer: Vec<PathBuf>,
+}
+
+/// A damaged file that was renamed.
+#[derive(Debug)]
+pub(in crate::delivery) struct SetAside {
+    pub(in crate::delivery) path: PathBuf,
+    /// Events and dead letters that are in the new file.
+    pub(in crate::delivery) salvaged: u64,
+    /// What is wrong with it, and what kept the rest from being salvaged.
+    pub(in crate::delivery) problem: String,
+}
+
+/// What stands between redb and a file. In production, nothing.
+pub(in crate::delivery) type Wrap = Box<dyn Fn(FileBackend) -> Box<dyn StorageBackend> + Send + Sync>;
+
+impl Directory {
+    /// Makes the directory if it is missing.
+    pub(in crate::delivery) fn prepare(path: &Path) -> io::Result<Self> {
+        Self::prepare_with(path, Box::new(|file| Box::new(file)))
+    }
+
+    pub(in crate::delivery) fn prepare_with(path: &Path, wrap: Wrap) -> io::Result<Self> {
+        create_directory(path)?;
+        Ok(Self { path: path.to_owned(), wrap, own: Mutex::default() })
+    }
+
+    /// Opens this process's slot: the first that is free, or `slot` again. A file that cannot be read is set
+    /// aside, and what can be salvaged is in the new one.
+    pub(in crate::delivery) fn open(
+        &self,
+        bounds: Bounds,
+        held: Held,
+        slot: Option<u32>,
+    ) -> io::Result<Opened> {
+        let mut newer = Vec::new();
+        for slot in slot.map_or(0..SLOTS, |slot| slot..slot + 1) {
+            let Some(claim) = self.claim(slot)? else { continue };
+            match self.open_slot(slot, bounds, &held) {
+                Ok(opened) => {
+                    *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some((slot, claim));
+                    return Ok(Opened { newer, ..opened });
+                }
+                Err(OpenError::Locked) => {}
+                Err(OpenError::Newer(_)) => newer.push(self.file(slot, "redb")),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, "no spool file is free, or none can be read"))
+    }
+
+    /// Takes over what a process that has ended left in another slot, if one did. The slot is free again when
+    /// its store is dropped.
+    pub(in crate::delivery) fn adopt(&self, own: u32, bounds: Bounds) -> io::Result<Option<Opened>> {
+        let mut failure = None;
+        for slot in (0..SLOTS).filter(|slot| *slot != own) {
+            if !fs::exists(self.file(slot, "redb"))? {
+                continue;
+            }
+            let Some(claim) = self.claim(slot)? else { continue };
+            match self.open_slot(slot, bounds, &Held::default()) {
+                Ok(opened) if opened.is_empty() => {}
+                Ok(mut opened) => {
+                    opened.store = opened.store.claimed(claim);
+                    return Ok(Some(opened));
+                }
+                Err(OpenError::Locked | OpenError::Newer(_)) => {}
+                Err(error) => failure = failure.or(Some(error.into())),
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+
+    /// Bytes of the disk that are free. `None` when nobody knows.
+    pub(in crate::delivery) fn free(&self) -> Option<u64> {
+        fs4::available_space(&self.path).ok()
+    }
+
+    /// Nobody else uses this slot as long as the file is open. `None` when somebody else does.
+    fn claim(&self, slot: u32) -> io::Result<Option<Arc<File>>> {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((own, claim)) = own
+            && own == slot
+        {
+            return Ok(Some(claim));
+        }
+        let file = open_file(&self.file(slot, "lock"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Arc::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Opens a slot that is claimed.
+    fn open_slot(&self, slot: u32, bounds: Bounds, held: &Held) -> Result<Opened, OpenError> {
+        let file = self.file(slot, "redb");
+        let salvaged = self.file(slot, "salvaged");
+        if !fs::exists(&file)? && fs::exists(&salvaged)? {
+            // The process was stopped just before this.
+            fs::rename(&salvaged, &file)?;
+        }
+        let mut set_aside = Vec::new();
+        let opened = match self.open_file(&file, bounds, held) {
+            Err(OpenError::Damaged(problem)) => {
+                set_aside.push(self.set_aside(&file, &salvaged, bounds, problem)?);
+                self.open_file(&file, bounds, held)
+            }
+            opened => opened,
+        };
+        let (store, contents) = opened?;
+        sync_directory(&self.path)?;
+        Ok(Opened { slot, store, contents, set_aside, newer: Vec::new() })
+    }
+
+    fn open_file(&self, path: &Path, bounds: Bounds, held: &Held) -> Result<(Store, Contents), OpenError> {
+        let file = FileBackend::new(open_file(path)?).map_err(io::Error::other)?;
+        Store::open((self.wrap)(file), bounds, held.clone())
+    }
+
+    /// Puts a new file with what can be read of a damaged one in its place. The new one is complete before
+    /// it gets the name, so whenever this is cut short, it is done again or done.
+    fn set_aside(
+        &self,
+        file: &Path,
+        salvaged: &Path,
+        bounds: Bounds,
+        mut problem: String,
+    ) -> Result<SetAside, OpenError> {
+        if fs::exists(salvaged)? {
+            fs::remove_file(salvaged)?;
+        }
+        let all = Bounds { bytes: u64::MAX, age: Duration::MAX, overflow: Overflow::DropNewest, ..bounds };
+        let (mut store, _) = self.open_file(salvaged, all, &Held::default())?;
+        if let Err(error) = salvage(&mut File::open(file)?, &mut store, || self.free()) {
+            problem = format!("{problem}; not all was salvaged: {error}");
+        }
+        drop(store);
+        let (store, contents) = self.open_file(salvaged, all, &Held::default())?;
+        let salvaged_events = store.fill().events + contents.dead.len() as u64;
+        drop(store);
+
+        let path = self.free_name(file)?;
+        fs::rename(file, &path)?;
+        fs::rename(salvaged, file)?;
+        sync_directory(&self.path)?;
+        Ok(SetAside { path, salvaged: salvaged_events, problem })
+    }
+
+    fn free_name(&self, damaged: &Path) -> io::Result<PathBuf> {
+        let mut seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        loop {
+            let mut name = damaged.as_os_str().to_owned();
+            name.push(format!(".damaged-{seconds}"));
+            if !fs::exists(&name)? {
+                return Ok(name.into());
+            }
+            seconds += 1;
+        }
+    }
+
+    fn file(&self, slot: u32, what: &str) -> PathBuf {
+        self.path.join(format!("spool-{slot}.{what}"))
+    }
+}
+
+impl Opened {
+    /// Whether there is nothing to take over.
+    fn is_empty(&self) -> bool {
+        let Contents { totals, dead, .. } = &self.contents;
+        self.store.fill().events == 0 && dead.is_empty() && *totals == Default::default()
+    }
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+const SLOTS: u32 = 64;

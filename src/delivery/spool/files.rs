@@ -1,0 +1,45 @@
+//! Files and directories that are for their owner's eyes only, where the platform knows of such.
+
+pub(super) use platform::{create_directory, open_file, sync_directory};
+
+#[cfg(unix)]
+mod platform {
+    use std::fs::{DirBuilder, File, OpenOptions};
+    use std::io;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    use std::path::Path;
+
+    /// Makes it and what is above it, if it is missing.
+    pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)
+    }
+
+    /// Makes it if it is missing.
+    pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    }
+
+    /// Makes sure that names in it survive a loss of power.
+    pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::fs::{File, OpenOptions, create_dir_all};
+    use std::io;
+    use std::path::Path;
+
+    pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+        create_dir_all(path)
+    }
+
+    pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    }
+
+    pub(crate) fn sync_directory(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}

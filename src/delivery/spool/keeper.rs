@@ -1,0 +1,208 @@
+//! The spool's thread: it alone touches the disk.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::watch;
+
+use super::adoption::Adoption;
+use super::changes::Held;
+use super::config::{SpoolConfig, SpoolMode};
+use super::directory::{Directory, Opened};
+use super::store::Store;
+use crate::delivery::queue::{Queue, SpoolIssue, Turn};
+
+/// A handle on the thread.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    has_ended: watch::Receiver<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Spool {
+    pub(crate) fn start(queue: &Arc<Queue>, config: SpoolConfig) -> Self {
+        queue.expect_disk(config.bounds.bytes);
+        let (alive, has_ended) = watch::channel(());
+        let keeper = Keeper {
+            queue: Arc::clone(queue),
+            config,
+            directory: None,
+            slot: None,
+            held: Held::default(),
+            is_failing: false,
+        };
+        let thread = std::thread::Builder::new().name("posthog-health-spool".into()).spawn(move || {
+            keeper.run();
+            drop(alive);
+        });
+        let thread = thread.inspect_err(|error| {
+            tracing::warn!("the spool's thread cannot be started, events stay in memory: {error}");
+            queue.disk_failed(SpoolIssue::Io);
+        });
+        Self { has_ended, thread: Mutex::new(thread.ok()) }
+    }
+
+    /// Resolves when the queue has ended, its rest is written and the thread is gone.
+    pub(crate) async fn ended(&self) {
+        // It ends with an error, when the sender is gone.
+        let _ = self.has_ended.clone().changed().await;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It has nothing left to do but to return.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Keeper {
+    queue: Arc<Queue>,
+    config: SpoolConfig,
+    directory: Option<Arc<Directory>>,
+    /// Ours, once we had one.
+    slot: Option<u32>,
+    /// What is on disk and in memory, while the file is closed.
+    held: Held,
+    is_failing: bool,
+}
+
+/// How long a spool that fails is left alone.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How often to look for files that processes left behind.
+const LOOK_ROUND_EVERY: Duration = Duration::from_secs(10);
+
+impl Keeper {
+    fn run(mut self) {
+        while let Err(error) = self.work() {
+            self.queue.disk_failed(SpoolIssue::of(&error));
+            if !std::mem::replace(&mut self.is_failing, true) {
+                tracing::warn!("the spool fails, events stay in memory: {error}");
+            }
+            if self.rest() {
+                return;
+            }
+        }
+    }
+
+    /// Opens the spool and serves the queue until that ends or the disk fails.
+    fn work(&mut self) -> io::Result<()> {
+        let directory = match &self.directory {
+            Some(directory) => Arc::clone(directory),
+            None => Arc::new(Directory::prepare(&self.config.directory)?),
+        };
+        self.directory = Some(Arc::clone(&directory));
+        let (mut store, mut adoption) = match self.slot {
+            None => self.open(&directory)?,
+            Some(slot) => self.open_again(&directory, slot)?,
+        };
+        if std::mem::take(&mut self.is_failing) {
+            tracing::info!("the spool works again");
+        }
+        let result = self.serve(&directory, &mut store, &mut adoption);
+        self.held = store.into_held();
+        result
+    }
+
+    fn open(&mut self, directory: &Directory) -> io::Result<(Store, Adoption)> {
+        let bounds = self.config.bounds;
+        let first_number = self.queue.first_number();
+        let mut opened = directory.open(bounds, Held::default(), None)?;
+        let mut left_behind = None;
+        if opened.contents.last >= Some(first_number) {
+            // The clock was set back: its events do not go before ours as they are.
+            let own = directory.open(bounds, Held::default(), None)?;
+            left_behind = Some(std::mem::replace(&mut opened, own));
+        }
+        self.slot = Some(opened.slot);
+        let next_number = opened.contents.last.map_or(first_number / 2, |last| last + 1);
+        let mut adoption = Adoption::new(opened.slot, bounds, next_number);
+        if let Some(left_behind) = left_behind {
+            adoption.begin(left_behind);
+        }
+        self.notice(&opened);
+        let write_ahead = self.config.mode == SpoolMode::WriteAhead;
+        self.queue.disk_opened(opened.contents, opened.store.fill(), write_ahead);
+        Ok((opened.store, adoption))
+    }
+
+    fn open_again(&mut self, directory: &Directory, slot: u32) -> io::Result<(Store, Adoption)> {
+        let bounds = self.config.bounds;
+        let opened = directory.open(bounds, self.held.clone(), Some(slot))?;
+        self.queue.disk_recovered();
+        self.notice(&opened);
+        if !opened.set_aside.is_empty() {
+            self.queue.disk_remade();
+        }
+        let next_number = opened.contents.last.map_or(0, |last| last + 1);
+        Ok((opened.store, Adoption::new(slot, bounds, next_number.min(self.queue.first_number()))))
+    }
+
+    fn notice(&self, opened: &Opened) {
+        for file in &opened.set_aside {
+            tracing::warn!(
+                file = %file.path.display(),
+                taken_over = file.salvaged,
+                problem = file.problem,
+                "a spool file is damaged: set aside"
+            );
+            self.queue.disk_noticed(SpoolIssue::Damaged);
+        }
+        for file in &opened.newer {
+            tracing::warn!(file = %file.display(), "a spool file is of a newer version: left alone");
+            self.queue.disk_noticed(SpoolIssue::Newer);
+        }
+    }
+
+    fn serve(&self, directory: &Directory, store: &mut Store, adoption: &mut Adoption) -> io::Result<()> {
+        let mut look_round_at = Instant::now();
+        loop {
+            let now = Instant::now();
+            if adoption.is_idle() && now >= look_round_at {
+                look_round_at = now + LOOK_ROUND_EVERY;
+                adoption.look_round(directory, |opened| self.notice(opened));
+            }
+            let longest = if adoption.is_idle() { look_round_at - now } else { Duration::ZERO };
+            match self.queue.next_turn(longest) {
+                Some(turn) if turn.is_last => return self.take(turn, store, directory),
+                Some(turn) => self.take(turn, store, directory)?,
+                None => {
+                    store.compact_if_worth_it()?;
+                }
+            }
+            adoption.step(&self.queue, store, directory)?;
+        }
+    }
+
+    fn take(&self, turn: Turn, store: &mut Store, directory: &Directory) -> io::Result<()> {
+        store.release(&turn.released);
+        let applied = turn
+            .changes
+            .as_ref()
+            .map(|changes| store.apply(changes, SystemTime::now(), directory.free()))
+            .transpose();
+        let loaded = match (&applied, turn.load) {
+            (Ok(_), Some((events, bytes))) => store.load(events, bytes),
+            _ => Ok(Vec::new()),
+        };
+        let (applied, loaded, error) = match (applied, loaded) {
+            (Err(error), _) => (None, Vec::new(), Some(error)),
+            (Ok(applied), Err(error)) => (applied, Vec::new(), Some(error)),
+            (Ok(applied), Ok(loaded)) => (applied, loaded, None),
+        };
+        self.queue.finish_turn(turn, applied, loaded, store.fill());
+        error.map_or(Ok(()), Err)
+    }
+
+    /// Waits a pause. Tells whether the queue ended meanwhile.
+    fn rest(&self) -> bool {
+        let until = Instant::now() + PAUSE;
+        loop {
+            match self.queue.next_turn(until.saturating_duration_since(Instant::now())) {
+                Some(turn) if turn.is_last => return true,
+                Some(_) => {}
+                None => return false,
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+use redb::{Database, Error, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
+
+use super::changes::{Contents, Held};
+use super::record::{Kind, Record};
+use super::state::State;
+use super::tables::{ATTEMPTS, DEAD, EVENTS, META, STATE_KEY, VERSION, VERSION_KEY};
+use crate::delivery::dead_letter::DeadLetter;
+
+pub(super) enum Found {
+    Ours(Look),
+    /// The version of its format.
+    Newer(u32),
+}
+
+/// What a file holds.
+pub(super) struct Look {
+    pub(super) state: State,
+    pub(super) contents: Contents,
+    /// Those that are on disk.
+    pub(super) held: Held,
+    /// Dead letters that cannot be read.
+    pub(super) damaged: Vec<u64>,
+}
+
+/// Makes an empty file a store, and reads what the next steps need of any other.
+pub(super) fn look(db: &Database, held: Held) -> Result<Found, Error> {
+    let transaction = db.begin_read()?;
+    if transaction.list_tables()?.next().is_none() {
+        drop(transaction);
+        begin(db)?;
+        return look_into(&db.begin_read()?, held);
+    }
+    look_into(&transaction, held)
+}
+
+fn begin(db: &Database) -> Result<(), Error> {
+    let transaction = db.begin_write()?;
+    transaction.open_table(EVENTS)?;
+    transaction.open_table(DEAD)?;
+    transaction.open_table(ATTEMPTS)?;
+    let mut meta = transaction.open_table(META)?;
+    meta.insert(VERSION_KEY, VERSION.to_le_bytes().as_slice())?;
+    meta.insert(STATE_KEY, State::default().to_bytes(u64::MAX).as_slice())?;
+    drop(meta);
+    Ok(transaction.commit()?)
+}
+
+fn look_into(transaction: &ReadTransaction, mut held: Held) -> Result<Found, Error> {
+    let meta = transaction.open_table(META)?;
+    let version = read_version(&meta)?;
+    if version > VERSION {
+        return Ok(Found::Newer(version));
+    }
+    let state = read_state(&meta)?;
+    let events = transaction.open_table(EVENTS)?;
+    let letters = transaction.open_table(DEAD)?;
+    transaction.open_table(ATTEMPTS)?;
+
+    let mut missing = Vec::new();
+    for number in &held.0 {
+        if events.get(number)?.is_none() {
+            missing.push(*number);
+        }
+    }
+    for number in missing {
+        held.0.remove(&number);
+    }
+    let mut dead = Vec::new();
+    let mut damaged = Vec::new();
+    for entry in letters.iter()? {
+        let (number, value) = entry?;
+        let number = number.value();
+        let record = Record::expect(value.value(), Kind::DeadLetter, number);
+        match record.and_then(|record| DeadLetter::from_json(number, record.json)) {
+            Some(letter) => dead.push((number, letter)),
+            None => damaged.push(number),
+        }
+    }
+    let last_event = events.last()?.map(|(number, _)| number.value());
+    let last = last_event.max(letters.last()?.map(|(number, _)| number.value()));
+    let totals = state.reconciled(dead.len() as u64);
+    Ok(Found::Ours(Look { state, contents: Contents { totals, dead, last }, held, damaged }))
+}
+
+type Meta = ReadOnlyTable<&'static str, &'static [u8]>;
+
+fn read_version(meta: &Meta) -> Result<u32, Error> {
+    let row = meta.get(VERSION_KEY)?;
+    let version = row.and_then(|row| row.value().try_into().ok());
+    version.map(u32::from_le_bytes).ok_or_else(|| Error::Corrupted("no format version".to_owned()))
+}
+
+fn read_state(meta: &Meta) -> Result<State, Error> {
+    let row = meta.get(STATE_KEY)?;
+    let state = row.and_then(|row| Record::read(row.value()).and_then(|record| State::read(&record)));
+    state.ok_or_else(|| Error::Corrupted("no totals".to_owned()))
+}

@@ -1,0 +1,119 @@
+//! A record says what it is, and whether it is whole, without the file around it:
+//!
+//! ```text
+//! magic 3 │ kind 1 │ number 8 │ sequence 8 │ at 8 │ attempts 4 │ length 4 │ JSON │ crc32 4
+//! ```
+//!
+//! Little endian; the checksum covers all before it. `sequence` rises with each commit.
+
+use std::ops::Range;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// No JSON holds the first byte: no UTF-8 does.
+pub(super) const MAGIC: [u8; 3] = [0xF5, b'P', b'H'];
+pub(super) const HEADER: usize = 36;
+pub(super) const OVERHEAD: usize = HEADER + CHECKSUM;
+const CHECKSUM: usize = 4;
+
+/// What a record's JSON is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Event,
+    DeadLetter,
+    /// The numbers about all the others. `number` is the floor: no event below it was on disk when it was
+    /// written.
+    State,
+}
+
+/// One record, read or to be written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Record<'a> {
+    pub(super) kind: Kind,
+    pub(super) number: u64,
+    pub(super) sequence: u64,
+    /// Milliseconds since 1970.
+    pub(super) at: u64,
+    pub(super) attempts: u32,
+    pub(super) json: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.json.len() + OVERHEAD);
+        bytes.extend(MAGIC);
+        bytes.push(self.kind.code());
+        bytes.extend(self.number.to_le_bytes());
+        bytes.extend(self.sequence.to_le_bytes());
+        bytes.extend(self.at.to_le_bytes());
+        bytes.extend(self.attempts.to_le_bytes());
+        bytes.extend((self.json.len() as u32).to_le_bytes());
+        bytes.extend(self.json);
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// The record that these bytes are, if they are one and it is whole.
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+        if length(bytes)? != bytes.len() {
+            return None;
+        }
+        let (body, checksum) = bytes.split_at_checked(bytes.len() - CHECKSUM)?;
+        if crc32fast::hash(body).to_le_bytes() != checksum {
+            return None;
+        }
+        Some(Self {
+            kind: Kind::of(*body.get(3)?)?,
+            number: long(body, 4..12)?,
+            sequence: long(body, 12..20)?,
+            at: at(body)?,
+            attempts: short(body, 28..32)?,
+            json: body.get(HEADER..)?,
+        })
+    }
+
+    /// The same, where it must be this one.
+    pub(super) fn expect(bytes: &'a [u8], kind: Kind, number: u64) -> Option<Self> {
+        Self::read(bytes).filter(|record| record.kind == kind && record.number == number)
+    }
+}
+
+impl Kind {
+    fn code(self) -> u8 {
+        match self {
+            Self::Event => b'E',
+            Self::DeadLetter => b'D',
+            Self::State => b'S',
+        }
+    }
+
+    fn of(code: u8) -> Option<Self> {
+        [Self::Event, Self::DeadLetter, Self::State].into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+/// How long the whole record is that begins here, if one does. `None` for what is too short to tell.
+pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+    if !bytes.starts_with(&MAGIC) {
+        return None;
+    }
+    Kind::of(*bytes.get(3)?)?;
+    (short(bytes, 32..36)? as usize).checked_add(OVERHEAD)
+}
+
+/// When the event in this record was captured; unchecked, for a look at many.
+pub(super) fn at(bytes: &[u8]) -> Option<u64> {
+    long(bytes, 20..28)
+}
+
+/// Milliseconds since 1970. A clock before it reads as 1970.
+pub(super) fn millis(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
+}
+
+fn long(bytes: &[u8], range: Range<usize>) -> Option<u64> {
+    bytes.get(range)?.try_into().ok().map(u64::from_le_bytes)
+}
+
+fn short(bytes: &[u8], range: Range<usize>) -> Option<u32> {
+    bytes.get(range)?.try_into().ok().map(u32::from_le_bytes)
+}

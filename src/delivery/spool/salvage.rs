@@ -1,0 +1,132 @@
+//! What is left of a damaged file: every record in it that is whole, found without redb.
+//!
+//! The file is read from end to end, twice: for the newest numbers, and for the records that may still have
+//! been alive then. A copy-on-write file is full of copies of the past, so an event that was delivered may
+//! come back; PostHog counts its uuid once.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::changes::{Changes, Stored};
+use super::record::{HEADER, Kind, MAGIC, OVERHEAD, Record, length};
+use super::state::State;
+use super::store::Store;
+use crate::delivery::dead_letter::DeadLetter;
+
+/// Moves what is left into a new store, as far as there is room. `free` is how much of the disk is.
+pub(super) fn salvage(
+    damaged: &mut (impl Read + Seek),
+    store: &mut Store,
+    free: impl Fn() -> Option<u64>,
+) -> io::Result<()> {
+    let mut newest: Option<(State, u64)> = None;
+    damaged.rewind()?;
+    scan(damaged, |record| {
+        if let Some(state) = State::read(record)
+            && newest.is_none_or(|(newest, _)| newest.sequence < state.sequence)
+        {
+            newest = Some((state, record.number));
+        }
+        Ok(())
+    })?;
+    let (state, floor) = newest.unwrap_or_default();
+    let mut chunk = Chunk { events: BTreeMap::new(), dead: BTreeMap::new(), bytes: 0, state };
+    damaged.rewind()?;
+    scan(damaged, |record| {
+        chunk.take(record, floor);
+        if chunk.bytes >= CHUNK { chunk.write(store, free()) } else { Ok(()) }
+    })?;
+    chunk.write(store, free())
+}
+
+/// Records on their way.
+struct Chunk {
+    events: BTreeMap<u64, Stored>,
+    dead: BTreeMap<u64, DeadLetter>,
+    bytes: usize,
+    state: State,
+}
+
+impl Chunk {
+    fn take(&mut self, record: &Record<'_>, floor: u64) {
+        let Record { kind, number, sequence, at, attempts, json } = *record;
+        self.bytes += json.len();
+        match kind {
+            Kind::Event if number >= floor || sequence > self.state.sequence => {
+                let event = Stored { number, at, attempts, json: Bytes::copy_from_slice(json) };
+                self.events.insert(number, event);
+            }
+            Kind::DeadLetter => {
+                self.dead.extend(DeadLetter::from_json(number, json).map(|letter| (number, letter)))
+            }
+            Kind::Event | Kind::State => self.bytes -= json.len(),
+        }
+    }
+
+    fn write(&mut self, store: &mut Store, free: Option<u64>) -> io::Result<()> {
+        self.bytes = 0;
+        let changes = Changes {
+            put: std::mem::take(&mut self.events).into_values().collect(),
+            bury: std::mem::take(&mut self.dead).into_iter().collect(),
+            totals: self.state.totals,
+            ..Changes::default()
+        };
+        let applied = store.apply(&changes, SystemTime::now(), free)?;
+        if applied.written < changes.put.len() {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no room for what is left of it"));
+        }
+        Ok(())
+    }
+}
+
+/// Every record in a file, in memory for no more than the longest.
+fn scan(file: &mut impl Read, mut found: impl FnMut(&Record<'_>) -> io::Result<()>) -> io::Result<()> {
+    let mut window = Vec::new();
+    let mut ended = false;
+    loop {
+        let (done, wanted) = scan_window(&window, ended, &mut found)?;
+        if ended {
+            return Ok(());
+        }
+        window.drain(..done);
+        ended = file.by_ref().take(wanted as u64).read_to_end(&mut window)? == 0;
+    }
+}
+
+/// How much of the window is done with, and how much more is wanted to go on.
+fn scan_window(
+    window: &[u8],
+    last: bool,
+    found: &mut impl FnMut(&Record<'_>) -> io::Result<()>,
+) -> io::Result<(usize, usize)> {
+    let mut at = 0;
+    while let Some(next) = window[at..].iter().position(|byte| *byte == MAGIC[0]) {
+        at += next;
+        let rest = &window[at..];
+        if rest.len() < HEADER && !last {
+            return Ok((at, READ));
+        }
+        let length = length(rest).filter(|length| *length <= LONGEST);
+        let missing = length.map_or(0, |length| length.saturating_sub(rest.len()));
+        if missing > 0 && !last {
+            return Ok((at, missing.max(READ)));
+        }
+        match length.and_then(|length| rest.get(..length)).and_then(Record::read) {
+            Some(record) => {
+                found(&record)?;
+                at += record.json.len() + OVERHEAD;
+            }
+            None => at += 1,
+        }
+    }
+    Ok((window.len(), READ))
+}
+
+/// Longer than any record is.
+const LONGEST: usize = 64 << 20;
+const READ: usize = 1 << 16;
+/// So many bytes of records are written at a time.
+const CHUNK: usize = 4 << 20;

@@ -1,0 +1,228 @@
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use redb::{Database, Error, ReadableDatabase, ReadableTableMetadata, StorageBackend};
+
+use super::backend::Measured;
+use super::changes::Damaged;
+pub(in crate::delivery) use super::changes::{Applied, Changes, Contents, Fill, Held, OpenError, Stored};
+use super::config::Bounds;
+use super::guard::guarded;
+use super::open::{Found, look};
+use super::record::{Kind, Record, millis};
+use super::state::State;
+use super::tables::{ATTEMPTS, EVENTS};
+use super::transaction::{Done, Work};
+
+/// Events on disk, each under its number.
+///
+/// An event is *held* when it lies on disk and is in the caller's memory too: what was just put, and what
+/// [`load`](Self::load) gave out, until it is [released](Self::release). Held events are neither given out
+/// nor evicted. After an error, [`into_held`](Self::into_held) and open again: redb does nothing more.
+pub(in crate::delivery) struct Store {
+    /// `None` only on its way out.
+    db: Option<Database>,
+    file_bytes: Arc<AtomicU64>,
+    bounds: Bounds,
+    state: State,
+    held: Held,
+    /// Put by a transaction that failed: on disk or not.
+    doubtful: Vec<u64>,
+    /// Of events and dead letters that cannot be read. The next transaction removes them.
+    damaged: Damaged,
+    /// All events before this one are held or damaged.
+    front: u64,
+    /// The length that the file had after the last compaction.
+    compacted: u64,
+    /// Others keep off the file as long as this lives.
+    _claim: Option<Arc<File>>,
+}
+
+impl Store {
+    /// Opens what is there, or begins a new one in an empty file.
+    pub(in crate::delivery) fn open(
+        backend: Box<dyn StorageBackend>,
+        bounds: Bounds,
+        held: Held,
+    ) -> Result<(Self, Contents), OpenError> {
+        let (backend, file_bytes) = Measured::new(backend);
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
+        let mut store = Self {
+            db: Some(guarded(|| Ok(builder.create_with_backend(backend)?))?),
+            file_bytes,
+            bounds,
+            state: State::default(),
+            held: Held::default(),
+            doubtful: Vec::new(),
+            damaged: Damaged::default(),
+            front: 0,
+            compacted: 0,
+            _claim: None,
+        };
+        let look = match guarded(|| look(store.db()?, held))? {
+            Found::Newer(version) => return Err(OpenError::Newer(version)),
+            Found::Ours(look) => look,
+        };
+        store.state = look.state;
+        store.held = look.held;
+        store.damaged.dead = look.damaged;
+        Ok((store, look.contents))
+    }
+
+    /// Keeps the file claimed until the store is dropped.
+    pub(super) fn claimed(mut self, claim: Arc<File>) -> Self {
+        self._claim = Some(claim);
+        self
+    }
+
+    /// One transaction: when it returns, it survives a loss of power. `free` is how much of the disk is.
+    pub(in crate::delivery) fn apply(
+        &mut self,
+        changes: &Changes,
+        now: SystemTime,
+        free: Option<u64>,
+    ) -> io::Result<Applied> {
+        let letters: Vec<Vec<u8>> =
+            changes.bury.iter().map(|(_, letter)| serde_json::to_vec(letter)).collect::<Result<_, _>>()?;
+        let scarce = free.is_some_and(|free| free < self.bounds.min_free);
+        let work = Work {
+            changes,
+            letters: &letters,
+            damaged: &self.damaged,
+            held: &self.held,
+            overflow: self.bounds.overflow,
+            capacity: if scarce { self.bounds.bytes.min(self.state.bytes) } else { self.bounds.bytes },
+            expired: now.checked_sub(self.bounds.age).map_or(0, millis),
+            front: self.front,
+            state: self.state,
+            now: millis(now),
+        };
+        match guarded(|| work.commit(self.db()?)) {
+            Ok(done) => Ok(self.remember(changes, done)),
+            Err(failure) => {
+                self.doubtful.extend(changes.put.iter().map(|event| event.number));
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// The oldest events that are not held; now they are. A chunk is within both limits, or one event.
+    pub(in crate::delivery) fn load(&mut self, events: usize, bytes: usize) -> io::Result<Vec<Stored>> {
+        let mut front = self.front;
+        let mut damaged = Vec::new();
+        let chunk = guarded(|| {
+            let transaction = self.db()?.begin_read()?;
+            let attempts = transaction.open_table(ATTEMPTS)?;
+            let tried = !attempts.is_empty()?;
+            let mut chunk: Vec<Stored> = Vec::new();
+            let mut size = 0;
+            for entry in transaction.open_table(EVENTS)?.range(front..)? {
+                let (number, value) = entry?;
+                let number = number.value();
+                front = number;
+                if self.held.0.contains(&number) || self.damaged.events.contains(&number) {
+                    continue;
+                }
+                let Some(record) = Record::expect(value.value(), Kind::Event, number) else {
+                    damaged.push(number);
+                    continue;
+                };
+                size += record.json.len();
+                if !chunk.is_empty() && (chunk.len() >= events || size > bytes) {
+                    break;
+                }
+                let row = if tried { attempts.get(number)?.map(|row| row.value()) } else { None };
+                let attempts = record.attempts.max(row.unwrap_or(0));
+                let json = Bytes::copy_from_slice(record.json);
+                chunk.push(Stored { number, at: record.at, attempts, json });
+            }
+            Ok(chunk)
+        })?;
+        self.front = front;
+        self.held.0.extend(chunk.iter().map(|event| event.number));
+        self.damaged.events.extend(damaged);
+        Ok(chunk)
+    }
+
+    /// These are in memory no more.
+    pub(in crate::delivery) fn release(&mut self, numbers: &[u64]) {
+        for number in numbers {
+            if self.held.0.remove(number) {
+                self.front = self.front.min(*number);
+            }
+        }
+    }
+
+    /// Whether so many bytes more are within the bounds, with so much of the disk free.
+    pub(in crate::delivery) fn has_room(&self, bytes: u64, free: Option<u64>) -> bool {
+        let Bounds { min_free, bytes: bound, .. } = self.bounds;
+        self.state.bytes + bytes <= bound && free.is_none_or(|free| free >= min_free)
+    }
+
+    pub(in crate::delivery) fn fill(&self) -> Fill {
+        let State { events, bytes, .. } = self.state;
+        Fill { events, bytes, file_bytes: self.file_bytes.load(Ordering::Relaxed) }
+    }
+
+    /// How many events are on disk only.
+    pub(in crate::delivery) fn unheld(&self) -> u64 {
+        let known = self.held.0.len() + self.damaged.events.len();
+        self.state.events.saturating_sub(known as u64)
+    }
+
+    /// Gives back disk when less than a quarter of a file of some size is in use. Whether it did.
+    pub(in crate::delivery) fn compact_if_worth_it(&mut self) -> io::Result<bool> {
+        let used = self.state.bytes + self.state.dead_bytes;
+        if self.fill().file_bytes <= SMALL_FILE.max(used * 4).max(self.compacted * 2) {
+            return Ok(false);
+        }
+        let db = self.db.as_mut();
+        let done = guarded(|| Ok(db.ok_or(Error::DatabaseClosed)?.compact()?))?;
+        self.compacted = self.fill().file_bytes;
+        Ok(done)
+    }
+
+    /// Closes it, and says what memory holds, to open it again.
+    pub(in crate::delivery) fn into_held(mut self) -> Held {
+        let mut held = std::mem::take(&mut self.held);
+        held.0.append(&mut std::mem::take(&mut self.doubtful).into_iter().collect());
+        held
+    }
+
+    fn remember(&mut self, changes: &Changes, done: Done) -> Applied {
+        for number in &changes.settle {
+            self.held.0.remove(number);
+        }
+        let written = changes.put.iter().take(done.applied.written);
+        self.held.0.extend(written.map(|event| event.number));
+        for (number, _) in &changes.bury {
+            self.held.0.remove(number);
+        }
+        self.doubtful.clear();
+        self.damaged = Damaged::default();
+        self.front = done.front;
+        self.state = done.state;
+        done.applied
+    }
+
+    fn db(&self) -> Result<&Database, Error> {
+        self.db.as_ref().ok_or(Error::DatabaseClosed)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        // What fails here, the next open repairs.
+        let _ = guarded(|| Ok(drop(db)));
+    }
+}
+
+/// Of redb's. Events on disk must not take memory.
+const CACHE: usize = 4 << 20;
+const SMALL_FILE: u64 = 1 << 20;
