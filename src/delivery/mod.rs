@@ -9,6 +9,9 @@ mod admit;
 mod dead_letter;
 mod encode;
 mod ledger;
+#[cfg(feature = "spool")]
+#[cfg(test)]
+mod outage_tests;
 mod parts;
 mod queue;
 #[cfg_attr(not(feature = "spool"), path = "no_spool.rs")]

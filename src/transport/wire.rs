@@ -19,6 +19,11 @@ impl Batch {
         Self(events.collect())
     }
 
+    #[cfg(test)]
+    pub(crate) fn events(&self) -> &[Bytes] {
+        &self.0
+    }
+
     /// The body of `POST /batch/`, as of `sent_at`: PostHog corrects clock skew by it, so it must be fresh
     /// on each attempt or the events move in time.
     pub(crate) async fn body(

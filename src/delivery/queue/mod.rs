@@ -6,6 +6,9 @@ mod spool_health;
 mod state;
 #[cfg(feature = "spool")]
 mod storing;
+#[cfg(feature = "spool")]
+#[cfg(test)]
+mod storing_tests;
 #[cfg(test)]
 mod tests;
 

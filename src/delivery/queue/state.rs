@@ -232,7 +232,8 @@ impl State {
         self.bytes += letter.event.len();
         let event = Encoded::new(letter.event, ticket);
         if self.disk.state == DiskState::Ready {
-            // Its row as a dead letter goes when its row as an event comes.
+            // If it is on disk as a dead letter, that goes when it comes as an event.
+            self.disk.journal.buried.remove(&event.number);
             self.outbox.push_back(event);
         } else {
             self.disk.discard(event.number);

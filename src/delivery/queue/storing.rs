@@ -84,6 +84,11 @@ impl Queue {
         self.state().disk.issue = Some(issue);
     }
 
+    /// Tells how full the spool is.
+    pub(in crate::delivery) fn disk_filled(&self, fill: Fill) {
+        self.state().disk.filled(fill);
+    }
+
     /// Tells that the spool does not work: everything goes on in memory.
     pub(in crate::delivery) fn disk_failed(&self, issue: SpoolIssue) {
         let mut state = self.state();
@@ -146,7 +151,7 @@ impl Queue {
                 state.written(&changes, &applied, turn.keeps);
                 state.reconcile(fill);
             }
-            (Some(changes), None) => state.disk.journal.restore(changes),
+            (Some(changes), None) => state.unwritten(changes),
             (None, _) => {}
         }
         state.trim(&self.limits);
@@ -211,7 +216,7 @@ impl State {
         evicted
     }
 
-    fn turn(&mut self, limits: &Limits, now: Instant) -> Option<Turn> {
+    pub(super) fn turn(&mut self, limits: &Limits, now: Instant) -> Option<Turn> {
         let is_last = self.abandoned || (self.closed.is_some() && self.in_memory() == 0);
         if let DiskState::Full(until) = self.disk.state
             && until <= now
@@ -280,6 +285,24 @@ impl State {
             self.disk.state = DiskState::Full(Instant::now() + FULL_FOR);
             self.empty_outbox(DropReason::SpoolFull);
         }
+    }
+
+    /// Takes back what could not be written. What may be on disk all the same is settled first next time.
+    fn unwritten(&mut self, changes: Changes) {
+        let Changes { put, settle, attempts, mut bury, discard, .. } = changes;
+        bury.retain(|(number, _)| {
+            // It may have been replayed or discarded meanwhile.
+            !self.outbox.iter().any(|event| event.number == *number)
+                && !self.disk.journal.discarded.contains(number)
+        });
+        let journal = &mut self.disk.journal;
+        journal.touch();
+        journal.settled.extend(settle.into_iter().chain(put.iter().map(|event| event.number)));
+        for (number, attempts) in attempts {
+            journal.attempted.entry(number).or_insert(attempts);
+        }
+        journal.buried.extend(bury);
+        journal.discarded.extend(discard);
     }
 
     fn count_evicted(&mut self, applied: &Applied) {
@@ -416,23 +439,6 @@ impl Journal {
             discard: discarded,
             totals,
         }
-    }
-
-    /// Takes back what could not be written. What may be on disk all the same is settled first next time.
-    fn restore(&mut self, changes: Changes) {
-        self.touch();
-        self.settled.extend(changes.settle);
-        self.settled.extend(changes.put.iter().map(|event| event.number));
-        for (number, attempts) in changes.attempts {
-            self.attempted.entry(number).or_insert(attempts);
-        }
-        let gone = &mut self.discarded;
-        for (number, letter) in changes.bury {
-            if !gone.contains(&number) {
-                self.buried.entry(number).or_insert(letter);
-            }
-        }
-        gone.extend(changes.discard);
     }
 }
 

@@ -78,7 +78,7 @@ pub(in crate::delivery) enum OpenError {
     /// Somebody else has it.
     Locked,
     /// It is in this format, of a later version of this crate.
-    Newer(u32),
+    Newer,
     /// It does not read as what was written.
     Damaged(String),
     Io(io::Error),
@@ -101,7 +101,7 @@ impl From<OpenError> for io::Error {
         match error {
             OpenError::Io(error) => error,
             OpenError::Locked => Self::new(io::ErrorKind::ResourceBusy, "another process has the file"),
-            OpenError::Newer(_) => Self::new(io::ErrorKind::Unsupported, "a later version wrote the file"),
+            OpenError::Newer => Self::new(io::ErrorKind::Unsupported, "a later version wrote the file"),
             OpenError::Damaged(problem) => Self::new(io::ErrorKind::InvalidData, problem),
         }
     }

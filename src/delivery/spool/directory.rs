@@ -79,7 +79,7 @@ impl Directory {
                     return Ok(Opened { newer, ..opened });
                 }
                 Err(OpenError::Locked) => {}
-                Err(OpenError::Newer(_)) => newer.push(self.file(slot, "redb")),
+                Err(OpenError::Newer) => newer.push(self.file(slot, "redb")),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -101,7 +101,7 @@ impl Directory {
                     opened.store = opened.store.claimed(claim);
                     return Ok(Some(opened));
                 }
-                Err(OpenError::Locked | OpenError::Newer(_)) => {}
+                Err(OpenError::Locked | OpenError::Newer) => {}
                 Err(error) => failure = failure.or(Some(error.into())),
             }
         }

@@ -166,9 +166,8 @@ impl Keeper {
             match self.queue.next_turn(longest) {
                 Some(turn) if turn.is_last => return self.take(turn, store, directory),
                 Some(turn) => self.take(turn, store, directory)?,
-                None => {
-                    store.compact_if_worth_it()?;
-                }
+                None if store.compact_if_worth_it()? => self.queue.disk_filled(store.fill()),
+                None => {}
             }
             adoption.step(&self.queue, store, directory)?;
         }

@@ -9,6 +9,8 @@ mod backend;
 mod changes;
 mod config;
 mod directory;
+#[cfg(test)]
+mod faults;
 mod files;
 mod guard;
 mod keeper;
@@ -18,6 +20,8 @@ mod salvage;
 mod state;
 mod store;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 pub(super) use changes::{Applied, Changes, Contents, Fill, Stored};

@@ -7,9 +7,8 @@ use super::tables::{ATTEMPTS, DEAD, EVENTS, META, STATE_KEY, VERSION, VERSION_KE
 use crate::delivery::dead_letter::DeadLetter;
 
 pub(super) enum Found {
-    Ours(Look),
-    /// The version of its format.
-    Newer(u32),
+    Ours(Box<Look>),
+    Newer,
 }
 
 /// What a file holds.
@@ -49,7 +48,7 @@ fn look_into(transaction: &ReadTransaction, mut held: Held) -> Result<Found, Err
     let meta = transaction.open_table(META)?;
     let version = read_version(&meta)?;
     if version > VERSION {
-        return Ok(Found::Newer(version));
+        return Ok(Found::Newer);
     }
     let state = read_state(&meta)?;
     let events = transaction.open_table(EVENTS)?;
@@ -79,7 +78,8 @@ fn look_into(transaction: &ReadTransaction, mut held: Held) -> Result<Found, Err
     let last_event = events.last()?.map(|(number, _)| number.value());
     let last = last_event.max(letters.last()?.map(|(number, _)| number.value()));
     let totals = state.reconciled(dead.len() as u64);
-    Ok(Found::Ours(Look { state, contents: Contents { totals, dead, last }, held, damaged }))
+    let contents = Contents { totals, dead, last };
+    Ok(Found::Ours(Box::new(Look { state, contents, held, damaged })))
 }
 
 type Meta = ReadOnlyTable<&'static str, &'static [u8]>;

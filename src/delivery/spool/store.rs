@@ -65,7 +65,7 @@ impl Store {
             _claim: None,
         };
         let look = match guarded(|| look(store.db()?, held))? {
-            Found::Newer(version) => return Err(OpenError::Newer(version)),
+            Found::Newer => return Err(OpenError::Newer),
             Found::Ours(look) => look,
         };
         store.state = look.state;
@@ -169,12 +169,6 @@ impl Store {
         Fill { events, bytes, file_bytes: self.file_bytes.load(Ordering::Relaxed) }
     }
 
-    /// How many events are on disk only.
-    pub(in crate::delivery) fn unheld(&self) -> u64 {
-        let known = self.held.0.len() + self.damaged.events.len();
-        self.state.events.saturating_sub(known as u64)
-    }
-
     /// Gives back disk when less than a quarter of a file of some size is in use. Whether it did.
     pub(in crate::delivery) fn compact_if_worth_it(&mut self) -> io::Result<bool> {
         let used = self.state.bytes + self.state.dead_bytes;
@@ -219,7 +213,10 @@ impl Drop for Store {
     fn drop(&mut self) {
         let db = self.db.take();
         // What fails here, the next open repairs.
-        let _ = guarded(|| Ok(drop(db)));
+        let _ = guarded(|| {
+            drop(db);
+            Ok(())
+        });
     }
 }
 

@@ -1,0 +1,289 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio::sync::oneshot;
+
+use super::disk::DiskState;
+use super::state::Overflow;
+use super::*;
+use crate::delivery::DeadLetterLimits;
+use crate::delivery::spool::{Applied, Changes, Contents, Fill, Stored};
+use crate::{Error, ErrorKind};
+
+/// A disk that does what the store promises.
+#[derive(Default)]
+struct Disk {
+    events: BTreeMap<u64, Stored>,
+    dead: BTreeSet<u64>,
+    held: BTreeSet<u64>,
+    totals: Totals,
+}
+
+impl Disk {
+    fn apply(&mut self, changes: &Changes, room: usize) -> Applied {
+        for number in &changes.settle {
+            self.events.remove(number);
+            self.held.remove(number);
+        }
+        changes.discard.iter().for_each(|number| {
+            self.dead.remove(number);
+        });
+        let written = changes.put.len().min(room);
+        for event in &changes.put[..written] {
+            self.events.insert(event.number, event.clone());
+            self.held.insert(event.number);
+            self.dead.remove(&event.number);
+        }
+        for (number, _) in &changes.bury {
+            self.events.remove(number);
+            self.held.remove(number);
+            self.dead.insert(*number);
+        }
+        self.totals = changes.totals;
+        Applied { written, ..Applied::default() }
+    }
+
+    fn load(&mut self, most: usize) -> Vec<Stored> {
+        let unheld = self.events.values().filter(|event| !self.held.contains(&event.number));
+        let chunk: Vec<Stored> = unheld.take(most).cloned().collect();
+        self.held.extend(chunk.iter().map(|event| event.number));
+        chunk
+    }
+
+    fn fill(&self) -> Fill {
+        Fill { events: self.events.len() as u64, ..Fill::default() }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    Works,
+    /// Nothing is written.
+    Fails,
+    /// All is written, and nobody knows.
+    FailsLate,
+    HasRoomFor(usize),
+}
+
+/// What the worker and the spool's thread do, in any order, with any result.
+#[derive(Clone, Debug)]
+enum Step {
+    Capture {
+        events: u8,
+        durable: bool,
+    },
+    Encode,
+    Take {
+        from_disk: bool,
+    },
+    Deliver,
+    GiveBack,
+    Bury,
+    Replay,
+    Discard,
+    Trouble(bool),
+    /// Some of what the worker does may happen while the disk writes.
+    Turn {
+        write: Write,
+        meanwhile: Box<Option<Step>>,
+    },
+    Reopen,
+    Close,
+}
+
+fn simple_step() -> impl Strategy<Value = Step> + Clone {
+    prop_oneof![
+        6 => (1u8..20, any::<bool>()).prop_map(|(events, durable)| Step::Capture { events, durable }),
+        6 => Just(Step::Encode),
+        6 => any::<bool>().prop_map(|from_disk| Step::Take { from_disk }),
+        5 => Just(Step::Deliver),
+        3 => Just(Step::GiveBack),
+        2 => Just(Step::Bury),
+        1 => Just(Step::Replay),
+        1 => Just(Step::Discard),
+        2 => any::<bool>().prop_map(Step::Trouble),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let write = prop_oneof![
+        5 => Just(Write::Works),
+        1 => Just(Write::Fails),
+        1 => Just(Write::FailsLate),
+        1 => (0usize..20).prop_map(Write::HasRoomFor),
+    ];
+    let turn = (write, prop::option::of(simple_step()))
+        .prop_map(|(write, meanwhile)| Step::Turn { write, meanwhile: Box::new(meanwhile) });
+    prop_oneof![30 => simple_step(), 15 => turn, 2 => Just(Step::Reopen), 1 => Just(Step::Close)]
+}
+
+struct Run {
+    queue: Queue,
+    disk: Disk,
+    under_way: Vec<Vec<Encoded>>,
+    told: Vec<oneshot::Receiver<Result<(), DropReason>>>,
+    captured: u64,
+}
+
+impl Run {
+    fn new(overflow: Overflow, write_ahead: bool) -> Self {
+        let limits = Limits {
+            events: 50,
+            bytes: 1 << 24,
+            event_bytes: 1 << 10,
+            batch_events: 10,
+            batch_bytes: 1 << 20,
+            overflow,
+            dead_letters: DeadLetterLimits { events: 5, bytes: 1 << 20 },
+        };
+        let queue = Queue::new(limits, 1_000, None);
+        queue.expect_disk(1 << 30);
+        queue.disk_opened(Contents::default(), Fill::default(), write_ahead);
+        Self { queue, disk: Disk::default(), under_way: Vec::new(), told: Vec::new(), captured: 0 }
+    }
+
+    fn step(&mut self, step: Step) {
+        let queue = &self.queue;
+        match step {
+            Step::Capture { events, durable } => (0..events).for_each(|_| {
+                self.captured += 1;
+                let (waiter, told) = oneshot::channel();
+                self.told.extend(durable.then_some(told));
+                queue.enter(Event::new("event", "user"), durable.then_some(waiter));
+            }),
+            Step::Encode => {
+                let encoded = |raw: state::Captured| (raw.ticket, Ok(Bytes::from_static(b"{}")));
+                queue.put_encoded(queue.take_raw().into_iter().map(encoded).collect());
+            }
+            Step::Take { from_disk } => {
+                queue.make_due();
+                self.under_way.extend(queue.take_batch(1 << 16, from_disk));
+            }
+            Step::Deliver => {
+                if let Some(batch) = self.under_way.pop() {
+                    queue.settle(&batch, None);
+                }
+            }
+            Step::GiveBack => {
+                if !self.under_way.is_empty() {
+                    queue.give_back_failed(&self.under_way.remove(0));
+                }
+            }
+            Step::Bury => {
+                if let Some(batch) = self.under_way.pop() {
+                    let (first, second) =
+                        if batch.len() > 1 { queue.halve(batch) } else { (batch, Vec::new()) };
+                    self.under_way.extend([second].into_iter().filter(|part| !part.is_empty()));
+                    match first.as_slice() {
+                        [event] => drop(queue.bury(event, &Error::new(ErrorKind::BadRequest))),
+                        _ => self.under_way.push(first),
+                    }
+                }
+            }
+            Step::Replay => drop(queue.replay_dead_letters()),
+            Step::Discard => drop(queue.discard_dead_letters()),
+            Step::Trouble(trouble) => queue.set_in_trouble(trouble),
+            Step::Turn { write, meanwhile } => self.turn(write, *meanwhile),
+            Step::Reopen => {
+                let failing = queue.state().disk.state == DiskState::Failing;
+                if failing {
+                    queue.disk_recovered();
+                }
+            }
+            Step::Close => drop(queue.close()),
+        }
+    }
+
+    fn turn(&mut self, write: Write, meanwhile: Option<Step>) {
+        let limits = &self.queue.limits;
+        let now = std::time::Instant::now();
+        if self.queue.state().disk.state == DiskState::Failing {
+            return;
+        }
+        let Some(turn) = self.queue.state().turn(limits, now) else { return };
+        turn.released.iter().for_each(|number| {
+            self.disk.held.remove(number);
+        });
+        let applied = turn.changes.as_ref().and_then(|changes| match write {
+            Write::Works => Some(self.disk.apply(changes, usize::MAX)),
+            Write::HasRoomFor(events) => Some(self.disk.apply(changes, events)),
+            Write::Fails => None,
+            Write::FailsLate => {
+                self.disk.apply(changes, usize::MAX);
+                None
+            }
+        });
+        let failed = applied.is_none() && turn.changes.is_some();
+        if let Some(step) = meanwhile {
+            self.step(step);
+        }
+        let loaded = match turn.load {
+            Some((events, _)) if !failed => self.disk.load(events),
+            _ => Vec::new(),
+        };
+        self.queue.finish_turn(turn, applied, loaded, self.disk.fill());
+        if failed {
+            self.queue.disk_failed(SpoolIssue::Io);
+        }
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        let state = self.queue.state();
+        let Ledger { captured, delivered, queued, spooled, dead_lettered, dropped } = state.ledger;
+        prop_assert_eq!(captured, self.captured);
+        prop_assert_eq!(captured, delivered + queued + spooled + dead_lettered + dropped.total());
+        prop_assert_eq!(dropped.count(DropReason::Crash), 0, "nothing is missing on disk");
+        let taken = state.under_way.iter().flat_map(|taken| &taken.events);
+        let encoded = state.outbox.iter().chain(&state.encoded).chain(&state.backlog).chain(taken);
+        let (held, not_held): (Vec<_>, Vec<_>) = encoded.partition(|event| event.stored);
+        prop_assert_eq!(state.held as usize, held.len());
+        prop_assert_eq!(queued as usize, not_held.len() + state.raw.len());
+        for event in &held {
+            prop_assert!(self.disk.events.contains_key(&event.number), "{} is not on disk", event.number);
+        }
+        // Were the process to die now: what lies on disk is counted, and nothing twice.
+        let Totals { captured, delivered, dropped } = self.disk.totals;
+        let known = delivered + dropped.total() + self.disk.events.len() as u64 + self.disk.dead.len() as u64;
+        prop_assert!(known <= captured, "{known} of {captured}");
+        Ok(())
+    }
+}
+
+proptest! {
+    /// Guarantee 2 with a spool, as a law: whatever is written, lost, read back, sent and settled in whatever
+    /// order, the ledger's equation holds in memory and on disk, and in the end nothing is left anywhere.
+    #[test]
+    fn the_ledger_balances_with_a_spool_after_every_step(
+        steps in prop::collection::vec(step(), 0..150),
+        newest in any::<bool>(),
+        write_ahead in any::<bool>(),
+    ) {
+        let overflow = if newest { Overflow::DropNewest } else { Overflow::DropOldest };
+        let mut run = Run::new(overflow, write_ahead);
+        for step in steps {
+            run.step(step);
+            run.check()?;
+        }
+        if run.queue.is_closed() {
+            return Ok(());
+        }
+        run.step(Step::Reopen);
+        run.step(Step::Trouble(false));
+        for _ in 0..100 {
+            run.step(Step::Encode);
+            run.queue.state().disk.journal.since = Some(std::time::Instant::now() - std::time::Duration::from_secs(5));
+            run.turn(Write::Works, None);
+            for from_disk in [true, false] {
+                run.step(Step::Take { from_disk });
+                run.step(Step::Deliver);
+            }
+            run.check()?;
+        }
+        let ledger = run.queue.ledger();
+        prop_assert_eq!((ledger.queued, ledger.spooled), (0, 0), "{:?}", ledger);
+        prop_assert!(run.disk.events.is_empty());
+        prop_assert_eq!(run.disk.dead.len() as u64, ledger.dead_lettered);
+        prop_assert!(run.queue.state().disk.waiters.is_empty(), "everybody was told");
+    }
+}

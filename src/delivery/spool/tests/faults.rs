@@ -1,0 +1,55 @@
+use std::io::ErrorKind;
+
+use super::{Temporary, WIDE, at, drain, numbers, put};
+use crate::delivery::spool::changes::{Changes, Held};
+use crate::delivery::spool::directory::Directory;
+use crate::delivery::spool::faults::Faults;
+
+#[test]
+fn after_an_error_of_the_disk_everything_is_done_again_and_nothing_is_lost() {
+    let fail: [fn(&Faults, Option<ErrorKind>); 2] = [Faults::fail_writes, Faults::fail_syncs];
+    for (fail, kind) in fail.into_iter().zip([ErrorKind::StorageFull, ErrorKind::Other]) {
+        let temporary = Temporary::new();
+        let faults = Faults::default();
+        let directory = Directory::prepare_with(temporary.path(), faults.wrap()).unwrap();
+        let opened = directory.open(WIDE, Held::default(), None).unwrap();
+        let (slot, mut store) = (opened.slot, opened.store);
+        store.apply(&put(0..10), at(1000), None).unwrap();
+        store.release(&[0, 1, 2]);
+
+        let changes = Changes { settle: vec![5], ..put(10..20) };
+        fail(&faults, Some(kind));
+        assert_eq!(store.apply(&changes, at(1000), None).unwrap_err().kind(), kind);
+        assert!(store.apply(&changes, at(1000), None).is_err());
+        let held = store.into_held();
+        assert!(held.0.iter().copied().eq(3..20), "what was put may be on disk");
+        assert_eq!(
+            directory.open(WIDE, held.clone(), Some(slot)).err().map(|error| error.kind()),
+            Some(kind)
+        );
+        fail(&faults, None);
+
+        let opened = directory.open(WIDE, held, Some(slot)).unwrap();
+        assert!(opened.slot == slot && opened.set_aside.is_empty());
+        let mut store = opened.store;
+        assert_eq!(numbers(&drain(&mut store)), [0, 1, 2], "what memory holds is not given out");
+        store.apply(&changes, at(1000), None).unwrap();
+        store.apply(&changes, at(1000), None).unwrap();
+        assert_eq!(store.fill().events, 19);
+        drop(store);
+        let mut store = directory.open(WIDE, Held::default(), Some(slot)).unwrap().store;
+        assert!(numbers(&drain(&mut store)).into_iter().eq((0..20).filter(|number| *number != 5)));
+    }
+}
+
+#[test]
+fn an_unreadable_disk_is_an_error_and_no_damage() {
+    let temporary = Temporary::new();
+    let faults = Faults::default();
+    let directory = Directory::prepare_with(temporary.path(), faults.wrap()).unwrap();
+    drop(directory.open(WIDE, Held::default(), None).unwrap());
+    faults.fail_reads(Some(ErrorKind::Other));
+    assert!(directory.open(WIDE, Held::default(), None).is_err());
+    faults.fail_reads(None);
+    assert!(directory.open(WIDE, Held::default(), None).unwrap().set_aside.is_empty());
+}

@@ -1,0 +1,92 @@
+//! What a crash costs: each test is a process of its own that is told by its environment to crash.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use posthog_health::testing::{FakePostHog, Reply};
+use posthog_health::{DropReason, PostHog, SpoolConfig, SpoolMode};
+
+use crate::support::{assert_balanced, capture, event, until};
+use crate::{is_ready, spooled};
+
+/// Runs this test in a child that crashes in the middle of it. True in the child.
+fn crashes(test: &str, directory: &Path, server: &FakePostHog) -> bool {
+    if std::env::var_os("CRASH_IN").is_some() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]);
+    command.env("CRASH_IN", directory).env("CRASH_AT", server.url());
+    let status = command.status().unwrap();
+    assert!(!status.success(), "it was to crash");
+    false
+}
+
+fn child(mode: SpoolMode) -> PostHog {
+    let directory = std::env::var_os("CRASH_IN").unwrap();
+    PostHog::builder(FakePostHog::TOKEN)
+        .host(std::env::var("CRASH_AT").unwrap())
+        .spool(SpoolConfig::at(directory).mode(mode))
+        .linger(Duration::from_secs(3600))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_capture_durable_took_outlives_a_crash() {
+    let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    server.batch().always(Reply::hang());
+    if crashes("crashes::what_capture_durable_took_outlives_a_crash", directory.path(), &server) {
+        let posthog = child(SpoolMode::Overflow);
+        for n in 0..20 {
+            posthog.capture_durable(event(n)).await.unwrap();
+        }
+        std::process::abort();
+    }
+    server.recover();
+    let posthog = spooled(&server, directory.path()).build().unwrap();
+    until(|| posthog.stats().delivered == 20).await;
+    assert_eq!(server.distinct(), 20);
+    assert_balanced(posthog.stats());
+}
+
+/// What the modes promise: in the overflow mode, memory is lost, and counted as far as the spool had heard of
+/// it; with write-ahead, nothing that was written.
+#[tokio::test]
+async fn a_crash_costs_what_was_in_memory_only_and_it_is_counted() {
+    let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    if crashes("crashes::a_crash_costs_what_was_in_memory_only_and_it_is_counted", directory.path(), &server)
+    {
+        let posthog = child(SpoolMode::Overflow);
+        is_ready(&posthog).await;
+        capture(&posthog, 50);
+        // It takes the ledger along, in which the others are in memory.
+        posthog.capture_durable(event(50)).await.unwrap();
+        std::process::abort();
+    }
+    let posthog = spooled(&server, directory.path()).build().unwrap();
+    until(|| posthog.stats().delivered == 1).await;
+    let ledger = posthog.stats();
+    assert_eq!((ledger.captured, ledger.dropped.count(DropReason::Crash)), (51, 50));
+    assert_balanced(ledger);
+}
+
+#[tokio::test]
+async fn with_write_ahead_a_crash_costs_nothing_that_was_written() {
+    let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    server.batch().always(Reply::hang());
+    if crashes("crashes::with_write_ahead_a_crash_costs_nothing_that_was_written", directory.path(), &server)
+    {
+        let posthog = child(SpoolMode::WriteAhead);
+        is_ready(&posthog).await;
+        capture(&posthog, 500);
+        until(|| posthog.stats().spooled == 500).await;
+        std::process::abort();
+    }
+    server.recover();
+    let posthog = spooled(&server, directory.path()).build().unwrap();
+    until(|| posthog.stats().delivered == 500).await;
+    assert_eq!((server.distinct(), posthog.stats().dropped.total()), (500, 0));
+    assert_balanced(posthog.stats());
+}
