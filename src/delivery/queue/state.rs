@@ -47,6 +47,13 @@ pub(in crate::delivery) struct Ticket {
     pub(super) size: usize,
 }
 
+#[cfg(test)]
+impl Ticket {
+    pub(in crate::delivery) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 /// An event as wire JSON.
 #[derive(Clone, Debug)]
 pub(in crate::delivery) struct Encoded {

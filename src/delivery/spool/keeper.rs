@@ -23,12 +23,21 @@ pub(crate) struct Spool {
 
 impl Spool {
     pub(crate) fn start(queue: &Arc<Queue>, config: SpoolConfig) -> Self {
+        Self::start_in(None, queue, config)
+    }
+
+    /// In that directory, or in the configuration's.
+    pub(super) fn start_in(
+        directory: Option<Arc<Directory>>,
+        queue: &Arc<Queue>,
+        config: SpoolConfig,
+    ) -> Self {
         queue.expect_disk(config.bounds.bytes);
         let (alive, has_ended) = watch::channel(());
         let keeper = Keeper {
             queue: Arc::clone(queue),
             config,
-            directory: None,
+            directory,
             slot: None,
             held: Held::default(),
             is_failing: false,

@@ -2,6 +2,7 @@ mod damage;
 mod directory;
 mod disk;
 mod faults;
+mod keeper;
 mod model;
 mod store;
 

@@ -1,0 +1,138 @@
+//! The thread and the queue together, over a disk that fails.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use posthog_rs::Event;
+
+use super::super::config::SpoolConfig;
+use super::super::directory::Directory;
+use super::super::faults::Faults;
+use super::super::keeper::Spool;
+use crate::config::Settings;
+use crate::delivery::queue::{Queue, SpoolIssue, SpoolState};
+use crate::delivery::{DropReason, Ledger};
+
+struct Process {
+    queue: Arc<Queue>,
+    spool: Spool,
+}
+
+const FIRST: u64 = 1 << 60;
+
+impl Process {
+    fn start(directory: &tempfile::TempDir, faults: &Faults, first_number: u64) -> Self {
+        let queue = Arc::new(Queue::new(Settings::default().limits, first_number, None));
+        let config = SpoolConfig::at(directory.path()).min_free_disk(0);
+        let opened = Directory::prepare_with(directory.path(), faults.wrap()).unwrap();
+        let spool = Spool::start_in(Some(Arc::new(opened)), &queue, config);
+        Self { queue, spool }
+    }
+
+    fn capture(&self, events: usize) {
+        (0..events).for_each(|_| self.queue.capture(Event::new("event", "user")));
+        self.queue.make_due();
+        while self.queue.must_encode() {
+            let raw = self.queue.take_raw();
+            let json = |ticket: u64| format!(r#"{{"uuid":"{ticket}"}}"#).into();
+            let encoded = raw.into_iter().map(|raw| (raw.ticket, Ok(json(raw.ticket.number())))).collect();
+            self.queue.put_encoded(encoded);
+        }
+    }
+
+    fn wait(&self, condition: impl Fn(Ledger, SpoolState, Option<SpoolIssue>) -> bool) {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let snapshot = self.queue.snapshot();
+            let spool = snapshot.spool.unwrap();
+            if condition(snapshot.ledger, spool.state, spool.issue) {
+                return;
+            }
+            assert!(std::time::Instant::now() < until, "it never came: {snapshot:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// What the worker does when PostHog takes everything.
+    fn deliver(&self, events: u64) {
+        self.wait(|ledger, _, _| {
+            self.queue.make_due();
+            for from_disk in [true, false] {
+                if let Some(batch) = self.queue.take_batch(1 << 20, from_disk) {
+                    self.queue.settle(&batch, None);
+                }
+            }
+            ledger.delivered == events
+        });
+    }
+
+    async fn end(self) -> Ledger {
+        self.queue.close();
+        self.wait(|ledger, _, _| ledger.queued == 0);
+        self.queue.abandon();
+        self.spool.ended().await;
+        self.queue.ledger()
+    }
+}
+
+/// Whatever fails, whenever: events stay in memory, go to disk when it works again, and each is there once.
+async fn a_fault_costs_nothing(break_it: fn(&Faults, Option<ErrorKind>), kind: ErrorKind, issue: SpoolIssue) {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.queue.set_in_trouble(true);
+    process.capture(1_000);
+    process.wait(|ledger, _, _| ledger.spooled == 1_000);
+
+    break_it(&faults, Some(kind));
+    process.capture(500);
+    process.wait(|_, state, seen| state == SpoolState::Failing && seen == Some(issue));
+    process.capture(500);
+    let ledger = process.queue.ledger();
+    assert_eq!((ledger.queued, ledger.spooled, ledger.dropped.total()), (1_000, 1_000, 0));
+    let refused = process.queue.capture_durable(Event::new("event", "user"));
+    let refuse = async {
+        while process.queue.ledger().captured < 2_001 {
+            tokio::task::yield_now().await;
+        }
+        process.capture(0);
+    };
+    let (refused, ()) = tokio::join!(refused, refuse);
+    assert_eq!(refused, Err(DropReason::SpoolUnavailable));
+
+    break_it(&faults, None);
+    process.wait(|ledger, state, issue| {
+        state == SpoolState::Ready && issue.is_none() && ledger.spooled == 2_000
+    });
+    let ledger = process.end().await;
+    assert_eq!((ledger.queued, ledger.spooled), (0, 2_000));
+
+    let next = Process::start(&directory, &faults, FIRST + 10_000);
+    next.deliver(2_000);
+    let ledger = next.end().await;
+    assert_eq!((ledger.captured, ledger.delivered, ledger.dropped.total()), (2_001, 2_000, 1));
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_while_running_costs_nothing() {
+    a_fault_costs_nothing(Faults::fail_writes, ErrorKind::StorageFull, SpoolIssue::DiskFull).await;
+}
+
+#[tokio::test]
+async fn a_failing_fsync_costs_nothing() {
+    a_fault_costs_nothing(Faults::fail_syncs, ErrorKind::Other, SpoolIssue::Io).await;
+}
+
+/// A file whose events have higher numbers than ours is no predecessor of ours as it is.
+#[tokio::test]
+async fn a_clock_that_was_set_back_costs_nothing() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.queue.set_in_trouble(true);
+    process.capture(2_500);
+    process.end().await;
+    let earlier = Process::start(&directory, &faults, FIRST / 2);
+    earlier.capture(100);
+    earlier.deliver(2_600);
+    let ledger = earlier.end().await;
+    assert_eq!((ledger.captured, ledger.delivered, ledger.spooled), (2_600, 2_600, 0));
+}
