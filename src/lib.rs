@@ -29,27 +29,36 @@
 //!  your code ── capture(event) ─┐                      ┌─ health_check() ─ HealthReport ─ readiness route
 //!                               ▼                      │  stats() ─ Ledger
 //!   admit ─► queue ─► encode once ─► batch ─► [ retry ► circuit breaker ► rate limit ► observe ► timeout ] ─► PostHog
-//!              ▲                                                                                      │
-//!              └───────────────────── outcome: delivered │ retry │ split │ stop ◄─────────────────────┘
+//!             │ ▲                                                                                     │
+//!             ▼ │                                                                                     │
+//!            spool ◄────────── outcome: delivered │ retry │ split │ dead letter │ stop ◄──────────────┘
 //! ```
 //!
 //! Everything behind `capture` happens in one background task on your tokio runtime, and one more for each
-//! request under way. What an answer means is decided once ([`Outcome`]); retry, breaker, limiter, ledger
+//! request under way; a spool has a thread of its own, which alone touches the disk. What an answer means is decided once ([`Outcome`]); retry, breaker, limiter, ledger
 //! and health only read it.
 //!
 //! # Guarantees
 //!
 //! 1. [`capture`](PostHog::capture) never blocks on I/O, never panics and never fails the caller.
 //! 2. Nothing vanishes uncounted: [`Ledger`]'s equation holds at every moment, across
-//!    [`shutdown`](PostHog::shutdown) too.
+//!    [`shutdown`](PostHog::shutdown), and with a [spool](#a-spool-on-disk) across `kill -9`.
 //! 3. At-least-once, counted once: an event's uuid and timestamp are fixed when it is captured and never
 //!    change; each attempt has a fresh `sent_at`. PostHog counts an event that arrives twice once.
 //! 4. One bad event costs one event: what PostHog would reject is refused at the door, and a batch that it
 //!    rejects is halved until the bad event stands alone, as a [dead letter](PostHog::dead_letters).
 //! 5. A PostHog outage uses bounded memory, does not turn into a storm of requests, and does not end in one.
 //! 6. No request leaves that you did not cause, and the health probe is not billed.
-//! 7. The project token appears in no `Debug`, `Display`, log, error or health report. Plain `http://` goes
+//! 7. The project token appears in no `Debug`, `Display`, log, error, health report or spool. Plain `http://` goes
 //!    only to this machine, or [when you ask](PostHogBuilder::allow_insecure_http).
+//!
+//! # A spool on disk
+//!
+//! With the feature `spool` and `PostHogBuilder::spool(SpoolConfig::at(directory))`, undelivered events go to a
+//! file: what memory cannot hold, and what an outage or a shutdown leaves behind; or, with write-ahead, every
+//! event before it is sent. They are delivered after a restart, alongside live events, which do not wait for
+//! them. `capture_durable(event).await` resolves when the event is on disk. A disk that is full, damaged or
+//! missing stops nothing: events stay in memory, health says so, and what can be read is read.
 //!
 //! # Where to look
 //!
@@ -63,6 +72,7 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
+//! | `spool` | no | `SpoolConfig`, `PostHog::capture_durable`: events on disk, in a [redb](https://docs.rs/redb) file |
 //! | `testing` | no | `testing::FakePostHog`: an in-process PostHog for your tests |
 //!
 //! # Types of other crates in this API

@@ -119,7 +119,8 @@ impl PostHog {
     }
 
     /// Ends the client: takes no more events, delivers what it can within `deadline`, and drops and counts
-    /// the rest. Returns at the deadline at the latest, whatever PostHog does; afterwards no task, thread or
+    /// the rest. With a spool, everything that is left is on disk within moments, and waits there for the next
+    /// start; the last fourth of the deadline, half a second at most, is for the last write. Returns at the deadline at the latest, whatever PostHog does; afterwards no task, thread or
     /// connection of the client is left. Other handles stay usable and drop what they capture.
     ///
     /// Give it what your orchestrator's grace period leaves, 5 s if in doubt.
@@ -200,14 +201,15 @@ impl PostHog {
         report(self.evidence())
     }
 
-    /// Where every captured event is.
+    /// Where every captured event is. With a spool the counts go on from one process to the next.
     pub fn stats(&self) -> Ledger {
         self.inner.queue.ledger()
     }
 
     /// The events that PostHog will not take as they are, the oldest first, each with the reason: to look at,
-    /// and to export, one JSON object each. They live in memory, within
-    /// [bounds](PostHogBuilder::dead_letter_events), and are gone with the process.
+    /// and to export, one JSON object each. They are kept within
+    /// [bounds](PostHogBuilder::dead_letter_events), in memory, and with a spool on disk too; without one they
+    /// are gone with the process.
     ///
     /// ```
     /// # fn export(posthog: &posthog_health::PostHog) -> serde_json::Result<()> {

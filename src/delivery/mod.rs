@@ -1,7 +1,7 @@
 //! An event's walk: admit, queue, encode, batch, send. In the order of the files:
 //! [`admit`] decides whether an event may enter, [`queue`] holds all that is on its way and the [`ledger`]
 //! that counts it, [`encode`] makes wire bytes, [`worker`] sends them and looks for what made PostHog reject
-//! a batch, and [`dead_letter`] keeps that.
+//! a batch, and [`dead_letter`] keeps that. The [`spool`] keeps on disk what is in the queue, and more.
 
 #![cfg_attr(not(feature = "spool"), allow(dead_code, reason = "what only the spool uses"))]
 

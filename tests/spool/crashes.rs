@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{DropReason, PostHog, SpoolConfig, SpoolMode};
+use posthog_health::{DropReason, PostHog, Reason, SpoolConfig, SpoolMode};
 
 use crate::support::{assert_balanced, capture, event, until};
 use crate::{is_ready, spooled};
@@ -69,6 +69,7 @@ async fn a_crash_costs_what_was_in_memory_only_and_it_is_counted() {
     until(|| posthog.stats().delivered == 1).await;
     let ledger = posthog.stats();
     assert_eq!((ledger.captured, ledger.dropped.count(DropReason::Crash)), (51, 50));
+    assert!(posthog.health().reasons.contains(&Reason::LosingEvents));
     assert_balanced(ledger);
 }
 

@@ -64,6 +64,9 @@ impl Queue {
         state.ledger.dead_lettered -= before.len() as u64;
         let letters = contents.dead.into_iter().map(|(_, letter)| letter).chain(before);
         let evicted = state.take_letters(letters, &self.limits);
+        if contents.crashed > 0 {
+            state.last_loss = Some(tokio::time::Instant::now());
+        }
         state.disk.filled(fill);
         state.disk.write_ahead = write_ahead;
         state.disk.state = DiskState::Ready;

@@ -55,6 +55,8 @@ pub(in crate::delivery) struct Contents {
     /// Reconciled: `captured = delivered + dropped + events + dead letters`, all of them on disk.
     pub(in crate::delivery) totals: Totals,
     pub(in crate::delivery) dead: Vec<(u64, DeadLetter)>,
+    /// How many events of `totals` were found missing just now.
+    pub(in crate::delivery) crashed: u64,
     /// The highest number of an event or a dead letter.
     pub(in crate::delivery) last: Option<u64>,
 }

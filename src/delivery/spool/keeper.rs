@@ -157,6 +157,10 @@ impl Keeper {
             );
             self.queue.disk_noticed(SpoolIssue::Damaged);
         }
+        let lost = opened.contents.crashed;
+        if lost > 0 {
+            tracing::warn!(lost, "a process ended without shutdown: what it had in memory only is lost");
+        }
         for file in &opened.newer {
             tracing::warn!(file = %file.display(), "a spool file is of a newer version: left alone");
             self.queue.disk_noticed(SpoolIssue::Newer);

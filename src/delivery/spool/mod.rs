@@ -1,8 +1,31 @@
 //! Events on disk.
 //!
-//! A [`Directory`](directory) gives each process a file of its own, a [`Store`](store) is what lies in it, and
-//! [`record`] is the form in which it lies there: each record can be told from noise without the rest of the
-//! file, which is what [`salvage`] lives on.
+//! # Constraints
+//!
+//! Nothing about a disk may stop the service, so a thread of its own, the [`keeper`], alone touches it, and the
+//! queue goes on without it. Events are stored, not requests, since each attempt needs a fresh `sent_at`. Live
+//! events do not wait for what lies here. Nothing is in two files at once, and nothing is sent by two processes.
+//!
+//! # Walk
+//!
+//! The keeper takes [turns](super::queue::Turn) with the queue: what to write, what has ended, what memory has
+//! forgotten, whether to read some back. A turn is one transaction with one `fsync`, whoever and however many
+//! wait for it: that is the group commit. An event stays in the [`store`] until it is delivered, dropped or a
+//! dead letter, and is *held*, not to be read again, as long as memory has it too. The counts that a turn writes
+//! are taken under the same lock as the turn, so on disk, too, the ledger's equation holds: what is missing when
+//! a file is opened was in memory only.
+//!
+//! # Format
+//!
+//! One redb file a process, in a [`directory`] of slots. Tables of events, of dead letters, of attempts, and of
+//! the counts, the keys being the events' numbers, which rise with the time of capture across processes. Each
+//! value is a [`record`], which can be told from noise without the rest of the file: [`salvage`] lives on that
+//! when the tree is damaged.
+//!
+//! # What a crash can cost
+//!
+//! Events that no turn had written. Up to a second of what was delivered may be delivered again, and up to a
+//! chunk of what was being taken over from another process's file ([`adoption`]).
 
 mod adoption;
 mod backend;

@@ -5,6 +5,7 @@ use super::record::{Kind, Record};
 use super::state::State;
 use super::tables::{ATTEMPTS, DEAD, EVENTS, META, STATE_KEY, VERSION, VERSION_KEY};
 use crate::delivery::dead_letter::DeadLetter;
+use crate::delivery::ledger::{DropReason, Totals};
 
 pub(super) enum Found {
     Ours(Box<Look>),
@@ -78,7 +79,9 @@ fn look_into(transaction: &ReadTransaction, mut held: Held) -> Result<Found, Err
     let last_event = events.last()?.map(|(number, _)| number.value());
     let last = last_event.max(letters.last()?.map(|(number, _)| number.value()));
     let totals = state.reconciled(dead.len() as u64);
-    let contents = Contents { totals, dead, last };
+    let crashes = |totals: &Totals| totals.dropped.count(DropReason::Crash);
+    let crashed = crashes(&totals) - crashes(&state.totals);
+    let contents = Contents { totals, dead, crashed, last };
     Ok(Found::Ours(Box::new(Look { state, contents, held, damaged })))
 }
 

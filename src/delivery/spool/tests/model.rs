@@ -277,7 +277,7 @@ impl Run {
         let restart = held == Held::default();
         self.model.held.clone_from(&held.0);
         let (store, contents) = self.open(held);
-        let Contents { totals, dead, last } = contents;
+        let Contents { totals, dead, last, .. } = contents;
         assert_eq!(last, self.model.last());
         assert!(dead.iter().map(|(number, _)| number).eq(&self.model.dead));
         for (number, dead) in &dead {
