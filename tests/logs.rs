@@ -156,3 +156,25 @@ async fn what_a_dropped_client_loses_is_told() {
     let lines = log.lines();
     assert!(lines.len() == 1 && lines[0].contains("lost=42"), "{lines:#?}");
 }
+
+/// One line when the spool begins to fail, one when it works again, however often it was tried in between.
+#[cfg(feature = "spool")]
+#[tokio::test]
+async fn a_spool_that_fails_is_logged_once() {
+    let (log, _guard) = Log::start(Level::INFO);
+    let (server, parent) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    let directory = parent.path().join("not yet/spool");
+    std::fs::write(parent.path().join("not yet"), "").unwrap();
+    let posthog = builder(&server).spool(posthog_health::SpoolConfig::at(&directory)).build().unwrap();
+    let state = || posthog.health().spool.unwrap().state;
+    until(|| state() == posthog_health::SpoolState::Failing).await;
+    // More than one attempt.
+    tokio::time::sleep(MS(4_500)).await;
+    std::fs::remove_file(parent.path().join("not yet")).unwrap();
+    until(|| state() == posthog_health::SpoolState::Ready).await;
+    let lines: Vec<_> = log.lines().into_iter().filter(|line| line.contains("spool")).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("WARN posthog{host=\"127.0.0.1\"}"), "{lines:?}");
+    assert!(lines[0].contains("the spool fails, events stay in memory: "), "{lines:?}");
+    assert!(lines[1].contains("the spool works again"), "{lines:?}");
+}

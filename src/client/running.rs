@@ -74,9 +74,9 @@ impl Running {
         let Enrichment { hooks, is_server, geoip } = enrichment;
         // Names the client in each of its log lines.
         let span = tracing::info_span!("posthog", host = host.host_str());
+        let spool = settings.spool.map(|spool| span.in_scope(|| Spool::start(queue, spool)));
         let worker = worker.run(move || Encoder::new(hooks, is_server, geoip)).instrument(span);
         let worker = runtime.spawn(worker);
-        let spool = settings.spool.map(|spool| Spool::start(queue, spool));
         Ok(Self {
             vitals,
             breaker,

@@ -91,3 +91,18 @@ async fn with_write_ahead_a_crash_costs_nothing_that_was_written() {
     assert_eq!((server.distinct(), posthog.stats().dropped.total()), (500, 0));
     assert_balanced(posthog.stats());
 }
+
+/// What was not shut down is counted all the same: the last write takes the counts along.
+#[tokio::test]
+async fn a_dropped_client_leaves_the_counts_behind() {
+    let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    let posthog = spooled(&server, directory.path()).linger(Duration::from_secs(3600)).build().unwrap();
+    is_ready(&posthog).await;
+    posthog.capture_durable(event(0)).await.unwrap();
+    capture(&posthog, 10);
+    drop(posthog);
+    let next = spooled(&server, directory.path()).build().unwrap();
+    until(|| next.stats().captured == 11 && next.stats().delivered == 1).await;
+    assert_eq!(next.stats().dropped.count(DropReason::Shutdown), 10);
+    assert_balanced(next.stats());
+}

@@ -41,7 +41,6 @@ async fn a_directory_without_permission_stops_nothing() {
     works_without(std::path::Path::new("/sys/posthog-spool"), SpoolIssue::NoPermission).await;
 }
 
-/// A file that was written by a later version of this crate waits for that version.
 #[tokio::test]
 async fn without_a_spool_capture_durable_says_so() {
     let server = FakePostHog::start();
@@ -105,7 +104,6 @@ async fn the_files_hold_no_token_and_are_the_owners_alone() {
     assert!(seen_events);
 }
 
-/// A whole shutdown with the spool fits into its deadline, and its thread is gone.
 #[tokio::test]
 async fn an_empty_path_is_refused_by_build() {
     let error = PostHog::builder("phc_abc").spool(SpoolConfig::at("")).build().unwrap_err();
@@ -115,4 +113,32 @@ async fn an_empty_path_is_refused_by_build() {
     let error =
         PostHog::builder("phc_abc").spool(SpoolConfig::at("x").max_age(Duration::ZERO)).build().unwrap_err();
     assert_eq!(error.field(), "spool.max_age");
+}
+
+/// A process may not write more than 300 KB to a file: as a full disk, but without a disk. The signal that
+/// comes with it is ignored, as a service would.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_disk_that_fills_up_stops_nothing() {
+    if std::env::var_os("FILLS_UP").is_none() {
+        let shell =
+            "ulimit -f 300; trap '' XFSZ; exec \"$0\" --exact faults::a_disk_that_fills_up_stops_nothing";
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", shell]).arg(std::env::current_exe().unwrap()).env("FILLS_UP", "1");
+        let output = command.output().unwrap();
+        return assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    server.refuse();
+    let posthog = spooled(&server, directory.path()).build().unwrap();
+    is_ready(&posthog).await;
+    capture(&posthog, 6_000);
+    until(|| spool(&posthog).state == SpoolState::Failing).await;
+    assert_eq!(spool(&posthog).issue, Some(SpoolIssue::DiskFull));
+    assert_eq!(posthog.stats().dropped.total(), 0);
+    assert_balanced(posthog.stats());
+    server.accept();
+    until(|| posthog.stats().delivered == 6_000).await;
+    assert_eq!(server.distinct(), 6_000);
+    assert_balanced(posthog.stats());
 }

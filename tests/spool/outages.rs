@@ -40,6 +40,8 @@ async fn what_a_shutdown_leaves_behind_is_delivered_after_the_restart() {
 
     server.recover();
     let next = spooled(&server, directory.path()).build().unwrap();
+    is_ready(&next).await;
+    assert!(!directory.path().join("spool-1.redb").exists(), "the file was closed with the shutdown");
     capture(&next, 50);
     until(|| next.stats().delivered == 1_100).await;
     assert_eq!((next.stats().captured, next.stats().spooled), (1_100, 0), "the totals go on");

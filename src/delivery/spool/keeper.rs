@@ -42,8 +42,9 @@ impl Spool {
             held: Held::default(),
             is_failing: false,
         };
+        let (span, subscriber) = (tracing::Span::current(), tracing::dispatcher::get_default(Clone::clone));
         let thread = std::thread::Builder::new().name("posthog-health-spool".into()).spawn(move || {
-            keeper.run();
+            tracing::dispatcher::with_default(&subscriber, || span.in_scope(|| keeper.run()));
             drop(alive);
         });
         let thread = thread.inspect_err(|error| {
