@@ -3,14 +3,14 @@
 mod support;
 
 use std::fs;
-use std::hint::{black_box, spin_loop};
+use std::hint::black_box;
 use std::process::exit;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use posthog_health::layers::RateLimitConfig;
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{DropReason, Event};
+use support::times::{Times, clock, wait_until};
 use support::{Arguments, DEFAULT_QUEUE, Row, event, ours, print_machine, print_table, server, theirs};
 use tokio::runtime::Runtime;
 
@@ -154,59 +154,19 @@ fn paced(every: Duration, prototype: &Event, mut capture: impl FnMut(Event)) -> 
     times
 }
 
-fn wait_until(due: Instant) {
-    let left = || due.saturating_duration_since(Instant::now());
-    // Sleeping is not exact enough for less than this.
-    if left() >= CALM / 2 {
-        thread::sleep(left());
-    }
-    while !left().is_zero() {
-        spin_loop();
-    }
-}
-
 /// Starts threads, connects, fills caches.
 fn warm(mut capture: impl FnMut(Event)) {
     (0..100).for_each(|number| capture(event(number)));
 }
 
-/// Nanoseconds of each call.
-#[derive(Default)]
-struct Times(Vec<u64>);
-
-impl Times {
-    fn time(&mut self, call: impl FnOnce()) {
-        let started = Instant::now();
-        call();
-        self.0.push(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
-    }
-
-    fn percentile(&self, share: f64) -> u64 {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable();
-        sorted[((sorted.len() - 1) as f64 * share).round() as usize]
-    }
-
-    fn mean(&self) -> f64 {
-        self.0.iter().sum::<u64>() as f64 / self.0.len() as f64
-    }
-}
-
 fn rows(ours: Times, theirs: Times) -> Vec<Row> {
     let percentiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
-    let mut rows = vec![Row::count("calls", ours.0.len(), theirs.0.len())];
+    let mut rows = vec![Row::count("calls", ours.calls(), theirs.calls())];
     rows.extend(percentiles.map(|(name, share)| {
         Row::nanos(name, ours.percentile(share) as f64, theirs.percentile(share) as f64)
     }));
     rows.push(Row::nanos("mean", ours.mean(), theirs.mean()));
     rows
-}
-
-/// What timing nothing reads.
-fn clock() -> String {
-    let mut times = Times::default();
-    (0..100_000).for_each(|_| times.time(|| {}));
-    format!("{} ns", times.percentile(0.5))
 }
 
 /// CPU time of this process's living threads, without those of the fake servers. `/proc/self/stat` has it

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "not every bench needs everything")]
 
+pub(crate) mod times;
+
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -97,6 +99,33 @@ pub(crate) fn print_table(rows: &[Row]) {
     println!();
 }
 
+/// A table of its own shape: the first line has the heads.
+pub(crate) fn print_columns(lines: &[Vec<String>]) {
+    let Some((heads, _)) = lines.split_first() else { return };
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+    let widths: Vec<usize> = (0..heads.len()).map(|column| width(column).unwrap_or(0)).collect();
+    for (at, line) in lines.iter().enumerate() {
+        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+            0 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        println!("| {} |", cells.collect::<Vec<_>>().join(" | "));
+        if at == 0 {
+            let rest: String = widths[1..].iter().map(|width| format!("{:->1$}:|", "", width + 1)).collect();
+            println!("|{:-<1$}|{rest}", "", widths[0] + 2);
+        }
+    }
+    println!();
+}
+
+/// A line of such a table.
+#[allow(unused_macros, reason = "not every bench needs it")]
+macro_rules! cells {
+    ($($cell:expr),+ $(,)?) => { vec![$($cell.to_string()),+] };
+}
+#[allow(unused_imports, reason = "not every bench needs it")]
+pub(crate) use cells;
+
 /// As people write it.
 pub(crate) fn seconds(time: Option<Duration>) -> String {
     time.map_or("never".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()))
@@ -119,7 +148,7 @@ fn ratio(ours: f64, theirs: f64) -> Option<f64> {
     (theirs > 0.0).then(|| ours / theirs)
 }
 
-fn nanos(time: f64) -> String {
+pub(crate) fn nanos(time: f64) -> String {
     match time {
         ..10_000.0 => format!("{time:.0} ns"),
         ..10_000_000.0 => format!("{:.1} µs", time / 1e3),

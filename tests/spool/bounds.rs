@@ -42,6 +42,7 @@ async fn a_full_spool_takes_no_more_and_then_the_queues_policy_holds() {
     server.accept();
     let left = ledger.queued + ledger.spooled;
     until(|| posthog.stats().delivered >= left).await;
+    is_ready(&posthog).await;
     posthog.capture_durable(event(0)).await.unwrap();
     assert_balanced(posthog.stats());
 }

@@ -18,6 +18,8 @@ pub(super) struct Disk {
     pub(super) write_ahead: bool,
     /// Delivery stands still, so what is in memory goes to disk.
     pub(super) in_trouble: bool,
+    /// The spool's thread waits to be woken.
+    pub(super) sleeps: bool,
     pub(super) journal: Journal,
     pub(super) waiters: HashMap<u64, Waiter>,
     /// The lowest number of an event of this process that may be on disk only.

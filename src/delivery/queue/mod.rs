@@ -189,9 +189,9 @@ impl Queue {
         let on_disk = std::mem::take(&mut state.backlog);
         on_disk.iter().for_each(|event| state.release(event));
         self.publish(&mut state);
+        self.wake_disk(&mut state);
         drop(state);
         self.flush();
-        self.disk_wake.notify_one();
         first
     }
 
@@ -210,18 +210,20 @@ impl Queue {
         let waiters = std::mem::take(&mut state.disk.waiters);
         let freed = state.clear();
         self.publish(&mut state);
+        self.wake_disk(&mut state);
         drop(state);
         drop(freed);
         waiters.into_values().for_each(|waiter| {
             let _ = waiter.send(Err(DropReason::Shutdown));
         });
-        self.disk_wake.notify_one();
         left
     }
 
-    /// Whether nothing in memory is left to send.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.state().in_memory() == 0
+    /// Whether nothing is left to send: nothing in memory, or, while delivery stands still, nothing that is
+    /// not on disk.
+    pub(crate) fn is_done(&self) -> bool {
+        let state = self.state();
+        state.in_memory() == 0 || (state.disk.in_trouble && state.ledger.queued == 0)
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
@@ -259,10 +261,17 @@ impl Queue {
             state.overflowing = false;
         }
         if state.wants_to_write(&self.limits) {
-            self.disk_wake.notify_one();
+            self.wake_disk(state);
         }
         let settled = state.settled_to();
         self.settled_to.send_if_modified(|to| std::mem::replace(to, settled) != settled);
+    }
+
+    /// Wakes the spool's thread, if it sleeps: to notify costs a system call even when it does not.
+    fn wake_disk(&self, state: &mut State) {
+        if std::mem::take(&mut state.disk.sleeps) {
+            self.disk_wake.notify_one();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

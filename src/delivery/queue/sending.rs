@@ -19,9 +19,20 @@ impl Queue {
         let state = self.state();
         let Some(first) = state.raw.front().map(|raw| raw.ticket.number) else { return false };
         first < state.due_to.max(state.encode_to)
-            || state.disk.write_ahead
             || state.raw.len() >= self.limits.batch_events
             || state.raw_bytes >= self.limits.batch_bytes
+    }
+
+    /// Whether raw events wait that are to go to disk first.
+    pub(in crate::delivery) fn gathers(&self) -> bool {
+        let state = self.state();
+        state.disk.write_ahead && !state.raw.is_empty()
+    }
+
+    /// Lets raw events wait no longer.
+    pub(in crate::delivery) fn end_gathering(&self) {
+        let mut state = self.state();
+        state.encode_to = state.next_number;
     }
 
     pub(in crate::delivery) fn take_raw(&self) -> VecDeque<Captured> {
@@ -100,7 +111,7 @@ impl Queue {
         let batch: Vec<Encoded> = lane.drain(..count).collect();
         state.under_way.push(UnderWay { first, events: batch.clone() });
         if from_disk {
-            self.disk_wake.notify_one();
+            self.wake_disk(&mut state);
         }
         Some(batch)
     }
@@ -188,7 +199,7 @@ impl Queue {
     pub(in crate::delivery) fn set_in_trouble(&self, in_trouble: bool) {
         let mut state = self.state();
         if std::mem::replace(&mut state.disk.in_trouble, in_trouble) != in_trouble {
-            self.disk_wake.notify_one();
+            self.wake_disk(&mut state);
         }
     }
 }

@@ -306,11 +306,13 @@ impl State {
         self.held > (self.backlog.len() + taken.count()) as u64
     }
 
-    fn release_copies(&mut self) {
+    /// Forgets the live events that are on disk too. Gives them back to be freed outside the lock.
+    pub(super) fn release_copies(&mut self) -> VecDeque<Encoded> {
         let (copies, others): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.encoded).into_iter().partition(|event| event.stored);
         self.encoded = others;
         copies.iter().for_each(|copy| self.release(copy));
+        copies
     }
 
     /// Whether the worker must be woken: for the first event of a linger period and for a full batch,

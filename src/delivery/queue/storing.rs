@@ -1,6 +1,7 @@
 //! What the spool's thread does with the queue: it takes what is to be written, and tells what became of it.
 //! Events that are being written stay where they are; they may be sent and settled meanwhile.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use posthog_rs::Event;
 use tokio::sync::oneshot;
 
-use super::disk::{Disk, DiskState, Journal};
+use super::disk::{Disk, DiskState, Journal, Waiter};
 use super::spool_health::SpoolIssue;
 use super::state::{Encoded, Limits, SETTLED_AT_ONCE, State};
 use super::{DropReason, Ledger, Queue};
@@ -27,8 +28,6 @@ pub(in crate::delivery) struct Turn {
     pub(in crate::delivery) load: Option<(usize, usize)>,
     /// The queue has ended: this is the last round.
     pub(in crate::delivery) is_last: bool,
-    /// What is written now stays in memory too, to be sent from there.
-    keeps: bool,
 }
 
 /// What is settled on disk is told in groups: a crash in between costs that many duplicates.
@@ -133,9 +132,11 @@ impl Queue {
             if now >= until {
                 return None;
             }
+            state.disk.sleeps = true;
             let wait = state.next_look().min(until.saturating_duration_since(now));
             let woken = self.disk_wake.wait_timeout(state, wait);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            state.disk.sleeps = false;
         }
     }
 
@@ -147,21 +148,26 @@ impl Queue {
         loaded: Vec<Stored>,
         fill: Fill,
     ) {
+        let mut waiters = Vec::new();
         let mut state = self.state();
         state.loaded(loaded);
-        match (turn.changes, applied) {
+        match (&turn.changes, applied) {
             (Some(changes), Some(applied)) => {
-                state.written(&changes, &applied, turn.keeps);
+                waiters = state.written(changes, &applied);
                 state.reconcile(fill);
             }
             (Some(changes), None) => state.unwritten(changes),
             (None, _) => {}
         }
-        state.trim(&self.limits);
+        let copies = if state.is_over_half(&self.limits) { state.release_copies() } else { VecDeque::new() };
         state.disk.filled(fill);
         self.publish(&mut state);
         drop(state);
+        drop(copies);
         self.wake.notify_one();
+        waiters.into_iter().for_each(|waiter| {
+            let _ = waiter.send(Ok(()));
+        });
     }
 
     /// The counts that the next write is to keep.
@@ -226,7 +232,6 @@ impl State {
         {
             self.disk.state = DiskState::Ready;
         }
-        let keeps = !self.is_over_half(limits);
         let put = if self.disk.state == DiskState::Ready { self.to_write(limits) } else { Vec::new() };
         let reads = self.disk.is_usable()
             && self.closed.is_none()
@@ -244,7 +249,7 @@ impl State {
             self.disk.written = (self.ledger, Some(now));
             std::mem::take(&mut self.disk.journal).into_changes(put, totals)
         });
-        Some(Turn { changes, released, load, is_last, keeps })
+        Some(Turn { changes, released, load, is_last })
     }
 
     /// How long nothing may be due unless somebody tells.
@@ -265,7 +270,8 @@ impl State {
         let newest = self.encoded.iter().rev();
         let rest = newest.filter(|_| wants_all || wants_newest).chain(taken.filter(|_| wants_all));
         let mut bytes = 0;
-        self.outbox
+        let mut chunk: Vec<Stored> = self
+            .outbox
             .iter()
             .chain(rest)
             .filter(|event| !event.stored)
@@ -276,36 +282,45 @@ impl State {
                 fits
             })
             .map(Stored::from)
-            .collect()
+            .collect();
+        chunk.sort_unstable_by_key(|event| event.number);
+        chunk
     }
 
-    fn written(&mut self, changes: &Changes, applied: &Applied, keeps: bool) {
-        for event in &changes.put[..applied.written] {
-            self.stored(event.number, keeps);
-        }
+    /// Gives those who wait for what is written now, to be told outside the lock.
+    fn written(&mut self, changes: &Changes, applied: &Applied) -> Vec<Waiter> {
+        let written = &changes.put[..applied.written];
+        written.iter().for_each(|event| self.stored(event.number));
+        let waiters = if self.disk.waiters.is_empty() {
+            Vec::new()
+        } else {
+            written.iter().filter_map(|event| self.disk.waiters.remove(&event.number)).collect()
+        };
         self.count_evicted(applied);
         if applied.written < changes.put.len() {
             self.disk.state = DiskState::Full(Instant::now() + FULL_FOR);
             self.empty_outbox(DropReason::SpoolFull);
         }
+        waiters
     }
 
-    /// Takes back what could not be written. What may be on disk all the same is settled first next time.
-    fn unwritten(&mut self, changes: Changes) {
-        let Changes { put, settle, attempts, mut bury, discard, .. } = changes;
-        bury.retain(|(number, _)| {
-            // It may have been replayed or discarded meanwhile.
-            !self.outbox.iter().any(|event| event.number == *number)
-                && !self.disk.journal.discarded.contains(number)
-        });
+    /// Takes back what could not be written. What may be on disk all the same is removed first next time.
+    fn unwritten(&mut self, changes: &Changes) {
+        let Changes { put, settle, attempts, bury, discard, .. } = changes;
         let journal = &mut self.disk.journal;
         journal.touch();
-        journal.settled.extend(settle.into_iter().chain(put.iter().map(|event| event.number)));
-        for (number, attempts) in attempts {
-            journal.attempted.entry(number).or_insert(attempts);
+        for (number, letter) in bury {
+            // It may have been replayed or discarded meanwhile.
+            let is_replayed = self.outbox.iter().any(|event| event.number == *number);
+            if !is_replayed && !journal.discarded.contains(number) {
+                journal.buried.insert(*number, letter.clone());
+            }
         }
-        journal.buried.extend(bury);
-        journal.discarded.extend(discard);
+        for (number, attempts) in attempts {
+            journal.attempted.entry(*number).or_insert(*attempts);
+        }
+        journal.settled.extend(settle.iter().copied().chain(put.iter().map(|event| event.number)));
+        journal.discarded.extend(discard.iter().copied().chain(bury.iter().map(|(number, _)| *number)));
     }
 
     fn count_evicted(&mut self, applied: &Applied) {
@@ -315,8 +330,7 @@ impl State {
     }
 
     /// An event was written.
-    fn stored(&mut self, number: u64, keeps: bool) {
-        self.disk.tell(number, Ok(()));
+    fn stored(&mut self, number: u64) {
         let in_outbox = self.outbox.iter().position(|event| event.number == number);
         let taken = &mut self.under_way;
         if let Some(mut event) = in_outbox.and_then(|at| self.outbox.remove(at)) {
@@ -326,9 +340,6 @@ impl State {
         } else if let Ok(at) = self.encoded.binary_search_by_key(&number, |event| event.number) {
             self.encoded[at].stored = true;
             self.count_stored();
-            if !keeps && let Some(event) = self.encoded.remove(at) {
-                self.release(&event);
-            }
         } else if let Some(event) =
             taken.iter_mut().flat_map(|taken| &mut taken.events).find(|event| event.number == number)
         {
@@ -369,15 +380,6 @@ impl State {
         self.lose(missing, DropReason::Crash);
         if self.ledger.spooled <= self.held {
             self.disk.released_from = None;
-        }
-    }
-
-    /// Forgets the newest of what is on disk too, while it takes more than half of the memory.
-    fn trim(&mut self, limits: &Limits) {
-        while self.is_over_half(limits) {
-            let Some(at) = self.encoded.iter().rposition(|event| event.stored) else { break };
-            let Some(copy) = self.encoded.remove(at) else { break };
-            self.release(&copy);
         }
     }
 

@@ -29,6 +29,7 @@ impl Disk {
         changes.discard.iter().for_each(|number| {
             self.dead.remove(number);
         });
+        assert!(changes.put.is_sorted_by_key(|event| event.number));
         let written = changes.put.len().min(room);
         for event in &changes.put[..written] {
             self.events.insert(event.number, event.clone());

@@ -11,7 +11,7 @@ use crate::delivery::Overflow;
 /// |---|---|---|
 /// | no spool | what is in memory | what is in memory |
 /// | [`Overflow`](Self::Overflow) | what is in memory only: while PostHog answers, the events since the last batch; else those of the last moment | the same |
-/// | [`WriteAhead`](Self::WriteAhead) | the events of the last moment: those that came during one write to disk | the same |
+/// | [`WriteAhead`](Self::WriteAhead) | the events of the last moment: those of 5 ms and of one write to disk | the same |
 /// | [`capture_durable`](crate::PostHog::capture_durable), either mode | nothing that it said `Ok` to | the same |
 ///
 /// A crash and a loss of power cost the same because each write ends with `fsync`. What is lost is counted at
@@ -75,7 +75,8 @@ impl SpoolConfig {
     }
 
     /// The most bytes of events that lie in the spool. Default 1 GiB: at 200 events/s of 600 bytes two and a
-    /// half hours. The file itself is larger, see the numbers in [`SpoolHealth`](crate::SpoolHealth).
+    /// half hours. The file itself takes up to twice as much while it is written to; see
+    /// [`SpoolHealth::file_bytes`](crate::SpoolHealth::file_bytes).
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.bounds.bytes = bytes;
         self

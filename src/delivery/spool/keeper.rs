@@ -79,7 +79,7 @@ struct Keeper {
 
 /// How long a spool that fails is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How often to look for files that processes left behind.
+/// How often to look for files that processes left behind, and whether ours may shrink.
 const LOOK_ROUND_EVERY: Duration = Duration::from_secs(10);
 
 impl Keeper {
@@ -174,13 +174,15 @@ impl Keeper {
             let now = Instant::now();
             if adoption.is_idle() && now >= look_round_at {
                 look_round_at = now + LOOK_ROUND_EVERY;
+                if store.compact_if_worth_it()? {
+                    self.queue.disk_filled(store.fill());
+                }
                 adoption.look_round(directory, |opened| self.notice(opened));
             }
             let longest = if adoption.is_idle() { look_round_at - now } else { Duration::ZERO };
             match self.queue.next_turn(longest) {
                 Some(turn) if turn.is_last => return self.take(turn, store, directory),
                 Some(turn) => self.take(turn, store, directory)?,
-                None if store.compact_if_worth_it()? => self.queue.disk_filled(store.fill()),
                 None => {}
             }
             adoption.step(&self.queue, store, directory)?;

@@ -169,10 +169,12 @@ impl Store {
         Fill { events, bytes, file_bytes: self.file_bytes.load(Ordering::Relaxed) }
     }
 
-    /// Gives back disk when less than a quarter of a file of some size is in use. Whether it did.
+    /// Gives back disk when less than a quarter of a file of some size is in use, and that is soon moved.
+    /// Whether it did.
     pub(in crate::delivery) fn compact_if_worth_it(&mut self) -> io::Result<bool> {
         let used = self.state.bytes + self.state.dead_bytes;
-        if self.fill().file_bytes <= SMALL_FILE.max(used * 4).max(self.compacted * 2) {
+        let is_small = self.fill().file_bytes <= SMALL_FILE.max(used * 4).max(self.compacted * 2);
+        if is_small || used > SOON_MOVED {
             return Ok(false);
         }
         let db = self.db.as_mut();
@@ -223,3 +225,5 @@ impl Drop for Store {
 /// Of redb's. Events on disk must not take memory.
 const CACHE: usize = 4 << 20;
 const SMALL_FILE: u64 = 1 << 20;
+/// To move more would keep those who wait for a write waiting for long.
+const SOON_MOVED: u64 = 16 << 20;

@@ -108,11 +108,15 @@ where
     pub(crate) async fn run(mut self, encoder: impl FnOnce() -> Encoder + Send) {
         os_known().await;
         let mut encoder = encoder();
-        let mut linger: Option<Instant> = None;
-        while !(self.queue.is_closed() && self.queue.is_empty()) {
+        let (mut linger, mut gather): (Option<Instant>, Option<Instant>) = (None, None);
+        while !(self.queue.is_closed() && self.queue.is_done()) {
             if linger.is_some_and(|until| until <= Instant::now()) {
                 linger = None;
                 self.queue.make_due();
+            }
+            if gather.is_some_and(|until| until <= Instant::now()) {
+                gather = None;
+                self.queue.end_gathering();
             }
             if self.queue.is_closed() && !std::mem::replace(&mut self.closing, true) && self.refused.is_some()
             {
@@ -130,12 +134,15 @@ where
             if linger.is_none() && self.queue.lingers() {
                 linger = Some(Instant::now() + self.pacing.linger);
             }
+            if gather.is_none() && self.queue.gathers() {
+                gather = Some(Instant::now() + GATHER);
+            }
             tokio::select! {
                 // A chunk at a time, so that neither sending nor the runtime's other tasks wait for long.
                 () = tokio::task::yield_now(), if has_more => {}
                 () = self.queue.wake.notified(), if !has_more => {}
                 Some(done) = self.sends.join_next_with_id() => self.finish(done),
-                () = moment(linger) => {}
+                () = moment(linger.into_iter().chain(gather).min()) => {}
                 () = moment(self.held_until), if self.has_slot() => self.held_until = None,
                 Ok(()) = self.token_refused.changed() => self.hear_the_probe(),
                 Ok(()) = self.breaker.changed() => {}
@@ -197,6 +204,9 @@ async fn os_known() {
         let _ = told.await;
     }
 }
+
+/// For how long events that go to disk first wait for others to share the write.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Resolves then, or never.
 async fn moment(at: Option<Instant>) {

@@ -1,0 +1,52 @@
+//! How long calls take.
+
+use std::hint::spin_loop;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Sleeping is not exact enough for less than this.
+const SLEEPS: Duration = Duration::from_micros(500);
+
+/// Nanoseconds of each call.
+#[derive(Default)]
+pub(crate) struct Times(Vec<u64>);
+
+impl Times {
+    pub(crate) fn time(&mut self, call: impl FnOnce()) {
+        let started = Instant::now();
+        call();
+        self.0.push(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn percentile(&self, share: f64) -> u64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+    }
+
+    pub(crate) fn mean(&self) -> f64 {
+        self.0.iter().sum::<u64>() as f64 / self.0.len() as f64
+    }
+}
+
+/// Returns at that moment, or at once.
+pub(crate) fn wait_until(due: Instant) {
+    let left = || due.saturating_duration_since(Instant::now());
+    if left() >= SLEEPS {
+        thread::sleep(left());
+    }
+    while !left().is_zero() {
+        spin_loop();
+    }
+}
+
+/// What timing nothing reads.
+pub(crate) fn clock() -> String {
+    let mut times = Times::default();
+    (0..100_000).for_each(|_| times.time(|| {}));
+    format!("{} ns", times.percentile(0.5))
+}
