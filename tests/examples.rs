@@ -1,14 +1,13 @@
-//! The quickstart against a "real" project: what it does when `POSTHOG_API_KEY` is set.
+//! Examples that are proofs too: what they say at the end is what they are for.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use posthog_health::testing::FakePostHog;
 
 #[test]
 fn with_a_key_the_quickstart_sends_one_event_and_shows_health() {
     let server = FakePostHog::start();
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--all-features", "--example", "quickstart"])
+    let output = example("quickstart")
         .env("POSTHOG_API_KEY", FakePostHog::TOKEN)
         .env("POSTHOG_HOST", server.url())
         // A proxy that nobody listens at is not asked for this machine.
@@ -16,12 +15,45 @@ fn with_a_key_the_quickstart_sends_one_event_and_shows_health() {
         .env("http_proxy", "http://127.0.0.1:9")
         .output()
         .unwrap();
-    let shown = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{shown} {}", String::from_utf8_lossy(&output.stderr));
+    let shown = shown(&output);
     assert!(shown.contains(r#"{"status":"healthy","posthog":{"connected":true"#), "{shown}");
     assert!(
         shown.ends_with("ledger: captured=1 delivered=1 queued=0 dead_lettered=0 dropped=0\n"),
         "{shown}"
     );
     assert_eq!((server.distinct(), server.billable_flag_requests()), (1, 0));
+}
+
+#[test]
+fn no_acknowledged_event_is_lost_when_processes_are_killed() {
+    let output = example("crash_proof").args(["--", "--rounds", "3", "--seed", "1"]).output().unwrap();
+    let shown = shown(&output);
+    let last = shown.lines().last().unwrap();
+    assert!(last.starts_with("rounds=3 acknowledged=") && last.ends_with(" lost=0 corrupt=0"), "{shown}");
+    assert!(!last.contains("acknowledged=0 "), "{shown}");
+}
+
+#[test]
+fn a_dead_letter_outlives_its_process_and_is_replayed() {
+    let output = example("dead_letters").output().unwrap();
+    let shown = shown(&output);
+    assert!(shown.contains("captured=3 delivered=2 queued=0 dead_lettered=1 dropped=0"), "{shown}");
+    assert!(shown.contains(r#""kind":"bad_request","status":400"#), "{shown}");
+    assert!(
+        shown.ends_with("ledger: captured=3 delivered=3 queued=0 dead_lettered=0 dropped=0\n"),
+        "{shown}"
+    );
+}
+
+fn example(name: &str) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["run", "--quiet", "--all-features", "--example", name]);
+    command
+}
+
+/// What it printed. It must have ended well.
+fn shown(output: &Output) -> String {
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{shown} {}", String::from_utf8_lossy(&output.stderr));
+    shown
 }

@@ -92,6 +92,33 @@ async fn with_write_ahead_a_crash_costs_nothing_that_was_written() {
     assert_balanced(posthog.stats());
 }
 
+/// In the default mode nothing is written while PostHog answers, but a kill leaves the counts: those of a tenth
+/// of a second ago.
+#[tokio::test]
+async fn a_crash_of_a_healthy_process_keeps_the_counts() {
+    let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    if crashes("crashes::a_crash_of_a_healthy_process_keeps_the_counts", directory.path(), &server) {
+        let posthog = child(SpoolMode::Overflow);
+        is_ready(&posthog).await;
+        let directory = std::env::var_os("CRASH_IN").unwrap();
+        let noted = |count: &str| {
+            let note = std::fs::read(Path::new(&directory).join("spool-0.lock")).unwrap();
+            String::from_utf8_lossy(&note).contains(count)
+        };
+        capture(&posthog, 100);
+        posthog.flush().await.unwrap();
+        until(|| noted(r#""delivered":100"#)).await;
+        capture(&posthog, 20);
+        until(|| noted(r#""captured":120"#)).await;
+        std::process::abort();
+    }
+    let posthog = spooled(&server, directory.path()).build().unwrap();
+    is_ready(&posthog).await;
+    let ledger = posthog.stats();
+    assert_eq!((ledger.captured, ledger.delivered, ledger.dropped.count(DropReason::Crash)), (120, 100, 20));
+    assert_balanced(ledger);
+}
+
 /// What was not shut down is counted all the same: the last write takes the counts along.
 #[tokio::test]
 async fn a_dropped_client_leaves_the_counts_behind() {

@@ -18,8 +18,9 @@ pub(super) struct Disk {
     pub(super) write_ahead: bool,
     /// Delivery stands still, so what is in memory goes to disk.
     pub(super) in_trouble: bool,
-    /// The spool's thread waits to be woken.
-    pub(super) sleeps: bool,
+    pub(super) sleep: Sleep,
+    /// The ledger that was noted last, and when.
+    pub(super) noted: (Ledger, Option<Instant>),
     pub(super) journal: Journal,
     pub(super) waiters: HashMap<u64, Waiter>,
     /// The lowest number of an event of this process that may be on disk only.
@@ -43,6 +44,17 @@ pub(super) enum DiskState {
     /// It is full until then.
     Full(Instant),
     Failing,
+}
+
+/// How the spool's thread waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Sleep {
+    #[default]
+    Awake,
+    /// It looks again in a moment.
+    Light,
+    /// Somebody must wake it when anything changes.
+    Deep,
 }
 
 /// What happened to events on disk since the spool was last told.
@@ -95,6 +107,11 @@ impl Disk {
             DiskState::Failing | DiskState::Off if is_awaited => Place::Refuse(DropReason::SpoolUnavailable),
             _ => Place::Send,
         }
+    }
+
+    /// Whether the spool's thread does not know that there is something to note.
+    pub(super) fn sleeps_through(&self, ledger: &Ledger) -> bool {
+        self.sleep == Sleep::Deep && self.noted.0 != *ledger
     }
 
     /// Tells who waits for it what became of an event.

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::admit::admit;
 use super::dead_letter::DeadLetter;
 use super::ledger::{DropReason, Ledger, Totals};
-use disk::Waiter;
+use disk::{Sleep, Waiter};
 pub(crate) use spool_health::optional_ms;
 pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
 pub(super) use state::Encoded;
@@ -260,7 +260,7 @@ impl Queue {
         if state.in_memory() < self.limits.events as u64 / 2 && state.bytes < self.limits.bytes / 2 {
             state.overflowing = false;
         }
-        if state.wants_to_write(&self.limits) {
+        if state.wants_to_write(&self.limits) || state.disk.sleeps_through(&state.ledger) {
             self.wake_disk(state);
         }
         let settled = state.settled_to();
@@ -269,7 +269,7 @@ impl Queue {
 
     /// Wakes the spool's thread, if it sleeps: to notify costs a system call even when it does not.
     fn wake_disk(&self, state: &mut State) {
-        if std::mem::take(&mut state.disk.sleeps) {
+        if std::mem::take(&mut state.disk.sleep) != Sleep::Awake {
             self.disk_wake.notify_one();
         }
     }

@@ -198,7 +198,8 @@ impl Queue {
     /// Tells whether delivery stands still, so that what is in memory had better be on disk.
     pub(in crate::delivery) fn set_in_trouble(&self, in_trouble: bool) {
         let mut state = self.state();
-        if std::mem::replace(&mut state.disk.in_trouble, in_trouble) != in_trouble {
+        let changes = std::mem::replace(&mut state.disk.in_trouble, in_trouble) != in_trouble;
+        if changes || state.disk.sleeps_through(&state.ledger) {
             self.wake_disk(&mut state);
         }
     }

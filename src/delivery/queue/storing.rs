@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use posthog_rs::Event;
 use tokio::sync::oneshot;
 
-use super::disk::{Disk, DiskState, Journal, Waiter};
+use super::disk::{Disk, DiskState, Journal, Sleep, Waiter};
 use super::spool_health::SpoolIssue;
 use super::state::{Encoded, Limits, SETTLED_AT_ONCE, State};
 use super::{DropReason, Ledger, Queue};
@@ -22,6 +22,8 @@ use crate::delivery::spool::{Applied, Changes, Contents, Fill, Stored};
 pub(in crate::delivery) struct Turn {
     /// `None` when there is nothing worth a write.
     pub(in crate::delivery) changes: Option<Changes>,
+    /// Counts to note beside the file, when nothing is worth a write.
+    pub(in crate::delivery) note: Option<Totals>,
     /// Numbers that are on disk only from now on.
     pub(in crate::delivery) released: Vec<u64>,
     /// The most events and bytes to read back, if any.
@@ -32,8 +34,10 @@ pub(in crate::delivery) struct Turn {
 
 /// What is settled on disk is told in groups: a crash in between costs that many duplicates.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
-/// How often the counts alone are written.
+/// How often the counts alone are written, for the case that the power fails.
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
+/// How often they are noted, for the case that the process is killed.
+const NOTE_EVERY: Duration = Duration::from_millis(100);
 /// The most that one write takes.
 const WRITE_EVENTS: usize = 2_000;
 const WRITE_BYTES: usize = 4 << 20;
@@ -132,11 +136,12 @@ impl Queue {
             if now >= until {
                 return None;
             }
-            state.disk.sleeps = true;
-            let wait = state.next_look().min(until.saturating_duration_since(now));
+            let (sleep, wait) = state.next_look();
+            state.disk.sleep = sleep;
+            let wait = wait.min(until.saturating_duration_since(now));
             let woken = self.disk_wake.wait_timeout(state, wait);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
-            state.disk.sleeps = false;
+            state.disk.sleep = Sleep::Awake;
         }
     }
 
@@ -164,7 +169,9 @@ impl Queue {
         self.publish(&mut state);
         drop(state);
         drop(copies);
-        self.wake.notify_one();
+        if turn.changes.is_some() || turn.load.is_some() {
+            self.wake.notify_one();
+        }
         waiters.into_iter().for_each(|waiter| {
             let _ = waiter.send(Ok(()));
         });
@@ -240,8 +247,12 @@ impl State {
             && self.ledger.spooled > self.held;
         let load = reads.then_some((2 * limits.batch_events, 2 * limits.batch_bytes));
         let writes = !put.is_empty() || is_last || self.disk.must_write(&self.ledger, now);
-        if !writes && load.is_none() {
+        let note = (!writes && self.disk.must_note(&self.ledger, now)).then(|| self.totals_on_disk());
+        if !writes && load.is_none() && note.is_none() {
             return None;
+        }
+        if writes || note.is_some() {
+            self.disk.noted = (self.ledger, Some(now));
         }
         let totals = self.ledger.totals();
         let released = std::mem::take(&mut self.disk.journal.released);
@@ -249,16 +260,24 @@ impl State {
             self.disk.written = (self.ledger, Some(now));
             std::mem::take(&mut self.disk.journal).into_changes(put, totals)
         });
-        Some(Turn { changes, released, load, is_last })
+        Some(Turn { changes, note, released, load, is_last })
     }
 
     /// How long nothing may be due unless somebody tells.
-    fn next_look(&self) -> Duration {
+    fn next_look(&self) -> (Sleep, Duration) {
         match self.disk.state {
-            DiskState::Full(_) => FULL_FOR,
-            _ if self.ledger.spooled > 0 || self.disk.journal.since.is_some() => SETTLE_EVERY,
-            _ => LEDGER_EVERY,
+            DiskState::Full(_) => (Sleep::Light, FULL_FOR),
+            DiskState::Ready if self.disk.noted.0 != self.ledger => (Sleep::Light, NOTE_EVERY),
+            _ if self.disk.journal.since.is_some() => (Sleep::Light, SETTLE_EVERY),
+            _ => (Sleep::Deep, LEDGER_EVERY),
         }
+    }
+
+    /// The counts as they would be if the process ended now: what the disk was not yet told of is still there.
+    fn totals_on_disk(&self) -> Totals {
+        let mut totals = self.ledger.totals();
+        totals.delivered = totals.delivered.saturating_sub(self.disk.journal.settled.len() as u64);
+        totals
     }
 
     /// The events that are to be written now: those that wait for it; all, when delivery stands still or
@@ -407,6 +426,11 @@ impl Disk {
             && (journal.settled.len() >= SETTLED_AT_ONCE
                 || (has_some && elapsed(journal.since, SETTLE_EVERY))
                 || (self.written.0 != *ledger && elapsed(self.written.1, LEDGER_EVERY)))
+    }
+
+    fn must_note(&self, ledger: &Ledger, now: Instant) -> bool {
+        let is_due = self.noted.1.is_none_or(|since| now >= since + NOTE_EVERY);
+        self.is_usable() && self.noted.0 != *ledger && is_due
     }
 
     fn filled(&mut self, fill: Fill) {

@@ -17,6 +17,7 @@ struct Disk {
     events: BTreeMap<u64, Stored>,
     dead: BTreeSet<u64>,
     held: BTreeSet<u64>,
+    /// As written, or as noted since.
     totals: Totals,
 }
 
@@ -215,6 +216,9 @@ impl Run {
                 None
             }
         });
+        if let Some(note) = turn.note {
+            self.disk.totals = note;
+        }
         let failed = applied.is_none() && turn.changes.is_some();
         if let Some(step) = meanwhile {
             self.step(step);

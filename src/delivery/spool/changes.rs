@@ -5,8 +5,9 @@ use std::io;
 
 use bytes::Bytes;
 
+use super::state::State;
 use crate::delivery::dead_letter::DeadLetter;
-use crate::delivery::ledger::Totals;
+use crate::delivery::ledger::{DropReason, Totals};
 
 /// An event as it lies on disk.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +60,15 @@ pub(in crate::delivery) struct Contents {
     pub(in crate::delivery) crashed: u64,
     /// The highest number of an event or a dead letter.
     pub(in crate::delivery) last: Option<u64>,
+}
+
+impl Contents {
+    /// Reconciles the counts with what is there.
+    pub(super) fn count(&mut self, state: State) {
+        let crashes = |totals: &Totals| totals.dropped.count(DropReason::Crash);
+        self.totals = state.reconciled(self.dead.len() as u64);
+        self.crashed = crashes(&self.totals) - crashes(&state.totals);
+    }
 }
 
 /// How much there is.

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,14 +11,16 @@ use redb::backends::FileBackend;
 use super::changes::{Contents, Held, OpenError};
 use super::config::Bounds;
 use super::files::{create_directory, open_file, sync_directory};
+use super::record::{self, Record};
 use super::salvage::salvage;
+use super::state::State;
 use super::store::Store;
 use crate::delivery::Overflow;
 
 /// The spool's directory: `spool-0.redb`, `spool-1.redb`, …, one for each process that runs at the same time.
 ///
 /// Whoever uses a slot has `spool-N.lock` locked from before it looks at the file to the end, so nothing that
-/// is done to a slot is done by two. A file is never deleted: an emptied one is a slot for the next process,
+/// is done to a slot is done by two. The counts between two writes are noted there. A file is never deleted: an emptied one is a slot for the next process,
 /// and a damaged one is set aside.
 pub(in crate::delivery) struct Directory {
     path: PathBuf,
@@ -73,7 +75,7 @@ impl Directory {
         let mut newer = Vec::new();
         for slot in slot.map_or(0..SLOTS, |slot| slot..slot + 1) {
             let Some(claim) = self.claim(slot)? else { continue };
-            match self.open_slot(slot, bounds, &held) {
+            match self.open_slot(slot, &claim, bounds, &held) {
                 Ok(opened) => {
                     *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some((slot, claim));
                     return Ok(Opened { newer, ..opened });
@@ -95,7 +97,7 @@ impl Directory {
                 continue;
             }
             let Some(claim) = self.claim(slot)? else { continue };
-            match self.open_slot(slot, bounds, &Held::default()) {
+            match self.open_slot(slot, &claim, bounds, &Held::default()) {
                 Ok(opened) if opened.is_empty() => {}
                 Ok(mut opened) => {
                     opened.store = opened.store.claimed(claim);
@@ -111,6 +113,19 @@ impl Directory {
     /// Bytes of the disk that are free. `None` when nobody knows.
     pub(in crate::delivery) fn free(&self) -> Option<u64> {
         fs4::available_space(&self.path).ok()
+    }
+
+    /// Writes the counts beside our own file. The kernel keeps them when the process is killed, though not when
+    /// the power fails: for that they go into the file from time to time.
+    pub(in crate::delivery) fn note(&self, counts: &[u8]) -> io::Result<()> {
+        match &*self.own.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, claim)) => {
+                let mut file = &**claim;
+                file.seek(io::SeekFrom::Start(0))?;
+                file.write_all(counts)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Nobody else uses this slot as long as the file is open. `None` when somebody else does.
@@ -130,12 +145,15 @@ impl Directory {
     }
 
     /// Opens a slot that is claimed.
-    fn open_slot(&self, slot: u32, bounds: Bounds, held: &Held) -> Result<Opened, OpenError> {
+    fn open_slot(&self, slot: u32, claim: &File, bounds: Bounds, held: &Held) -> Result<Opened, OpenError> {
         let file = self.file(slot, "redb");
         let salvaged = self.file(slot, "salvaged");
         if !fs::exists(&file)? && fs::exists(&salvaged)? {
             // The process was stopped just before this.
             fs::rename(&salvaged, &file)?;
+        }
+        if !fs::exists(&file)? {
+            self.begin(&file, &self.file(slot, "new"), bounds)?;
         }
         let mut set_aside = Vec::new();
         let opened = match self.open_file(&file, bounds, held) {
@@ -145,9 +163,23 @@ impl Directory {
             }
             opened => opened,
         };
-        let (store, contents) = opened?;
+        let (store, mut contents) = opened?;
+        if let Some(note) = read_note(claim)? {
+            store.recount(note, &mut contents);
+        }
         sync_directory(&self.path)?;
         Ok(Opened { slot, store, contents, set_aside, newer: Vec::new() })
+    }
+
+    /// Makes an empty file. It is whole before it gets the name: what a killed process leaves half made is not
+    /// mistaken for damage.
+    fn begin(&self, file: &Path, new: &Path, bounds: Bounds) -> Result<(), OpenError> {
+        if fs::exists(new)? {
+            fs::remove_file(new)?;
+        }
+        drop(self.open_file(new, bounds, &Held::default())?);
+        fs::rename(new, file)?;
+        Ok(())
     }
 
     fn open_file(&self, path: &Path, bounds: Bounds, held: &Held) -> Result<(Store, Contents), OpenError> {
@@ -209,6 +241,14 @@ impl Opened {
     }
 }
 
+fn read_note(mut claim: &File) -> io::Result<Option<State>> {
+    let mut bytes = Vec::new();
+    claim.seek(io::SeekFrom::Start(0))?;
+    claim.take(LARGEST_NOTE).read_to_end(&mut bytes)?;
+    let record = record::length(&bytes).and_then(|length| Record::read(bytes.get(..length)?));
+    Ok(record.and_then(|record| State::read(&record)))
+}
+
 impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Directory").field("path", &self.path).finish_non_exhaustive()
@@ -216,3 +256,4 @@ impl fmt::Debug for Directory {
 }
 
 const SLOTS: u32 = 64;
+const LARGEST_NOTE: u64 = 64 << 10;

@@ -200,6 +200,9 @@ impl Keeper {
             (Ok(_), Some((events, bytes))) => store.load(events, bytes),
             _ => Ok(Vec::new()),
         };
+        if let Some(note) = turn.note {
+            directory.note(&store.note(note))?;
+        }
         let (applied, loaded, error) = match (applied, loaded) {
             (Err(error), _) => (None, Vec::new(), Some(error)),
             (Ok(applied), Err(error)) => (applied, Vec::new(), Some(error)),

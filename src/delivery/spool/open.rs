@@ -5,7 +5,6 @@ use super::record::{Kind, Record};
 use super::state::State;
 use super::tables::{ATTEMPTS, DEAD, EVENTS, META, STATE_KEY, VERSION, VERSION_KEY};
 use crate::delivery::dead_letter::DeadLetter;
-use crate::delivery::ledger::{DropReason, Totals};
 
 pub(super) enum Found {
     Ours(Box<Look>),
@@ -78,10 +77,8 @@ fn look_into(transaction: &ReadTransaction, mut held: Held) -> Result<Found, Err
     }
     let last_event = events.last()?.map(|(number, _)| number.value());
     let last = last_event.max(letters.last()?.map(|(number, _)| number.value()));
-    let totals = state.reconciled(dead.len() as u64);
-    let crashes = |totals: &Totals| totals.dropped.count(DropReason::Crash);
-    let crashed = crashes(&totals) - crashes(&state.totals);
-    let contents = Contents { totals, dead, crashed, last };
+    let mut contents = Contents { dead, last, ..Contents::default() };
+    contents.count(state);
     Ok(Found::Ours(Box::new(Look { state, contents, held, damaged })))
 }
 

@@ -17,6 +17,7 @@ use super::record::{Kind, Record, millis};
 use super::state::State;
 use super::tables::{ATTEMPTS, EVENTS};
 use super::transaction::{Done, Work};
+use crate::delivery::ledger::Totals;
 
 /// Events on disk, each under its number.
 ///
@@ -72,6 +73,18 @@ impl Store {
         store.held = look.held;
         store.damaged.dead = look.damaged;
         Ok((store, look.contents))
+    }
+
+    /// The counts as they are now, with nothing written since the last transaction.
+    pub(super) fn note(&self, totals: Totals) -> Vec<u8> {
+        State { totals, ..self.state }.to_bytes(0)
+    }
+
+    /// Takes the counts of a [note](Self::note) where it was made after the last transaction.
+    pub(super) fn recount(&self, note: State, contents: &mut Contents) {
+        if note.sequence == self.state.sequence {
+            contents.count(State { totals: note.totals, ..self.state });
+        }
     }
 
     /// Keeps the file claimed until the store is dropped.
