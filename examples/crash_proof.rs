@@ -11,9 +11,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -79,7 +78,7 @@ fn crash(rounds: usize, seed: u64) -> Outcome<bool> {
     println!("PostHog is well; one more process takes over what is left.");
     let ledger = drain(&server, directory.path(), &mut books)?;
     books.read_arrivals(&server);
-    books.damaged_files = damaged_files(directory.path())?;
+    books.complaints.extend(damaged_files(directory.path())?);
     Ok(books.close(rounds, &ledger, started.elapsed()))
 }
 
@@ -111,14 +110,9 @@ fn capture_and_kill(
     Ok(())
 }
 
-/// Held while a process starts and while the weather changes: a process inherits, for a moment, the port that
-/// PostHog shuts.
-static PORT: Mutex<()> = Mutex::new(());
-
 /// PostHog is one thing for a while, then another.
 fn weather(server: &FakePostHog, mut rng: Rng, is_over: Receiver<()>) {
     while is_over.recv_timeout(MS(rng.u64(20..300))) == Err(RecvTimeoutError::Timeout) {
-        let _port = PORT.lock();
         server.recover();
         match rng.u8(0..10) {
             0 => drop(server.batch().always(Reply::status(503))),
@@ -142,14 +136,12 @@ struct Victim {
 
 impl Victim {
     fn start(number: usize, mode: SpoolMode, url: &str, directory: &Path) -> Outcome<Self> {
-        let port = PORT.lock();
         let mut process = Command::new(std::env::current_exe()?)
             .args(["capture", &number.to_string(), &format!("{mode:?}"), url])
             .arg(directory)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
-        drop(port);
         let stdout = process.stdout.take().ok_or("the process has no stdout")?;
         let (first, has_acknowledged) = mpsc::channel();
         let reader = thread::spawn(move || {
@@ -329,7 +321,6 @@ struct Books {
     acknowledged: HashSet<String>,
     arrived: HashMap<String, Arrivals>,
     corrupt: usize,
-    damaged_files: Vec<PathBuf>,
     /// What else must not be.
     complaints: Vec<String>,
 }
@@ -424,7 +415,6 @@ impl Books {
         println!("killed         {} processes in {:.1} s", self.processes, took.as_secs_f64());
         println!("acknowledged   {} events by capture_durable", self.acknowledged.len());
         println!("delivered      {} events in {} arrivals", self.arrived.len(), self.arrived.len() + extra);
-        println!("damaged files  {}", self.damaged_files.len());
         println!("ledger         {ledger}");
         println!("dropped        {dropped:?}");
         for complaint in self.complaints.iter().take(10) {
@@ -439,9 +429,9 @@ impl Books {
     }
 }
 
-/// Files that the spool took for damaged and set aside.
-fn damaged_files(directory: &Path) -> Outcome<Vec<PathBuf>> {
+/// A killed process leaves nothing that is taken for damage.
+fn damaged_files(directory: &Path) -> Outcome<Vec<String>> {
     let files = std::fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
-    let paths = files.into_iter().map(|file| file.path());
-    Ok(paths.filter(|path| path.to_string_lossy().contains("damaged")).collect())
+    let names = files.into_iter().map(|file| file.file_name().to_string_lossy().into_owned());
+    Ok(names.filter(|name| name.contains("damaged")).map(|name| format!("{name} was set aside")).collect())
 }

@@ -5,12 +5,13 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::http::{Connection, Unreadable};
 use super::reply::{Answer, Delivery, Outgoing};
@@ -59,7 +60,7 @@ async fn serve(mut door: Door, mut commands: UnboundedReceiver<Command>, shared:
                     let _ = done.send(());
                 }
                 Some(Command::Refuse(done)) => {
-                    door = door.shut().expect("the port is still ours");
+                    door = door.shut().await.expect("the port is still ours");
                     conversations.shutdown().await;
                     let _ = done.send(());
                 }
@@ -98,13 +99,22 @@ impl Door {
         }
     }
 
-    fn shut(self) -> io::Result<Self> {
+    async fn shut(self) -> io::Result<Self> {
         if let Self::Shut(_) = self {
             return Ok(self);
         }
         let address = self.address()?;
         drop(self);
-        bind(address).map(Self::Shut)
+        let patience = Instant::now() + Duration::from_secs(5);
+        loop {
+            match bind(address) {
+                // A process that is being started inherits the port for a moment.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience => {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                bound => return bound.map(Self::Shut),
+            }
+        }
     }
 
     async fn visitor(&self) -> io::Result<TcpStream> {

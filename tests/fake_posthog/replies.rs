@@ -150,3 +150,18 @@ async fn refuse_closes_everything_and_recover_listens_on_the_same_port() {
     posthog.accept();
     assert_eq!(get_status(&posthog, "/flags/").await, 503);
 }
+
+/// A process that is being started holds all that is open, for a moment: the port, too.
+#[test]
+fn refuse_waits_for_a_process_that_is_being_started() {
+    let posthog = FakePostHog::start();
+    let starts = || (0..100).all(|_| std::process::Command::new("true").status().unwrap().success());
+    std::thread::scope(|scope| {
+        let starting = scope.spawn(starts);
+        while !starting.is_finished() {
+            posthog.refuse();
+            posthog.accept();
+        }
+        assert!(starting.join().unwrap());
+    });
+}

@@ -205,7 +205,6 @@ impl State {
             self.disk.journal.settle(event.number);
         } else {
             self.ledger.queued -= 1;
-            self.disk.tell(event.number, Ok(()));
         }
     }
 
