@@ -1,6 +1,7 @@
 //! All events that are on their way, and the numbers about them.
 
 mod disk;
+mod event;
 mod sending;
 mod spool_health;
 mod state;
@@ -11,6 +12,10 @@ mod storing;
 mod storing_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "spool")]
+mod turn;
+#[cfg(feature = "spool")]
+mod written;
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -23,14 +28,15 @@ use super::admit::admit;
 use super::dead_letter::DeadLetter;
 use super::ledger::{DropReason, Ledger, Totals};
 use disk::{Sleep, Waiter};
+pub(super) use event::Encoded;
+use event::{Captured, Ticket};
 pub(crate) use spool_health::optional_ms;
 pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
-pub(super) use state::Encoded;
 pub(crate) use state::Limits;
-use state::{Captured, State, Ticket};
+use state::State;
 pub use state::{Overflow, QueueFill};
 #[cfg(feature = "spool")]
-pub(super) use storing::Turn;
+pub(super) use turn::Turn;
 
 /// All events that are on their way, the ledger that counts them, and the wake-up of the worker.
 ///

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Queue;
 use super::disk::Place;
-use super::state::{Captured, Encoded, Ticket, UnderWay};
+use super::event::{Captured, Encoded, Ticket, UnderWay};
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::DropReason;
 use crate::transport::ENVELOPE_BYTES;

@@ -119,6 +119,20 @@ pub(crate) fn optional_ms<S: serde::Serializer>(
     time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).serialize(serializer)
 }
 
+#[cfg(feature = "spool")]
+impl SpoolIssue {
+    pub(in crate::delivery) fn of(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::*;
+        match error.kind() {
+            PermissionDenied | ReadOnlyFilesystem => Self::NoPermission,
+            NotFound | NotADirectory | AlreadyExists => Self::NoDirectory,
+            StorageFull | QuotaExceeded | FileTooLarge => Self::DiskFull,
+            ResourceBusy | WouldBlock | Unsupported => Self::InUse,
+            _ => Self::Io,
+        }
+    }
+}
+
 /// How the spool's bytes changed over the last minute.
 #[derive(Debug, Default)]
 pub(super) struct Growth(VecDeque<(Instant, u64)>);

@@ -155,7 +155,7 @@ impl Run {
                 queue.enter(Event::new("event", "user"), durable.then_some(waiter));
             }),
             Step::Encode => {
-                let encoded = |raw: state::Captured| (raw.ticket, Ok(Bytes::from_static(b"{}")));
+                let encoded = |raw: event::Captured| (raw.ticket, Ok(Bytes::from_static(b"{}")));
                 queue.put_encoded(queue.take_raw().into_iter().map(encoded).collect());
             }
             Step::Take { from_disk } => {
