@@ -262,7 +262,7 @@ async fn flush_never_makes_a_retry_come_earlier_than_the_server_asked() {
         server.batch().then(Reply::status(status).retry_after("1"));
         let posthog = builder(&server).flush_timeout(MS(200)).build().unwrap();
         capture(&posthog, 1);
-        assert_eq!(posthog.flush().await.unwrap_err().queued, 1);
+        assert_eq!(posthog.flush().await.unwrap_err().undelivered, 1);
         assert_eq!(server.request_count(Route::Batch), 1);
         server.wait_for_distinct(1).await;
         let requests = batches(&server);

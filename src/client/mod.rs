@@ -99,7 +99,7 @@ impl PostHog {
     /// Sends what has been captured so far without waiting for full batches, and resolves when each of these
     /// events is delivered or has met another end. Waits up to the
     /// [flush timeout](PostHogBuilder::flush_timeout). Events that come meanwhile may travel along, but are
-    /// not waited for. A pending retry does not come earlier.
+    /// not waited for, nor is what other processes left in a spool. A pending retry does not come earlier.
     ///
     /// # Errors
     ///
@@ -115,12 +115,16 @@ impl PostHog {
     pub async fn flush(&self) -> Result<(), FlushTimeout> {
         let number = self.inner.queue.flush();
         let all_settled = timeout(self.inner.flush_timeout, self.inner.queue.settled(number)).await;
-        all_settled.map_err(|_| FlushTimeout { queued: self.inner.queue.ledger().queued })
+        all_settled.map_err(|_| {
+            let Ledger { queued, spooled, .. } = self.inner.queue.ledger();
+            FlushTimeout { undelivered: queued + spooled }
+        })
     }
 
     /// Ends the client: takes no more events, delivers what it can within `deadline`, and drops and counts
-    /// the rest. With a spool, everything that is left is on disk within moments, and waits there for the next
-    /// start; the last fourth of the deadline, half a second at most, is for the last write. Returns at the deadline at the latest, whatever PostHog does; afterwards no task, thread or
+    /// the rest. With a spool, everything that is left is on disk within moments (unless the disk fails, or its
+    /// file is still being checked), and waits there for the next start: while PostHog does not answer, the call
+    /// ends as soon as that is done. The last fourth of the deadline, half a second at most, is for the last write. Returns at the deadline at the latest, whatever PostHog does; afterwards no task, thread or
     /// connection of the client is left. Other handles stay usable and drop what they capture.
     ///
     /// Give it what your orchestrator's grace period leaves, 5 s if in doubt.
@@ -343,9 +347,9 @@ pub struct ShutdownReport {
 
 /// [`PostHog::flush`] ran out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("flush timed out with {queued} events still queued: they stay queued")]
+#[error("flush timed out with {undelivered} events undelivered: they stay on their way")]
 #[non_exhaustive]
 pub struct FlushTimeout {
-    /// Events in the queue now.
-    pub queued: u64,
+    /// Events in memory or on disk now.
+    pub undelivered: u64,
 }

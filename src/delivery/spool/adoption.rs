@@ -19,6 +19,8 @@ pub(super) struct Adoption {
     source: Option<Source>,
     /// Numbers for what is taken over: above all that our own file had, below all that this process captures.
     next_number: u64,
+    /// Once is enough: what is wrong with a file stays so.
+    has_complained: bool,
 }
 
 struct Source {
@@ -38,7 +40,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 impl Adoption {
     pub(super) fn new(own: u32, bounds: Bounds, next_number: u64) -> Self {
-        Self { own, bounds, source: None, next_number }
+        Self { own, bounds, source: None, next_number, has_complained: false }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -51,15 +53,25 @@ impl Adoption {
         self.source = Some(Source { store, contents });
     }
 
-    /// Looks for a file that nobody else has and that has something in it.
-    pub(super) fn look_round(&mut self, directory: &Directory, notice: impl Fn(&Opened)) {
+    /// Looks for a file that nobody else has and that has something in it, if there is room for that: to look
+    /// into a file is to check all of it.
+    pub(super) fn look_round(&mut self, directory: &Directory, own: &Store, notice: impl Fn(&Opened)) {
+        if !own.has_room(CHUNK_BYTES as u64, directory.free()) {
+            return;
+        }
         match directory.adopt(self.own, self.bounds) {
             Ok(Some(opened)) => {
                 notice(&opened);
                 self.begin(opened);
             }
             Ok(None) => {}
-            Err(error) => tracing::debug!("cannot look for spool files that were left behind: {error}"),
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    fn complain(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.has_complained, true) {
+            tracing::warn!("a spool file that was left behind cannot be taken over: {error}");
         }
     }
 
@@ -74,7 +86,7 @@ impl Adoption {
         let taken = match source.take_chunk() {
             Ok(taken) => taken,
             Err(error) => {
-                tracing::warn!("a spool file that was left behind cannot be read: {error}");
+                self.complain(&error);
                 return Ok(());
             }
         };
@@ -95,7 +107,7 @@ impl Adoption {
         match source.remove(&taken) {
             Ok(()) if taken.is_last() => tracing::info!("took over all of it"),
             Ok(()) => self.source = Some(source),
-            Err(error) => tracing::warn!("a spool file that was left behind cannot be emptied: {error}"),
+            Err(error) => self.complain(&error),
         }
         Ok(())
     }

@@ -177,7 +177,7 @@ impl Keeper {
                 if store.compact_if_worth_it()? {
                     self.queue.disk_filled(store.fill());
                 }
-                adoption.look_round(directory, |opened| self.notice(opened));
+                adoption.look_round(directory, store, |opened| self.notice(opened));
             }
             let longest = if adoption.is_idle() { look_round_at - now } else { Duration::ZERO };
             match self.queue.next_turn(longest) {
