@@ -41,6 +41,19 @@ async fn a_directory_without_permission_stops_nothing() {
     works_without(std::path::Path::new("/sys/posthog-spool"), SpoolIssue::NoPermission).await;
 }
 
+/// Other processes, or a file system on which nothing can be locked, as a network's may be.
+#[tokio::test]
+async fn a_directory_whose_files_are_all_locked_stops_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let locked = |slot| {
+        let lock = std::fs::File::create(directory.path().join(format!("spool-{slot}.lock"))).unwrap();
+        lock.try_lock().unwrap();
+        lock
+    };
+    let _locks: Vec<_> = (0..64).map(locked).collect();
+    works_without(directory.path(), SpoolIssue::InUse).await;
+}
+
 #[tokio::test]
 async fn without_a_spool_capture_durable_says_so() {
     let server = FakePostHog::start();

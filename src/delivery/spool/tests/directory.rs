@@ -1,13 +1,13 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Temporary, WIDE, at, drain, letter, numbers, put, stored};
+use super::{WIDE, at, drain, letter, numbers, put, set_version, stored};
 use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::spool::changes::{Changes, Held, OpenError};
 use crate::delivery::spool::directory::{Directory, Opened};
 use crate::delivery::spool::store::Store;
 
-fn directory(temporary: &Temporary) -> Directory {
+fn directory(temporary: &tempfile::TempDir) -> Directory {
     Directory::prepare(temporary.path()).unwrap()
 }
 
@@ -24,7 +24,7 @@ fn file_names(path: &Path) -> Vec<String> {
 
 #[test]
 fn each_process_has_a_slot_of_its_own_and_takes_over_those_of_the_dead() {
-    let temporary = Temporary::new();
+    let temporary = tempfile::tempdir().unwrap();
     let (first, second) = (directory(&temporary), directory(&temporary));
     let mut a = open(&first);
     let b = open(&second);
@@ -52,7 +52,7 @@ fn each_process_has_a_slot_of_its_own_and_takes_over_those_of_the_dead() {
 
 #[test]
 fn two_stores_do_not_share_a_file() {
-    let temporary = Temporary::new();
+    let temporary = tempfile::tempdir().unwrap();
     let opened = open(&directory(&temporary));
     let file =
         fs::File::options().read(true).write(true).open(temporary.path().join("spool-0.redb")).unwrap();
@@ -63,7 +63,7 @@ fn two_stores_do_not_share_a_file() {
 
 #[test]
 fn a_damaged_file_is_salvaged_and_kept() {
-    let temporary = Temporary::new();
+    let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join("spool-0.redb");
     let directory = directory(&temporary);
     let mut kept = Vec::new();
@@ -109,7 +109,7 @@ fn a_damaged_file_is_salvaged_and_kept() {
 
 #[test]
 fn a_salvage_that_was_cut_short_is_done_again_or_done() {
-    let temporary = Temporary::new();
+    let temporary = tempfile::tempdir().unwrap();
     let directory = directory(&temporary);
     let path = |name: &str| temporary.path().join(name);
     let mut opened = open(&directory);
@@ -136,15 +136,10 @@ fn a_salvage_that_was_cut_short_is_done_again_or_done() {
 
 #[test]
 fn a_file_of_a_later_version_is_left_alone() {
-    use crate::delivery::spool::tables::{META, VERSION_KEY};
-    let temporary = Temporary::new();
+    let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join("spool-0.redb");
     drop(open(&directory(&temporary)));
-    let db = redb::Database::open(&path).unwrap();
-    let transaction = db.begin_write().unwrap();
-    transaction.open_table(META).unwrap().insert(VERSION_KEY, 9_u32.to_le_bytes().as_slice()).unwrap();
-    transaction.commit().unwrap();
-    drop(db);
+    set_version(redb::Database::open(&path), 9);
 
     let directory = directory(&temporary);
     let opened = open(&directory);
@@ -154,7 +149,7 @@ fn a_file_of_a_later_version_is_left_alone() {
 
 #[test]
 fn free_space_is_known() {
-    let temporary = Temporary::new();
+    let temporary = tempfile::tempdir().unwrap();
     assert!(directory(&temporary).free().unwrap() > 0);
 }
 
@@ -162,7 +157,7 @@ fn free_space_is_known() {
 #[test]
 fn only_the_owner_may_look() {
     use std::os::unix::fs::PermissionsExt;
-    let temporary = Temporary::new();
+    let temporary = tempfile::tempdir().unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let nested = temporary.path().join("a/b");
     drop(open(&Directory::prepare(&nested).unwrap()));

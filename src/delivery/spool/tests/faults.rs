@@ -1,6 +1,6 @@
 use std::io::ErrorKind;
 
-use super::{Temporary, WIDE, at, drain, numbers, put};
+use super::{WIDE, at, drain, numbers, put};
 use crate::delivery::spool::changes::{Changes, Held};
 use crate::delivery::spool::directory::Directory;
 use crate::delivery::spool::faults::Faults;
@@ -9,7 +9,7 @@ use crate::delivery::spool::faults::Faults;
 fn after_an_error_of_the_disk_everything_is_done_again_and_nothing_is_lost() {
     let fail: [fn(&Faults, Option<ErrorKind>); 2] = [Faults::fail_writes, Faults::fail_syncs];
     for (fail, kind) in fail.into_iter().zip([ErrorKind::StorageFull, ErrorKind::Other]) {
-        let temporary = Temporary::new();
+        let temporary = tempfile::tempdir().unwrap();
         let faults = Faults::default();
         let directory = Directory::prepare_with(temporary.path(), faults.wrap()).unwrap();
         let opened = directory.open(WIDE, Held::default(), None).unwrap();
@@ -44,7 +44,7 @@ fn after_an_error_of_the_disk_everything_is_done_again_and_nothing_is_lost() {
 
 #[test]
 fn an_unreadable_disk_is_an_error_and_no_damage() {
-    let temporary = Temporary::new();
+    let temporary = tempfile::tempdir().unwrap();
     let faults = Faults::default();
     let directory = Directory::prepare_with(temporary.path(), faults.wrap()).unwrap();
     drop(directory.open(WIDE, Held::default(), None).unwrap());

@@ -9,6 +9,7 @@ use super::super::config::SpoolConfig;
 use super::super::directory::Directory;
 use super::super::faults::Faults;
 use super::super::keeper::Spool;
+use super::set_version;
 use crate::config::Settings;
 use crate::delivery::queue::{Queue, SpoolIssue, SpoolState};
 use crate::delivery::{DropReason, Ledger};
@@ -120,6 +121,30 @@ async fn a_disk_that_fills_up_while_running_costs_nothing() {
 #[tokio::test]
 async fn a_failing_fsync_costs_nothing() {
     a_fault_costs_nothing(Faults::fail_syncs, ErrorKind::Other, SpoolIssue::Io).await;
+}
+
+/// A rolled back release: the file waits for its version, and a new one is begun beside it.
+#[tokio::test]
+async fn a_file_of_a_later_version_is_left_alone_and_seen() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.queue.set_in_trouble(true);
+    process.capture(10);
+    process.end().await;
+    let set = |version| set_version(redb::Database::open(directory.path().join("spool-0.redb")), version);
+    set(2);
+
+    let older = Process::start(&directory, &faults, FIRST + 1_000);
+    older.wait(|_, state, issue| state == SpoolState::Ready && issue == Some(SpoolIssue::Newer));
+    older.queue.set_in_trouble(true);
+    older.capture(5);
+    let ledger = older.end().await;
+    assert_eq!((ledger.captured, ledger.spooled), (5, 5));
+    set(1);
+
+    let newer = Process::start(&directory, &faults, FIRST + 2_000);
+    newer.deliver(15);
+    newer.end().await;
 }
 
 /// A file whose events have higher numbers than ours is no predecessor of ours as it is.

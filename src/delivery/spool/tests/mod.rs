@@ -6,8 +6,6 @@ mod keeper;
 mod model;
 mod store;
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -59,25 +57,11 @@ fn numbers(events: &[Stored]) -> Vec<u64> {
     events.iter().map(|event| event.number).collect()
 }
 
-/// A directory that is gone afterwards.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("posthog-health-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// As if that version of the crate had written the file.
+fn set_version(db: Result<redb::Database, redb::DatabaseError>, version: u32) {
+    use super::tables::{META, VERSION_KEY};
+    let db = db.unwrap();
+    let transaction = db.begin_write().unwrap();
+    transaction.open_table(META).unwrap().insert(VERSION_KEY, version.to_le_bytes().as_slice()).unwrap();
+    transaction.commit().unwrap();
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::disk::{Disk, Survives};
-use super::{WIDE, at, drain, letter, numbers, put, stored};
+use super::{WIDE, at, drain, letter, numbers, put, set_version, stored};
 use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::spool::changes::{Changes, Contents, Held, OpenError};
 use crate::delivery::spool::store::Store;
@@ -119,18 +119,11 @@ fn a_later_format_is_left_alone() {
     let (mut store, _) = open(&disk);
     apply(&mut store, &put(0..3));
     drop(store);
-    set_version(&disk, 2);
+    let set = |version| set_version(redb::Database::builder().create_with_backend(disk.clone()), version);
+    set(2);
     assert!(matches!(Store::open(disk.backend(), WIDE, Held::default()), Err(OpenError::Newer)));
-    set_version(&disk, 1);
+    set(1);
     assert_eq!(drain(&mut open(&disk).0).len(), 3);
-}
-
-pub(super) fn set_version(disk: &Disk, version: u32) {
-    use crate::delivery::spool::tables::{META, VERSION_KEY};
-    let db = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
-    let transaction = db.begin_write().unwrap();
-    transaction.open_table(META).unwrap().insert(VERSION_KEY, version.to_le_bytes().as_slice()).unwrap();
-    transaction.commit().unwrap();
 }
 
 #[test]
