@@ -35,11 +35,11 @@ pub enum DropReason {
     /// Still here when `shutdown`'s deadline came, or when the last handle was dropped.
     Shutdown,
     /// The spool was at its bound of bytes, or too little of the disk was free. It was the oldest there, or
-    /// [`capture_durable`](crate::PostHog::capture_durable) was refused it.
+    /// `capture_durable` was refused it.
     SpoolFull,
     /// It lay in the spool for longer than the bound on age.
     SpoolExpired,
-    /// [`capture_durable`](crate::PostHog::capture_durable) could not write it: there is no spool, or it
+    /// `capture_durable` could not write it: there is no spool, or it
     /// fails.
     SpoolUnavailable,
     /// A process with a spool ended without shutdown while the event was in memory only, or a damaged spool
