@@ -158,9 +158,10 @@ impl Totals {
     }
 
     pub(super) fn subtract(&mut self, other: &Self) {
-        self.captured -= other.captured;
-        self.delivered -= other.delivered;
-        self.dropped.0.iter_mut().zip(other.dropped.0).for_each(|(count, other)| *count -= other);
+        let less = |count: &mut u64, other| *count = count.saturating_sub(other);
+        less(&mut self.captured, other.captured);
+        less(&mut self.delivered, other.delivered);
+        self.dropped.0.iter_mut().zip(other.dropped.0).for_each(|(count, other)| less(count, other));
     }
 }
 

@@ -172,3 +172,46 @@ async fn discarded_dead_letters_stay_discarded() {
     assert_eq!((ledger.dead_lettered, ledger.dropped.count(DropReason::DeadLetterDiscarded)), (0, 1));
     assert_balanced(ledger);
 }
+
+/// flush waits for the replayed dead letters of an earlier process, however long PostHog takes.
+#[tokio::test]
+async fn flush_waits_for_replayed_letters_of_an_earlier_process() {
+    let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    server.reject_events_named(&["poison"]);
+    let posthog = spooled(&server, directory.path()).build().unwrap();
+    is_ready(&posthog).await;
+    for user in ["a", "b", "c"] {
+        posthog.capture(posthog_health::Event::new("poison", user));
+    }
+    posthog.flush().await.unwrap();
+    posthog.shutdown(Duration::from_secs(5)).await;
+
+    let next = spooled(&server, directory.path()).request_timeout(Duration::from_secs(5)).build().unwrap();
+    is_ready(&next).await;
+    server.reject_events_named(&[]);
+    server.batch().always(Reply::normal().delayed(MS(1_500)));
+    assert_eq!(next.replay_dead_letters(), 3);
+    next.flush().await.unwrap();
+    assert_eq!((next.stats().delivered, next.stats().dead_lettered), (3, 0), "{:?}", next.stats());
+}
+
+/// "Emptied files shrink."
+#[tokio::test]
+async fn a_file_that_was_taken_over_shrinks() {
+    let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    let first = spooled(&server, directory.path()).build().unwrap();
+    is_ready(&first).await;
+    leave_behind(&server, directory.path(), 20_000).await;
+    let file = directory.path().join("spool-1.redb");
+    let before = std::fs::metadata(&file).unwrap().len();
+    for _ in 0..300 {
+        if first.stats().delivered == 20_000 {
+            break;
+        }
+        tokio::time::sleep(MS(100)).await;
+    }
+    assert_eq!(first.stats().delivered, 20_000);
+    tokio::time::sleep(MS(11_000)).await;
+    let after = std::fs::metadata(&file).unwrap().len();
+    assert!(after < 1 << 20, "{before} before, {after} after");
+}

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::spool_health::{Growth, SpoolHealth, SpoolIssue, SpoolState};
 use crate::delivery::dead_letter::DeadLetter;
-use crate::delivery::ledger::{DropReason, Ledger};
+use crate::delivery::ledger::{DropReason, Ledger, Totals};
 
 /// Told when an event is on disk, or why it is not.
 pub(super) type Waiter = oneshot::Sender<Result<(), DropReason>>;
@@ -25,6 +25,8 @@ pub(super) struct Disk {
     pub(super) waiters: HashMap<u64, Waiter>,
     /// The lowest number of an event of this process that may be on disk only.
     pub(super) released_from: Option<u64>,
+    /// Reading back gave nothing, though there should be something: it is left alone until then.
+    pub(super) nothing_until: Option<Instant>,
     /// The ledger that the disk knows, and since when.
     pub(super) written: (Ledger, Option<Instant>),
     pub(super) issue: Option<SpoolIssue>,
@@ -64,6 +66,8 @@ pub(super) struct Journal {
     pub(super) attempted: BTreeMap<u64, u32>,
     pub(super) buried: BTreeMap<u64, DeadLetter>,
     pub(super) discarded: Vec<u64>,
+    /// How what is on disk still has ended.
+    pub(super) ended: Totals,
     /// On disk still, and no longer in memory.
     pub(super) released: Vec<u64>,
     /// When the first of it happened.
@@ -99,7 +103,7 @@ impl Disk {
     }
 
     pub(super) fn place(&self, number: u64) -> Place {
-        let is_awaited = !self.waiters.is_empty() && self.waiters.contains_key(&number);
+        let is_awaited = self.is_awaited(number);
         match self.state {
             DiskState::Ready if self.write_ahead || is_awaited => Place::StoreFirst,
             DiskState::Opening if is_awaited => Place::StoreFirst,
@@ -112,6 +116,11 @@ impl Disk {
     /// Whether the spool's thread does not know that there is something to note.
     pub(super) fn sleeps_through(&self, ledger: &Ledger) -> bool {
         self.sleep == Sleep::Deep && self.noted.0 != *ledger
+    }
+
+    /// Whether somebody waits for the event to be on disk, and still does.
+    pub(super) fn is_awaited(&self, number: u64) -> bool {
+        !self.waiters.is_empty() && self.waiters.get(&number).is_some_and(|waiter| !waiter.is_closed())
     }
 
     /// Tells who waits for it what became of an event.
@@ -138,11 +147,14 @@ impl Disk {
         }
     }
 
-    pub(super) fn discard(&mut self, letter: u64) {
-        if self.state != DiskState::Off && self.journal.buried.remove(&letter).is_none() {
+    /// Tells whether the letter is on disk still.
+    pub(super) fn discard(&mut self, letter: u64) -> bool {
+        let is_on_disk = self.state != DiskState::Off && self.journal.buried.remove(&letter).is_none();
+        if is_on_disk {
             self.journal.touch();
             self.journal.discarded.push(letter);
         }
+        is_on_disk
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) use state::Limits;
 use state::State;
 pub use state::{Overflow, QueueFill};
 #[cfg(feature = "spool")]
-pub(super) use turn::Turn;
+pub(super) use turn::{Read, Turn};
 
 /// All events that are on their way, the ledger that counts them, and the wake-up of the worker.
 ///

@@ -121,9 +121,17 @@ impl Queue {
         let mut state = self.state();
         let Some(events) = state.untake(first(batch)) else { return };
         events.iter().for_each(|event| state.end(event));
+        let on_disk = events.iter().filter(|event| event.stored).count() as u64;
+        let ended = &mut state.disk.journal.ended;
         match dropped {
-            None => state.ledger.delivered += events.len() as u64,
-            Some(reason) => state.lose(events.len() as u64, reason),
+            None => {
+                ended.delivered += on_disk;
+                state.ledger.delivered += events.len() as u64;
+            }
+            Some(reason) => {
+                ended.dropped.add(reason, on_disk);
+                state.lose(events.len() as u64, reason);
+            }
         }
         self.publish(&mut state);
     }

@@ -159,7 +159,11 @@ impl State {
     pub(super) fn drop_dead(&mut self, letters: &[DeadLetter], reason: DropReason) {
         self.ledger.dead_lettered -= letters.len() as u64;
         self.lose(letters.len() as u64, reason);
-        letters.iter().for_each(|letter| self.disk.discard(letter.number()));
+        for letter in letters {
+            if self.disk.discard(letter.number()) {
+                self.disk.journal.ended.dropped.add(reason, 1);
+            }
+        }
     }
 
     /// Makes an event of a dead letter that counts as such no more. It is due at once.
@@ -269,9 +273,13 @@ impl State {
         let raw = self.raw.front().map(|raw| raw.ticket.number);
         let waiting = self.outbox.iter().map(|event| event.number).min();
         let live = self.encoded.front().map(|event| event.number);
-        let taken = self.under_way.iter().map(|taken| taken.first);
-        let others = self.backlog.front().map(|event| event.number).into_iter().chain(taken);
-        let own = others.filter(|number| *number >= self.first_number);
+        let is_of_another = |taken: &&UnderWay| {
+            taken.first < self.first_number && taken.events.first().is_some_and(|event| event.from_disk)
+        };
+        let taken = self.under_way.iter().filter(|taken| !is_of_another(taken)).map(|taken| taken.first);
+        let first_own = self.backlog.partition_point(|event| event.number < self.first_number);
+        let backlog = self.backlog.get(first_own).map(|event| event.number);
+        let own = taken.chain(backlog);
         let own = own.chain(raw).chain(waiting).chain(live).chain(self.disk.released_from);
         own.min().unwrap_or(self.next_number)
     }

@@ -10,12 +10,11 @@ use tokio::sync::oneshot;
 
 use super::disk::{DiskState, Sleep};
 use super::spool_health::SpoolIssue;
-use super::state::State;
-use super::turn::Turn;
+use super::turn::{Read, Turn};
 use super::{DropReason, Queue};
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::Totals;
-use crate::delivery::spool::{Applied, Changes, Contents, Fill, Stored};
+use crate::delivery::spool::{Applied, Changes, Contents, Fill};
 
 impl Queue {
     /// Captures an event and tells when it is on disk, or why it was dropped instead.
@@ -51,11 +50,14 @@ impl Queue {
         drop(evicted);
     }
 
-    /// Tells that the spool works again.
-    pub(in crate::delivery) fn disk_recovered(&self) {
+    /// Tells that the spool works again, and which of what is in memory it still has: the file may have been
+    /// put back to an earlier state, or made anew.
+    pub(in crate::delivery) fn disk_recovered(&self, has: impl Fn(u64) -> bool) {
         let mut state = self.state();
         state.disk.state = DiskState::Ready;
         state.disk.issue = None;
+        state.unstore(|number| !has(number));
+        self.publish(&mut state);
     }
 
     /// Tells of something that a person should look at, though the spool works.
@@ -77,24 +79,6 @@ impl Queue {
         self.publish(&mut state);
         drop(state);
         self.wake.notify_one();
-    }
-
-    /// Tells that the file had to be made anew from what could be read: nothing in memory is known to be in
-    /// it, and what is goes.
-    pub(in crate::delivery) fn disk_remade(&self) {
-        let mut state = self.state();
-        let State { encoded, backlog, under_way, .. } = &mut *state;
-        let under_way = under_way.iter_mut().flat_map(|taken| &mut taken.events);
-        let stored: Vec<u64> = encoded
-            .iter_mut()
-            .chain(backlog)
-            .chain(under_way)
-            .filter_map(|event| std::mem::take(&mut event.stored).then_some(event.number))
-            .collect();
-        let held = std::mem::take(&mut state.held);
-        state.ledger.spooled -= held;
-        state.ledger.queued += held;
-        stored.into_iter().for_each(|number| state.disk.journal.settle(number));
     }
 
     /// Waits until the spool has something to do, or for as long as that.
@@ -123,12 +107,15 @@ impl Queue {
         &self,
         turn: Turn,
         applied: Option<Applied>,
-        loaded: Vec<Stored>,
+        read: Read,
         fill: Fill,
     ) {
         let mut waiters = Vec::new();
         let mut state = self.state();
-        state.loaded(loaded);
+        let failed = turn.changes.is_some() && applied.is_none();
+        if turn.load.is_some() && !failed {
+            state.read(read);
+        }
         match (&turn.changes, applied) {
             (Some(changes), Some(applied)) => {
                 waiters = state.written(changes, &applied);

@@ -46,11 +46,12 @@ impl Disk {
         Applied { written, ..Applied::default() }
     }
 
-    fn load(&mut self, most: usize) -> Vec<Stored> {
+    fn load(&mut self, most: usize) -> Read {
         let unheld = self.events.values().filter(|event| !self.held.contains(&event.number));
-        let chunk: Vec<Stored> = unheld.take(most).cloned().collect();
-        self.held.extend(chunk.iter().map(|event| event.number));
-        chunk
+        let is_all = unheld.clone().count() <= most;
+        let events: Vec<Stored> = unheld.take(most).cloned().collect();
+        self.held.extend(events.iter().map(|event| event.number));
+        Read { events, is_all }
     }
 
     fn fill(&self) -> Fill {
@@ -190,7 +191,7 @@ impl Run {
             Step::Reopen => {
                 let failing = queue.state().disk.state == DiskState::Failing;
                 if failing {
-                    queue.disk_recovered();
+                    queue.disk_recovered(|number| self.disk.events.contains_key(&number));
                 }
             }
             Step::Close => drop(queue.close()),
@@ -225,7 +226,7 @@ impl Run {
         }
         let loaded = match turn.load {
             Some((events, _)) if !failed => self.disk.load(events),
-            _ => Vec::new(),
+            _ => Read::default(),
         };
         self.queue.finish_turn(turn, applied, loaded, self.disk.fill());
         if failed {
@@ -291,4 +292,212 @@ proptest! {
         prop_assert_eq!(run.disk.dead.len() as u64, ledger.dead_lettered);
         prop_assert!(run.queue.state().disk.waiters.is_empty(), "everybody was told");
     }
+}
+
+fn on_disk(number: u64) -> Stored {
+    Stored { number, at: 0, attempts: 0, json: Bytes::from_static(b"{}") }
+}
+
+/// flush forgets what is released while a load is under way.
+#[test]
+fn what_is_released_during_a_load_is_waited_for() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Trouble(true));
+    let capture = |run: &mut Run| {
+        run.step(Step::Capture { events: 5, durable: false });
+        run.step(Step::Encode);
+    };
+    capture(&mut run); // 1000..1005
+    run.step(Step::Take { from_disk: false });
+    run.turn(Write::Works, None); // on disk, and under way
+    capture(&mut run); // 1005..1010
+    run.turn(Write::Works, None);
+    drop(run.queue.state().release_copies()); // 1005..1010 on disk only
+    let batch = run.under_way.pop().unwrap();
+    run.queue.give_back(&batch); // 1000..1005 in memory and on disk
+    run.step(Step::Trouble(false));
+    let flushed = run.queue.make_due();
+
+    let turn = run.queue.state().turn(&run.queue.limits, std::time::Instant::now()).unwrap();
+    assert!(turn.load.is_some());
+    run.disk.held.retain(|number| !turn.released.contains(number));
+    let applied = turn.changes.as_ref().map(|changes| run.disk.apply(changes, usize::MAX));
+    let loaded = run.disk.load(20);
+    // While the disk reads, a burst of captures makes room.
+    drop(run.queue.state().release_copies());
+    run.queue.finish_turn(turn, applied, loaded, run.disk.fill());
+    run.step(Step::Take { from_disk: true });
+    run.step(Step::Deliver);
+    let ledger = run.queue.ledger();
+    assert_eq!((ledger.delivered, ledger.spooled), (5, 5));
+    let settled = *run.queue.settled_to.borrow();
+    assert!(settled < flushed, "flush({flushed}) resolves at {settled}, five of its events lie on disk");
+}
+
+/// own events behind those of another process in the backlog.
+#[test]
+fn own_events_behind_those_of_others_in_the_backlog_are_waited_for() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.queue.state().inherit(&Totals { captured: 1, ..Totals::default() }, 1);
+    run.captured += 1;
+    run.disk.events.insert(5, on_disk(5));
+    run.step(Step::Trouble(true));
+    run.step(Step::Capture { events: 3, durable: false });
+    run.step(Step::Encode);
+    run.turn(Write::Works, None);
+    drop(run.queue.state().release_copies());
+    run.turn(Write::Works, None);
+    run.check().unwrap();
+    let numbers: Vec<u64> = run.queue.state().backlog.iter().map(|event| event.number).collect();
+    assert_eq!(numbers, [5, 1000, 1001, 1002]);
+    let flushed = run.queue.make_due();
+    let settled = *run.queue.settled_to.borrow();
+    assert!(settled < flushed, "flush({flushed}) resolves at {settled}, nothing was sent");
+}
+
+/// the backlog of a remade file is not held any more, close() takes it out of `held` all the same.
+#[test]
+fn closing_with_a_backlog_after_the_file_was_remade() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.queue.state().inherit(&Totals { captured: 3, ..Totals::default() }, 3);
+    run.captured += 3;
+    run.disk.events.extend([5, 6, 7].map(|number| (number, on_disk(number))));
+    run.turn(Write::Works, None);
+    assert_eq!(run.queue.state().backlog.len(), 3);
+    run.queue.disk_recovered(|_| false);
+    run.check().unwrap();
+    run.queue.close();
+    run.check().unwrap();
+}
+
+/// what the disk lost of what memory has.
+#[test]
+fn a_disk_that_lost_what_memory_holds() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Trouble(true));
+    run.step(Step::Capture { events: 5, durable: false });
+    run.step(Step::Encode);
+    run.turn(Write::Works, None);
+    // Reopened at an older commit.
+    run.disk.events.clear();
+    run.queue.disk_recovered(|_| false);
+    run.step(Step::Capture { events: 1, durable: false });
+    run.step(Step::Encode);
+    run.turn(Write::Works, None);
+    run.step(Step::Take { from_disk: false });
+    run.step(Step::Deliver);
+    let ledger = run.queue.ledger();
+    assert_eq!((ledger.delivered, ledger.spooled, ledger.dropped.total()), (6, 0, 0), "{ledger:?}");
+}
+
+/// the note counts what was ended otherwise than by delivery as ended and as on disk.
+#[test]
+fn a_note_after_a_discard_counts_no_letter_twice() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Capture { events: 1, durable: false });
+    run.step(Step::Encode);
+    run.step(Step::Take { from_disk: false });
+    run.step(Step::Bury);
+    run.queue.state().disk.journal.since =
+        Some(std::time::Instant::now() - std::time::Duration::from_secs(5));
+    run.turn(Write::Works, None);
+    assert_eq!(run.disk.dead.len(), 1);
+    run.step(Step::Discard);
+    run.queue.state().disk.noted.1 = None;
+    run.turn(Write::Works, None);
+    run.check().unwrap();
+}
+
+/// the same for events that are thrown away over quota.
+#[test]
+fn a_note_after_over_quota_counts_no_event_twice() {
+    let mut run = Run::new(Overflow::DropNewest, true);
+    run.step(Step::Capture { events: 5, durable: false });
+    run.step(Step::Encode);
+    run.turn(Write::Works, None);
+    run.step(Step::Take { from_disk: false });
+    let batch = run.under_way.pop().unwrap();
+    run.queue.settle(&batch, Some(DropReason::OverQuota));
+    run.queue.state().disk.noted.1 = None;
+    run.turn(Write::Works, None);
+    run.check().unwrap();
+}
+
+/// "Dropping the future leaves the event captured as by capture."
+#[test]
+fn a_durable_capture_that_nobody_awaits_any_more_is_an_ordinary_one() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Capture { events: 1, durable: true });
+    run.told.clear();
+    run.queue.disk_failed(SpoolIssue::Io);
+    run.step(Step::Encode);
+    let ledger = run.queue.ledger();
+    assert_eq!((ledger.queued, ledger.dropped.total()), (1, 0), "{ledger:?}");
+}
+
+/// nothing can be read of what is counted: an unreadable record, in an idle service.
+#[test]
+fn a_load_that_gives_nothing_is_not_repeated_at_once() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.queue.state().inherit(&Totals { captured: 1, ..Totals::default() }, 1);
+    run.disk.events.insert(5, on_disk(5));
+    run.disk.held.insert(5); // the store skips it
+    run.turn(Write::Works, None);
+    let mut turns = 0;
+    while run.queue.next_turn(std::time::Duration::ZERO).is_some_and(|turn| {
+        run.queue.finish_turn(turn, None, Read::default(), run.disk.fill());
+        true
+    }) {
+        turns += 1;
+        assert!(turns < 1_000, "the thread spins");
+    }
+}
+
+/// a mark that no load moves any more holds flush up for as long as there is a backlog of others.
+#[test]
+fn flush_does_not_wait_for_what_was_taken_over_later() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Trouble(true));
+    run.step(Step::Capture { events: 3, durable: false });
+    run.step(Step::Encode);
+    run.turn(Write::Works, None);
+    drop(run.queue.state().release_copies());
+    run.turn(Write::Works, None); // reads them back
+    run.step(Step::Trouble(false));
+    run.step(Step::Take { from_disk: true });
+    run.step(Step::Deliver);
+    // A large file of another process is taken over.
+    run.queue.state().inherit(&Totals { captured: 500, ..Totals::default() }, 500);
+    run.captured += 500;
+    run.disk.events.extend((1..=500).map(|number| (number, on_disk(number))));
+    run.queue.state().disk.journal.since =
+        Some(std::time::Instant::now() - std::time::Duration::from_secs(5));
+    run.turn(Write::Works, None);
+    run.step(Step::Capture { events: 1, durable: false });
+    run.step(Step::Encode);
+    run.step(Step::Take { from_disk: false });
+    run.step(Step::Deliver);
+    run.check().unwrap();
+    let flushed = run.queue.make_due();
+    let settled = *run.queue.settled_to.borrow();
+    assert!(settled >= flushed, "flush({flushed}) waits at {settled} for the events of another process");
+}
+
+/// a backlog that is no longer on disk is written again when delivery stands still.
+#[test]
+fn the_backlog_of_a_remade_file_goes_to_disk_again() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.queue.state().inherit(&Totals { captured: 3, ..Totals::default() }, 3);
+    run.captured += 3;
+    run.disk.events.extend([5, 6, 7].map(|number| (number, on_disk(number))));
+    run.turn(Write::Works, None);
+    run.queue.disk_recovered(|_| false);
+    run.step(Step::Trouble(true));
+    for _ in 0..3 {
+        run.queue.state().disk.journal.since =
+            Some(std::time::Instant::now() - std::time::Duration::from_secs(5));
+        run.turn(Write::Works, None);
+    }
+    let ledger = run.queue.ledger();
+    assert_eq!((ledger.queued, ledger.spooled, run.disk.events.len()), (0, 3, 3), "{ledger:?}");
 }

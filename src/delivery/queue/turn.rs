@@ -23,8 +23,16 @@ pub(in crate::delivery) struct Turn {
     pub(in crate::delivery) is_last: bool,
 }
 
+/// What a turn read back.
+#[derive(Debug, Default)]
+pub(in crate::delivery) struct Read {
+    pub(in crate::delivery) events: Vec<Stored>,
+    /// Nothing is left on disk that is not in memory.
+    pub(in crate::delivery) is_all: bool,
+}
+
 /// What is settled on disk is told in groups: a crash in between costs that many duplicates.
-const SETTLE_EVERY: Duration = Duration::from_secs(1);
+pub(super) const SETTLE_EVERY: Duration = Duration::from_secs(1);
 /// How often the counts alone are written, for the case that the power fails.
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
 /// How often they are noted, for the case that the process is killed.
@@ -48,7 +56,8 @@ impl State {
             && self.closed.is_none()
             && !self.is_over_half(limits)
             && self.backlog.len() < limits.batch_events
-            && self.ledger.spooled > self.held;
+            && self.ledger.spooled > self.held
+            && self.disk.nothing_until.is_none_or(|until| until <= now);
         let load = reads.then_some((2 * limits.batch_events, 2 * limits.batch_bytes));
         let writes = !put.is_empty() || is_last || self.disk.must_write(&self.ledger, now);
         let note = (!writes && self.disk.must_note(&self.ledger, now)).then(|| self.totals_on_disk());
@@ -80,7 +89,7 @@ impl State {
     /// The counts as they would be if the process ended now: what the disk was not yet told of is still there.
     fn totals_on_disk(&self) -> Totals {
         let mut totals = self.ledger.totals();
-        totals.delivered = totals.delivered.saturating_sub(self.disk.journal.settled.len() as u64);
+        totals.subtract(&self.disk.journal.ended);
         totals
     }
 

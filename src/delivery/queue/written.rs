@@ -1,11 +1,12 @@
 //! What a turn of the spool came to.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::disk::{DiskState, Waiter};
 use super::event::Encoded;
 use super::state::{Limits, State};
-use super::turn::FULL_FOR;
+use super::turn::{FULL_FOR, Read, SETTLE_EVERY};
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{DropReason, Ledger, Totals};
 use crate::delivery::spool::{Applied, Changes, Fill, Stored};
@@ -57,7 +58,8 @@ impl State {
     pub(super) fn unwritten(&mut self, changes: &Changes) {
         let Changes { put, settle, attempts, bury, discard, .. } = changes;
         let journal = &mut self.disk.journal;
-        journal.touch();
+        // Before anything is noted: the counts of what is taken back here are not known.
+        journal.since = Instant::now().checked_sub(SETTLE_EVERY);
         for (number, letter) in bury {
             // It may have been replayed or discarded meanwhile.
             let is_replayed = self.outbox.iter().any(|event| event.number == *number);
@@ -95,8 +97,9 @@ impl State {
             event.stored = true;
             self.count_stored();
         } else {
-            // It met its end meanwhile.
+            // It met its end meanwhile: delivered, most likely.
             self.disk.journal.settle(number);
+            self.disk.journal.ended.delivered += 1;
         }
     }
 
@@ -106,13 +109,21 @@ impl State {
         self.ledger.spooled += 1;
     }
 
-    pub(super) fn loaded(&mut self, events: Vec<Stored>) {
-        let Some(last) = events.last().map(|last| last.number) else { return };
+    pub(super) fn read(&mut self, Read { events, is_all }: Read) {
+        let Some(last) = events.last().map(|last| last.number) else {
+            // A record that cannot be read, probably. The next write removes it.
+            self.disk.journal.touch();
+            self.disk.nothing_until = Some(Instant::now() + 2 * SETTLE_EVERY);
+            return;
+        };
         if self.closed.is_some() {
             return self.disk.journal.released.extend(events.iter().map(|event| event.number));
         }
         if last >= self.first_number {
-            self.disk.released_from = Some(last + 1);
+            // What was released while the disk was read is not behind what was read.
+            let since = self.disk.journal.released.iter().copied();
+            let since = since.filter(|number| *number >= self.first_number);
+            self.disk.released_from = since.chain((!is_all).then_some(last + 1)).min();
         }
         self.held += events.len() as u64;
         for event in events {
@@ -121,11 +132,29 @@ impl State {
         }
     }
 
+    /// What of these is in memory is there only.
+    pub(super) fn unstore(&mut self, is_missing: impl Fn(u64) -> bool) {
+        let backlog = std::mem::take(&mut self.backlog);
+        let (missing, others): (VecDeque<_>, VecDeque<_>) =
+            backlog.into_iter().partition(|event| is_missing(event.number));
+        self.backlog = others;
+        missing.into_iter().for_each(|event| self.insert(Encoded { from_disk: false, ..event }));
+        let taken = self.under_way.iter_mut().flat_map(|taken| &mut taken.events);
+        for event in self.encoded.iter_mut().chain(taken) {
+            if event.stored && is_missing(event.number) {
+                (event.stored, event.from_disk) = (false, false);
+                self.held -= 1;
+                self.ledger.spooled -= 1;
+                self.ledger.queued += 1;
+            }
+        }
+    }
+
     /// What the disk turns out not to have is lost: a damaged record.
     pub(super) fn reconcile(&mut self, fill: Fill) {
         let known = self.ledger.spooled + self.disk.journal.settled.len() as u64;
-        let missing = known.saturating_sub(fill.events);
-        self.ledger.spooled = self.ledger.spooled.saturating_sub(missing);
+        let missing = known.saturating_sub(fill.events).min(self.ledger.spooled - self.held);
+        self.ledger.spooled -= missing;
         self.lose(missing, DropReason::Crash);
         if self.ledger.spooled <= self.held {
             self.disk.released_from = None;
@@ -137,7 +166,7 @@ impl State {
         for event in std::mem::take(&mut self.outbox) {
             // It may have been a dead letter until now.
             self.disk.discard(event.number);
-            if self.disk.waiters.contains_key(&event.number) {
+            if self.disk.is_awaited(event.number) {
                 self.bytes -= event.json.len();
                 self.lose_queued(event.number, reason);
             } else {

@@ -1,21 +1,21 @@
 //! Takes over what processes that have ended left in their files.
 
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::changes::{Changes, Contents, Stored};
 use super::config::Bounds;
 use super::directory::{Directory, Opened};
 use super::store::Store;
+use crate::delivery::Overflow;
 use crate::delivery::dead_letter::DeadLetter;
-use crate::delivery::ledger::Totals;
+use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::queue::Queue;
 
 /// Moves events from another file to our own, a chunk at a time. Each chunk is on disk here before it is
 /// removed there: a crash in between costs that many duplicates.
 pub(super) struct Adoption {
     own: u32,
-    bounds: Bounds,
     source: Option<Source>,
     /// Numbers for what is taken over: above all that our own file had, below all that this process captures.
     next_number: u64,
@@ -35,12 +35,19 @@ struct Taken {
     counts: Totals,
 }
 
+/// What is too old there ends here.
+const EVERYTHING: Bounds =
+    Bounds { bytes: u64::MAX, age: Duration::MAX, min_free: 0, overflow: Overflow::DropNewest };
 const CHUNK_EVENTS: usize = 1_000;
 const CHUNK_BYTES: usize = 1 << 20;
 
 impl Adoption {
-    pub(super) fn new(own: u32, bounds: Bounds, next_number: u64) -> Self {
-        Self { own, bounds, source: None, next_number, has_complained: false }
+    pub(super) fn new(own: u32, next_number: u64) -> Self {
+        Self { own, source: None, next_number, has_complained: false }
+    }
+
+    pub(super) fn next_number(&self) -> u64 {
+        self.next_number
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -59,7 +66,7 @@ impl Adoption {
         if !own.has_room(CHUNK_BYTES as u64, directory.free()) {
             return;
         }
-        match directory.adopt(self.own, self.bounds) {
+        match directory.adopt(self.own, EVERYTHING) {
             Ok(Some(opened)) => {
                 notice(&opened);
                 self.begin(opened);
@@ -135,7 +142,12 @@ impl Source {
             totals: self.contents.totals,
             ..Changes::default()
         };
-        self.store.apply(&changes, SystemTime::now(), None).map(|_| ())
+        let applied = self.store.apply(&changes, SystemTime::now(), None)?;
+        self.contents.totals.dropped.add(DropReason::Crash, applied.damaged);
+        if taken.is_last() {
+            self.store.compact_if_worth_it()?;
+        }
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use super::changes::Held;
 use super::config::{SpoolConfig, SpoolMode};
 use super::directory::{Directory, Opened};
 use super::store::Store;
-use crate::delivery::queue::{Queue, SpoolIssue, Turn};
+use crate::delivery::queue::{Queue, Read, SpoolIssue, Turn};
 
 /// A handle on the thread.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ impl Spool {
             config,
             directory,
             slot: None,
+            next_number: 0,
             held: Held::default(),
             is_failing: false,
         };
@@ -72,6 +73,8 @@ struct Keeper {
     directory: Option<Arc<Directory>>,
     /// Ours, once we had one.
     slot: Option<u32>,
+    /// For what is taken over.
+    next_number: u64,
     /// What is on disk and in memory, while the file is closed.
     held: Held,
     is_failing: bool,
@@ -111,6 +114,7 @@ impl Keeper {
         }
         let result = self.serve(&directory, &mut store, &mut adoption);
         self.held = store.into_held();
+        self.next_number = adoption.next_number();
         result
     }
 
@@ -126,7 +130,7 @@ impl Keeper {
         }
         self.slot = Some(opened.slot);
         let next_number = opened.contents.last.map_or(first_number / 2, |last| last + 1);
-        let mut adoption = Adoption::new(opened.slot, bounds, next_number);
+        let mut adoption = Adoption::new(opened.slot, next_number);
         if let Some(left_behind) = left_behind {
             adoption.begin(left_behind);
         }
@@ -139,13 +143,9 @@ impl Keeper {
     fn open_again(&mut self, directory: &Directory, slot: u32) -> io::Result<(Store, Adoption)> {
         let bounds = self.config.bounds;
         let opened = directory.open(bounds, self.held.clone(), Some(slot))?;
-        self.queue.disk_recovered();
+        self.queue.disk_recovered(|number| opened.store.holds(number));
         self.notice(&opened);
-        if !opened.set_aside.is_empty() {
-            self.queue.disk_remade();
-        }
-        let next_number = opened.contents.last.map_or(0, |last| last + 1);
-        Ok((opened.store, Adoption::new(slot, bounds, next_number.min(self.queue.first_number()))))
+        Ok((opened.store, Adoption::new(slot, self.next_number)))
     }
 
     fn notice(&self, opened: &Opened) {
@@ -200,15 +200,18 @@ impl Keeper {
             (Ok(_), Some((events, bytes))) => store.load(events, bytes),
             _ => Ok(Vec::new()),
         };
-        if let Some(note) = turn.note {
-            directory.note(&store.note(note))?;
+        if let Some(note) = turn.note
+            && let Err(error) = directory.note(&store.note(note))
+        {
+            tracing::debug!("the counts cannot be noted: {error}");
         }
         let (applied, loaded, error) = match (applied, loaded) {
             (Err(error), _) => (None, Vec::new(), Some(error)),
             (Ok(applied), Err(error)) => (applied, Vec::new(), Some(error)),
             (Ok(applied), Ok(loaded)) => (applied, loaded, None),
         };
-        self.queue.finish_turn(turn, applied, loaded, store.fill());
+        let read = Read { events: loaded, is_all: store.is_read_to_the_end() };
+        self.queue.finish_turn(turn, applied, read, store.fill());
         error.map_or(Ok(()), Err)
     }
 

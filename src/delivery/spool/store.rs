@@ -37,6 +37,8 @@ pub(in crate::delivery) struct Store {
     damaged: Damaged,
     /// All events before this one are held or damaged.
     front: u64,
+    /// The last load left nothing.
+    is_read_to_the_end: bool,
     /// The length that the file had after the last compaction.
     compacted: u64,
     /// Others keep off the file as long as this lives.
@@ -62,6 +64,7 @@ impl Store {
             doubtful: Vec::new(),
             damaged: Damaged::default(),
             front: 0,
+            is_read_to_the_end: false,
             compacted: 0,
             _claim: None,
         };
@@ -127,6 +130,7 @@ impl Store {
     /// The oldest events that are not held; now they are. A chunk is within both limits, or one event.
     pub(in crate::delivery) fn load(&mut self, events: usize, bytes: usize) -> io::Result<Vec<Stored>> {
         let mut front = self.front;
+        let mut is_all = true;
         let mut damaged = Vec::new();
         let chunk = guarded(|| {
             let transaction = self.db()?.begin_read()?;
@@ -147,6 +151,7 @@ impl Store {
                 };
                 size += record.json.len();
                 if !chunk.is_empty() && (chunk.len() >= events || size > bytes) {
+                    is_all = false;
                     break;
                 }
                 let row = if tried { attempts.get(number)?.map(|row| row.value()) } else { None };
@@ -157,6 +162,7 @@ impl Store {
             Ok(chunk)
         })?;
         self.front = front;
+        self.is_read_to_the_end = is_all;
         self.held.0.extend(chunk.iter().map(|event| event.number));
         self.damaged.events.extend(damaged);
         Ok(chunk)
@@ -175,6 +181,16 @@ impl Store {
     pub(in crate::delivery) fn has_room(&self, bytes: u64, free: Option<u64>) -> bool {
         let Bounds { min_free, bytes: bound, .. } = self.bounds;
         self.state.bytes + bytes <= bound && free.is_none_or(|free| free >= min_free)
+    }
+
+    /// Whether the last [`load`](Self::load) gave all that there was.
+    pub(super) fn is_read_to_the_end(&self) -> bool {
+        self.is_read_to_the_end
+    }
+
+    /// Whether this event is on disk and in memory.
+    pub(super) fn holds(&self, number: u64) -> bool {
+        self.held.0.contains(&number)
     }
 
     pub(in crate::delivery) fn fill(&self) -> Fill {

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use posthog_rs::Event;
 
@@ -160,4 +161,126 @@ async fn a_clock_that_was_set_back_costs_nothing() {
     earlier.deliver(2_600);
     let ledger = earlier.end().await;
     assert_eq!((ledger.captured, ledger.delivered, ledger.spooled), (2_600, 2_600, 0));
+}
+
+impl Process {
+    fn start_with(directory: &tempfile::TempDir, faults: &Faults, first_number: u64, age: Duration) -> Self {
+        let queue = Arc::new(Queue::new(Settings::default().limits, first_number, None));
+        let config = SpoolConfig::at(directory.path()).min_free_disk(0).max_age(age);
+        let opened = Directory::prepare_with(directory.path(), faults.wrap()).unwrap();
+        let spool = Spool::start_in(Some(Arc::new(opened)), &queue, config);
+        Self { queue, spool }
+    }
+
+    /// Delivers for so long, and gives what was delivered.
+    fn deliver_for(&self, time: Duration, pause: Duration) -> Vec<String> {
+        let until = std::time::Instant::now() + time;
+        let mut delivered = Vec::new();
+        while std::time::Instant::now() < until {
+            self.queue.make_due();
+            for from_disk in [true, false] {
+                if let Some(batch) = self.queue.take_batch(1 << 20, from_disk) {
+                    self.queue.settle(&batch, None);
+                    let text = |json: &bytes::Bytes| String::from_utf8_lossy(json).into_owned();
+                    delivered.extend(batch.iter().map(|event| text(&event.json)));
+                }
+            }
+            std::thread::sleep(pause);
+        }
+        delivered
+    }
+}
+
+fn is_balanced(ledger: Ledger) -> bool {
+    let Ledger { captured, delivered, queued, spooled, dead_lettered, dropped } = ledger;
+    captured == delivered + queued + spooled + dead_lettered + dropped.total()
+}
+
+/// after an I/O error, what is taken over is numbered like our own events.
+#[tokio::test]
+async fn what_is_taken_over_after_an_error_does_not_overwrite_our_own() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.queue.set_in_trouble(true);
+    process.capture(1_000);
+    process.wait(|ledger, _, _| ledger.spooled == 1_000);
+
+    let other = Process::start(&directory, &Faults::default(), FIRST + 10_000);
+    other.queue.set_in_trouble(true);
+    other.capture(500);
+    other.wait(|ledger, _, _| ledger.spooled == 500);
+    faults.fail_writes(Some(ErrorKind::StorageFull));
+    process.capture(1);
+    process.wait(|_, state, _| state == SpoolState::Failing);
+    other.end().await;
+    faults.fail_writes(None);
+    process.wait(|_, state, _| state == SpoolState::Ready);
+    std::thread::sleep(Duration::from_secs(2));
+    let taken_over = process.queue.ledger();
+    let delivered: std::collections::BTreeSet<_> =
+        process.deliver_for(Duration::from_secs(5), Duration::from_millis(1)).into_iter().collect();
+    let ledger = process.queue.ledger();
+    assert_eq!(delivered.len(), 1_501, "before: {taken_over:?}, after: {ledger:?}");
+    assert!(is_balanced(ledger));
+}
+
+/// events that expire in the file that is being taken over.
+#[tokio::test]
+async fn what_expires_while_it_is_taken_over_is_counted() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let first = Process::start(&directory, &faults, FIRST);
+    first.wait(|_, state, _| state == SpoolState::Ready);
+    let second = Process::start(&directory, &faults, FIRST + 10_000);
+    second.queue.set_in_trouble(true);
+    second.capture(2_500);
+    second.end().await;
+    first.end().await;
+    std::thread::sleep(Duration::from_millis(1_200));
+    let third = Process::start_with(&directory, &faults, FIRST + 100_000, Duration::from_secs(1));
+    third.wait(|ledger, _, _| ledger.captured == 2_500);
+    std::thread::sleep(Duration::from_secs(2));
+    let ledger = third.queue.ledger();
+    assert!(is_balanced(ledger), "{ledger:?}");
+}
+
+/// a note that cannot be written loses what the same turn read.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_note_that_cannot_be_written_keeps_nothing_from_being_sent() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.queue.set_in_trouble(true);
+    process.capture(2_000);
+    process.end().await;
+    let lock = directory.path().join("spool-0.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &lock).unwrap();
+    let next = Process::start(&directory, &faults, FIRST + 10_000);
+    let delivered = next.deliver_for(Duration::from_secs(20), Duration::from_millis(10));
+    let (ledger, spool) = (next.queue.ledger(), next.queue.snapshot().spool.unwrap());
+    assert_eq!(delivered.len(), 2_000, "{ledger:?} {spool:?}");
+}
+
+/// the file is put back to an earlier state while it is closed (a restored snapshot).
+#[tokio::test]
+async fn a_file_that_was_put_back_to_an_earlier_state() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.wait(|_, state, _| state == SpoolState::Ready);
+    process.queue.set_in_trouble(true);
+    process.capture(1);
+    process.wait(|ledger, _, _| ledger.spooled == 1);
+    let file = directory.path().join("spool-0.redb");
+    let before = std::fs::read(&file).unwrap();
+    process.capture(100);
+    process.wait(|ledger, _, _| ledger.spooled == 101);
+    faults.fail_writes(Some(ErrorKind::Other));
+    process.capture(10);
+    process.wait(|_, state, _| state == SpoolState::Failing);
+    std::fs::write(&file, &before).unwrap();
+    faults.fail_writes(None);
+    process.wait(|_, state, _| state == SpoolState::Ready);
+    std::thread::sleep(Duration::from_secs(1));
+    process.deliver(111);
+    assert_eq!(process.queue.ledger().dropped.total(), 0);
 }
