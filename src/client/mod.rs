@@ -122,8 +122,8 @@ impl PostHog {
     }
 
     /// Ends the client: takes no more events, delivers what it can within `deadline`, and drops and counts
-    /// the rest. With a spool, everything that is left is on disk within moments (unless the disk fails, or its
-    /// file is still being checked), and waits there for the next start: while PostHog does not answer, the call
+    /// the rest. With a spool, everything that is left is on disk within moments (unless the disk fails, is full,
+    /// or its file is still being checked), and waits there for the next start: while PostHog does not answer, the call
     /// ends as soon as that is done. The last fourth of the deadline, half a second at most, is for the last write. Returns at the deadline at the latest, whatever PostHog does; afterwards no task, thread or
     /// connection of the client is left. Other handles stay usable and drop what they capture.
     ///
@@ -274,8 +274,9 @@ impl PostHog {
     ///
     /// # Errors
     ///
-    /// [`NotDurable`] when the event was not taken: it is counted as dropped for that reason, and capturing it
-    /// again does not double it. [`DropReason::SpoolUnavailable`] without a spool, or while it fails.
+    /// [`NotDurable`] when the event was not taken: it is counted as dropped for that reason. Capture it again,
+    /// the same event: its uuid makes that safe. [`DropReason::SpoolUnavailable`] without a spool, or while it
+    /// fails; [`DropReason::TooLarge`] for one that PostHog would not take, which is a dead letter now.
     ///
     /// # Cancel safety
     ///

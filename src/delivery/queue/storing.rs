@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 
 use super::disk::{DiskState, Sleep};
 use super::spool_health::SpoolIssue;
-use super::turn::{Read, Turn};
+use super::turn::{Read, SETTLE_EVERY, Turn};
 use super::{DropReason, Queue};
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::Totals;
-use crate::delivery::spool::{Applied, Changes, Contents, Fill};
+use crate::delivery::spool::{Applied, Contents, Fill};
 
 impl Queue {
     /// Captures an event and tells when it is on disk, or why it was dropped instead.
@@ -57,6 +57,8 @@ impl Queue {
         state.disk.state = DiskState::Ready;
         state.disk.issue = None;
         state.unstore(|number| !has(number));
+        // A write comes first, and tells how much there is.
+        state.disk.journal.since = Instant::now().checked_sub(SETTLE_EVERY);
         self.publish(&mut state);
     }
 
@@ -139,7 +141,7 @@ impl Queue {
 
     /// The counts that the next write is to keep.
     pub(in crate::delivery) fn totals(&self) -> Totals {
-        self.state().ledger.totals()
+        self.state().totals_on_disk()
     }
 
     /// The number of the first event that this process captured.
@@ -148,18 +150,10 @@ impl Queue {
     }
 
     /// Counts what was taken over from another process's file and written to ours.
-    pub(in crate::delivery) fn adopted(
-        &self,
-        counts: &Totals,
-        changes: &Changes,
-        applied: &Applied,
-        letters: Vec<DeadLetter>,
-    ) {
+    pub(in crate::delivery) fn adopted(&self, counts: &Totals, applied: &Applied, letters: Vec<DeadLetter>) {
         let mut state = self.state();
         state.inherit(counts, applied.written as u64);
         state.count_evicted(applied);
-        let lost = (changes.put.len() - applied.written) as u64;
-        state.lose(lost, DropReason::SpoolFull);
         let evicted = state.take_letters(letters, &self.limits);
         drop(state);
         drop(evicted);

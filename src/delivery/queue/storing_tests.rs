@@ -501,3 +501,45 @@ fn the_backlog_of_a_remade_file_goes_to_disk_again() {
     let ledger = run.queue.ledger();
     assert_eq!((ledger.queued, ledger.spooled, run.disk.events.len()), (0, 3, 3), "{ledger:?}");
 }
+
+/// A batch is of one process, so that flush knows whom it waits for; and the two roads take turns.
+#[test]
+fn a_batch_from_disk_is_of_one_process() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.queue.state().inherit(&Totals { captured: 1, ..Totals::default() }, 1);
+    run.captured += 1;
+    run.disk.events.insert(5, on_disk(5));
+    run.step(Step::Trouble(true));
+    run.step(Step::Capture { events: 3, durable: false });
+    run.step(Step::Encode);
+    run.turn(Write::Works, None);
+    drop(run.queue.state().release_copies());
+    run.turn(Write::Works, None);
+    let sizes =
+        [true, true, true].map(|from_disk| run.queue.take_batch(1 << 16, from_disk).map(|batch| batch.len()));
+    assert_eq!(sizes, [Some(1), Some(3), None]);
+}
+
+#[test]
+fn nothing_is_read_back_into_a_full_memory_or_for_a_closed_queue() {
+    let loads = |run: &Run| {
+        let turn = run.queue.state().turn(&run.queue.limits, std::time::Instant::now());
+        turn.is_some_and(|turn| turn.load.is_some())
+    };
+    let with_backlog = || {
+        let run = Run::new(Overflow::DropNewest, false);
+        run.queue.state().inherit(&Totals { captured: 1, ..Totals::default() }, 1);
+        run
+    };
+    assert!(loads(&with_backlog()));
+    let mut over_half = with_backlog();
+    over_half.step(Step::Capture { events: 26, durable: false });
+    assert!(!loads(&over_half));
+    let closed = with_backlog();
+    closed.queue.close();
+    assert!(!loads(&closed));
+    // Closed while the disk was read.
+    let read = Read { events: vec![on_disk(5)], is_all: true };
+    closed.queue.state().read(read);
+    assert!(closed.queue.is_done());
+}

@@ -87,7 +87,7 @@ impl State {
     }
 
     /// The counts as they would be if the process ended now: what the disk was not yet told of is still there.
-    fn totals_on_disk(&self) -> Totals {
+    pub(super) fn totals_on_disk(&self) -> Totals {
         let mut totals = self.ledger.totals();
         totals.subtract(&self.disk.journal.ended);
         totals

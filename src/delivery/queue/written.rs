@@ -150,12 +150,18 @@ impl State {
         }
     }
 
-    /// What the disk turns out not to have is lost: a damaged record.
+    /// What the disk turns out not to have is lost: a damaged record. What it has in excess is there again, by a
+    /// salvage, and will be delivered again.
     pub(super) fn reconcile(&mut self, fill: Fill) {
         let known = self.ledger.spooled + self.disk.journal.settled.len() as u64;
-        let missing = known.saturating_sub(fill.events).min(self.ledger.spooled - self.held);
+        let missing = known.saturating_sub(fill.events).min(self.ledger.spooled.saturating_sub(self.held));
         self.ledger.spooled -= missing;
         self.lose(missing, DropReason::Crash);
+        let again = fill.events.saturating_sub(known);
+        let undelivered = again.min(self.ledger.delivered);
+        self.ledger.spooled += again;
+        self.ledger.delivered -= undelivered;
+        self.ledger.captured += again - undelivered;
         if self.ledger.spooled <= self.held {
             self.disk.released_from = None;
         }

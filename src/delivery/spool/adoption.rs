@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::changes::{Changes, Contents, Stored};
 use super::config::Bounds;
 use super::directory::{Directory, Opened};
+use super::record::OVERHEAD;
 use super::store::Store;
 use crate::delivery::Overflow;
 use crate::delivery::dead_letter::DeadLetter;
@@ -40,6 +41,8 @@ const EVERYTHING: Bounds =
     Bounds { bytes: u64::MAX, age: Duration::MAX, min_free: 0, overflow: Overflow::DropNewest };
 const CHUNK_EVENTS: usize = 1_000;
 const CHUNK_BYTES: usize = 1 << 20;
+/// Less room than that is none.
+const ROOM: u64 = 128 << 10;
 
 impl Adoption {
     pub(super) fn new(own: u32, next_number: u64) -> Self {
@@ -63,7 +66,7 @@ impl Adoption {
     /// Looks for a file that nobody else has and that has something in it, if there is room for that: to look
     /// into a file is to check all of it.
     pub(super) fn look_round(&mut self, directory: &Directory, own: &Store, notice: impl Fn(&Opened)) {
-        if !own.has_room(CHUNK_BYTES as u64, directory.free()) {
+        if !own.has_room(ROOM, directory.free()) {
             return;
         }
         match directory.adopt(self.own, EVERYTHING) {
@@ -87,9 +90,6 @@ impl Adoption {
     pub(super) fn step(&mut self, queue: &Queue, own: &mut Store, directory: &Directory) -> io::Result<()> {
         let Some(mut source) = self.source.take() else { return Ok(()) };
         let free = directory.free();
-        if !own.has_room(CHUNK_BYTES as u64, free) {
-            return Ok(());
-        }
         let taken = match source.take_chunk() {
             Ok(taken) => taken,
             Err(error) => {
@@ -97,6 +97,9 @@ impl Adoption {
                 return Ok(());
             }
         };
+        if !own.has_room(taken.bytes(), free) {
+            return Ok(());
+        }
         let mut number = || {
             self.next_number += 1;
             self.next_number - 1
@@ -110,7 +113,7 @@ impl Adoption {
         let changes = Changes { put, bury, totals, ..Changes::default() };
         let applied = own.apply(&changes, SystemTime::now(), free)?;
         own.release(&changes.put.iter().map(|event| event.number).collect::<Vec<_>>());
-        queue.adopted(&taken.counts, &changes, &applied, letters);
+        queue.adopted(&taken.counts, &applied, letters);
         match source.remove(&taken) {
             Ok(()) if taken.is_last() => tracing::info!("took over all of it"),
             Ok(()) => self.source = Some(source),
@@ -131,11 +134,11 @@ impl Source {
             0 => self.contents.totals,
             _ => Totals { captured: open, ..Totals::default() },
         };
-        self.contents.totals.subtract(&counts);
         Ok(Taken { letters, events, counts })
     }
 
     fn remove(&mut self, taken: &Taken) -> io::Result<()> {
+        self.contents.totals.subtract(&taken.counts);
         let changes = Changes {
             settle: taken.events.iter().map(|event| event.number).collect(),
             discard: taken.letters.iter().map(DeadLetter::number).collect(),
@@ -152,6 +155,11 @@ impl Source {
 }
 
 impl Taken {
+    /// On disk.
+    fn bytes(&self) -> u64 {
+        self.events.iter().map(|event| (event.json.len() + OVERHEAD) as u64).sum()
+    }
+
     fn is_last(&self) -> bool {
         self.letters.is_empty() && self.events.is_empty()
     }

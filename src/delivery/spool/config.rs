@@ -23,7 +23,7 @@ pub enum SpoolMode {
     /// nothing is written but the ledger. The default: `capture` costs the same as without a spool.
     #[default]
     Overflow,
-    /// Every event, before it is sent. Each burst of events costs an `fsync` in the background.
+    /// Every event, before it is sent, as long as the spool takes it. Each burst of events costs an `fsync` in the background.
     WriteAhead,
 }
 

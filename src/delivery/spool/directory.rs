@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -28,7 +29,12 @@ pub(in crate::delivery) struct Directory {
     /// The slot of this process. Kept while its store is closed and opened again, so that no other process
     /// takes over what this one holds in memory.
     own: Mutex<Option<(u32, Arc<File>)>>,
+    /// What files looked like from outside that had nothing in them.
+    empty: Mutex<HashMap<u32, Looks>>,
 }
+
+/// A file's length, and when it was changed.
+type Looks = (u64, SystemTime);
 
 /// A slot that was opened.
 pub(in crate::delivery) struct Opened {
@@ -61,7 +67,7 @@ impl Directory {
 
     pub(in crate::delivery) fn prepare_with(path: &Path, wrap: Wrap) -> io::Result<Self> {
         create_directory(path)?;
-        Ok(Self { path: path.to_owned(), wrap, own: Mutex::default() })
+        Ok(Self { path: path.to_owned(), wrap, own: Mutex::default(), empty: Mutex::default() })
     }
 
     /// Opens this process's slot: the first that is free, or `slot` again. A file that cannot be read is set
@@ -72,9 +78,17 @@ impl Directory {
         held: Held,
         slot: Option<u32>,
     ) -> io::Result<Opened> {
-        let mut newer = Vec::new();
+        create_directory(&self.path)?;
+        let (mut newer, mut failure) = (Vec::new(), None);
         for slot in slot.map_or(0..SLOTS, |slot| slot..slot + 1) {
-            let Some(claim) = self.claim(slot)? else { continue };
+            let claim = match self.claim(slot) {
+                Ok(Some(claim)) => claim,
+                Ok(None) => continue,
+                Err(error) => {
+                    failure = failure.or(Some(error));
+                    continue;
+                }
+            };
             match self.open_slot(slot, &claim, bounds, &held) {
                 Ok(opened) => {
                     *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some((slot, claim));
@@ -85,7 +99,8 @@ impl Directory {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(io::Error::new(io::ErrorKind::ResourceBusy, "no spool file is free, or none can be read"))
+        let busy = io::Error::new(io::ErrorKind::ResourceBusy, "no spool file is free, or none can be read");
+        Err(failure.unwrap_or(busy))
     }
 
     /// Takes over what a process that has ended left in another slot, if one did. The slot is free again when
@@ -93,12 +108,24 @@ impl Directory {
     pub(in crate::delivery) fn adopt(&self, own: u32, bounds: Bounds) -> io::Result<Option<Opened>> {
         let mut failure = None;
         for slot in (0..SLOTS).filter(|slot| *slot != own) {
-            if !fs::exists(self.file(slot, "redb"))? {
+            let file = self.file(slot, "redb");
+            // To look into a file is to check all of it: not again and again what was empty.
+            if !fs::exists(&file)? || self.was_empty(slot, &file) {
                 continue;
             }
-            let Some(claim) = self.claim(slot)? else { continue };
+            let claim = match self.claim(slot) {
+                Ok(Some(claim)) => claim,
+                Ok(None) => continue,
+                Err(error) => {
+                    failure = failure.or(Some(error));
+                    continue;
+                }
+            };
             match self.open_slot(slot, &claim, bounds, &Held::default()) {
-                Ok(opened) if opened.is_empty() => {}
+                Ok(opened) if opened.is_empty() => {
+                    drop(opened);
+                    self.note_empty(slot, &file);
+                }
                 Ok(mut opened) => {
                     opened.store = opened.store.claimed(claim);
                     return Ok(Some(opened));
@@ -228,6 +255,18 @@ impl Directory {
         }
     }
 
+    fn was_empty(&self, slot: u32, file: &Path) -> bool {
+        let empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+        empty.contains_key(&slot) && looks(file).ok().as_ref() == empty.get(&slot)
+    }
+
+    fn note_empty(&self, slot: u32, file: &Path) {
+        let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(looks) = looks(file) {
+            empty.insert(slot, looks);
+        }
+    }
+
     fn file(&self, slot: u32, what: &str) -> PathBuf {
         self.path.join(format!("spool-{slot}.{what}"))
     }
@@ -239,6 +278,11 @@ impl Opened {
         let Contents { totals, dead, .. } = &self.contents;
         self.store.fill().events == 0 && dead.is_empty() && *totals == Default::default()
     }
+}
+
+fn looks(file: &Path) -> io::Result<Looks> {
+    let metadata = fs::metadata(file)?;
+    Ok((metadata.len(), metadata.modified()?))
 }
 
 fn read_note(mut claim: &File) -> io::Result<Option<State>> {

@@ -44,7 +44,9 @@ impl Spool {
             is_failing: false,
         };
         let (span, subscriber) = (tracing::Span::current(), tracing::dispatcher::get_default(Clone::clone));
+        let guard = Guard(Arc::clone(queue));
         let thread = std::thread::Builder::new().name("posthog-health-spool".into()).spawn(move || {
+            let _guard = guard;
             tracing::dispatcher::with_default(&subscriber, || span.in_scope(|| keeper.run()));
             drop(alive);
         });
@@ -63,6 +65,17 @@ impl Spool {
         if let Some(thread) = thread {
             // It has nothing left to do but to return.
             let _ = thread.join();
+        }
+    }
+}
+
+/// Nobody may wait for a thread that has panicked.
+struct Guard(Arc<Queue>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.disk_failed(SpoolIssue::Io);
         }
     }
 }
@@ -122,16 +135,17 @@ impl Keeper {
         let bounds = self.config.bounds;
         let first_number = self.queue.first_number();
         let mut opened = directory.open(bounds, Held::default(), None)?;
-        let mut left_behind = None;
-        if opened.contents.last >= Some(first_number) {
+        let mut left_behind = Vec::new();
+        while opened.contents.last >= Some(first_number) {
             // The clock was set back: its events do not go before ours as they are.
-            let own = directory.open(bounds, Held::default(), None)?;
-            left_behind = Some(std::mem::replace(&mut opened, own));
+            let next = directory.open(bounds, Held::default(), None)?;
+            left_behind.push(std::mem::replace(&mut opened, next));
         }
         self.slot = Some(opened.slot);
         let next_number = opened.contents.last.map_or(first_number / 2, |last| last + 1);
         let mut adoption = Adoption::new(opened.slot, next_number);
-        if let Some(left_behind) = left_behind {
+        // If there are more, they are found later.
+        if let Some(left_behind) = left_behind.pop() {
             adoption.begin(left_behind);
         }
         self.notice(&opened);
@@ -179,13 +193,19 @@ impl Keeper {
                 }
                 adoption.look_round(directory, store, |opened| self.notice(opened));
             }
-            let longest = if adoption.is_idle() { look_round_at - now } else { Duration::ZERO };
+            let longest = if adoption.is_idle() || self.queue.is_closed() {
+                look_round_at - now
+            } else {
+                Duration::ZERO
+            };
             match self.queue.next_turn(longest) {
                 Some(turn) if turn.is_last => return self.take(turn, store, directory),
                 Some(turn) => self.take(turn, store, directory)?,
                 None => {}
             }
-            adoption.step(&self.queue, store, directory)?;
+            if !self.queue.is_closed() {
+                adoption.step(&self.queue, store, directory)?;
+            }
         }
     }
 

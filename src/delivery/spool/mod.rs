@@ -4,7 +4,7 @@
 //!
 //! Nothing about a disk may stop the service, so a thread of its own, the [`keeper`], alone touches it, and the
 //! queue goes on without it. Events are stored, not requests, since each attempt needs a fresh `sent_at`. Live
-//! events do not wait for what lies here. Nothing is in two files at once, and nothing is sent by two processes.
+//! events do not wait for what lies here. Nothing is sent by two processes.
 //!
 //! # Walk
 //!

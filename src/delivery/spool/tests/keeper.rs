@@ -284,3 +284,30 @@ async fn a_file_that_was_put_back_to_an_earlier_state() {
     process.deliver(111);
     assert_eq!(process.queue.ledger().dropped.total(), 0);
 }
+
+/// What does not fit stays where it is.
+#[tokio::test]
+async fn nothing_is_taken_over_into_a_full_spool() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let first = Process::start(&directory, &faults, FIRST);
+    first.wait(|_, state, _| state == SpoolState::Ready);
+    let second = Process::start(&directory, &faults, FIRST + 10_000);
+    second.queue.set_in_trouble(true);
+    second.capture(2_500);
+    second.end().await;
+    first.end().await;
+
+    let queue = Arc::new(Queue::new(Settings::default().limits, FIRST + 100_000, None));
+    let small = SpoolConfig::at(directory.path()).min_free_disk(0).max_bytes(150_000);
+    let opened = Directory::prepare_with(directory.path(), faults.wrap()).unwrap();
+    let third = Process { spool: Spool::start_in(Some(Arc::new(opened)), &queue, small), queue };
+    third.wait(|ledger, _, _| ledger.spooled > 0);
+    std::thread::sleep(Duration::from_millis(500));
+    let ledger = third.queue.ledger();
+    assert!(ledger.spooled < 2_500 && ledger.dropped.total() == 0, "{ledger:?}");
+    third.end().await;
+    let last = Process::start(&directory, &faults, FIRST + 200_000);
+    last.deliver(2_500);
+    let ledger = last.end().await;
+    assert_eq!((ledger.captured, ledger.dropped.total()), (2_500, 0));
+}
