@@ -58,14 +58,20 @@ impl Process {
     /// What the worker does when PostHog takes everything.
     fn deliver(&self, events: u64) {
         self.wait(|ledger, _, _| {
-            self.queue.make_due();
-            for from_disk in [true, false] {
-                if let Some(batch) = self.queue.take_batch(1 << 20, from_disk) {
-                    self.queue.settle(&batch, None);
-                }
-            }
+            self.take_and_settle();
             ledger.delivered == events
         });
+    }
+
+    fn take_and_settle(&self) -> Vec<bytes::Bytes> {
+        self.queue.make_due();
+        let batches =
+            [true, false].into_iter().filter_map(|from_disk| self.queue.take_batch(1 << 20, from_disk));
+        let settle = |batch: Vec<crate::delivery::queue::Encoded>| {
+            self.queue.settle(&batch, None);
+            batch.into_iter().map(|event| event.json)
+        };
+        batches.flat_map(settle).collect()
     }
 
     async fn end(self) -> Ledger {
@@ -172,22 +178,19 @@ impl Process {
         Self { queue, spool }
     }
 
-    /// Delivers for so long, and gives what was delivered.
-    fn deliver_for(&self, time: Duration, pause: Duration) -> Vec<String> {
-        let until = std::time::Instant::now() + time;
+    /// Delivers until so many different events were, and gives how many came in all.
+    fn collect(&self, events: usize) -> usize {
         let mut delivered = Vec::new();
-        while std::time::Instant::now() < until {
-            self.queue.make_due();
-            for from_disk in [true, false] {
-                if let Some(batch) = self.queue.take_batch(1 << 20, from_disk) {
-                    self.queue.settle(&batch, None);
-                    let text = |json: &bytes::Bytes| String::from_utf8_lossy(json).into_owned();
-                    delivered.extend(batch.iter().map(|event| text(&event.json)));
-                }
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            delivered.extend(self.take_and_settle());
+            let distinct = delivered.iter().collect::<std::collections::BTreeSet<_>>().len();
+            if distinct == events {
+                return delivered.len();
             }
-            std::thread::sleep(pause);
+            assert!(std::time::Instant::now() < until, "{distinct} {:?}", self.queue.snapshot());
+            std::thread::yield_now();
         }
-        delivered
     }
 }
 
@@ -215,13 +218,9 @@ async fn what_is_taken_over_after_an_error_does_not_overwrite_our_own() {
     other.end().await;
     faults.fail_writes(None);
     process.wait(|_, state, _| state == SpoolState::Ready);
-    std::thread::sleep(Duration::from_secs(2));
-    let taken_over = process.queue.ledger();
-    let delivered: std::collections::BTreeSet<_> =
-        process.deliver_for(Duration::from_secs(5), Duration::from_millis(1)).into_iter().collect();
-    let ledger = process.queue.ledger();
-    assert_eq!(delivered.len(), 1_501, "before: {taken_over:?}, after: {ledger:?}");
-    assert!(is_balanced(ledger));
+    process.wait(|ledger, _, _| ledger.captured == 1_501);
+    assert_eq!(process.collect(1_501), 1_501);
+    assert!(is_balanced(process.queue.ledger()));
 }
 
 /// events that expire in the file that is being taken over.
@@ -237,10 +236,9 @@ async fn what_expires_while_it_is_taken_over_is_counted() {
     first.end().await;
     std::thread::sleep(Duration::from_millis(1_200));
     let third = Process::start_with(&directory, &faults, FIRST + 100_000, Duration::from_secs(1));
-    third.wait(|ledger, _, _| ledger.captured == 2_500);
-    std::thread::sleep(Duration::from_secs(2));
-    let ledger = third.queue.ledger();
-    assert!(is_balanced(ledger), "{ledger:?}");
+    let expired = DropReason::SpoolExpired;
+    third.wait(|ledger, _, _| ledger.captured == 2_500 && ledger.dropped.count(expired) == 2_500);
+    assert!(is_balanced(third.queue.ledger()));
 }
 
 /// a note that cannot be written loses what the same turn read.
@@ -256,9 +254,7 @@ async fn a_note_that_cannot_be_written_keeps_nothing_from_being_sent() {
     std::fs::remove_file(&lock).unwrap();
     std::os::unix::fs::symlink("/dev/full", &lock).unwrap();
     let next = Process::start(&directory, &faults, FIRST + 10_000);
-    let delivered = next.deliver_for(Duration::from_secs(20), Duration::from_millis(10));
-    let (ledger, spool) = (next.queue.ledger(), next.queue.snapshot().spool.unwrap());
-    assert_eq!(delivered.len(), 2_000, "{ledger:?} {spool:?}");
+    assert_eq!(next.collect(2_000), 2_000);
 }
 
 /// the file is put back to an earlier state while it is closed (a restored snapshot).
@@ -280,7 +276,6 @@ async fn a_file_that_was_put_back_to_an_earlier_state() {
     std::fs::write(&file, &before).unwrap();
     faults.fail_writes(None);
     process.wait(|_, state, _| state == SpoolState::Ready);
-    std::thread::sleep(Duration::from_secs(1));
     process.deliver(111);
     assert_eq!(process.queue.ledger().dropped.total(), 0);
 }
@@ -310,4 +305,43 @@ async fn nothing_is_taken_over_into_a_full_spool() {
     last.deliver(2_500);
     let ledger = last.end().await;
     assert_eq!((ledger.captured, ledger.dropped.total()), (2_500, 0));
+}
+
+/// A salvage may bring back what was delivered: it is counted again, and delivered again.
+#[tokio::test]
+async fn a_file_that_is_damaged_at_run_time_gives_back_what_was_delivered() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.queue.set_in_trouble(true);
+    for n in 1..=6 {
+        process.capture(1_000);
+        process.wait(|ledger, _, _| ledger.spooled == n * 1_000);
+    }
+    process.queue.set_in_trouble(false);
+    // The oldest batch is slow, others overtake it.
+    process.wait(|_, _, _| process.queue.snapshot().fill.events > 0);
+    let slow =
+        process.queue.take_batch(1 << 20, true).or_else(|| process.queue.take_batch(1 << 20, false)).unwrap();
+    process.wait(|ledger, _, _| {
+        process.take_and_settle();
+        ledger.delivered >= 3_000
+    });
+    // The file is told once a second what was delivered.
+    std::thread::sleep(Duration::from_millis(1_500));
+    faults.fail_writes(Some(ErrorKind::Other));
+    process.queue.set_in_trouble(true);
+    process.capture(1);
+    process.wait(|_, state, _| state == SpoolState::Failing);
+    let file = directory.path().join("spool-0.redb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[..4096].fill(0xff);
+    std::fs::write(&file, &bytes).unwrap();
+    faults.fail_writes(None);
+    process.wait(|_, state, issue| state == SpoolState::Ready && issue == Some(SpoolIssue::Damaged));
+    process.queue.set_in_trouble(false);
+    process.queue.give_back(&slow);
+    process.wait(|ledger, _, _| {
+        process.take_and_settle();
+        ledger.queued + ledger.spooled == 0 && is_balanced(ledger)
+    });
 }
