@@ -122,10 +122,13 @@ impl PostHog {
     }
 
     /// Ends the client: takes no more events, delivers what it can within `deadline`, and drops and counts
-    /// the rest. With a spool, everything that is left is on disk within moments (unless the disk fails, is full,
-    /// or its file is still being checked), and waits there for the next start: while PostHog does not answer, the call
-    /// ends as soon as that is done. The last fourth of the deadline, half a second at most, is for the last write. Returns at the deadline at the latest, whatever PostHog does; afterwards no task, thread or
+    /// the rest. Returns at the deadline at the latest, whatever PostHog does; afterwards no task, thread or
     /// connection of the client is left. Other handles stay usable and drop what they capture.
+    ///
+    /// With a spool, everything that is left is on disk within moments (unless the disk fails or is full, or its
+    /// file is still being checked) and waits there for the next start. While PostHog does not answer, the call
+    /// ends as soon as that is done. The last fourth of the deadline, half a second at most, is for the last
+    /// write; a disk that hangs is left behind with its thread.
     ///
     /// Give it what your orchestrator's grace period leaves, 5 s if in doubt.
     ///
@@ -151,15 +154,15 @@ impl PostHog {
         let after = self.inner.queue.own_totals();
         let ledger = self.inner.queue.ledger();
         let report = ShutdownReport {
-            delivered: after.delivered - before.delivered,
+            delivered: after.delivered.saturating_sub(before.delivered),
             undelivered,
-            dropped: after.dropped.total() - before.dropped.total() - undelivered,
+            dropped: after.dropped.total().saturating_sub(before.dropped.total() + undelivered),
             spooled: ledger.spooled,
             dead_letters: ledger.dead_lettered,
         };
         if first {
             let ShutdownReport { delivered, undelivered, spooled, dead_letters, .. } = report;
-            let lost = after.dropped.lost() - before.dropped.lost();
+            let lost = after.dropped.lost().saturating_sub(before.dropped.lost());
             if lost + dead_letters == 0 {
                 tracing::info!(delivered, spooled, took = ?started.elapsed(), "shut down");
             } else {
