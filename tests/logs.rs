@@ -171,8 +171,9 @@ async fn a_spool_that_fails_is_logged_once() {
     // More than one attempt.
     tokio::time::sleep(MS(4_500)).await;
     std::fs::remove_file(parent.path().join("not yet")).unwrap();
-    until(|| state() == posthog_health::SpoolState::Ready).await;
-    let lines: Vec<_> = log.lines().into_iter().filter(|line| line.contains("spool")).collect();
+    let lines = || -> Vec<_> { log.lines().into_iter().filter(|line| line.contains("spool")).collect() };
+    until(|| lines().len() > 1 && state() == posthog_health::SpoolState::Ready).await;
+    let lines = lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].contains("WARN posthog{host=\"127.0.0.1\"}"), "{lines:?}");
     assert!(lines[0].contains("the spool fails, events stay in memory: "), "{lines:?}");

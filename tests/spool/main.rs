@@ -18,7 +18,7 @@ use support::{builder, event, until};
 
 /// Times in milliseconds, and a spool.
 fn spooled(server: &FakePostHog, directory: &Path) -> PostHogBuilder {
-    builder(server).spool(SpoolConfig::at(directory))
+    builder(server).spool(SpoolConfig::at(directory)).flush_timeout(Duration::from_secs(60))
 }
 
 fn spool(posthog: &PostHog) -> SpoolHealth {
@@ -46,7 +46,7 @@ async fn leave_behind(server: &FakePostHog, directory: &Path, events: usize) {
     let posthog = spooled(server, directory).build().unwrap();
     is_ready(&posthog).await;
     capture_all(&posthog, events).await;
-    let report = posthog.shutdown(Duration::from_secs(2)).await;
+    let report = posthog.shutdown(Duration::from_secs(20)).await;
     assert_eq!((report.undelivered, report.spooled as usize), (0, events), "{report:?}");
     server.accept();
 }

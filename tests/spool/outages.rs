@@ -34,7 +34,7 @@ async fn what_a_shutdown_leaves_behind_is_delivered_after_the_restart() {
     is_ready(&posthog).await;
     capture(&posthog, 1_050);
     server.wait_for_requests(Route::Batch, 4).await;
-    let report = posthog.shutdown(MS(500)).await;
+    let report = posthog.shutdown(Duration::from_secs(4)).await;
     assert_eq!((report.undelivered, report.spooled, report.dropped), (0, 1_050, 0));
     assert_balanced(posthog.stats());
 
@@ -57,7 +57,7 @@ async fn live_events_do_not_wait_behind_the_backlog() {
     let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
     leave_behind(&server, directory.path(), 20_000).await;
     server.batch().always(Reply::normal().delayed(MS(5)));
-    let slow = RateLimitConfig::default().rate(200).burst(1);
+    let slow = RateLimitConfig::default().rate(50).burst(1);
     let posthog = spooled(&server, directory.path()).rate_limit(slow).build().unwrap();
     until(|| posthog.stats().delivered > 100).await;
     posthog.capture(event(7));
@@ -76,7 +76,11 @@ async fn the_backlog_does_not_wait_behind_live_events() {
     let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
     leave_behind(&server, directory.path(), 500).await;
     server.batch().always(Reply::hang());
-    let posthog = spooled(&server, directory.path()).in_flight(1).request_timeout(MS(200)).build().unwrap();
+    let posthog = spooled(&server, directory.path())
+        .in_flight(1)
+        .request_timeout(Duration::from_secs(1))
+        .build()
+        .unwrap();
     until(|| spool(&posthog).events == 500 && posthog.health().queue.events >= 200).await;
     (0..2_000).for_each(|n| posthog.capture(posthog_health::Event::new("live", &format!("user-{n}"))));
     server.recover();

@@ -36,7 +36,7 @@ pub(crate) fn capture(posthog: &PostHog, events: usize) {
 /// Waits for something that will come; the test's own time limit is the deadline.
 #[allow(dead_code, reason = "not every test needs it")]
 pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
         while !condition() {
             tokio::task::yield_now().await;
         }

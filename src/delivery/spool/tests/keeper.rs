@@ -43,7 +43,7 @@ impl Process {
     }
 
     fn wait(&self, condition: impl Fn(Ledger, SpoolState, Option<SpoolIssue>) -> bool) {
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             let snapshot = self.queue.snapshot();
             let spool = snapshot.spool.unwrap();
@@ -181,7 +181,7 @@ impl Process {
     /// Delivers until so many different events were, and gives how many came in all.
     fn collect(&self, events: usize) -> usize {
         let mut delivered = Vec::new();
-        let until = std::time::Instant::now() + Duration::from_secs(20);
+        let until = std::time::Instant::now() + Duration::from_secs(60);
         loop {
             delivered.extend(self.take_and_settle());
             let distinct = delivered.iter().collect::<std::collections::BTreeSet<_>>().len();
