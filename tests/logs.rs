@@ -178,4 +178,5 @@ async fn a_spool_that_fails_is_logged_once() {
     assert!(lines[0].contains("WARN posthog{host=\"127.0.0.1\"}"), "{lines:?}");
     assert!(lines[0].contains("the spool fails, events stay in memory: "), "{lines:?}");
     assert!(lines[1].contains("the spool works again"), "{lines:?}");
+    assert_eq!(posthog.health().spool.unwrap().issue, None);
 }

@@ -55,16 +55,15 @@ impl Queue {
     pub(in crate::delivery) fn disk_recovered(&self, has: impl Fn(u64) -> bool) {
         let mut state = self.state();
         state.disk.state = DiskState::Ready;
-        state.disk.issue = None;
         state.unstore(|number| !has(number));
         // A write comes first, and tells how much there is.
         state.disk.journal.since = Instant::now().checked_sub(SETTLE_EVERY);
         self.publish(&mut state);
     }
 
-    /// Tells of something that a person should look at, though the spool works.
-    pub(in crate::delivery) fn disk_noticed(&self, issue: SpoolIssue) {
-        self.state().disk.issue = Some(issue);
+    /// Tells what a person should look at though the spool works, if anything.
+    pub(in crate::delivery) fn disk_noticed(&self, issue: Option<SpoolIssue>) {
+        self.state().disk.issue = issue;
     }
 
     /// Tells how full the spool is.

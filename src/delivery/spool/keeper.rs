@@ -148,7 +148,7 @@ impl Keeper {
         if let Some(left_behind) = left_behind.pop() {
             adoption.begin(left_behind);
         }
-        self.notice(&opened);
+        self.queue.disk_noticed(self.notice(&opened));
         let write_ahead = self.config.mode == SpoolMode::WriteAhead;
         self.queue.disk_opened(opened.contents, opened.store.fill(), write_ahead);
         Ok((opened.store, adoption))
@@ -158,11 +158,12 @@ impl Keeper {
         let bounds = self.config.bounds;
         let opened = directory.open(bounds, self.held.clone(), Some(slot))?;
         self.queue.disk_recovered(|number| opened.store.holds(number));
-        self.notice(&opened);
+        self.queue.disk_noticed(self.notice(&opened));
         Ok((opened.store, Adoption::new(slot, self.next_number)))
     }
 
-    fn notice(&self, opened: &Opened) {
+    /// Logs what was found beside the events. Gives what a person should look at.
+    fn notice(&self, opened: &Opened) -> Option<SpoolIssue> {
         for file in &opened.set_aside {
             tracing::warn!(
                 file = %file.path.display(),
@@ -170,7 +171,6 @@ impl Keeper {
                 problem = file.problem,
                 "a spool file is damaged: set aside"
             );
-            self.queue.disk_noticed(SpoolIssue::Damaged);
         }
         let lost = opened.contents.crashed;
         if lost > 0 {
@@ -178,8 +178,9 @@ impl Keeper {
         }
         for file in &opened.newer {
             tracing::warn!(file = %file.display(), "a spool file is of a newer version: left alone");
-            self.queue.disk_noticed(SpoolIssue::Newer);
         }
+        let damaged = (!opened.set_aside.is_empty()).then_some(SpoolIssue::Damaged);
+        damaged.or((!opened.newer.is_empty()).then_some(SpoolIssue::Newer))
     }
 
     fn serve(&self, directory: &Directory, store: &mut Store, adoption: &mut Adoption) -> io::Result<()> {
@@ -191,7 +192,11 @@ impl Keeper {
                 if store.compact_if_worth_it()? {
                     self.queue.disk_filled(store.fill());
                 }
-                adoption.look_round(directory, store, |opened| self.notice(opened));
+                adoption.look_round(directory, store, |opened| {
+                    if let Some(issue) = self.notice(opened) {
+                        self.queue.disk_noticed(Some(issue));
+                    }
+                });
             }
             let longest = if adoption.is_idle() || self.queue.is_closed() {
                 look_round_at - now
