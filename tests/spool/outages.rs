@@ -193,7 +193,7 @@ async fn discarded_dead_letters_stay_discarded() {
     assert_balanced(ledger);
 }
 
-/// flush waits for the replayed dead letters of an earlier process, however long PostHog takes.
+/// A flush waits for the replayed dead letters of an earlier process, however long PostHog takes.
 #[tokio::test]
 async fn flush_waits_for_replayed_letters_of_an_earlier_process() {
     let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -234,6 +235,30 @@ impl Run {
         }
     }
 
+    /// What was journalled is written at the next turn.
+    fn journal_is_due(&self) {
+        self.queue.state().disk.journal.since = std::time::Instant::now().checked_sub(Duration::from_secs(5));
+    }
+
+    /// Events that another process left on disk.
+    fn inherit(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        let before = self.disk.events.len();
+        self.disk.events.extend(numbers.into_iter().map(|number| (number, on_disk(number))));
+        let events = (self.disk.events.len() - before) as u64;
+        self.queue.state().inherit(&Totals { captured: events, ..Totals::default() }, events);
+        self.captured += events;
+    }
+
+    /// In an outage, events go to disk and out of memory; then what lies there comes back.
+    fn write_and_read_back(&mut self, events: u8) {
+        self.step(Step::Trouble(true));
+        self.step(Step::Capture { events, durable: false });
+        self.step(Step::Encode);
+        self.turn(Write::Works, None);
+        drop(self.queue.state().release_copies());
+        self.turn(Write::Works, None);
+    }
+
     fn check(&self) -> Result<(), TestCaseError> {
         let state = self.queue.state();
         let Ledger { captured, delivered, queued, spooled, dead_lettered, dropped } = state.ledger;
@@ -278,7 +303,7 @@ proptest! {
         run.step(Step::Trouble(false));
         for _ in 0..100 {
             run.step(Step::Encode);
-            run.queue.state().disk.journal.since = Some(std::time::Instant::now() - std::time::Duration::from_secs(5));
+            run.journal_is_due();
             run.turn(Write::Works, None);
             for from_disk in [true, false] {
                 run.step(Step::Take { from_disk });
@@ -298,7 +323,7 @@ fn on_disk(number: u64) -> Stored {
     Stored { number, at: 0, attempts: 0, json: Bytes::from_static(b"{}") }
 }
 
-/// flush forgets what is released while a load is under way.
+/// What a burst of captures pushes out of memory while the disk is being read is flushed too.
 #[test]
 fn what_is_released_during_a_load_is_waited_for() {
     let mut run = Run::new(Overflow::DropNewest, false);
@@ -334,19 +359,12 @@ fn what_is_released_during_a_load_is_waited_for() {
     assert!(settled < flushed, "flush({flushed}) resolves at {settled}, five of its events lie on disk");
 }
 
-/// own events behind those of another process in the backlog.
+/// flush looks past the events of another process for its own behind them.
 #[test]
 fn own_events_behind_those_of_others_in_the_backlog_are_waited_for() {
     let mut run = Run::new(Overflow::DropNewest, false);
-    run.queue.state().inherit(&Totals { captured: 1, ..Totals::default() }, 1);
-    run.captured += 1;
-    run.disk.events.insert(5, on_disk(5));
-    run.step(Step::Trouble(true));
-    run.step(Step::Capture { events: 3, durable: false });
-    run.step(Step::Encode);
-    run.turn(Write::Works, None);
-    drop(run.queue.state().release_copies());
-    run.turn(Write::Works, None);
+    run.inherit([5]);
+    run.write_and_read_back(3);
     run.check().unwrap();
     let numbers: Vec<u64> = run.queue.state().backlog.iter().map(|event| event.number).collect();
     assert_eq!(numbers, [5, 1000, 1001, 1002]);
@@ -355,13 +373,11 @@ fn own_events_behind_those_of_others_in_the_backlog_are_waited_for() {
     assert!(settled < flushed, "flush({flushed}) resolves at {settled}, nothing was sent");
 }
 
-/// the backlog of a remade file is not held any more, close() takes it out of `held` all the same.
+/// What was read back from a file that was then lost is in memory only.
 #[test]
 fn closing_with_a_backlog_after_the_file_was_remade() {
     let mut run = Run::new(Overflow::DropNewest, false);
-    run.queue.state().inherit(&Totals { captured: 3, ..Totals::default() }, 3);
-    run.captured += 3;
-    run.disk.events.extend([5, 6, 7].map(|number| (number, on_disk(number))));
+    run.inherit([5, 6, 7]);
     run.turn(Write::Works, None);
     assert_eq!(run.queue.state().backlog.len(), 3);
     run.queue.disk_recovered(|_| false);
@@ -370,7 +386,7 @@ fn closing_with_a_backlog_after_the_file_was_remade() {
     run.check().unwrap();
 }
 
-/// what the disk lost of what memory has.
+/// What the disk lost and memory still has is delivered, and counted once.
 #[test]
 fn a_disk_that_lost_what_memory_holds() {
     let mut run = Run::new(Overflow::DropNewest, false);
@@ -390,7 +406,7 @@ fn a_disk_that_lost_what_memory_holds() {
     assert_eq!((ledger.delivered, ledger.spooled, ledger.dropped.total()), (6, 0, 0), "{ledger:?}");
 }
 
-/// the note counts what was ended otherwise than by delivery as ended and as on disk.
+/// A discarded letter lies on disk until the next write: a note in between counts it there alone.
 #[test]
 fn a_note_after_a_discard_counts_no_letter_twice() {
     let mut run = Run::new(Overflow::DropNewest, false);
@@ -398,8 +414,7 @@ fn a_note_after_a_discard_counts_no_letter_twice() {
     run.step(Step::Encode);
     run.step(Step::Take { from_disk: false });
     run.step(Step::Bury);
-    run.queue.state().disk.journal.since =
-        Some(std::time::Instant::now() - std::time::Duration::from_secs(5));
+    run.journal_is_due();
     run.turn(Write::Works, None);
     assert_eq!(run.disk.dead.len(), 1);
     run.step(Step::Discard);
@@ -408,7 +423,7 @@ fn a_note_after_a_discard_counts_no_letter_twice() {
     run.check().unwrap();
 }
 
-/// the same for events that are thrown away over quota.
+/// The same for events that are thrown away over quota.
 #[test]
 fn a_note_after_over_quota_counts_no_event_twice() {
     let mut run = Run::new(Overflow::DropNewest, true);
@@ -435,7 +450,7 @@ fn a_durable_capture_that_nobody_awaits_any_more_is_an_ordinary_one() {
     assert_eq!((ledger.queued, ledger.dropped.total()), (1, 0), "{ledger:?}");
 }
 
-/// nothing can be read of what is counted: an unreadable record, in an idle service.
+/// A record that cannot be read, in an idle service.
 #[test]
 fn a_load_that_gives_nothing_is_not_repeated_at_once() {
     let mut run = Run::new(Overflow::DropNewest, false);
@@ -444,7 +459,7 @@ fn a_load_that_gives_nothing_is_not_repeated_at_once() {
     run.disk.held.insert(5); // the store skips it
     run.turn(Write::Works, None);
     let mut turns = 0;
-    while run.queue.next_turn(std::time::Duration::ZERO).is_some_and(|turn| {
+    while run.queue.next_turn(Duration::ZERO).is_some_and(|turn| {
         run.queue.finish_turn(turn, None, Read::default(), run.disk.fill());
         true
     }) {
@@ -453,25 +468,17 @@ fn a_load_that_gives_nothing_is_not_repeated_at_once() {
     }
 }
 
-/// a mark that no load moves any more holds flush up for as long as there is a backlog of others.
+/// Once its own events are back in memory, flush does not mind what else lies on disk.
 #[test]
 fn flush_does_not_wait_for_what_was_taken_over_later() {
     let mut run = Run::new(Overflow::DropNewest, false);
-    run.step(Step::Trouble(true));
-    run.step(Step::Capture { events: 3, durable: false });
-    run.step(Step::Encode);
-    run.turn(Write::Works, None);
-    drop(run.queue.state().release_copies());
-    run.turn(Write::Works, None); // reads them back
+    run.write_and_read_back(3);
     run.step(Step::Trouble(false));
     run.step(Step::Take { from_disk: true });
     run.step(Step::Deliver);
     // A large file of another process is taken over.
-    run.queue.state().inherit(&Totals { captured: 500, ..Totals::default() }, 500);
-    run.captured += 500;
-    run.disk.events.extend((1..=500).map(|number| (number, on_disk(number))));
-    run.queue.state().disk.journal.since =
-        Some(std::time::Instant::now() - std::time::Duration::from_secs(5));
+    run.inherit(1..=500);
+    run.journal_is_due();
     run.turn(Write::Works, None);
     run.step(Step::Capture { events: 1, durable: false });
     run.step(Step::Encode);
@@ -483,19 +490,16 @@ fn flush_does_not_wait_for_what_was_taken_over_later() {
     assert!(settled >= flushed, "flush({flushed}) waits at {settled} for the events of another process");
 }
 
-/// a backlog that is no longer on disk is written again when delivery stands still.
+/// A backlog that is no longer on disk is written again when delivery stands still.
 #[test]
 fn the_backlog_of_a_remade_file_goes_to_disk_again() {
     let mut run = Run::new(Overflow::DropNewest, false);
-    run.queue.state().inherit(&Totals { captured: 3, ..Totals::default() }, 3);
-    run.captured += 3;
-    run.disk.events.extend([5, 6, 7].map(|number| (number, on_disk(number))));
+    run.inherit([5, 6, 7]);
     run.turn(Write::Works, None);
     run.queue.disk_recovered(|_| false);
     run.step(Step::Trouble(true));
     for _ in 0..3 {
-        run.queue.state().disk.journal.since =
-            Some(std::time::Instant::now() - std::time::Duration::from_secs(5));
+        run.journal_is_due();
         run.turn(Write::Works, None);
     }
     let ledger = run.queue.ledger();
@@ -506,15 +510,8 @@ fn the_backlog_of_a_remade_file_goes_to_disk_again() {
 #[test]
 fn a_batch_from_disk_is_of_one_process() {
     let mut run = Run::new(Overflow::DropNewest, false);
-    run.queue.state().inherit(&Totals { captured: 1, ..Totals::default() }, 1);
-    run.captured += 1;
-    run.disk.events.insert(5, on_disk(5));
-    run.step(Step::Trouble(true));
-    run.step(Step::Capture { events: 3, durable: false });
-    run.step(Step::Encode);
-    run.turn(Write::Works, None);
-    drop(run.queue.state().release_copies());
-    run.turn(Write::Works, None);
+    run.inherit([5]);
+    run.write_and_read_back(3);
     let sizes =
         [true, true, true].map(|from_disk| run.queue.take_batch(1 << 16, from_disk).map(|batch| batch.len()));
     assert_eq!(sizes, [Some(1), Some(3), None]);

@@ -81,14 +81,7 @@ impl Directory {
         create_directory(&self.path)?;
         let (mut newer, mut failure) = (Vec::new(), None);
         for slot in slot.map_or(0..SLOTS, |slot| slot..slot + 1) {
-            let claim = match self.claim(slot) {
-                Ok(Some(claim)) => claim,
-                Ok(None) => continue,
-                Err(error) => {
-                    failure = failure.or(Some(error));
-                    continue;
-                }
-            };
+            let Some(claim) = self.claim_or(slot, &mut failure) else { continue };
             match self.open_slot(slot, &claim, bounds, &held) {
                 Ok(opened) => {
                     *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some((slot, claim));
@@ -113,14 +106,7 @@ impl Directory {
             if !fs::exists(&file)? || self.was_empty(slot, &file) {
                 continue;
             }
-            let claim = match self.claim(slot) {
-                Ok(Some(claim)) => claim,
-                Ok(None) => continue,
-                Err(error) => {
-                    failure = failure.or(Some(error));
-                    continue;
-                }
-            };
+            let Some(claim) = self.claim_or(slot, &mut failure) else { continue };
             match self.open_slot(slot, &claim, bounds, &Held::default()) {
                 Ok(opened) if opened.is_empty() => {
                     drop(opened);
@@ -169,6 +155,15 @@ impl Directory {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    /// One slot that cannot be claimed keeps nobody from the others; the first error is kept for the case that
+    /// none can.
+    fn claim_or(&self, slot: u32, failure: &mut Option<io::Error>) -> Option<Arc<File>> {
+        self.claim(slot).unwrap_or_else(|error| {
+            failure.get_or_insert(error);
+            None
+        })
     }
 
     /// Opens a slot that is claimed.

@@ -24,8 +24,17 @@ const FIRST: u64 = 1 << 60;
 
 impl Process {
     fn start(directory: &tempfile::TempDir, faults: &Faults, first_number: u64) -> Self {
+        Self::start_with(directory, faults, first_number, |config| config)
+    }
+
+    fn start_with(
+        directory: &tempfile::TempDir,
+        faults: &Faults,
+        first_number: u64,
+        change: fn(SpoolConfig) -> SpoolConfig,
+    ) -> Self {
         let queue = Arc::new(Queue::new(Settings::default().limits, first_number, None));
-        let config = SpoolConfig::at(directory.path()).min_free_disk(0);
+        let config = change(SpoolConfig::at(directory.path()).min_free_disk(0));
         let opened = Directory::prepare_with(directory.path(), faults.wrap()).unwrap();
         let spool = Spool::start_in(Some(Arc::new(opened)), &queue, config);
         Self { queue, spool }
@@ -72,6 +81,21 @@ impl Process {
             batch.into_iter().map(|event| event.json)
         };
         batches.flat_map(settle).collect()
+    }
+
+    /// Delivers until so many different events were, and gives how many came in all.
+    fn collect(&self, events: usize) -> usize {
+        let mut delivered = Vec::new();
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            delivered.extend(self.take_and_settle());
+            let distinct = delivered.iter().collect::<std::collections::BTreeSet<_>>().len();
+            if distinct == events {
+                return delivered.len();
+            }
+            assert!(std::time::Instant::now() < until, "{distinct} {:?}", self.queue.snapshot());
+            std::thread::yield_now();
+        }
     }
 
     async fn end(self) -> Ledger {
@@ -169,29 +193,15 @@ async fn a_clock_that_was_set_back_costs_nothing() {
     assert_eq!((ledger.captured, ledger.delivered, ledger.spooled), (2_600, 2_600, 0));
 }
 
-impl Process {
-    fn start_with(directory: &tempfile::TempDir, faults: &Faults, first_number: u64, age: Duration) -> Self {
-        let queue = Arc::new(Queue::new(Settings::default().limits, first_number, None));
-        let config = SpoolConfig::at(directory.path()).min_free_disk(0).max_age(age);
-        let opened = Directory::prepare_with(directory.path(), faults.wrap()).unwrap();
-        let spool = Spool::start_in(Some(Arc::new(opened)), &queue, config);
-        Self { queue, spool }
-    }
-
-    /// Delivers until so many different events were, and gives how many came in all.
-    fn collect(&self, events: usize) -> usize {
-        let mut delivered = Vec::new();
-        let until = std::time::Instant::now() + Duration::from_secs(60);
-        loop {
-            delivered.extend(self.take_and_settle());
-            let distinct = delivered.iter().collect::<std::collections::BTreeSet<_>>().len();
-            if distinct == events {
-                return delivered.len();
-            }
-            assert!(std::time::Instant::now() < until, "{distinct} {:?}", self.queue.snapshot());
-            std::thread::yield_now();
-        }
-    }
+/// Two processes at once, of which the second leaves events behind.
+async fn leave_in_a_second_file(directory: &tempfile::TempDir, faults: &Faults, events: usize) {
+    let first = Process::start(directory, faults, FIRST);
+    first.wait(|_, state, _| state == SpoolState::Ready);
+    let second = Process::start(directory, faults, FIRST + 10_000);
+    second.queue.set_in_trouble(true);
+    second.capture(events);
+    second.end().await;
+    first.end().await;
 }
 
 fn is_balanced(ledger: Ledger) -> bool {
@@ -199,7 +209,7 @@ fn is_balanced(ledger: Ledger) -> bool {
     captured == delivered + queued + spooled + dead_lettered + dropped.total()
 }
 
-/// after an I/O error, what is taken over is numbered like our own events.
+/// After an I/O error, too, what is taken over gets numbers of its own.
 #[tokio::test]
 async fn what_is_taken_over_after_an_error_does_not_overwrite_our_own() {
     let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
@@ -223,25 +233,21 @@ async fn what_is_taken_over_after_an_error_does_not_overwrite_our_own() {
     assert!(is_balanced(process.queue.ledger()));
 }
 
-/// events that expire in the file that is being taken over.
+/// What is too old in a file that is taken over ends here, and is counted here.
 #[tokio::test]
 async fn what_expires_while_it_is_taken_over_is_counted() {
     let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
-    let first = Process::start(&directory, &faults, FIRST);
-    first.wait(|_, state, _| state == SpoolState::Ready);
-    let second = Process::start(&directory, &faults, FIRST + 10_000);
-    second.queue.set_in_trouble(true);
-    second.capture(2_500);
-    second.end().await;
-    first.end().await;
+    leave_in_a_second_file(&directory, &faults, 2_500).await;
     std::thread::sleep(Duration::from_millis(1_200));
-    let third = Process::start_with(&directory, &faults, FIRST + 100_000, Duration::from_secs(1));
+    let third = Process::start_with(&directory, &faults, FIRST + 100_000, |config| {
+        config.max_age(Duration::from_secs(1))
+    });
     let expired = DropReason::SpoolExpired;
     third.wait(|ledger, _, _| ledger.captured == 2_500 && ledger.dropped.count(expired) == 2_500);
     assert!(is_balanced(third.queue.ledger()));
 }
 
-/// a note that cannot be written loses what the same turn read.
+/// Notes are for the case of a kill; without them everything goes on.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_note_that_cannot_be_written_keeps_nothing_from_being_sent() {
@@ -257,7 +263,7 @@ async fn a_note_that_cannot_be_written_keeps_nothing_from_being_sent() {
     assert_eq!(next.collect(2_000), 2_000);
 }
 
-/// the file is put back to an earlier state while it is closed (a restored snapshot).
+/// A snapshot of the disk is restored while the file is closed: what memory still has is delivered.
 #[tokio::test]
 async fn a_file_that_was_put_back_to_an_earlier_state() {
     let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
@@ -284,18 +290,9 @@ async fn a_file_that_was_put_back_to_an_earlier_state() {
 #[tokio::test]
 async fn nothing_is_taken_over_into_a_full_spool() {
     let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
-    let first = Process::start(&directory, &faults, FIRST);
-    first.wait(|_, state, _| state == SpoolState::Ready);
-    let second = Process::start(&directory, &faults, FIRST + 10_000);
-    second.queue.set_in_trouble(true);
-    second.capture(2_500);
-    second.end().await;
-    first.end().await;
+    leave_in_a_second_file(&directory, &faults, 2_500).await;
 
-    let queue = Arc::new(Queue::new(Settings::default().limits, FIRST + 100_000, None));
-    let small = SpoolConfig::at(directory.path()).min_free_disk(0).max_bytes(150_000);
-    let opened = Directory::prepare_with(directory.path(), faults.wrap()).unwrap();
-    let third = Process { spool: Spool::start_in(Some(Arc::new(opened)), &queue, small), queue };
+    let third = Process::start_with(&directory, &faults, FIRST + 100_000, |config| config.max_bytes(150_000));
     third.wait(|ledger, _, _| ledger.spooled > 0);
     std::thread::sleep(Duration::from_millis(500));
     let ledger = third.queue.ledger();
