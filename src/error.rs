@@ -160,6 +160,45 @@ impl Error {
 }
 
 impl ErrorKind {
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Connect,
+        Self::Dns,
+        Self::Tls,
+        Self::Timeout,
+        Self::ConnectionLost,
+        Self::AnswerCutShort,
+        Self::Server,
+        Self::RateLimited,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::QuotaExceeded,
+        Self::WrongHost,
+        Self::BadRequest,
+        Self::TooLarge,
+        Self::CircuitOpen,
+    ];
+
+    /// As it stands in JSON, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::ConnectionLost => "connection_lost",
+            Self::AnswerCutShort => "answer_cut_short",
+            Self::Server => "server",
+            Self::RateLimited => "rate_limited",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::WrongHost => "wrong_host",
+            Self::BadRequest => "bad_request",
+            Self::TooLarge => "too_large",
+            Self::CircuitOpen => "circuit_open",
+        }
+    }
+
     fn describe(self) -> &'static str {
         match self {
             Self::Connect => "cannot connect to PostHog",
@@ -230,6 +269,19 @@ impl From<BoxError> for Error {
             Ok(error) => (*error).into(),
             Err(error) if error.is::<Elapsed>() => Self::new(ErrorKind::Timeout).with_source(error),
             Err(error) => Self::new(ErrorKind::ConnectionLost).with_source(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_own_place_and_name() {
+        for (index, kind) in ErrorKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }
 }

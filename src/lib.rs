@@ -91,10 +91,12 @@ mod credentials;
 mod delivery;
 mod error;
 mod health;
+mod monitor;
 mod outcome;
 mod transport;
 
 pub mod layers;
+pub mod routes;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -112,6 +114,10 @@ pub use delivery::{
 pub use delivery::{SpoolConfig, SpoolMode};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use health::{BreakerHealth, Connection, HealthReport, LastError, Reason, Status, Versions};
+pub use monitor::{
+    Alert, AlertName, AlertTransition, AlertTransitions, AlertsConfig, RolloutConfig, RolloutReason,
+    RolloutVerdict, Severity, Surface,
+};
 pub use outcome::{Accepted, Outcome};
 
 /// The README's snippets, compiled and run with the documentation's.

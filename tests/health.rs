@@ -18,7 +18,7 @@ fn schema() -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "required": ["status", "posthog", "reasons", "breaker", "queue", "ledger", "versions"],
+        "required": ["status", "posthog", "reasons", "breaker", "queue", "ledger", "alerts", "versions"],
         "properties": {
             "status": {"enum": ["healthy", "degraded"]},
             "posthog": {
@@ -60,6 +60,19 @@ fn schema() -> Value {
                     "dropped": {"type": "object", "additionalProperties": count},
                 },
             },
+            "alerts": {"type": "array", "items": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["name", "surface", "severity", "firingForMs", "detail"],
+                "properties": {
+                    "name": {"enum": [
+                        "api_down", "high_latency", "rate_limited", "auth_failures", "quota_exceeded", "losing_events",
+                        "circuit_open", "spool_filling", "stalled",
+                    ]},
+                    "surface": {"enum": ["capture", "flags"]}, "severity": {"enum": ["P1", "P2"]},
+                    "firingForMs": count, "detail": {"type": "string"},
+                },
+            }},
             "lastSuccessAgeMs": count,
             "lastError": {
                 "type": "object",

@@ -50,8 +50,9 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
+    /// All lines but those of the alerts, which come when the monitor looks.
     fn lines(&self) -> Vec<String> {
-        self.text().lines().map(str::to_owned).collect()
+        self.text().lines().filter(|line| !line.contains(" alert ")).map(str::to_owned).collect()
     }
 }
 

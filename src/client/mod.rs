@@ -15,6 +15,7 @@ use crate::delivery::{DeadLetter, DropReason, Ledger, Queue};
 use crate::health::{BreakerHealth, Evidence, HealthReport, Life, report};
 use crate::layers::CircuitBreaker;
 use crate::layers::circuit_breaker::State as BreakerState;
+use crate::monitor::{Alert, AlertTransitions, RolloutReason, RolloutVerdict};
 use running::Running;
 
 /// PostHog for a service. See the [crate](crate) for the idea and a quick start.
@@ -150,6 +151,9 @@ impl PostHog {
             running.stop(started.checked_add(drained)).await;
             undelivered = self.inner.queue.abandon();
             running.stop_spool(started.checked_add(deadline)).await;
+            if let Some(watching) = running.end_monitor() {
+                let _ = watching.await;
+            }
         }
         let after = self.inner.queue.own_totals();
         let ledger = self.inner.queue.ledger();
@@ -208,6 +212,30 @@ impl PostHog {
         report(self.evidence())
     }
 
+    /// The alerts that fire now, the most urgent first. See [`AlertsConfig`](crate::AlertsConfig). Looked at
+    /// once a second.
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.inner.running.as_ref().map(|running| running.monitor.alerts()).unwrap_or_default()
+    }
+
+    /// Tells of each alert that begins or ceases to fire from now on. Each is a log line too: P1 at error, P2 and
+    /// what is resolved at warn.
+    pub fn subscribe(&self) -> AlertTransitions {
+        self.inner.running.as_ref().map_or_else(AlertTransitions::none, |running| running.monitor.subscribe())
+    }
+
+    /// Whether the rollout of the version that runs here may go on: for a canary, asked again and again while
+    /// it is watched. Judges alerts, error rate, latency and the ledger over a
+    /// [window](crate::RolloutConfig::window), and says
+    /// [`Hold`](RolloutVerdict::Hold) when there was too little traffic to judge by.
+    pub fn rollout_verdict(&self) -> RolloutVerdict {
+        match (self.life(), &self.inner.running) {
+            (Life::Running, Some(running)) => running.monitor.verdict(),
+            (Life::WorkerStopped, _) => RolloutVerdict::Rollback(vec![RolloutReason::WorkerStopped]),
+            _ => RolloutVerdict::Hold(vec![RolloutReason::NotRunning]),
+        }
+    }
+
     /// Where every captured event is. With a spool the counts go on from one process to the next.
     pub fn stats(&self) -> Ledger {
         self.inner.queue.ledger()
@@ -246,24 +274,29 @@ impl PostHog {
         self.inner.running.as_ref().map(|running| &running.breaker)
     }
 
+    fn life(&self) -> Life {
+        match &self.inner.running {
+            None => Life::Disabled,
+            Some(_) if self.inner.queue.is_closed() => Life::ShutDown,
+            Some(running) if running.abort.is_finished() => Life::WorkerStopped,
+            Some(_) => Life::Running,
+        }
+    }
+
     fn evidence(&self) -> Evidence {
         let queue = self.inner.queue.snapshot();
         let running = self.inner.running.as_ref();
         let breaker = running.map(|running| &running.breaker);
         Evidence {
-            life: match running {
-                None => Life::Disabled,
-                Some(_) if queue.is_closed => Life::ShutDown,
-                Some(running) if running.abort.is_finished() => Life::WorkerStopped,
-                Some(_) => Life::Running,
-            },
+            life: self.life(),
             probe: None,
-            signs: running.map(|running| running.vitals.signs()).unwrap_or_default(),
+            signs: running.map(|running| running.monitor.signs()).unwrap_or_default(),
             breaker: BreakerHealth {
                 state: breaker.map_or(BreakerState::Closed, CircuitBreaker::state),
                 retry_in: breaker.and_then(CircuitBreaker::retry_in),
             },
             queue,
+            alerts: self.alerts(),
             now: Instant::now(),
         }
     }
@@ -315,6 +348,7 @@ impl Drop for Inner {
         running.abort.abort();
         running.end_probe();
         let lost = self.queue.abandon();
+        running.end_monitor();
         if lost > 0 {
             tracing::warn!(lost, "dropped without shutdown: undelivered events are lost");
         }

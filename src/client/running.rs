@@ -12,16 +12,19 @@ use crate::ConfigError;
 use crate::config::{Enrichment, Settings};
 use crate::credentials::ProjectToken;
 use crate::delivery::{Encoder, Queue, Spool, Worker};
-use crate::health::{Probe, Vitals};
+use crate::health::Probe;
 use crate::layers::{
     CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
 };
+use crate::monitor::{Monitor, Sources, Surface, Watch};
 use crate::outcome::DeliveryClassifier;
 use crate::transport::{Capture, client};
 
 /// What runs in a client that is not disabled.
 pub(super) struct Running {
-    pub(super) vitals: Vitals,
+    pub(super) monitor: Arc<Monitor>,
+    /// Taken when it has ended.
+    watching: Mutex<Option<JoinHandle<()>>>,
     pub(super) breaker: CircuitBreaker,
     /// Taken at shutdown: it holds connections.
     probe: Mutex<Option<Arc<Probe>>>,
@@ -56,29 +59,40 @@ impl Running {
         let Settings { gzip, longest_retry_after, probe_timeout, probe_cache, .. } = settings;
         let (tells_refusal, token_refused) = watch::channel(false);
         let probe = Probe::new(http.clone(), host, token.clone(), probe_timeout, probe_cache, tells_refusal);
-        let vitals = Vitals::default();
         let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker, DeliveryClassifier)?;
         let breaker = circuit_breaker.handle();
         let setback = settings.retry.setback();
+        let retry = RetryLayer::new(settings.retry, DeliveryClassifier)?;
+        let rate_limit = RateLimitLayer::new(settings.rate_limit, DeliveryClassifier)?;
+        let sources = Sources {
+            queue: Arc::clone(queue),
+            breaker: breaker.clone(),
+            limiter: rate_limit.handle(),
+            retries: retry.handle(),
+        };
+        let monitor = Arc::new(Monitor::new(settings.alerts, settings.rollout, sources));
         let layers = DeliveryLayers {
-            retry: RetryLayer::new(settings.retry, DeliveryClassifier)?,
+            retry,
             circuit_breaker,
-            rate_limit: RateLimitLayer::new(settings.rate_limit, DeliveryClassifier)?,
-            observer: vitals.clone(),
+            rate_limit,
+            observer: Watch::new(Arc::clone(&monitor), Surface::Capture),
             timeout: settings.request_timeout,
         };
         let stack = delivery_stack(layers, Capture::new(http, host, token, gzip, longest_retry_after));
         let watches_breaker = breaker.subscribe();
+        let watching = Arc::clone(&monitor).run(token_refused.clone());
         let worker =
             Worker::new(Arc::clone(queue), stack, settings.pacing, setback, token_refused, watches_breaker);
         let Enrichment { hooks, is_server, geoip } = enrichment;
         // Names the client in each of its log lines.
         let span = tracing::info_span!("posthog", host = host.host_str());
         let spool = settings.spool.map(|spool| span.in_scope(|| Spool::start(queue, spool)));
+        let watching = runtime.spawn(watching.instrument(span.clone()));
         let worker = worker.run(move || Encoder::new(hooks, is_server, geoip)).instrument(span);
         let worker = runtime.spawn(worker);
         Ok(Self {
-            vitals,
+            monitor,
+            watching: Mutex::new(Some(watching)),
             breaker,
             probe: Mutex::new(Some(Arc::new(probe))),
             abort: worker.abort_handle(),
@@ -95,6 +109,14 @@ impl Running {
     pub(super) fn end_probe(&self) -> Option<JoinHandle<()>> {
         let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).take();
         probe.and_then(|probe| probe.end())
+    }
+
+    /// Ends the monitor. Gives its task.
+    pub(super) fn end_monitor(&self) -> Option<JoinHandle<()>> {
+        let watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        watching.abort();
+        self.monitor.end();
+        Some(watching)
     }
 
     /// Lets the worker drain until the deadline (`None`: as long as it takes), then ends it.

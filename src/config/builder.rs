@@ -9,6 +9,7 @@ use crate::client::PostHog;
 use crate::credentials::ProjectToken;
 use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing, SpoolConfig};
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig, WhenOpen};
+use crate::monitor::{AlertsConfig, RolloutConfig};
 
 /// Configures and starts a [`PostHog`]. Every value has a default that suits a production service; each
 /// method's page tells it and the reason.
@@ -38,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) flush_timeout: Duration,
     pub(crate) probe_timeout: Duration,
     pub(crate) probe_cache: Duration,
+    pub(crate) alerts: AlertsConfig,
+    pub(crate) rollout: RolloutConfig,
 }
 
 /// What the encoder needs.
@@ -75,6 +78,8 @@ impl Default for Settings {
             flush_timeout: seconds(10),
             probe_timeout: seconds(2),
             probe_cache: seconds(10),
+            alerts: AlertsConfig::default(),
+            rollout: RolloutConfig::default(),
         }
     }
 }
@@ -282,6 +287,18 @@ impl PostHogBuilder {
         self
     }
 
+    /// When alerts fire. See [`AlertsConfig`] for the defaults, the go-live checklist's.
+    pub fn alerts(mut self, alerts: AlertsConfig) -> Self {
+        self.settings.alerts = alerts;
+        self
+    }
+
+    /// What [`PostHog::rollout_verdict`] judges by. See [`RolloutConfig`] for the defaults.
+    pub fn rollout(mut self, rollout: RolloutConfig) -> Self {
+        self.settings.rollout = rollout;
+        self
+    }
+
     /// Checks the configuration and starts the client: one background task on the current runtime.
     /// Sends nothing yet.
     ///
@@ -338,7 +355,9 @@ impl Settings {
         check::duration("refusal_pause", pacing.refusal_pause, check::MILLISECOND, day)?;
         check::duration("flush_timeout", self.flush_timeout, check::MILLISECOND, day)?;
         check::duration("probe_timeout", self.probe_timeout, check::MILLISECOND, check::HOUR)?;
-        check::duration("probe_cache", self.probe_cache, check::MILLISECOND, check::HOUR)
+        check::duration("probe_cache", self.probe_cache, check::MILLISECOND, check::HOUR)?;
+        self.alerts.validate()?;
+        self.rollout.validate()
     }
 }
 

@@ -17,10 +17,9 @@ use tower::service_fn;
 use super::spool::SpoolConfig;
 use super::{DropReason, Encoder, Ledger, Queue, Spool, Worker};
 use crate::config::Settings;
-use crate::health::Vitals;
 use crate::layers::{
-    CircuitBreakerConfig, CircuitBreakerLayer, DeliveryLayers, RateLimitConfig, RateLimitLayer, RetryLayer,
-    WhenOpen, delivery_stack,
+    CircuitBreakerConfig, CircuitBreakerLayer, DeliveryLayers, Observe, RateLimitConfig, RateLimitLayer,
+    RetryLayer, WhenOpen, delivery_stack,
 };
 use crate::outcome::{Accepted, DeliveryClassifier};
 use crate::transport::Batch;
@@ -44,6 +43,13 @@ impl Sink {
         self.uuids.lock().unwrap().extend(batch.events().iter().map(uuid));
         Ok(Accepted { over_quota: false })
     }
+}
+
+#[derive(Clone)]
+struct Nobody;
+
+impl Observe<Accepted, Error> for Nobody {
+    fn attempt(&self, _: Duration, _: Result<&Accepted, &Error>) {}
 }
 
 /// A service's process.
@@ -71,7 +77,7 @@ impl Process {
             retry: RetryLayer::new(settings.retry, DeliveryClassifier).unwrap(),
             circuit_breaker,
             rate_limit: RateLimitLayer::new(rate_limit, DeliveryClassifier).unwrap(),
-            observer: Vitals::default(),
+            observer: Nobody,
             timeout: settings.request_timeout,
         };
         let sink = sink.clone();

@@ -6,8 +6,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::vitals::Failure;
 use crate::credentials::ProjectToken;
+use crate::monitor::{Failure, metrics};
 use crate::transport::{endpoint, post};
 use crate::{Error, ErrorKind};
 
@@ -100,6 +100,7 @@ impl Probe {
         };
         let failure = result.as_ref().err().map(Failure::from);
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
+        metrics::probe(failure.map(|failure| failure.kind), finding.latency);
         tracing::debug!(latency = ?finding.latency, error = result.err().map(tracing::field::display), "probe");
         match failure.map(|failure| failure.kind) {
             None => drop(self.token_refused.send_replace(false)),

@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::Reason;
 use super::probe::Finding;
-use super::vitals::Signs;
 use crate::ErrorKind;
 use crate::delivery::{Ledger, QueueFill, Snapshot, SpoolHealth, SpoolState, optional_ms};
 use crate::layers::circuit_breaker::State as BreakerState;
+use crate::monitor::{Alert, Signs, ms};
 
 /// How the PostHog integration is. Serializes to the JSON that readiness probes and dashboards read:
 ///
@@ -45,6 +45,9 @@ pub struct HealthReport {
     /// The last attempt that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
+    /// The alerts that fire, the most urgent first. They do not make a report degraded: they stay for a while
+    /// after their reason has gone.
+    pub alerts: Vec<Alert>,
     /// What runs here.
     pub versions: Versions,
 }
@@ -119,13 +122,14 @@ pub struct Versions {
 }
 
 /// Everything that a report is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     pub(crate) life: Life,
     pub(crate) probe: Option<Finding>,
     pub(crate) signs: Signs,
     pub(crate) breaker: BreakerHealth,
     pub(crate) queue: Snapshot,
+    pub(crate) alerts: Vec<Alert>,
     pub(crate) now: Instant,
 }
 
@@ -145,11 +149,12 @@ const NEWS: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(3600);
 
 pub(crate) fn report(evidence: Evidence) -> HealthReport {
-    let Evidence { signs, breaker, queue, now, .. } = evidence;
     let reasons = reasons(&evidence);
+    let posthog = connection(&evidence);
+    let Evidence { signs, breaker, queue, alerts, now, .. } = evidence;
     HealthReport {
         status: if reasons.is_empty() { Status::Healthy } else { Status::Degraded },
-        posthog: connection(&evidence),
+        posthog,
         reasons,
         breaker,
         queue: queue.fill,
@@ -161,6 +166,7 @@ pub(crate) fn report(evidence: Evidence) -> HealthReport {
             status: seen.what.status,
             age: now.saturating_duration_since(seen.at),
         }),
+        alerts,
         versions: Versions { posthog_health: env!("CARGO_PKG_VERSION"), posthog_rs: "0.30" },
     }
 }
@@ -187,8 +193,8 @@ fn connection(evidence: &Evidence) -> Connection {
 }
 
 fn reasons(evidence: &Evidence) -> Vec<Reason> {
-    let Evidence { life, probe, signs, breaker, queue, .. } = *evidence;
-    let mut reasons = match life {
+    let Evidence { life, probe, signs, breaker, queue, .. } = evidence;
+    let mut reasons = match *life {
         Life::Running => Vec::new(),
         Life::WorkerStopped => vec![Reason::WorkerStopped],
         Life::Disabled => return vec![Reason::Disabled],
@@ -251,8 +257,4 @@ impl fmt::Display for HealthReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_json())
     }
-}
-
-fn ms<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

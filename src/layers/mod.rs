@@ -48,6 +48,6 @@ pub use circuit_breaker::{CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLa
 pub use classify::{Classify, HttpStatus, Verdict, retry_after};
 pub use gated::{Pass, ResponseFuture};
 pub use observe::{Observe, ObserveLayer};
-pub use rate_limit::{RateLimitConfig, RateLimitLayer};
-pub use retry::{Replay, RetryConfig, RetryLayer};
+pub use rate_limit::{RateLimitConfig, RateLimitLayer, RateLimiter};
+pub use retry::{Replay, Retries, RetryConfig, RetryLayer};
 pub use stack::{DeliveryLayers, delivery_stack};

@@ -56,9 +56,12 @@ pub(crate) struct Queue {
 /// The queue at one moment: its numbers agree with each other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Snapshot {
-    pub(crate) is_closed: bool,
     pub(crate) fill: QueueFill,
     pub(crate) ledger: Ledger,
+    /// What this process counted: without what the spool remembers of others.
+    pub(crate) own: Totals,
+    /// Events that were set aside, those that were replayed since included.
+    pub(crate) buried: u64,
     /// `None` without a spool.
     pub(crate) spool: Option<SpoolHealth>,
     /// When an event was last lost that nobody asked to drop.
@@ -238,16 +241,13 @@ impl Queue {
 
     /// What this process counted: without what the spool remembers of others.
     pub(crate) fn own_totals(&self) -> Totals {
-        let state = self.state();
-        let mut totals = state.ledger.totals();
-        totals.subtract(&state.inherited);
-        totals
+        self.state().own_totals()
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         let state = self.state();
+        let own = state.own_totals();
         Snapshot {
-            is_closed: state.closed.is_some(),
             fill: QueueFill {
                 events: state.in_memory(),
                 capacity: self.limits.events as u64,
@@ -255,6 +255,8 @@ impl Queue {
                 capacity_bytes: self.limits.bytes as u64,
             },
             ledger: state.ledger,
+            own,
+            buried: state.buried,
             spool: state.disk.health(state.ledger.spooled, std::time::Instant::now()),
             last_loss: state.last_loss,
             last_burial: state.last_burial,

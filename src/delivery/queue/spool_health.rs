@@ -42,6 +42,20 @@ pub enum SpoolState {
     Failing,
 }
 
+impl SpoolState {
+    pub(crate) const ALL: [Self; 4] = [Self::Opening, Self::Ready, Self::Full, Self::Failing];
+
+    /// As it stands in JSON and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Ready => "ready",
+            Self::Full => "full",
+            Self::Failing => "failing",
+        }
+    }
+}
+
 /// What is wrong with a spool. In JSON a code for machines and a sentence for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) overflowing: bool,
     pub(super) last_loss: Option<Instant>,
     pub(super) last_burial: Option<Instant>,
+    /// Events that were set aside.
+    pub(super) buried: u64,
     pub(super) dead: DeadLetters,
     pub(super) ledger: Ledger,
     /// The part of the ledger that other processes counted.
@@ -88,6 +90,12 @@ pub(super) const SETTLED_AT_ONCE: usize = 1_000;
 pub(super) type Evicted = Vec<(Option<Encoded>, Option<Captured>)>;
 
 impl State {
+    pub(super) fn own_totals(&self) -> Totals {
+        let mut totals = self.ledger.totals();
+        totals.subtract(&self.inherited);
+        totals
+    }
+
     /// Events in memory.
     pub(super) fn in_memory(&self) -> u64 {
         self.ledger.queued + self.held
@@ -150,6 +158,7 @@ impl State {
     pub(super) fn bury(&mut self, letter: DeadLetter, limits: &Limits) -> Vec<DeadLetter> {
         self.ledger.dead_lettered += 1;
         self.last_burial = Some(Instant::now());
+        self.buried += 1;
         self.disk.bury(&letter);
         let evicted = self.dead.push(letter, limits.dead_letters);
         self.drop_dead(&evicted, DropReason::DeadLettersFull);

@@ -17,6 +17,7 @@ use tracing::Instrument;
 use super::encode::{Encoder, os};
 use super::queue::{Encoded, Queue};
 use crate::layers::circuit_breaker::State as BreakerState;
+use crate::monitor::metrics;
 use crate::outcome::Accepted;
 use crate::transport::Batch;
 use crate::{Error, ErrorKind};
@@ -167,6 +168,7 @@ where
         while self.held_until.is_none() && self.has_slot() {
             let Some(part) = self.next_part() else { return };
             self.backlog_is_next = !part.events.first().is_some_and(Encoded::is_from_disk);
+            metrics::batch(part.events.len(), part.events.iter().map(|event| event.json.len()).sum());
             let batch = Batch::new(part.events.iter().map(|event| event.json.clone()));
             let task = self.sends.spawn(self.stack.clone().oneshot(batch).in_current_span());
             self.sent.insert(task.id(), part);

@@ -25,6 +25,19 @@ pub enum State {
     HalfOpen,
 }
 
+impl State {
+    pub(crate) const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// As it stands in JSON and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
 /// A handle on a breaker: its state, and nothing that changes it.
 #[derive(Clone, Debug)]
 pub struct CircuitBreaker {
@@ -43,6 +56,11 @@ impl CircuitBreaker {
         (self.state() == State::Open).then(|| until.saturating_duration_since(clock::now()))
     }
 
+    /// How often it has changed to this state.
+    pub fn transitions(&self, to: State) -> u64 {
+        self.shared.transitions[to as usize].load(Ordering::Relaxed)
+    }
+
     /// Follows the state. A slow reader sees the latest state and may miss some in between.
     pub fn subscribe(&self) -> watch::Receiver<State> {
         self.shared.state.subscribe()
@@ -57,6 +75,8 @@ pub(super) struct Shared {
     /// The number of state changes, and the state in its lowest two bits: what the closed path reads
     /// instead of taking the lock.
     epoch: AtomicU64,
+    /// By the new state.
+    transitions: [AtomicU64; State::ALL.len()],
     /// Told of each state change and each permit that comes back.
     pub(super) changed: Arc<Notify>,
     config: CircuitBreakerConfig,
@@ -81,6 +101,7 @@ impl Shared {
             exchange,
             state: watch::Sender::new(State::Closed),
             epoch: AtomicU64::new(CLOSED),
+            transitions: Default::default(),
             changed: Arc::default(),
             config,
         }
@@ -168,6 +189,7 @@ impl Shared {
         if let Some(state) = entered {
             epoch = (epoch / EPOCH_STEP + 1) * EPOCH_STEP + state as u64;
             self.epoch.store(epoch, Ordering::Release);
+            self.transitions[state as usize].fetch_add(1, Ordering::Relaxed);
             self.state.send_replace(state);
         }
         drop(gate);

@@ -1,4 +1,5 @@
 use std::ops::Add;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(super) struct Bucket {
     longest_pause: Duration,
     /// Told when a scout is back.
     pub(super) scout_back: Arc<Notify>,
+    waits: AtomicU64,
+    waited_ns: AtomicU64,
 }
 
 /// An episode in which the service asks for less: from its first word to the next that it answers.
@@ -50,6 +53,8 @@ impl Bucket {
             first_pause,
             longest_pause,
             scout_back: Arc::default(),
+            waits: AtomicU64::new(0),
+            waited_ns: AtomicU64::new(0),
         }
     }
 
@@ -84,6 +89,25 @@ impl Bucket {
     pub(super) fn scout_is_back(&self) {
         self.throttle().scouting = false;
         self.scout_back.notify_waiters();
+    }
+
+    /// Counts a call that got its token after a while.
+    pub(super) fn count_wait(&self, time: Duration) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.waited_ns.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.throttle().until.is_some()
     }
 
     fn pause(&self, hint: Option<Duration>, grows: bool) {

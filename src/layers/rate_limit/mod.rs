@@ -15,7 +15,8 @@
 //!
 //! # Clone
 //!
-//! All services that one [`RateLimitLayer`] or its clones produce share one bucket and one pause.
+//! All services that one [`RateLimitLayer`] or its clones produce share one bucket and one pause,
+//! and its [handle](RateLimiter) tells of them.
 //!
 //! # Cancel safety
 //!
@@ -41,5 +42,5 @@ mod service;
 mod token;
 
 pub use config::RateLimitConfig;
-pub use service::{RateLimit, RateLimitLayer};
+pub use service::{RateLimit, RateLimitLayer, RateLimiter};
 pub use token::Token;

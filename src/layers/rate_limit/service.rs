@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tower::{Layer, Service};
 
@@ -26,6 +27,34 @@ impl<C> RateLimitLayer<C> {
     pub fn new(config: RateLimitConfig, classifier: C) -> Result<Self, ConfigError> {
         let bucket = Bucket::new(config.quota()?, config.pause, config.longest_pause);
         Ok(Self { bucket: Arc::new(bucket), classifier })
+    }
+
+    /// A handle on the bucket, to look at.
+    pub fn handle(&self) -> RateLimiter {
+        RateLimiter { bucket: Arc::clone(&self.bucket) }
+    }
+}
+
+/// A handle on a bucket: what it has done, and nothing that changes it.
+#[derive(Clone, Debug)]
+pub struct RateLimiter {
+    bucket: Arc<Bucket>,
+}
+
+impl RateLimiter {
+    /// Whether the service has asked for fewer calls and has not answered one since.
+    pub fn is_paused(&self) -> bool {
+        self.bucket.is_paused()
+    }
+
+    /// Calls that have waited for their token, up to now.
+    pub fn waits(&self) -> u64 {
+        self.bucket.waits()
+    }
+
+    /// How long they have waited, all together.
+    pub fn waited(&self) -> Duration {
+        self.bucket.waited()
     }
 }
 

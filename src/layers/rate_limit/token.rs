@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::bucket::{Bucket, Wait};
 use crate::layers::Verdict;
 use crate::layers::gated::Pass;
@@ -33,13 +35,17 @@ impl Drop for Token {
 
 /// Waits for a token.
 pub(super) async fn token(bucket: Arc<Bucket>) -> Token {
+    let started = Instant::now();
     loop {
         // Registered before asking, so that a scout that comes back in between is not missed.
         let scout_back = Arc::clone(&bucket.scout_back).notified_owned();
         tokio::pin!(scout_back);
         scout_back.as_mut().enable();
         match bucket.take() {
-            Ok(token) => return token,
+            Ok(token) => {
+                bucket.count_wait(started.elapsed());
+                return token;
+            }
             Err(Wait::For(time)) => tokio::time::sleep(time).await,
             Err(Wait::ForScout) => scout_back.await,
         }

@@ -20,7 +20,7 @@
 //!
 //! # Clone
 //!
-//! All services that one [`RetryLayer`] or its clones produce share one budget. Attempts are counted for
+//! All services that one [`RetryLayer`] or its clones produce share one budget and one [count of retries](Retries). Attempts are counted for
 //! each call alone.
 //!
 //! # Cancel safety
@@ -45,4 +45,4 @@ mod policy;
 
 pub(crate) use backoff::full_jitter;
 pub use config::RetryConfig;
-pub use policy::{Replay, RetryLayer, RetryPolicy};
+pub use policy::{Replay, Retries, RetryLayer, RetryPolicy};

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
@@ -36,7 +37,13 @@ impl<C> RetryLayer<C> {
     /// When a value of `config` is zero or absurd.
     pub fn new(config: RetryConfig, classifier: C) -> Result<Self, ConfigError> {
         let budget = Arc::new(config.validated()?);
-        Ok(Self { policy: RetryPolicy { config, budget, classifier, attempts_made: 0 } })
+        let retries = Retries::default();
+        Ok(Self { policy: RetryPolicy { config, budget, classifier, retries, attempts_made: 0 } })
+    }
+
+    /// A handle on the count of retries.
+    pub fn handle(&self) -> Retries {
+        self.policy.retries.clone()
     }
 }
 
@@ -48,12 +55,24 @@ impl<S, C: Clone> Layer<S> for RetryLayer<C> {
     }
 }
 
+/// How often was tried again, by all services that a [`RetryLayer`] and its clones produce.
+#[derive(Clone, Debug, Default)]
+pub struct Retries(Arc<AtomicU64>);
+
+impl Retries {
+    /// Attempts after the first of each call.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// When to try again and how long to wait before.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy<C> {
     config: RetryConfig,
     budget: Arc<TpsBudget>,
     classifier: C,
+    retries: Retries,
     attempts_made: u32,
 }
 
@@ -82,6 +101,7 @@ where
             return None;
         }
         let wait = self.wait(hint);
+        self.retries.0.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(attempt = self.attempts_made + 1, ?wait, "retrying");
         Some(sleep(wait))
     }

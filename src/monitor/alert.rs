@@ -1,0 +1,163 @@
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// What an alert is about. The first four are the go-live checklist's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AlertName {
+    /// PostHog answers with 5xx or not at all, or something else answers.
+    ApiDown,
+    /// The 99th percentile of the latency is too high.
+    HighLatency,
+    /// PostHog asks for fewer requests (429).
+    RateLimited,
+    /// PostHog refuses the token (401, 403).
+    AuthFailures,
+    /// The project is over its billing quota.
+    QuotaExceeded,
+    /// Events were dropped that nobody asked to drop.
+    LosingEvents,
+    /// The circuit breaker is not closed.
+    CircuitOpen,
+    /// The spool is full or will be soon.
+    SpoolFilling,
+    /// Events wait and none is delivered.
+    Stalled,
+}
+
+/// How urgent an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[allow(clippy::exhaustive_enums, reason = "the checklist's two")]
+pub enum Severity {
+    /// Wake somebody.
+    P1,
+    /// Look at it in working hours.
+    P2,
+}
+
+/// The part of PostHog that an alert is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Surface {
+    /// Where events go.
+    Capture,
+    /// Feature flags.
+    Flags,
+}
+
+/// An alert that fires.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Alert {
+    /// What it is about.
+    pub name: AlertName,
+    /// Where.
+    pub surface: Surface,
+    /// How urgent it is.
+    pub severity: Severity,
+    /// How long it has been firing.
+    #[serde(rename = "firingForMs", serialize_with = "ms")]
+    pub firing_for: Duration,
+    /// What was seen, and the limit: `13 attempts failed within a minute (more than 10), last HTTP 503`.
+    pub detail: String,
+}
+
+/// An alert began or ceased to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(clippy::exhaustive_enums, reason = "an alert fires or does not")]
+pub enum AlertTransition {
+    /// It fires now.
+    Firing(Alert),
+    /// It fires no more.
+    Resolved(Alert),
+}
+
+impl AlertName {
+    /// All alerts.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::ApiDown,
+        Self::HighLatency,
+        Self::RateLimited,
+        Self::AuthFailures,
+        Self::QuotaExceeded,
+        Self::LosingEvents,
+        Self::CircuitOpen,
+        Self::SpoolFilling,
+        Self::Stalled,
+    ];
+
+    /// The word for machines: `api_down`.
+    pub fn code(self) -> &'static str {
+        self.words().0
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ApiDown => ("api_down", "API Down"),
+            Self::HighLatency => ("high_latency", "High Latency"),
+            Self::RateLimited => ("rate_limited", "Rate Limited"),
+            Self::AuthFailures => ("auth_failures", "Auth Failures"),
+            Self::QuotaExceeded => ("quota_exceeded", "Quota Exceeded"),
+            Self::LosingEvents => ("losing_events", "Losing Events"),
+            Self::CircuitOpen => ("circuit_open", "Circuit Open"),
+            Self::SpoolFilling => ("spool_filling", "Spool Filling"),
+            Self::Stalled => ("stalled", "Stalled"),
+        }
+    }
+}
+
+/// As the checklist writes it: `API Down`.
+impl fmt::Display for AlertName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words().1)
+    }
+}
+
+impl AlertName {
+    /// Whether it can be about that part of PostHog.
+    pub(super) fn concerns(self, surface: Surface) -> bool {
+        let only_capture =
+            matches!(self, Self::LosingEvents | Self::CircuitOpen | Self::SpoolFilling | Self::Stalled);
+        surface == Surface::Capture || !only_capture
+    }
+}
+
+impl Severity {
+    /// `P1` or `P2`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::P1 => "P1",
+            Self::P2 => "P2",
+        }
+    }
+}
+
+impl Surface {
+    pub(crate) const ALL: [Self; 2] = [Self::Capture, Self::Flags];
+
+    /// The word for machines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Capture => "capture",
+            Self::Flags => "flags",
+        }
+    }
+}
+
+/// `P1 API Down (capture): 13 attempts failed within a minute (more than 10), last HTTP 503`
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, surface, severity, detail, .. } = self;
+        write!(f, "{} {name} ({}): {detail}", severity.as_str(), surface.as_str())
+    }
+}
+
+pub(crate) fn ms<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}

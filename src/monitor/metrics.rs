@@ -1,0 +1,274 @@
+//! The numbers as metrics, for whatever recorder the service has installed.
+//!
+//! Counters and gauges are differences to what was shown a second ago, so that several clients in one process add
+//! up. What a distribution needs is shown as it happens.
+
+use std::time::Duration;
+
+use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use super::board::Board;
+use super::traffic::{Cause, Traffic};
+use super::watch::Sources;
+use super::{AlertName, AlertsConfig, Surface};
+use crate::ErrorKind;
+use crate::delivery::{DropReason, Snapshot, SpoolState};
+use crate::layers::circuit_breaker::State as BreakerState;
+
+/// Where the numbers come from.
+pub(super) struct Figures<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) sources: &'a Sources,
+    pub(super) traffic: &'a [Traffic; Surface::ALL.len()],
+    pub(super) board: &'a Board,
+    pub(super) alerts: &'a AlertsConfig,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+use Kind::{Counter, Gauge, Histogram};
+
+/// The one table of metrics; `docs/metrics.md` is the same for people.
+const TABLE: [(&str, Kind, Unit, &str); 31] = [
+    ("posthog_events_captured_total", Counter, Unit::Count, "Calls of capture"),
+    ("posthog_events_delivered_total", Counter, Unit::Count, "Events that PostHog took"),
+    ("posthog_events_dropped_total", Counter, Unit::Count, "Events that were dropped, by reason"),
+    ("posthog_events_queued", Gauge, Unit::Count, "Events in memory only, waiting or under way"),
+    ("posthog_events_spooled", Gauge, Unit::Count, "Events on disk"),
+    ("posthog_events_dead_lettered", Gauge, Unit::Count, "Events that PostHog will not take"),
+    ("posthog_attempts_total", Counter, Unit::Count, "Requests with events, by what came of them"),
+    ("posthog_failed_attempts_total", Counter, Unit::Count, "What the alerts count, by cause"),
+    ("posthog_slow_attempts_total", Counter, Unit::Count, "Attempts slower than High Latency allows"),
+    (
+        "posthog_failures_since_success",
+        Gauge,
+        Unit::Count,
+        "What went wrong since the last success, by cause",
+    ),
+    ("posthog_attempt_duration_seconds", Histogram, Unit::Seconds, "How long an attempt took"),
+    ("posthog_batch_events", Histogram, Unit::Count, "Events in a batch"),
+    ("posthog_batch_bytes", Histogram, Unit::Bytes, "JSON of a batch's events, before compression"),
+    ("posthog_retries_total", Counter, Unit::Count, "Attempts after the first of a batch"),
+    ("posthog_rate_limit_waits_total", Counter, Unit::Count, "Attempts that waited for a token"),
+    ("posthog_rate_limit_wait_seconds_total", Counter, Unit::Seconds, "How long they waited, all together"),
+    ("posthog_rate_limit_paused", Gauge, Unit::Count, "1 while PostHog asks for fewer requests"),
+    ("posthog_circuit_breaker_state", Gauge, Unit::Count, "1 for the present state, 0 for the others"),
+    ("posthog_circuit_breaker_transitions_total", Counter, Unit::Count, "State changes, by the new state"),
+    ("posthog_queue_events", Gauge, Unit::Count, "Events in memory"),
+    ("posthog_queue_capacity_events", Gauge, Unit::Count, "The bound on them"),
+    ("posthog_queue_bytes", Gauge, Unit::Bytes, "Bytes of the events in memory"),
+    ("posthog_queue_capacity_bytes", Gauge, Unit::Bytes, "The bound on them"),
+    ("posthog_spool_bytes", Gauge, Unit::Bytes, "Bytes of the events on disk"),
+    ("posthog_spool_capacity_bytes", Gauge, Unit::Bytes, "The bound on them"),
+    ("posthog_spool_file_bytes", Gauge, Unit::Bytes, "Bytes of the spool's file"),
+    ("posthog_spool_state", Gauge, Unit::Count, "1 for the present state, 0 for the others"),
+    ("posthog_probes_total", Counter, Unit::Count, "Health probes, by what they found"),
+    ("posthog_probe_duration_seconds", Histogram, Unit::Seconds, "How long a health probe took"),
+    ("posthog_alert_firing", Gauge, Unit::Count, "1 while the alert fires"),
+    ("posthog_health_info", Gauge, Unit::Count, "1, with the versions of what runs here"),
+];
+
+pub(super) fn describe() {
+    for (name, kind, unit, what) in TABLE {
+        match kind {
+            Counter => describe_counter!(name, unit, what),
+            Gauge => describe_gauge!(name, unit, what),
+            Histogram => describe_histogram!(name, unit, what),
+        }
+    }
+    for outcome in probe_outcomes() {
+        counter!("posthog_probes_total", "outcome" => outcome).increment(0);
+    }
+}
+
+pub(super) fn attempt(surface: Surface, latency: Duration) {
+    histogram!("posthog_attempt_duration_seconds", "surface" => surface.as_str()).record(latency);
+}
+
+pub(crate) fn batch(events: usize, bytes: usize) {
+    histogram!("posthog_batch_events").record(events as f64);
+    histogram!("posthog_batch_bytes").record(bytes as f64);
+}
+
+pub(crate) fn probe(failure: Option<ErrorKind>, latency: Duration) {
+    counter!("posthog_probes_total", "outcome" => failure.map_or("ok", ErrorKind::as_str)).increment(1);
+    histogram!("posthog_probe_duration_seconds").record(latency);
+}
+
+fn probe_outcomes() -> impl Iterator<Item = &'static str> {
+    std::iter::once("ok").chain(attempt_errors().map(ErrorKind::as_str))
+}
+
+/// What an attempt can meet: an open breaker makes none.
+fn attempt_errors() -> impl Iterator<Item = ErrorKind> {
+    ErrorKind::ALL.into_iter().filter(|kind| *kind != ErrorKind::CircuitOpen)
+}
+
+/// What was shown last.
+#[derive(Debug, Default)]
+pub(super) struct Published(Vec<Sample>);
+
+#[derive(Clone, Debug)]
+struct Sample {
+    kind: Kind,
+    name: &'static str,
+    labels: Vec<Label>,
+    value: u64,
+}
+
+impl Published {
+    /// Shows how the numbers have changed. At the first time all are shown, at 0 too.
+    pub(super) fn update(&mut self, figures: &Figures<'_>) {
+        let samples = figures.samples();
+        for (at, sample) in samples.iter().enumerate() {
+            sample.show(self.0.get(at).map(|before| before.value));
+        }
+        self.0 = samples;
+    }
+
+    /// Takes the gauges back: what has ended is in no state.
+    pub(super) fn withdraw(&mut self) {
+        for sample in self.0.drain(..).filter(|sample| sample.kind == Gauge) {
+            gauge!(sample.name, sample.labels).decrement(sample.value as f64);
+        }
+    }
+}
+
+impl Sample {
+    fn show(&self, before: Option<u64>) {
+        let Self { kind, name, value, .. } = *self;
+        if before == Some(value) {
+            return;
+        }
+        let before = before.unwrap_or(0);
+        match kind {
+            // A damaged spool may take a count back.
+            Counter => counter!(name, self.labels.clone()).increment(value.saturating_sub(before)),
+            _ => gauge!(name, self.labels.clone()).increment(value as f64 - before as f64),
+        }
+    }
+}
+
+impl Figures<'_> {
+    /// All counters and gauges, each time in the same order.
+    fn samples(&self) -> Vec<Sample> {
+        let mut samples = Samples(Vec::with_capacity(128));
+        self.ledger(&mut samples);
+        Surface::ALL.into_iter().for_each(|surface| self.traffic(&mut samples, surface));
+        self.layers(&mut samples);
+        self.fill(&mut samples);
+        self.alerts(&mut samples);
+        let versions = [("version", env!("CARGO_PKG_VERSION"))];
+        samples.gauge("posthog_health_info", &versions, 1);
+        samples.0
+    }
+
+    /// This process's counts: what a spool remembers of earlier ones was theirs to show.
+    fn ledger(&self, samples: &mut Samples) {
+        let Snapshot { own, ledger, .. } = self.snapshot;
+        samples.counter("posthog_events_captured_total", &[], own.captured);
+        samples.counter("posthog_events_delivered_total", &[], own.delivered);
+        for reason in DropReason::ALL {
+            let labels = [("reason", reason.as_str())];
+            samples.counter("posthog_events_dropped_total", &labels, own.dropped.count(reason));
+        }
+        samples.gauge("posthog_events_queued", &[], ledger.queued);
+        samples.gauge("posthog_events_spooled", &[], ledger.spooled);
+        samples.gauge("posthog_events_dead_lettered", &[], ledger.dead_lettered);
+    }
+
+    fn traffic(&self, samples: &mut Samples, surface: Surface) {
+        let traffic = &self.traffic[surface as usize];
+        let totals = traffic.totals();
+        let surface = ("surface", surface.as_str());
+        let mut outcome = |outcome, count| {
+            samples.counter("posthog_attempts_total", &[surface, ("outcome", outcome)], count);
+        };
+        outcome("delivered", totals.delivered);
+        outcome("discarded", totals.discarded);
+        attempt_errors().for_each(|kind| outcome(kind.as_str(), totals.failed[kind as usize]));
+        for cause in Cause::ALL {
+            let labels = [surface, ("cause", cause.as_str())];
+            match cause {
+                Cause::Slow => {
+                    samples.counter("posthog_slow_attempts_total", &[surface], totals.causes[cause as usize]);
+                }
+                _ => {
+                    samples.counter("posthog_failed_attempts_total", &labels, totals.causes[cause as usize]);
+                }
+            }
+            let streak = traffic.streak(cause).map_or(0, |streak| streak.length.into());
+            samples.gauge("posthog_failures_since_success", &labels, streak);
+        }
+    }
+
+    fn layers(&self, samples: &mut Samples) {
+        let Sources { breaker, limiter, retries, .. } = self.sources;
+        samples.counter("posthog_retries_total", &[], retries.count());
+        samples.counter("posthog_rate_limit_waits_total", &[], limiter.waits());
+        samples.counter("posthog_rate_limit_wait_seconds_total", &[], limiter.waited().as_secs());
+        samples.gauge("posthog_rate_limit_paused", &[], limiter.is_paused().into());
+        let now = breaker.state();
+        for state in BreakerState::ALL {
+            samples.gauge(
+                "posthog_circuit_breaker_state",
+                &[("state", state.as_str())],
+                (state == now).into(),
+            );
+            let transitions = breaker.transitions(state);
+            samples.counter(
+                "posthog_circuit_breaker_transitions_total",
+                &[("to", state.as_str())],
+                transitions,
+            );
+        }
+    }
+
+    fn fill(&self, samples: &mut Samples) {
+        let Snapshot { fill, spool, .. } = self.snapshot;
+        samples.gauge("posthog_queue_events", &[], fill.events);
+        samples.gauge("posthog_queue_capacity_events", &[], fill.capacity);
+        samples.gauge("posthog_queue_bytes", &[], fill.bytes);
+        samples.gauge("posthog_queue_capacity_bytes", &[], fill.capacity_bytes);
+        let Some(spool) = spool else { return };
+        samples.gauge("posthog_spool_bytes", &[], spool.bytes);
+        samples.gauge("posthog_spool_capacity_bytes", &[], spool.capacity_bytes);
+        samples.gauge("posthog_spool_file_bytes", &[], spool.file_bytes);
+        for state in SpoolState::ALL {
+            let labels = [("state", state.as_str())];
+            samples.gauge("posthog_spool_state", &labels, (state == spool.state).into());
+        }
+    }
+
+    fn alerts(&self, samples: &mut Samples) {
+        for (surface, name) in Surface::ALL.into_iter().flat_map(|s| AlertName::ALL.map(|name| (s, name))) {
+            let Some(severity) = self.alerts.severity_of(name).filter(|_| name.concerns(surface)) else {
+                continue;
+            };
+            let labels =
+                [("alert", name.code()), ("surface", surface.as_str()), ("severity", severity.as_str())];
+            samples.gauge("posthog_alert_firing", &labels, self.board.fires(surface, name).into());
+        }
+    }
+}
+
+struct Samples(Vec<Sample>);
+
+impl Samples {
+    fn counter(&mut self, name: &'static str, labels: &[(&'static str, &'static str)], value: u64) {
+        self.push(Counter, name, labels, value);
+    }
+
+    fn gauge(&mut self, name: &'static str, labels: &[(&'static str, &'static str)], value: u64) {
+        self.push(Gauge, name, labels, value);
+    }
+
+    fn push(&mut self, kind: Kind, name: &'static str, labels: &[(&'static str, &'static str)], value: u64) {
+        let labels = labels.iter().map(|(key, value)| Label::from_static_parts(key, value)).collect();
+        self.0.push(Sample { kind, name, labels, value });
+    }
+}

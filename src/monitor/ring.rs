@@ -1,0 +1,94 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What happened lately, in slots of equal time. Slots in which nothing happened cost nothing.
+#[derive(Debug)]
+pub(super) struct Ring<T> {
+    epoch: Instant,
+    slot: Duration,
+    keeps: u64,
+    slots: VecDeque<(u64, T)>,
+}
+
+impl<T: Default> Ring<T> {
+    /// Keeps the present slot and those that began within `keeps` before it.
+    pub(super) fn new(epoch: Instant, slot: Duration, keeps: Duration) -> Self {
+        Self { epoch, slot, keeps: slots_in(keeps, slot), slots: VecDeque::new() }
+    }
+
+    /// The present slot. A moment before the latest one belongs to the latest: clocks are read outside the lock.
+    pub(super) fn now(&mut self, now: Instant) -> &mut T {
+        let latest = self.slots.back().map_or(0, |(index, _)| *index);
+        let index = self.index(now).max(latest);
+        if self.slots.is_empty() || index > latest {
+            let oldest = index.saturating_sub(self.keeps);
+            while self.slots.front().is_some_and(|(index, _)| *index < oldest) {
+                self.slots.pop_front();
+            }
+            self.slots.push_back((index, T::default()));
+        }
+        let last = self.slots.len() - 1;
+        &mut self.slots[last].1
+    }
+
+    /// All that happened within the last `window`, and in the rest of the slot in which that began.
+    pub(super) fn within(&self, now: Instant, window: Duration) -> impl Iterator<Item = &T> {
+        let since = self.index(now).saturating_sub(slots_in(window, self.slot));
+        self.slots.iter().rev().take_while(move |(index, _)| *index >= since).map(|(_, slot)| slot)
+    }
+
+    fn index(&self, at: Instant) -> u64 {
+        slots_in(at.saturating_duration_since(self.epoch), self.slot)
+    }
+}
+
+fn slots_in(time: Duration, slot: Duration) -> u64 {
+    u64::try_from(time.as_nanos() / slot.as_nanos().max(1)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn sum(ring: &Ring<u32>, now: Instant, window: u32) -> u32 {
+        ring.within(now, SECOND * window).sum()
+    }
+
+    #[test]
+    fn what_is_older_than_the_window_is_out_of_it() {
+        let start = Instant::now();
+        let mut ring = Ring::new(start, SECOND, SECOND * 600);
+        *ring.now(start) += 1;
+        *ring.now(start + SECOND * 30) += 1;
+        assert_eq!(sum(&ring, start + SECOND * 60, 60), 2);
+        assert_eq!(sum(&ring, start + SECOND * 61, 60), 1);
+        assert_eq!(sum(&ring, start + SECOND * 91, 60), 0);
+        assert_eq!(sum(&ring, start + SECOND * 91, 600), 2);
+    }
+
+    proptest! {
+        /// A window never misses what happened in it, never holds what is a slot older, and forgets.
+        #[test]
+        fn counts_like_a_list(gaps in prop::collection::vec(0u64..5_000, 1..300), window in 1u32..100) {
+            let start = Instant::now();
+            let mut ring = Ring::<u32>::new(start, SECOND, SECOND * 100);
+            let mut times = Vec::new();
+            let mut now = start;
+            for gap in gaps {
+                now += Duration::from_millis(gap);
+                *ring.now(now) += 1;
+                times.push(now);
+                let since = |window: Duration| times.iter().filter(|at| now - **at <= window).count() as u32;
+                let counted = sum(&ring, now, window);
+                prop_assert!(counted >= since(SECOND * window));
+                prop_assert!(counted <= since(SECOND * (window + 1)));
+                prop_assert!(ring.slots.len() <= 101);
+            }
+        }
+    }
+}

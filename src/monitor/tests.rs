@@ -1,0 +1,365 @@
+//! The alerts as they are: the monitor's task on a paused clock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthog_rs::Event;
+use proptest::prelude::*;
+use tokio::runtime;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceExt, service_fn};
+
+use super::*;
+use crate::config::Settings;
+use crate::delivery::Queue;
+use crate::layers::{CircuitBreakerConfig, CircuitBreakerLayer, Observe, RateLimitLayer, RetryLayer};
+use crate::outcome::{Accepted, DeliveryClassifier};
+use crate::{Error, ErrorKind as Kind};
+use AlertName::*;
+use AlertTransition::{Firing, Resolved};
+
+const SECOND: Duration = Duration::from_secs(1);
+const FAST: Duration = Duration::from_millis(50);
+
+struct Scene {
+    monitor: Arc<Monitor>,
+    queue: Arc<Queue>,
+    breaker: CircuitBreakerLayer<DeliveryClassifier>,
+    token_refused: watch::Sender<bool>,
+    transitions: AlertTransitions,
+}
+
+impl Scene {
+    async fn start(alerts: AlertsConfig) -> Self {
+        let settings = Settings::default();
+        let queue = Arc::new(Queue::new(settings.limits, 1, None));
+        let open = CircuitBreakerConfig::default().open_time(FAST, FAST);
+        let breaker = CircuitBreakerLayer::new(open, DeliveryClassifier).unwrap();
+        let sources = Sources {
+            queue: Arc::clone(&queue),
+            breaker: breaker.handle(),
+            limiter: RateLimitLayer::new(settings.rate_limit, DeliveryClassifier).unwrap().handle(),
+            retries: RetryLayer::new(settings.retry, DeliveryClassifier).unwrap().handle(),
+        };
+        let monitor = Arc::new(Monitor::new(alerts, RolloutConfig::default(), sources));
+        let (token_refused, refused) = watch::channel(false);
+        tokio::spawn(Arc::clone(&monitor).run(refused));
+        let transitions = monitor.subscribe();
+        // Between two looks from here on.
+        sleep(SECOND / 2).await;
+        Self { monitor, queue, breaker, token_refused, transitions }
+    }
+
+    fn attempts(&self, times: u32, latency: Duration, result: Result<&Accepted, &Error>) {
+        let watch = Watch::new(Arc::clone(&self.monitor), Surface::Capture);
+        (0..times).for_each(|_| watch.attempt(latency, result));
+    }
+
+    fn fail(&self, times: u32, kind: Kind) {
+        self.attempts(times, FAST, Err(&Error::new(kind)));
+    }
+
+    fn succeed(&self, times: u32) {
+        self.attempts(times, FAST, Ok(&Accepted { over_quota: false }));
+    }
+
+    fn firing(&self) -> Vec<AlertName> {
+        self.monitor.alerts().iter().map(|alert| alert.name).collect()
+    }
+
+    /// What has changed since the last call, a look later.
+    async fn changes(&mut self) -> Vec<(AlertName, bool)> {
+        sleep(SECOND).await;
+        let mut changes = Vec::new();
+        while let Some(transition) = self.transitions.try_next() {
+            changes.push(match transition {
+                Firing(alert) => (alert.name, true),
+                Resolved(alert) => (alert.name, false),
+            });
+        }
+        changes
+    }
+
+    /// How long it takes until something changes, and what that is.
+    async fn next(&mut self) -> (u64, AlertName, bool) {
+        let started = Instant::now();
+        let transition = self.transitions.next().await.unwrap();
+        let seconds = started.elapsed().as_secs();
+        sleep(SECOND / 2).await;
+        match transition {
+            Firing(alert) => (seconds, alert.name, true),
+            Resolved(alert) => (seconds, alert.name, false),
+        }
+    }
+}
+
+/// Each alert of the checklist fires within a second above its threshold, not at it, and resolves.
+#[tokio::test(start_paused = true)]
+async fn each_alert_fires_above_its_threshold_and_not_one_below() {
+    let counted = [
+        (ApiDown, Kind::Server, 10, Severity::P1),
+        (ApiDown, Kind::Timeout, 10, Severity::P1),
+        (ApiDown, Kind::Connect, 10, Severity::P1),
+        (ApiDown, Kind::WrongHost, 10, Severity::P1),
+        (RateLimited, Kind::RateLimited, 5, Severity::P2),
+        (AuthFailures, Kind::Unauthorized, 0, Severity::P1),
+        (AuthFailures, Kind::Forbidden, 0, Severity::P1),
+        (QuotaExceeded, Kind::QuotaExceeded, 0, Severity::P2),
+    ];
+    for (name, kind, threshold, severity) in counted {
+        let mut scene = Scene::start(AlertsConfig::default()).await;
+        scene.fail(threshold, kind);
+        assert_eq!(scene.changes().await, [], "{name} at {threshold}");
+        scene.fail(1, kind);
+        assert_eq!(scene.changes().await, [(name, true)], "{name} above {threshold}");
+        let alert = scene.monitor.alerts().remove(0);
+        assert_eq!((alert.severity, alert.surface), (severity, Surface::Capture));
+        scene.succeed(1);
+        // A minute until they are out of the count, five more to be sure.
+        let (seconds, resolved, fires) = scene.next().await;
+        assert_eq!((resolved, fires), (name, false));
+        assert!((356..=362).contains(&seconds), "{name} after {seconds} s");
+        assert_eq!(scene.firing(), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn high_latency_is_the_99th_percentile_above_five_seconds() {
+    let slow = Duration::from_millis(5_001);
+    let ok = Ok(&Accepted { over_quota: false });
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.attempts(100, Duration::from_secs(5), ok);
+    assert_eq!(scene.changes().await, [], "exactly five seconds is not above");
+    scene.succeed(197);
+    scene.attempts(3, slow, ok);
+    assert_eq!(scene.changes().await, [], "one in a hundred is allowed");
+    scene.attempts(1, slow, ok);
+    assert_eq!(scene.changes().await, [(HighLatency, true)]);
+    let detail = scene.monitor.alerts().remove(0).detail;
+    assert!(detail.starts_with("4 of 301 attempts took more than 5s"), "{detail}");
+    scene.succeed(1);
+    let (seconds, resolved, fires) = scene.next().await;
+    assert_eq!((resolved, fires), (HighLatency, false));
+    assert!((596..=602).contains(&seconds), "five minutes out of the count, five to be sure: {seconds}");
+}
+
+/// Whatever the protections do, they leave next to nothing to count.
+#[tokio::test(start_paused = true)]
+async fn our_own_protections_do_not_silence_an_alert() {
+    for (name, kind, begins) in [
+        (ApiDown, Kind::Server, 11),
+        (RateLimited, Kind::RateLimited, 6),
+        (AuthFailures, Kind::Unauthorized, 1),
+        (QuotaExceeded, Kind::QuotaExceeded, 1),
+    ] {
+        let mut scene = Scene::start(AlertsConfig::default()).await;
+        scene.fail(begins, kind);
+        assert_eq!(scene.changes().await, [(name, true)]);
+        sleep(SECOND * 3600).await;
+        assert_eq!(scene.changes().await, [], "an hour without any attempt");
+        assert_eq!(scene.firing(), [name]);
+        scene.succeed(1);
+        let (seconds, resolved, fires) = scene.next().await;
+        assert_eq!((resolved, fires), (name, false));
+        assert!((299..=301).contains(&seconds), "five minutes after the success: {seconds}");
+    }
+}
+
+/// A server that hangs behind a breaker is tried too rarely to be counted.
+#[tokio::test(start_paused = true)]
+async fn what_goes_on_for_a_minute_fires_however_rarely_it_is_tried() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.fail(2, Kind::Timeout);
+    let (seconds, name, fires) = scene.next().await;
+    assert_eq!((name, fires), (ApiDown, true));
+    assert!((59..=61).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failure_or_one_slow_request_at_night_does_not_page() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.fail(1, Kind::Server);
+    scene.attempts(2, Duration::from_secs(9), Ok(&Accepted { over_quota: false }));
+    sleep(SECOND * 3600).await;
+    scene.fail(1, Kind::RateLimited);
+    sleep(SECOND * 3600).await;
+    assert_eq!(scene.changes().await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_comes_and_goes_pages_once() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    let mut changes = Vec::new();
+    for _ in 0..30 {
+        scene.fail(20, Kind::Server);
+        sleep(SECOND * 60).await;
+        scene.succeed(20);
+        sleep(SECOND * 180).await;
+        changes.extend(scene.changes().await);
+    }
+    assert_eq!(changes, [(ApiDown, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_finds_the_token_refused_is_an_auth_failure() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.token_refused.send_replace(true);
+    assert_eq!(scene.changes().await, [(AuthFailures, true)]);
+    // Capture takes an unknown token and throws its events away: its success says nothing about the token.
+    sleep(SECOND * 3600).await;
+    assert_eq!(scene.changes().await, []);
+    scene.token_refused.send_replace(false);
+    let (seconds, name, fires) = scene.next().await;
+    assert_eq!((name, fires), (AuthFailures, false));
+    assert!((299..=301).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_over_quota_answer_is_no_success() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.attempts(1, FAST, Ok(&Accepted { over_quota: true }));
+    assert_eq!(scene.changes().await, [(QuotaExceeded, true)]);
+    sleep(SECOND * 3600).await;
+    assert_eq!(scene.firing(), [QuotaExceeded]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_lost_event_fires_and_one_that_was_not_wanted_does_not() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.queue.capture(Event::new("", "user"));
+    assert_eq!(scene.changes().await, [(LosingEvents, true)]);
+    let (seconds, name, fires) = scene.next().await;
+    assert_eq!((name, fires), (LosingEvents, false));
+    assert!((359..=361).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_circuit_breaker_fires_while_it_is_not_closed() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    let service = scene.breaker.layer(service_fn(|kind: Option<Kind>| async move {
+        kind.map_or(Ok(Accepted { over_quota: false }), |kind| Err(Error::new(kind)))
+    }));
+    for _ in 0..5 {
+        assert!(service.clone().oneshot(Some(Kind::Server)).await.is_err());
+    }
+    assert_eq!(scene.changes().await, [(CircuitOpen, true)]);
+    // The breaker's clock is real.
+    while service.clone().oneshot(None).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let (seconds, name, fires) = scene.next().await;
+    assert_eq!((name, fires), (CircuitOpen, false));
+    assert!((299..=301).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_wait_for_five_minutes_are_stalled() {
+    let mut scene = Scene::start(AlertsConfig::default().off(LosingEvents)).await;
+    sleep(SECOND * 3600).await;
+    assert_eq!(scene.changes().await, [], "nothing waits");
+    scene.queue.capture(Event::new("event", "user"));
+    let (seconds, name, fires) = scene.next().await;
+    assert_eq!((name, fires), (Stalled, true));
+    assert!((299..=301).contains(&seconds), "{seconds}");
+    scene.queue.abandon();
+    let (seconds, name, fires) = scene.next().await;
+    assert_eq!((name, fires), (Stalled, false));
+    assert!((299..=301).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn surfaces_are_kept_apart() {
+    let scene = Scene::start(AlertsConfig::default()).await;
+    let flags = Watch::new(Arc::clone(&scene.monitor), Surface::Flags);
+    (0..11).for_each(|_| flags.attempt(FAST, Err(&Error::new(Kind::Server))));
+    scene.succeed(1);
+    sleep(SECOND * 120).await;
+    let alerts = scene.monitor.alerts();
+    assert_eq!(alerts.len(), 1);
+    assert_eq!((alerts[0].name, alerts[0].surface), (ApiDown, Surface::Flags));
+    assert!(scene.monitor.signs().standing_error().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_is_off_does_not_fire_and_thresholds_are_kept() {
+    let alerts = AlertsConfig::default()
+        .off(AuthFailures)
+        .api_down(1)
+        .severity(ApiDown, Severity::P2)
+        .resolve_after(SECOND * 10);
+    let mut scene = Scene::start(alerts).await;
+    scene.fail(5, Kind::Unauthorized);
+    scene.fail(1, Kind::Server);
+    assert_eq!(scene.changes().await, []);
+    scene.fail(1, Kind::Server);
+    assert_eq!(scene.changes().await, [(ApiDown, true)]);
+    assert_eq!(scene.monitor.alerts()[0].severity, Severity::P2);
+    scene.succeed(1);
+    let (seconds, ..) = scene.next().await;
+    assert!((66..=72).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_end_nothing_is_told() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.monitor.end();
+    assert_eq!(scene.transitions.next().await, None);
+    assert_eq!(scene.monitor.subscribe().next().await, None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever happens, and however rarely: an alert that fires does not resolve before a success, nor within
+    /// five minutes after the last failure.
+    #[test]
+    fn no_alert_resolves_before_a_success(
+        steps in prop::collection::vec((0u64..300, prop::option::weighted(0.8, 0usize..5)), 1..60),
+    ) {
+            let kinds = [
+            (Kind::Server, Some(ApiDown)),
+            (Kind::Timeout, Some(ApiDown)),
+            (Kind::RateLimited, Some(RateLimited)),
+            (Kind::Unauthorized, Some(AuthFailures)),
+            (Kind::BadRequest, None),
+        ];
+        let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut scene = Scene::start(AlertsConfig::default()).await;
+            let mut fires = Vec::new();
+            // When a success ended what each alert is about.
+            let mut ended = HashMap::new();
+            for (wait, step) in steps {
+                sleep(SECOND * wait as u32).await;
+                for (name, begins) in scene.changes().await {
+                    if begins {
+                        fires.push(name);
+                    } else {
+                        fires.retain(|firing| *firing != name);
+                        let quiet = ended.get(&name).map_or(0, |at: &Instant| at.elapsed().as_secs());
+                        assert!(quiet >= 299, "{name} resolved {quiet} s after the success that ended it");
+                    }
+                }
+                match step.map(|kind| kinds[kind]) {
+                    Some((kind, name)) => {
+                        scene.fail(3, kind);
+                        name.map(|name| ended.remove(&name));
+                    }
+                    None => {
+                        scene.succeed(1);
+                        kinds.iter().filter_map(|(_, name)| *name).for_each(|name| {
+                            ended.entry(name).or_insert_with(Instant::now);
+                        });
+                    }
+                }
+            }
+            let mut firing = scene.firing();
+            firing.sort_by_key(|name| *name as u8);
+            fires.sort_by_key(|name| *name as u8);
+            // What the last step changed is not told yet.
+            assert_eq!(firing, fires);
+        });
+    }
+}

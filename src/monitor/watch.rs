@@ -1,0 +1,243 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::board::Board;
+use super::flow::Flows;
+use super::metrics::{self, Figures, Published};
+use super::rollout::{Observations, RolloutConfig, RolloutVerdict, verdict};
+use super::rules::{MINUTE, View, conditions};
+use super::traffic::{Signs, Traffic};
+use super::{Alert, AlertTransition, AlertsConfig, Severity, Surface};
+use crate::Error;
+use crate::delivery::Queue;
+use crate::layers::{CircuitBreaker, Observe, RateLimiter, Retries};
+use crate::outcome::{Accepted, causes};
+
+/// Sees each attempt, looks at everything else once a second, and tells what is wrong.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    alerts: AlertsConfig,
+    rollout: RolloutConfig,
+    sources: Sources,
+    state: Mutex<State>,
+}
+
+/// What is looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) breaker: CircuitBreaker,
+    pub(crate) limiter: RateLimiter,
+    pub(crate) retries: Retries,
+}
+
+#[derive(Debug)]
+struct State {
+    traffic: [Traffic; Surface::ALL.len()],
+    flows: Flows,
+    board: Board,
+    published: Published,
+    /// `None` after the end.
+    transitions: Option<broadcast::Sender<AlertTransition>>,
+}
+
+/// How often to look: alerts are to be known within a minute, and a look costs microseconds.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// As many transitions wait for a slow reader.
+const BACKLOG: usize = 256;
+
+impl Monitor {
+    pub(crate) fn new(alerts: AlertsConfig, rollout: RolloutConfig, sources: Sources) -> Self {
+        let start = Instant::now();
+        let state = State {
+            traffic: Surface::ALL.map(|_| Traffic::new(start, alerts.latency)),
+            flows: Flows::new(start),
+            board: Board::default(),
+            published: Published::default(),
+            transitions: Some(broadcast::Sender::new(BACKLOG)),
+        };
+        metrics::describe();
+        let monitor = Self { alerts, rollout, sources, state: Mutex::new(state) };
+        // Counters exist from the start, at 0.
+        monitor.look();
+        monitor
+    }
+
+    /// Looks again and again until it is aborted. `token_refused` is what probes found of the token.
+    pub(crate) async fn run(self: Arc<Self>, mut token_refused: watch::Receiver<bool>) {
+        let mut breaker = self.sources.breaker.subscribe();
+        let mut every = interval(EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = every.tick() => {}
+                Ok(()) = breaker.changed() => {}
+                Ok(()) = token_refused.changed() => {
+                    let refused = *token_refused.borrow_and_update();
+                    self.state().traffic[Surface::Capture as usize].record_token(Instant::now(), refused);
+                }
+            }
+            self.look();
+        }
+    }
+
+    /// Looks for the last time: nothing is told or shown after that.
+    pub(crate) fn end(&self) {
+        self.look();
+        let mut state = self.state();
+        state.transitions = None;
+        state.published.withdraw();
+    }
+
+    fn look(&self) {
+        let snapshot = self.sources.queue.snapshot();
+        let breaker = self.sources.breaker.state();
+        let now = Instant::now();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.flows.record(now, &snapshot);
+        let reasons = conditions(
+            &self.alerts,
+            &View {
+                now,
+                traffic: &state.traffic,
+                breaker,
+                lost: state.flows.within(now, MINUTE).lost,
+                spool: snapshot.spool,
+                waiting: state.flows.waiting(),
+                stalled_for: state.flows.stalled_for(now),
+            },
+        );
+        let transitions = state.board.update(now, reasons, &self.alerts);
+        state.published.update(&Figures {
+            snapshot: &snapshot,
+            sources: &self.sources,
+            traffic: &state.traffic,
+            board: &state.board,
+            alerts: &self.alerts,
+        });
+        let listeners = state.transitions.clone();
+        drop(guard);
+        for transition in transitions {
+            log(&transition);
+            // Without a listener it was logged all the same.
+            let _ = listeners.as_ref().map(|listeners| listeners.send(transition));
+        }
+    }
+
+    pub(crate) fn signs(&self) -> Signs {
+        self.state().traffic[Surface::Capture as usize].signs()
+    }
+
+    pub(crate) fn alerts(&self) -> Vec<Alert> {
+        self.state().board.alerts(Instant::now())
+    }
+
+    pub(crate) fn verdict(&self) -> RolloutVerdict {
+        let now = Instant::now();
+        let state = self.state();
+        let traffic = &state.traffic[Surface::Capture as usize];
+        let RolloutConfig { window, .. } = self.rollout;
+        let (counts, flow) = (traffic.within(now, window), state.flows.within(now, window));
+        let seen = Observations {
+            alerts: state.board.alerts(now),
+            attempts: counts.attempts,
+            failed: counts.failed,
+            p99: traffic.p99(now, window),
+            lost: flow.lost,
+            buried: flow.buried,
+        };
+        drop(state);
+        verdict(&self.rollout, seen)
+    }
+
+    pub(crate) fn subscribe(&self) -> AlertTransitions {
+        let listener = self.state().transitions.as_ref().map(broadcast::Sender::subscribe);
+        listener.map_or_else(AlertTransitions::none, AlertTransitions)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Each transition is one line.
+fn log(transition: &AlertTransition) {
+    match transition {
+        AlertTransition::Firing(alert) if alert.severity == Severity::P1 => {
+            tracing::error!("alert firing: {alert}");
+        }
+        AlertTransition::Firing(alert) => tracing::warn!("alert firing: {alert}"),
+        AlertTransition::Resolved(alert) => {
+            let firing_for = alert.firing_for;
+            tracing::warn!(?firing_for, "alert resolved: {alert}");
+        }
+    }
+}
+
+/// Shows a [`Monitor`] the attempts to reach one surface.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    monitor: Arc<Monitor>,
+    surface: Surface,
+}
+
+impl Watch {
+    pub(crate) fn new(monitor: Arc<Monitor>, surface: Surface) -> Self {
+        Self { monitor, surface }
+    }
+}
+
+impl Observe<Accepted, Error> for Watch {
+    fn attempt(&self, latency: Duration, result: Result<&Accepted, &Error>) {
+        self.monitor.state().traffic[self.surface as usize].record(Instant::now(), latency, result);
+        metrics::attempt(self.surface, latency);
+        match result {
+            Ok(_) => tracing::debug!(?latency, "delivered"),
+            Err(error) => tracing::debug!(?latency, cause = cause(error), "attempt failed: {error}"),
+        }
+    }
+}
+
+/// The innermost cause, which names what happened on the wire.
+fn cause(error: &Error) -> Option<String> {
+    causes(error).skip(1).last().map(ToString::to_string)
+}
+
+/// The alerts' transitions since [`subscribe`](crate::PostHog::subscribe).
+#[derive(Debug)]
+pub struct AlertTransitions(broadcast::Receiver<AlertTransition>);
+
+#[cfg(test)]
+impl AlertTransitions {
+    pub(super) fn try_next(&mut self) -> Option<AlertTransition> {
+        self.0.try_recv().ok()
+    }
+}
+
+impl AlertTransitions {
+    /// Of a client that has none.
+    pub(crate) fn none() -> Self {
+        Self(broadcast::channel(1).1)
+    }
+
+    /// The next one; `None` when the client has ended. A reader that falls more than 256 behind misses the
+    /// oldest: [`alerts`](crate::PostHog::alerts) tells how it stands.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses none.
+    pub async fn next(&mut self) -> Option<AlertTransition> {
+        loop {
+            match self.0.recv().await {
+                Ok(transition) => return Some(transition),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
