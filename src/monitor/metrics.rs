@@ -238,7 +238,7 @@ impl Figures<'_> {
         samples.gauge("posthog_spool_bytes", &[], spool.bytes);
         samples.gauge("posthog_spool_capacity_bytes", &[], spool.capacity_bytes);
         samples.gauge("posthog_spool_file_bytes", &[], spool.file_bytes);
-        for state in SpoolState::ALL {
+        for state in [SpoolState::Opening, SpoolState::Ready, SpoolState::Full, SpoolState::Failing] {
             let labels = [("state", state.as_str())];
             samples.gauge("posthog_spool_state", &labels, (state == spool.state).into());
         }

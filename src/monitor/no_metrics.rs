@@ -18,7 +18,7 @@ pub(super) struct Figures<'a> {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Published;
+pub(super) struct Published {}
 
 impl Published {
     pub(super) fn update(&mut self, _: &Figures<'_>) {}

@@ -43,8 +43,6 @@ pub enum SpoolState {
 }
 
 impl SpoolState {
-    pub(crate) const ALL: [Self; 4] = [Self::Opening, Self::Ready, Self::Full, Self::Failing];
-
     /// As it stands in JSON and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
