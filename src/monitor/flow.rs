@@ -85,3 +85,42 @@ impl Flow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::{Ledger, QueueFill};
+
+    fn snapshot(captured: u64, delivered: u64, buried: u64) -> Snapshot {
+        let mut snapshot = Snapshot {
+            fill: QueueFill::default(),
+            ledger: Ledger::default(),
+            own: Default::default(),
+            buried,
+            spool: None,
+            last_loss: None,
+            last_burial: None,
+        };
+        (snapshot.own.captured, snapshot.own.delivered) = (captured, delivered);
+        snapshot.ledger.queued = captured - delivered;
+        snapshot
+    }
+
+    #[test]
+    fn it_stalls_while_events_wait_and_none_is_delivered() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut flows = Flows::new(start);
+        flows.record(at(1), &snapshot(10, 0, 0));
+        flows.record(at(9), &snapshot(20, 0, 0));
+        assert_eq!((flows.waiting(), flows.stalled_for(at(9)).as_secs()), (20, 9));
+        flows.record(at(10), &snapshot(20, 1, 0));
+        assert_eq!(flows.stalled_for(at(12)).as_secs(), 2);
+        flows.record(at(20), &snapshot(20, 20, 3));
+        flows.record(at(30), &snapshot(20, 20, 3));
+        assert_eq!(flows.stalled_for(at(30)).as_secs(), 0, "nothing waits");
+        let minute = Duration::from_secs(60);
+        assert_eq!(flows.within(at(30), minute), Flow { delivered: 20, lost: 0, buried: 3 });
+        assert_eq!(flows.within(at(81), minute), Flow::default());
+    }
+}

@@ -3,6 +3,7 @@
 //! Counters and gauges are differences to what was shown a second ago, so that several clients in one process add
 //! up. What a distribution needs is shown as it happens.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -24,7 +25,7 @@ pub(super) struct Figures<'a> {
     pub(super) alerts: &'a AlertsConfig,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Counter,
     Gauge,
@@ -110,52 +111,49 @@ fn attempt_errors() -> impl Iterator<Item = ErrorKind> {
 
 /// What was shown last.
 #[derive(Debug, Default)]
-pub(super) struct Published(Vec<Sample>);
+pub(super) struct Published(HashMap<Series, u64>);
 
-#[derive(Clone, Debug)]
-struct Sample {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Series {
     kind: Kind,
     name: &'static str,
     labels: Vec<Label>,
-    value: u64,
 }
 
 impl Published {
-    /// Shows how the numbers have changed. At the first time all are shown, at 0 too.
+    /// Shows how the numbers have changed. What is new is shown at 0 too.
     pub(super) fn update(&mut self, figures: &Figures<'_>) {
-        let samples = figures.samples();
-        for (at, sample) in samples.iter().enumerate() {
-            sample.show(self.0.get(at).map(|before| before.value));
+        for (series, value) in figures.samples() {
+            let before = self.0.get(&series).copied();
+            if before != Some(value) {
+                series.show(before.unwrap_or(0), value);
+                self.0.insert(series, value);
+            }
         }
-        self.0 = samples;
     }
 
     /// Takes the gauges back: what has ended is in no state.
     pub(super) fn withdraw(&mut self) {
-        for sample in self.0.drain(..).filter(|sample| sample.kind == Gauge) {
-            gauge!(sample.name, sample.labels).decrement(sample.value as f64);
+        for (series, value) in self.0.drain().filter(|(series, _)| series.kind == Gauge) {
+            series.show(value, 0);
         }
     }
 }
 
-impl Sample {
-    fn show(&self, before: Option<u64>) {
-        let Self { kind, name, value, .. } = *self;
-        if before == Some(value) {
-            return;
-        }
-        let before = before.unwrap_or(0);
+impl Series {
+    fn show(&self, before: u64, value: u64) {
+        let Self { kind, name, ref labels } = *self;
         match kind {
             // A damaged spool may take a count back.
-            Counter => counter!(name, self.labels.clone()).increment(value.saturating_sub(before)),
-            _ => gauge!(name, self.labels.clone()).increment(value as f64 - before as f64),
+            Counter => counter!(name, labels.clone()).increment(value.saturating_sub(before)),
+            _ => gauge!(name, labels.clone()).increment(value as f64 - before as f64),
         }
     }
 }
 
 impl Figures<'_> {
-    /// All counters and gauges, each time in the same order.
-    fn samples(&self) -> Vec<Sample> {
+    /// All counters and gauges.
+    fn samples(&self) -> Vec<(Series, u64)> {
         let mut samples = Samples(Vec::with_capacity(128));
         self.ledger(&mut samples);
         Surface::ALL.into_iter().for_each(|surface| self.traffic(&mut samples, surface));
@@ -256,7 +254,7 @@ impl Figures<'_> {
     }
 }
 
-struct Samples(Vec<Sample>);
+struct Samples(Vec<(Series, u64)>);
 
 impl Samples {
     fn counter(&mut self, name: &'static str, labels: &[(&'static str, &'static str)], value: u64) {
@@ -269,6 +267,6 @@ impl Samples {
 
     fn push(&mut self, kind: Kind, name: &'static str, labels: &[(&'static str, &'static str)], value: u64) {
         let labels = labels.iter().map(|(key, value)| Label::from_static_parts(key, value)).collect();
-        self.0.push(Sample { kind, name, labels, value });
+        self.0.push((Series { kind, name, labels }, value));
     }
 }

@@ -259,3 +259,31 @@ impl Signs {
         success.max(error).map(|(_, latency)| latency)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_99th_percentile_is_that_of_the_window_to_one_percent() {
+        let start = Instant::now();
+        let mut traffic = Traffic::new(start, Duration::from_secs(5));
+        assert_eq!(traffic.p99(start, LONGEST_WINDOW), None);
+        let ok = Ok(&Accepted { over_quota: false });
+        let later = start + Duration::from_secs(120);
+        (1..=1_000).for_each(|ms| traffic.record(start, Duration::from_millis(ms), ok));
+        (0..100).for_each(|_| traffic.record(later, Duration::from_millis(7), ok));
+        let within = |seconds| traffic.p99(later, Duration::from_secs(seconds)).unwrap().as_millis();
+        assert_eq!(within(60), 7);
+        assert!((980..=990).contains(&within(300)), "{}", within(300));
+    }
+
+    #[test]
+    fn a_latency_beyond_all_bounds_is_an_hour() {
+        let start = Instant::now();
+        let mut traffic = Traffic::new(start, Duration::from_secs(5));
+        traffic.record(start, Duration::MAX, Err(&Error::new(ErrorKind::Timeout)));
+        let p99 = traffic.p99(start, LONGEST_WINDOW).unwrap().as_secs();
+        assert!((3_560..=3_600).contains(&p99), "{p99}");
+    }
+}
