@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::fs;
 use std::hint::black_box;
 use std::process::exit;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use posthog_health::layers::RateLimitConfig;
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{DropReason, Event};
-use support::times::{Times, clock, wait_until};
+use support::times::{Times, clock, cpu_time, wait_until};
 use support::{Arguments, DEFAULT_QUEUE, Row, event, ours, print_machine, print_table, server, theirs};
 use tokio::runtime::Runtime;
 
@@ -167,17 +166,4 @@ fn rows(ours: Times, theirs: Times) -> Vec<Row> {
     }));
     rows.push(Row::nanos("mean", ours.mean(), theirs.mean()));
     rows
-}
-
-/// CPU time of this process's living threads, without those of the fake servers. `/proc/self/stat` has it
-/// too, in steps of 10 ms and with the servers; threads that ended are in neither's way here.
-fn cpu_time() -> Duration {
-    let tasks = fs::read_dir("/proc/self/task").expect("this bench needs Linux");
-    let of_task = |task: fs::DirEntry| {
-        let read = |file| fs::read_to_string(task.path().join(file)).ok();
-        let name = read("comm")?;
-        let time: u64 = read("schedstat")?.split_whitespace().next()?.parse().ok()?;
-        (name.trim() != "fake-posthog").then(|| Duration::from_nanos(time))
-    };
-    tasks.flatten().filter_map(of_task).sum()
 }

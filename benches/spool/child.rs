@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use crate::support::Arguments;
+use crate::support::times::cpu_time;
 use crate::{feed, health, is_ready, spool};
 
 /// What a child finds.
@@ -134,14 +135,4 @@ fn status(field: &str) -> u64 {
     let line = status.lines().find(|line| line.starts_with(field)).expect("a field of Linux");
     let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
     kib << 10
-}
-
-/// Of all threads that live.
-fn cpu_time() -> Duration {
-    let of_task = |task: fs::DirEntry| {
-        let read = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        Some(Duration::from_nanos(read.split_whitespace().next()?.parse().ok()?))
-    };
-    let tasks = fs::read_dir("/proc/self/task").expect("this bench needs Linux");
-    tasks.flatten().filter_map(of_task).sum()
 }
