@@ -27,7 +27,7 @@
 //!
 //! ```text
 //!  your code ── capture(event) ─┐                      ┌─ health_check() ─ HealthReport ─ readiness route
-//!                               ▼                      │  stats() ─ Ledger
+//!                               ▼                      │  stats() ─ Ledger    alerts() ─ Alert    metrics ─ Prometheus
 //!   admit ─► queue ─► encode once ─► batch ─► [ retry ► circuit breaker ► rate limit ► observe ► timeout ] ─► PostHog
 //!             │ ▲                                                                                     │
 //!             ▼ │                                                                                     │
@@ -63,8 +63,11 @@
 //! # Where to look
 //!
 //! - **You write a service:** [`PostHog`], and [`PostHogBuilder`] for every default and its reason.
-//! - **You are on call:** [`HealthReport`] and its [`Reason`]s, [`DropReason`], [`ErrorKind`]. Log lines have
-//!   the target `posthog_health`: state changes at info or warn, once an episode; attempts at debug.
+//! - **You are on call:** [`HealthReport`] and its [`Reason`]s, [`AlertsConfig`] for what fires when, [`DropReason`],
+//!   [`ErrorKind`]. Log lines have the target `posthog_health`: alerts at error and warn, state changes at info or
+//!   warn, once an episode; attempts at debug. `docs/logging.md` lists them.
+//! - **You run the platform:** [`routes`] for probes and gates, [`RolloutVerdict`] for canaries, the feature `metrics` and
+//!   `docs/metrics.md`.
 //! - **You test:** `testing` (a feature), a PostHog on a real socket that can be told to fail.
 //! - **You protect another API:** [`layers`], ordinary tower layers over any service.
 //!
@@ -72,12 +75,14 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
+//! | `metrics` | no | what is counted, for the [recorder](https://docs.rs/metrics) that the service has installed |
 //! | `spool` | no | `SpoolConfig`, `PostHog::capture_durable`: events on disk, in a [redb](https://docs.rs/redb) file |
 //! | `testing` | no | `testing::FakePostHog`: an in-process PostHog for your tests |
 //!
 //! # Types of other crates in this API
 //!
-//! `posthog_rs` (re-exported: [`Event`], [`RequestContext`]), `tower` and `tokio::sync::watch` in [`layers`],
+//! `posthog_rs` (re-exported: [`Event`], [`RequestContext`]), `tower` and `tokio::sync::watch` in [`layers`], `tower`,
+//! `http` and `http_body` in [`routes`],
 //! `reqwest`'s request, response and error in [`layers::HttpStatus`], [`layers::Replay`] and [`Error`]. A new
 //! major version of one of these is a new major version of this crate.
 
