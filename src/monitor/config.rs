@@ -20,7 +20,9 @@ use crate::config::check;
 ///
 /// The first five fire too when what they count has gone on for a minute without a success in between: for API
 /// Down and Rate Limited twice at least, for High Latency three times. An open breaker, a paused limiter or a
-/// refused token leave next to nothing to count, and must not end the alert in the middle of the outage.
+/// refused token leave next to nothing to count, and must not end the alert in the middle of the outage. For API Down and
+/// Rate Limited an answer that refuses (400, 401, 402, 403) is as good as a success, as it is for the breaker: PostHog
+/// is there.
 ///
 /// An alert resolves when there was a success and then no reason for 5 minutes, so that a PostHog that comes and goes
 /// is one alert.

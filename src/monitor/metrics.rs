@@ -17,7 +17,7 @@ use crate::delivery::{DropReason, Snapshot, SpoolState};
 use crate::layers::circuit_breaker::State as BreakerState;
 
 /// Where the numbers come from.
-pub(super) struct Figures<'a> {
+pub(super) struct Scene<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) sources: &'a Sources,
     pub(super) traffic: &'a [Traffic; Surface::ALL.len()],
@@ -122,8 +122,8 @@ struct Series {
 
 impl Published {
     /// Shows how the numbers have changed. What is new is shown at 0 too.
-    pub(super) fn update(&mut self, figures: &Figures<'_>) {
-        for (series, value) in figures.samples() {
+    pub(super) fn update(&mut self, samples: Samples) {
+        for (series, value) in samples.0 {
             let before = self.0.get(&series).copied();
             if before != Some(value) {
                 series.show(before.unwrap_or(0), value);
@@ -151,20 +151,19 @@ impl Series {
     }
 }
 
-impl Figures<'_> {
-    /// All counters and gauges.
-    fn samples(&self) -> Vec<(Series, u64)> {
-        let mut samples = Samples(Vec::with_capacity(128));
-        self.ledger(&mut samples);
-        Surface::ALL.into_iter().for_each(|surface| self.traffic(&mut samples, surface));
-        self.layers(&mut samples);
-        self.fill(&mut samples);
-        self.alerts(&mut samples);
-        let versions = [("version", env!("CARGO_PKG_VERSION"))];
-        samples.gauge("posthog_health_info", &versions, 1);
-        samples.0
-    }
+/// All counters and gauges as they are.
+pub(super) fn samples(scene: &Scene<'_>) -> Samples {
+    let mut samples = Samples(Vec::with_capacity(128));
+    scene.ledger(&mut samples);
+    Surface::ALL.into_iter().for_each(|surface| scene.traffic(&mut samples, surface));
+    scene.layers(&mut samples);
+    scene.fill(&mut samples);
+    scene.alerts(&mut samples);
+    samples.gauge("posthog_health_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    samples
+}
 
+impl Scene<'_> {
     /// This process's counts: what a spool remembers of earlier ones was theirs to show.
     fn ledger(&self, samples: &mut Samples) {
         let Snapshot { own, ledger, .. } = self.snapshot;
@@ -254,7 +253,7 @@ impl Figures<'_> {
     }
 }
 
-struct Samples(Vec<(Series, u64)>);
+pub(super) struct Samples(Vec<(Series, u64)>);
 
 impl Samples {
     fn counter(&mut self, name: &'static str, labels: &[(&'static str, &'static str)], value: u64) {

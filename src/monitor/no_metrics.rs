@@ -9,7 +9,7 @@ use super::{AlertsConfig, Surface};
 use crate::ErrorKind;
 use crate::delivery::Snapshot;
 
-pub(super) struct Figures<'a> {
+pub(super) struct Scene<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) sources: &'a Sources,
     pub(super) traffic: &'a [Traffic; Surface::ALL.len()],
@@ -21,9 +21,15 @@ pub(super) struct Figures<'a> {
 pub(super) struct Published {}
 
 impl Published {
-    pub(super) fn update(&mut self, _: &Figures<'_>) {}
+    pub(super) fn update(&mut self, _: Samples) {}
 
     pub(super) fn withdraw(&mut self) {}
+}
+
+pub(super) struct Samples;
+
+pub(super) fn samples(_: &Scene<'_>) -> Samples {
+    Samples
 }
 
 pub(super) fn describe() {}

@@ -209,12 +209,39 @@ async fn a_probe_that_finds_the_token_refused_is_an_auth_failure() {
     scene.token_refused.send_replace(true);
     assert_eq!(scene.changes().await, [(AuthFailures, true)]);
     // Capture takes an unknown token and throws its events away: its success says nothing about the token.
+    scene.succeed(1);
     sleep(SECOND * 3600).await;
     assert_eq!(scene.changes().await, []);
     scene.token_refused.send_replace(false);
     let (seconds, name, fires) = scene.next().await;
     assert_eq!((name, fires), (AuthFailures, false));
     assert!((299..=301).contains(&seconds), "{seconds}");
+}
+
+/// Who refuses what we send is there: the breaker closes, the limiter goes on, and so the alert can end.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_refuses_ends_an_outage_but_not_a_refused_token() {
+    for kind in [Kind::BadRequest, Kind::Unauthorized, Kind::QuotaExceeded] {
+        let mut scene = Scene::start(AlertsConfig::default().resolve_after(SECOND)).await;
+        scene.fail(20, Kind::Server);
+        scene.fail(20, Kind::RateLimited);
+        sleep(SECOND * 600).await;
+        assert_eq!(scene.firing().len(), 2);
+        scene.fail(1, kind);
+        sleep(SECOND * 600).await;
+        let left = scene.firing();
+        assert!(!left.contains(&ApiDown) && !left.contains(&RateLimited), "{left:?}");
+        assert_eq!(left.is_empty(), kind == Kind::BadRequest, "{left:?}");
+        scene.changes().await;
+    }
+    for kind in [Kind::TooLarge, Kind::WrongHost, Kind::RateLimited] {
+        let scene = Scene::start(AlertsConfig::default()).await;
+        scene.fail(20, Kind::Server);
+        sleep(SECOND).await;
+        scene.fail(1, kind);
+        sleep(SECOND * 600).await;
+        assert!(scene.firing().contains(&ApiDown), "{kind:?} says nothing");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,7 +384,7 @@ proptest! {
             (Kind::Timeout, Some(ApiDown)),
             (Kind::RateLimited, Some(RateLimited)),
             (Kind::Unauthorized, Some(AuthFailures)),
-            (Kind::BadRequest, None),
+            (Kind::TooLarge, None),
         ];
         let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
@@ -376,18 +403,20 @@ proptest! {
                         assert!(quiet >= 299, "{name} resolved {quiet} s after the success that ended it");
                     }
                 }
-                match step.map(|kind| kinds[kind]) {
-                    Some((kind, name)) => {
-                        scene.fail(3, kind);
-                        name.map(|name| ended.remove(&name));
-                    }
-                    None => {
-                        scene.succeed(1);
-                        kinds.iter().filter_map(|(_, name)| *name).for_each(|name| {
-                            ended.entry(name).or_insert_with(Instant::now);
-                        });
-                    }
+                // What ends now, and what goes on.
+                let (ends, goes_on): (&[_], _) = match step.map(|kind| kinds[kind]) {
+                    None => (&[ApiDown, RateLimited, AuthFailures], None),
+                    Some((Kind::Unauthorized, name)) => (&[ApiDown, RateLimited], name),
+                    Some((_, name)) => (&[], name),
+                };
+                match step {
+                    None => scene.succeed(1),
+                    Some(kind) => scene.fail(3, kinds[kind].0),
                 }
+                ends.iter().for_each(|name| {
+                    ended.entry(*name).or_insert_with(Instant::now);
+                });
+                goes_on.map(|name| ended.remove(&name));
             }
             let mut firing = scene.firing();
             firing.sort_by_key(|name| *name as u8);

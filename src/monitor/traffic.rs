@@ -17,6 +17,9 @@ pub(crate) struct Traffic {
     counts: Ring<Counts>,
     latencies: Ring<Latencies>,
     streaks: [Option<Streak>; Cause::ALL.len()],
+    /// What the latest probe found: capture takes the events of an unknown token and throws them away, so its
+    /// success says nothing then.
+    token_refused: bool,
     totals: Totals,
 }
 
@@ -94,6 +97,7 @@ impl Traffic {
             counts: Ring::new(start, Duration::from_secs(1), LONGEST_WINDOW),
             latencies: Ring::new(start, Duration::from_secs(10), LONGEST_WINDOW),
             streaks: Default::default(),
+            token_refused: false,
             totals: Totals::default(),
         }
     }
@@ -122,15 +126,23 @@ impl Traffic {
         counts.attempts += 1;
         counts.failed += u64::from(result.is_err() || cause.is_some());
         self.latencies.now(now).record(latency);
-        if result.is_ok() && cause.is_none() {
-            let ends = |cause: &Cause| *cause != Cause::Slow || !is_slow;
-            Cause::ALL.into_iter().filter(ends).for_each(|cause| self.streaks[cause as usize] = None);
+        for ended in Cause::ALL {
+            let ends = match ended {
+                Cause::Unavailable | Cause::Throttled => cause != Some(ended) && is_alive(result),
+                Cause::Unauthorized => result.is_ok() && cause.is_none() && !self.token_refused,
+                Cause::Quota => result.is_ok() && cause.is_none(),
+                Cause::Slow => result.is_ok() && !is_slow,
+            };
+            if ends {
+                self.streaks[ended as usize] = None;
+            }
         }
         cause.into_iter().chain(is_slow.then_some(Cause::Slow)).for_each(|cause| self.count(now, cause));
     }
 
     /// Takes into account that the token was found refused, or accepted, otherwise than by an attempt.
     pub(super) fn record_token(&mut self, now: Instant, refused: bool) {
+        self.token_refused = refused;
         if refused {
             self.count(now, Cause::Unauthorized);
         } else {
@@ -171,6 +183,15 @@ impl Traffic {
     pub(super) fn streak(&self, cause: Cause) -> Option<Streak> {
         self.streaks[cause as usize]
     }
+}
+
+/// Whether the answer shows that PostHog is there and has time for us, as the breaker and the limiter see it.
+fn is_alive(result: Result<Accepted, Failure>) -> bool {
+    use ErrorKind::*;
+    result.map_or_else(
+        |failure| matches!(failure.kind, BadRequest | Unauthorized | Forbidden | QuotaExceeded),
+        |_| true,
+    )
 }
 
 impl Cause {

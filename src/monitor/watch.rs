@@ -6,7 +6,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::board::Board;
 use super::flow::Flows;
-use super::metrics::{self, Figures, Published};
+use super::metrics::{self, Published, Scene};
 use super::rollout::{Observations, RolloutConfig, RolloutVerdict, verdict};
 use super::rules::{MINUTE, View, conditions};
 use super::traffic::{Signs, Traffic};
@@ -23,6 +23,8 @@ pub(crate) struct Monitor {
     rollout: RolloutConfig,
     sources: Sources,
     state: Mutex<State>,
+    /// Locked alone: a recorder is foreign code.
+    published: Mutex<Published>,
 }
 
 /// What is looked at.
@@ -39,7 +41,6 @@ struct State {
     traffic: [Traffic; Surface::ALL.len()],
     flows: Flows,
     board: Board,
-    published: Published,
     /// `None` after the end.
     transitions: Option<broadcast::Sender<AlertTransition>>,
 }
@@ -57,11 +58,11 @@ impl Monitor {
             traffic: Surface::ALL.map(|_| Traffic::new(start, alerts.latency)),
             flows: Flows::new(start),
             board: Board::default(),
-            published: Published::default(),
             transitions: Some(broadcast::Sender::new(BACKLOG)),
         };
         metrics::describe();
-        let monitor = Self { alerts, rollout, sources, state: Mutex::new(state) };
+        let monitor =
+            Self { alerts, rollout, sources, state: Mutex::new(state), published: Mutex::default() };
         // Counters exist from the start, at 0.
         monitor.look();
         monitor
@@ -88,9 +89,8 @@ impl Monitor {
     /// Looks for the last time: nothing is told or shown after that.
     pub(crate) fn end(&self) {
         self.look();
-        let mut state = self.state();
-        state.transitions = None;
-        state.published.withdraw();
+        self.state().transitions = None;
+        self.published().withdraw();
     }
 
     fn look(&self) {
@@ -113,7 +113,7 @@ impl Monitor {
             },
         );
         let transitions = state.board.update(now, reasons, &self.alerts);
-        state.published.update(&Figures {
+        let samples = metrics::samples(&Scene {
             snapshot: &snapshot,
             sources: &self.sources,
             traffic: &state.traffic,
@@ -122,6 +122,7 @@ impl Monitor {
         });
         let listeners = state.transitions.clone();
         drop(guard);
+        self.published().update(samples);
         for transition in transitions {
             log(&transition);
             // Without a listener it was logged all the same.
@@ -158,6 +159,10 @@ impl Monitor {
     pub(crate) fn subscribe(&self) -> AlertTransitions {
         let listener = self.state().transitions.as_ref().map(broadcast::Sender::subscribe);
         listener.map_or_else(AlertTransitions::none, AlertTransitions)
+    }
+
+    fn published(&self) -> MutexGuard<'_, Published> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
