@@ -57,7 +57,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::var("PORT").unwrap_or_else(|_| "8080".into());
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app).with_graceful_shutdown(asked_to_stop()).await?;
+    let serving = axum::serve(listener, app).with_graceful_shutdown(asked_to_stop());
+    tokio::select! {
+        served = serving => served?,
+        () = out_of_patience() => {}
+    }
 
     // Last, when no request can capture any more.
     posthog.shutdown(Duration::from_secs(5)).await;
@@ -95,6 +99,12 @@ fn fake_switch(fake: FakePostHog) -> Router {
     Router::new()
         .route("/outage", post(move || async move { off.always(Reply::status(503)) }))
         .route("/recover", post(move || async move { fake.recover() }))
+}
+
+/// Requests under way have so long to end; then nobody waits for them.
+async fn out_of_patience() {
+    asked_to_stop().await;
+    tokio::time::sleep(Duration::from_secs(15)).await;
 }
 
 async fn asked_to_stop() {

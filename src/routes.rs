@@ -29,12 +29,14 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
+use tokio::time::timeout;
 use tower::Service;
 
 use crate::{HealthReport, PostHog};
@@ -55,7 +57,9 @@ enum Question {
 }
 
 impl HealthRoute {
-    /// The report of [`health_check`](PostHog::health_check), always with 200.
+    /// The report of [`health_check`](PostHog::health_check), always with 200. A PostHog that does not answer is not
+    /// waited for longer than 0.8 s, since Kubernetes gives up after 1 s by default: then it is the report of
+    /// [`health`](PostHog::health), and what PostHog answers is for the next call.
     pub fn readiness(posthog: &PostHog) -> Self {
         Self::new(posthog, Question::Ready)
     }
@@ -87,7 +91,10 @@ impl HealthRoute {
             return refusal;
         }
         let (status, json) = match self.question {
-            Question::Ready => (StatusCode::OK, json(&self.posthog.health_check().await)),
+            Question::Ready => {
+                let asked = timeout(READY_WITHIN, self.posthog.health_check()).await;
+                (StatusCode::OK, json(&asked.unwrap_or_else(|_| self.posthog.health())))
+            }
             Question::ReadyStrictly => {
                 let report = self.posthog.health_check().await;
                 (strict_status(&report), json(&report))
@@ -105,6 +112,9 @@ impl HealthRoute {
         response
     }
 }
+
+/// Less than the second that Kubernetes gives a probe by default.
+const READY_WITHIN: Duration = Duration::from_millis(800);
 
 fn strict_status(report: &HealthReport) -> StatusCode {
     if report.is_healthy() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
