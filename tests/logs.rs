@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{Event, PostHog};
+use posthog_health::{AlertName, AlertsConfig, Event, PostHog, Severity};
 use support::{MS, builder, capture, until};
 use tracing::Level;
 use tracing::subscriber::DefaultGuard;
@@ -92,6 +92,66 @@ async fn no_secret_and_no_event_content_is_ever_shown() {
         for secret in [FakePostHog::TOKEN, &FakePostHog::TOKEN[4..], "s3cret", "compression=gzip", "v=2"] {
             let line = text.lines().find(|line| line.contains(secret));
             assert_eq!(line, None, "{secret}");
+        }
+    }
+}
+
+/// One client in an outage that changes its face, with all lines of this crate.
+#[tokio::test]
+async fn an_outage_shows_what_fails_and_neither_token_nor_event_nor_url() {
+    let (log, _guard) = Log::start(Level::TRACE);
+    let server = FakePostHog::start();
+    let has = async |what: &str| until(|| log.text().contains(what)).await;
+    // API Down resolves a minute after its failures at the earliest, Circuit Open as soon as it is closed.
+    let alerts = AlertsConfig::default().severity(AlertName::CircuitOpen, Severity::P1).resolve_after(MS(1));
+    let posthog = builder(&server).alerts(alerts).request_timeout(MS(500)).build().unwrap();
+    let capture = |name: &str| {
+        let mut event = Event::new(name, "s3cret-person");
+        event.insert_prop("s3cret-key", "s3cret-property").unwrap();
+        posthog.capture(event);
+    };
+    let fired =
+        "ERROR posthog{host=\"127.0.0.1\"}: posthog_health::monitor::watch: alert firing: P1 Circuit Open";
+    let resolved =
+        "WARN posthog{host=\"127.0.0.1\"}: posthog_health::monitor::watch: alert resolved: P1 Circuit Open";
+    server.reject_events_named(&["s3cret-poison"]);
+    for (fault, line) in [
+        (Reply::status(503), "attempt failed: PostHog is in trouble (HTTP 503)"),
+        (Reply::status(503), fired),
+        (
+            Reply::status(401).body(FakePostHog::TOKEN),
+            "attempt failed: PostHog does not accept the project token",
+        ),
+        (Reply::status(429), "attempt failed: PostHog asks for fewer requests (HTTP 429)"),
+        (Reply::hang(), "attempt failed: PostHog did not answer in time"),
+    ] {
+        server.always(fault);
+        capture("s3cret-event");
+        has(line).await;
+    }
+    server.refuse();
+    capture("s3cret-poison");
+    has("attempt failed: cannot connect to PostHog").await;
+    // Once: a probe that finds the token refused holds delivery up until the next one.
+    posthog.health_check().await;
+    server.recover();
+    until(|| posthog.stats().delivered == 5 && posthog.stats().dead_lettered == 1).await;
+    for line in [
+        "attempt failed: PostHog rejects the request as malformed (HTTP 400)",
+        "probe latency=",
+        "error=cannot connect to PostHog",
+        resolved,
+    ] {
+        has(line).await;
+    }
+    posthog.shutdown(MS(5_000)).await;
+
+    let (text, event) = (log.text(), &server.events()[0]);
+    assert!(text.contains("shut down, not everything was delivered"), "{text}");
+    let uuid = event["uuid"].as_str().unwrap();
+    for line in text.lines().filter(|line| line.contains("posthog_health::")) {
+        for secret in [&FakePostHog::TOKEN[4..], "s3cret", uuid, "://", "?", "&", "/batch", "/flags"] {
+            assert!(!line.contains(secret), "{secret}: {line}");
         }
     }
 }
