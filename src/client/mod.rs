@@ -1,3 +1,5 @@
+#[cfg(test)]
+mod outage_log_tests;
 mod running;
 
 use std::fmt;
