@@ -94,6 +94,7 @@ mod client;
 mod config;
 mod credentials;
 mod delivery;
+mod episode;
 mod error;
 mod health;
 mod monitor;

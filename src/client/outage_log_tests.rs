@@ -2,7 +2,7 @@
 //! that fails. tokio's clock and the circuit breaker's are both moved by hand.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,8 +22,14 @@ use crate::outcome::{Accepted, DeliveryClassifier};
 use crate::transport::Batch;
 use crate::{Error, ErrorKind};
 
-/// How a request fails. `None`: it has no answer.
-type Fault = fn() -> Option<Error>;
+/// How the n-th request fares. `None`: it has no answer.
+type Fault = fn(u32) -> Option<Result<Accepted, Error>>;
+
+const TAKEN: Option<Result<Accepted, Error>> = Some(Ok(Accepted { over_quota: false }));
+
+fn failed(kind: ErrorKind, status: u16) -> Option<Result<Accepted, Error>> {
+    Some(Err(Error::new(kind).with_status(status)))
+}
 
 /// A client with all defaults, put together as `Running` does it. PostHog is down while the switch is on.
 fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
@@ -49,15 +55,15 @@ fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
         timeout: settings.request_timeout,
     };
     let is_down = Arc::new(AtomicBool::new(false));
-    let switch = Arc::clone(&is_down);
+    let (switch, requests) = (Arc::clone(&is_down), Arc::new(AtomicU32::new(0)));
     let service = service_fn(move |_: Batch| {
-        let is_down = switch.load(Ordering::Relaxed);
+        let answer = match switch.load(Ordering::Relaxed) {
+            true => fault(requests.fetch_add(1, Ordering::Relaxed)),
+            false => TAKEN,
+        };
         async move {
-            if !is_down {
-                return Ok(Accepted { over_quota: false });
-            }
-            match fault() {
-                Some(error) => Err(error),
+            match answer {
+                Some(answer) => answer,
                 None => std::future::pending().await,
             }
         }
@@ -137,8 +143,11 @@ fn assert_logged(fault: Fault, expected: &[&str]) {
         assert_eq!(count, 1, "{begins}: {shown:#?}");
     }
     assert_eq!(lines.len(), expected.len(), "{shown:#?}");
-    let loud = lines.iter().filter(|line| line.starts_with("WARN") || line.starts_with("ERROR")).count();
-    assert!(loud < 20, "{shown:#?}");
+    assert!(loud(&lines) < 20, "{shown:#?}");
+}
+
+fn loud(lines: &[String]) -> usize {
+    lines.iter().filter(|line| line.starts_with("WARN") || line.starts_with("ERROR")).count()
 }
 
 /// What every outage comes to that lasts longer than the queue can hold its events.
@@ -161,13 +170,13 @@ const BROKEN: [&str; 6] = [
 
 #[test]
 fn an_hour_of_503_is_ten_lines_at_warn_and_error() {
-    assert_logged(|| Some(Error::new(ErrorKind::Server).with_status(503)), &[&LASTING[..], &BROKEN].concat());
+    assert_logged(|_| failed(ErrorKind::Server, 503), &[&LASTING[..], &BROKEN].concat());
 }
 
 #[test]
 fn an_hour_without_an_answer_is_twelve() {
     let slow = ["WARN alert firing: P2 High Latency", "WARN alert resolved: P2 High Latency"];
-    assert_logged(|| None, &[&LASTING[..], &BROKEN, &slow].concat());
+    assert_logged(|_| None, &[&LASTING[..], &BROKEN, &slow].concat());
 }
 
 #[test]
@@ -177,10 +186,7 @@ fn an_hour_of_429_is_seven() {
         "WARN alert firing: P2 Rate Limited",
         "WARN alert resolved: P2 Rate Limited",
     ];
-    assert_logged(
-        || Some(Error::new(ErrorKind::RateLimited).with_status(429)),
-        &[&LASTING[..], &throttled].concat(),
-    );
+    assert_logged(|_| failed(ErrorKind::RateLimited, 429), &[&LASTING[..], &throttled].concat());
 }
 
 #[test]
@@ -191,8 +197,35 @@ fn an_hour_of_401_is_eight() {
         "ERROR alert firing: P1 Auth Failures",
         "WARN alert resolved: P1 Auth Failures",
     ];
-    assert_logged(
-        || Some(Error::new(ErrorKind::Unauthorized).with_status(401)),
-        &[&LASTING[..], &refused].concat(),
-    );
+    assert_logged(|_| failed(ErrorKind::Unauthorized, 401), &[&LASTING[..], &refused].concat());
+}
+
+/// A PostHog that fails now and then, or with one error after the other, does not fill the log either.
+#[test]
+fn an_hour_of_a_posthog_that_comes_and_goes_is_fewer_than_twenty() {
+    let faults: [(&str, Fault); 5] = [
+        ("half fails", |_| if fastrand::bool() { failed(ErrorKind::Server, 503) } else { TAKEN }),
+        ("a third is refused", |n| if n % 3 == 0 { failed(ErrorKind::Unauthorized, 401) } else { TAKEN }),
+        ("a third is rejected", |_| match fastrand::u8(0..3) {
+            0 => failed(ErrorKind::BadRequest, 400),
+            _ => TAKEN,
+        }),
+        ("rejects and fails by turns", |n| match n % 2 {
+            0 => failed(ErrorKind::Server, 503),
+            _ => failed(ErrorKind::BadRequest, 400),
+        }),
+        ("all in turn", |n| match n % 6 {
+            0 => failed(ErrorKind::Server, 503),
+            1 => failed(ErrorKind::Unauthorized, 401),
+            2 => failed(ErrorKind::RateLimited, 429),
+            3 => failed(ErrorKind::WrongHost, 404),
+            4 => Some(Err(Error::new(ErrorKind::Connect))),
+            _ => None,
+        }),
+    ];
+    for (name, fault) in faults {
+        let lines = lines_of_an_hour(fault);
+        let loud = loud(&lines);
+        assert!((1..20).contains(&loud), "{name}: {loud} of {:#?}", &lines[..lines.len().min(40)]);
+    }
 }

@@ -106,8 +106,9 @@ impl Queue {
         };
         let evicted = state.make_room(size, &self.limits);
         let full = !state.has_room(size, &self.limits);
-        let overflow_begins =
-            (full || !evicted.is_empty()) && !std::mem::replace(&mut state.overflowing, true);
+        let overflow_begins = (full || !evicted.is_empty())
+            && !std::mem::replace(&mut state.overflowing, true)
+            && state.overflow.begins(Instant::now().into_std());
         let wake = if full {
             self.refuse(&mut state, DropReason::QueueFull, waiter);
             false

@@ -7,6 +7,7 @@ use super::disk::{Disk, DiskState};
 use super::event::{Captured, Encoded, Ticket, UnderWay};
 use crate::delivery::dead_letter::{DeadLetter, DeadLetterLimits, DeadLetters};
 use crate::delivery::ledger::{DropReason, Ledger, Totals};
+use crate::episode::Episode;
 
 /// What gives way when the queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub(super) struct State {
     /// Everything was dropped; what a worker that still runs says no longer counts.
     pub(super) abandoned: bool,
     pub(super) overflowing: bool,
+    /// For the log.
+    pub(super) overflow: Episode,
     pub(super) last_loss: Option<Instant>,
     pub(super) last_burial: Option<Instant>,
     /// Events that were set aside.

@@ -13,6 +13,7 @@ use super::config::{SpoolConfig, SpoolMode};
 use super::directory::{Directory, Opened};
 use super::store::Store;
 use crate::delivery::queue::{Queue, Read, SpoolIssue, Turn};
+use crate::episode::Episode;
 
 /// A handle on the thread.
 #[derive(Debug)]
@@ -41,7 +42,8 @@ impl Spool {
             slot: None,
             next_number: 0,
             held: Held::default(),
-            is_failing: false,
+            failing: Episode::default(),
+            failure_is_told: false,
         };
         let (span, subscriber) = (tracing::Span::current(), tracing::dispatcher::get_default(Clone::clone));
         let guard = Guard(Arc::clone(queue));
@@ -90,7 +92,9 @@ struct Keeper {
     next_number: u64,
     /// What is on disk and in memory, while the file is closed.
     held: Held,
-    is_failing: bool,
+    failing: Episode,
+    /// That it fails was logged, and that it works again is to be.
+    failure_is_told: bool,
 }
 
 /// How long a spool that fails is left alone.
@@ -102,7 +106,8 @@ impl Keeper {
     fn run(mut self) {
         while let Err(error) = self.work() {
             self.queue.disk_failed(SpoolIssue::of(&error));
-            if !std::mem::replace(&mut self.is_failing, true) {
+            if self.failing.begins(Instant::now()) {
+                self.failure_is_told = true;
                 tracing::warn!("the spool fails, events stay in memory: {error}");
             }
             if self.rest() {
@@ -122,7 +127,7 @@ impl Keeper {
             None => self.open(&directory)?,
             Some(slot) => self.open_again(&directory, slot)?,
         };
-        if std::mem::take(&mut self.is_failing) {
+        if std::mem::take(&mut self.failure_is_told) {
             tracing::info!("the spool works again");
         }
         let result = self.serve(&directory, &mut store, &mut adoption);

@@ -16,6 +16,7 @@ use tracing::Instrument;
 
 use super::encode::{Encoder, os};
 use super::queue::{Encoded, Queue};
+use crate::episode::Episode;
 use crate::layers::circuit_breaker::State as BreakerState;
 use crate::monitor::metrics;
 use crate::outcome::Accepted;
@@ -52,8 +53,12 @@ pub(crate) struct Worker<S> {
     /// The first and the longest pause after a batch whose attempts ended.
     setback: (Duration, Duration),
     setbacks: u32,
-    /// What stopped delivery, so that it is logged once an episode.
+    /// What stopped delivery.
     refused: Option<ErrorKind>,
+    /// By what stops it.
+    refusal_episodes: [Episode; ErrorKind::ALL.len()],
+    /// That delivery pauses was logged, and that it resumes is to be.
+    refusal_is_told: bool,
     refusals: u32,
     /// Whose turn it is when live events and the backlog of the spool both have a batch.
     backlog_is_next: bool,
@@ -61,10 +66,9 @@ pub(crate) struct Worker<S> {
     hung_up_on: (u64, u32),
     /// What batches of one event share when they are rejected.
     lone: Case,
-    /// Each is logged once until PostHog takes events again.
-    burying: bool,
-    evicting: bool,
-    parking: bool,
+    burying: Episode,
+    evicting: Episode,
+    parking: Episode,
     closing: bool,
 }
 
@@ -94,13 +98,15 @@ where
             setback,
             setbacks: 0,
             refused: None,
+            refusal_episodes: Default::default(),
+            refusal_is_told: false,
             refusals: 0,
             backlog_is_next: false,
             hung_up_on: (0, 0),
             lone: Case::default(),
-            burying: false,
-            evicting: false,
-            parking: false,
+            burying: Episode::default(),
+            evicting: Episode::default(),
+            parking: Episode::default(),
             closing: false,
         }
     }

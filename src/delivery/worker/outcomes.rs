@@ -66,7 +66,7 @@ impl<S> Worker<S> {
         let case = case.unwrap_or_else(|| if is_lone { self.lone.clone() } else { Case::default() });
         if case.rejected() || (is_new && self.suspects.are_parked()) {
             self.suspects.park(batch, &case, self.pacing.refusal_pause);
-            if !std::mem::replace(&mut self.parking, true) {
+            if self.parking.begins(now()) {
                 tracing::warn!(
                     "PostHog rejects event after event: parked, the dead letters say why: {error}"
                 );
@@ -82,10 +82,10 @@ impl<S> Worker<S> {
 
     fn bury(&mut self, event: &Encoded, error: &Error) {
         let evicted = self.queue.bury(event, error);
-        if !std::mem::replace(&mut self.burying, true) {
+        if self.burying.begins(now()) {
             tracing::warn!("events are set aside as dead letters: {error}");
         }
-        if evicted > 0 && !std::mem::replace(&mut self.evicting, true) {
+        if evicted > 0 && self.evicting.begins(now()) {
             tracing::warn!("too many dead letters: the oldest are dropped");
         }
     }
@@ -133,7 +133,9 @@ impl<S> Worker<S> {
         let pause = first.saturating_mul(1 << self.refusals.min(31)).min(self.pacing.refusal_pause);
         self.refusals = self.refusals.saturating_add(1);
         self.hold(pause);
-        if self.refused.replace(kind) != Some(kind) {
+        let begins = self.refusal_episodes[kind as usize].begins(now());
+        if self.refused.replace(kind) != Some(kind) && begins {
+            self.refusal_is_told = true;
             tracing::warn!("{what}");
         }
     }
@@ -158,15 +160,14 @@ impl<S> Worker<S> {
         }
         self.held_until = None;
         (self.setbacks, self.refusals) = (0, 0);
-        (self.burying, self.evicting) = (false, false);
         self.lone.accepted();
         if let Some(case) = case {
             case.accepted();
             self.suspects.unpark();
-            self.parking = false;
         }
         self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.queue.limits.batch_bytes);
-        if self.refused.take().is_some() {
+        self.refused = None;
+        if std::mem::take(&mut self.refusal_is_told) {
             tracing::info!("delivery resumed");
         }
     }
@@ -174,6 +175,11 @@ impl<S> Worker<S> {
     fn hold(&mut self, time: Duration) {
         self.held_until = self.held_until.max(Instant::now().checked_add(time));
     }
+}
+
+/// For episodes.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// No PostHog and no proxy before one takes less than this.

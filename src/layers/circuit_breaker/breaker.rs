@@ -10,6 +10,7 @@ use super::permit::Permit;
 use super::policy::{Exchange, Policy};
 use super::window::Call;
 use super::{CircuitBreakerConfig, CircuitOpen, WhenOpen};
+use crate::episode::Episode;
 use crate::layers::Verdict;
 
 /// The breaker's state.
@@ -86,6 +87,9 @@ pub(super) struct Shared {
 struct Gate {
     machine: StateMachine<Policy, Exchange>,
     free_probes: u32,
+    episode: Episode,
+    /// Its beginning was logged, and its end is to be.
+    is_told: bool,
 }
 
 const CLOSED: u64 = 0;
@@ -97,7 +101,7 @@ impl Shared {
         let machine = StateMachine::new(Policy::new(config.clone(), exchange.clone()), exchange.clone());
         exchange.note().entered = None;
         Self {
-            gate: Mutex::new(Gate { machine, free_probes: 0 }),
+            gate: Mutex::new(Gate { machine, free_probes: 0, episode: Episode::default(), is_told: false }),
             exchange,
             state: watch::Sender::new(State::Closed),
             epoch: AtomicU64::new(CLOSED),
@@ -192,22 +196,35 @@ impl Shared {
             self.transitions[state as usize].fetch_add(1, Ordering::Relaxed);
             self.state.send_replace(state);
         }
+        let is_news = match entered {
+            Some(State::Open) if gate.episode.begins(clock::now()) && before == State::Closed => {
+                gate.is_told = true;
+                true
+            }
+            Some(State::Closed) => {
+                gate.episode.begins(clock::now());
+                std::mem::take(&mut gate.is_told)
+            }
+            _ => false,
+        };
         drop(gate);
         if let Some(state) = entered {
-            log(before, state, until);
+            log(before, state, until, is_news);
             self.changed.notify_waiters();
         }
         (decision, epoch)
     }
 }
 
-/// An episode is one line when it begins and one when it ends.
-fn log(before: State, entered: State, until: Option<Instant>) {
+/// An episode is one line when it begins and one when it first ends.
+fn log(before: State, entered: State, until: Option<Instant>, is_news: bool) {
     let probe_in = until.map(|at| at.saturating_duration_since(clock::now()));
     match (before, entered) {
-        (State::Closed, State::Open) => tracing::warn!(?probe_in, "circuit breaker open"),
+        (_, State::Open) if is_news => tracing::warn!(?probe_in, "circuit breaker open"),
+        (State::Closed, State::Open) => tracing::debug!(?probe_in, "circuit breaker open, as lately"),
         (_, State::Open) => tracing::debug!(?probe_in, "circuit breaker open again: a probe failed"),
         (_, State::HalfOpen) => tracing::debug!("circuit breaker half open"),
-        (_, State::Closed) => tracing::info!("circuit breaker closed"),
+        (_, State::Closed) if is_news => tracing::info!("circuit breaker closed"),
+        (_, State::Closed) => tracing::debug!("circuit breaker closed, as lately"),
     }
 }

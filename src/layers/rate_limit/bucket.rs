@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::token::Token;
+use crate::episode::Episode;
 use crate::layers::Verdict;
 
 /// The tokens and the pause, shared by all clones of a layer.
@@ -36,6 +37,8 @@ struct Throttle {
     streak: u32,
     /// A call is under way that finds out whether the episode is over.
     scouting: bool,
+    /// Of pauses, for the log.
+    episode: Episode,
 }
 
 /// Why there is no token now.
@@ -114,7 +117,7 @@ impl Bucket {
         let now = Instant::now();
         let mut throttle = self.throttle();
         let in_pause = throttle.until.is_some_and(|until| now < until);
-        let begins = throttle.until.is_none();
+        let begins = throttle.episode.begins(now.into_std()) && throttle.until.is_none();
         let mut pause = hint.unwrap_or_default();
         if grows {
             throttle.streak = throttle.streak.saturating_add(u32::from(!in_pause));
