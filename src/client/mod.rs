@@ -167,6 +167,7 @@ impl PostHog {
             dead_letters: ledger.dead_lettered,
         };
         if first {
+            let _named = self.inner.running.as_ref().map(|running| running.span.enter());
             let ShutdownReport { delivered, undelivered, spooled, dead_letters, .. } = report;
             let lost = after.dropped.lost().saturating_sub(before.dropped.lost());
             if lost + dead_letters == 0 {
@@ -352,6 +353,7 @@ impl Drop for Inner {
         let lost = self.queue.abandon();
         running.end_monitor();
         if lost > 0 {
+            let _named = running.span.enter();
             tracing::warn!(lost, "dropped without shutdown: undelivered events are lost");
         }
     }

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::ConfigError;
 use crate::config::{Enrichment, Settings};
@@ -32,6 +32,8 @@ pub(super) struct Running {
     /// Locked while a shutdown waits for it; taken when it has ended.
     worker: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     spool: Option<Spool>,
+    /// Names the client in each of its log lines.
+    pub(super) span: Span,
 }
 
 impl Running {
@@ -84,11 +86,10 @@ impl Running {
         let worker =
             Worker::new(Arc::clone(queue), stack, settings.pacing, setback, token_refused, watches_breaker);
         let Enrichment { hooks, is_server, geoip } = enrichment;
-        // Names the client in each of its log lines.
         let span = tracing::info_span!("posthog", host = host.host_str());
         let spool = settings.spool.map(|spool| span.in_scope(|| Spool::start(queue, spool)));
         let watching = runtime.spawn(watching.instrument(span.clone()));
-        let worker = worker.run(move || Encoder::new(hooks, is_server, geoip)).instrument(span);
+        let worker = worker.run(move || Encoder::new(hooks, is_server, geoip)).instrument(span.clone());
         let worker = runtime.spawn(worker);
         Ok(Self {
             monitor,
@@ -98,6 +99,7 @@ impl Running {
             abort: worker.abort_handle(),
             worker: tokio::sync::Mutex::new(Some(worker)),
             spool,
+            span,
         })
     }
 
@@ -115,7 +117,7 @@ impl Running {
     pub(super) fn end_monitor(&self) -> Option<JoinHandle<()>> {
         let watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         watching.abort();
-        self.monitor.end();
+        self.span.in_scope(|| self.monitor.end());
         Some(watching)
     }
 

@@ -63,7 +63,8 @@ pub struct Alert {
     /// How long it has been firing.
     #[serde(rename = "firingForMs", serialize_with = "ms")]
     pub firing_for: Duration,
-    /// What was seen, and the limit: `13 attempts failed within a minute (more than 10), last HTTP 503`.
+    /// What was seen, and the limit:
+    /// `failed attempts: 13 within a minute, more than 10, last server (HTTP 503)`.
     pub detail: String,
 }
 
@@ -150,7 +151,7 @@ impl Surface {
     }
 }
 
-/// `P1 API Down (capture): 13 attempts failed within a minute (more than 10), last HTTP 503`
+/// `P1 API Down (capture): failed attempts: 13 within a minute, more than 10, last server (HTTP 503)`
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, surface, severity, detail, .. } = self;

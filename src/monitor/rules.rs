@@ -78,7 +78,7 @@ fn of_traffic(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Vec<(Al
     let counted = counted.into_iter().filter_map(|(name, cause, limit, fewest)| {
         let reason = over(minute, cause, limit).or_else(|| standing(traffic, cause, fewest, now));
         let (strength, detail) = reason?;
-        Some((name, (strength, format!("{detail}{}", Last(traffic)))))
+        Some((name, (strength, format!("{detail}{}", Last(traffic, cause)))))
     });
     let slow = too_slow(config, traffic, now).or_else(|| standing(traffic, Cause::Slow, FEWEST_SLOW, now));
     counted.chain(slow.map(|reason| (HighLatency, reason))).collect()
@@ -87,7 +87,7 @@ fn of_traffic(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Vec<(Al
 fn over(minute: Counts, cause: Cause, limit: u32) -> Option<Reason> {
     let count = minute.of(cause);
     (count > u64::from(limit))
-        .then(|| (Strength::Fires, format!("{count} {} within a minute (more than {limit})", cause.plural())))
+        .then(|| (Strength::Fires, format!("{}: {count} within a minute, more than {limit}", cause.plural())))
 }
 
 /// What has not been ended by a success. It fires when it has gone on for a minute, however rarely it was tried.
@@ -97,7 +97,7 @@ fn standing(traffic: &Traffic, cause: Cause, fewest: u32, now: Instant) -> Optio
     let fires = streak.length >= fewest && time >= MINUTE;
     let strength = if fires { Strength::Fires } else { Strength::Stays };
     let (length, what) = (streak.length, cause.plural());
-    Some((strength, format!("{length} {what} and no success for {} s", time.as_secs())))
+    Some((strength, format!("{what}: {length} within {} s and no success", time.as_secs())))
 }
 
 fn too_slow(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Option<Reason> {
@@ -105,8 +105,9 @@ fn too_slow(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Option<Re
     let (slow, attempts, limit) = (seen.of(Cause::Slow), seen.attempts, config.latency);
     (slow >= u64::from(FEWEST_SLOW) && slow * 100 > attempts).then(|| {
         let p99 = traffic.p99(now, LATENCY_WINDOW).unwrap_or_default();
-        let detail =
-            format!("{slow} of {attempts} attempts took more than {limit:?} within 5 minutes, p99 {p99:?}");
+        let detail = format!(
+            "slow attempts: {slow} of {attempts} took more than {limit:?} within 5 minutes, p99 {p99:?}"
+        );
         (Strength::Fires, detail)
     })
 }
@@ -146,13 +147,14 @@ impl Cause {
     }
 }
 
-/// The latest error, in a word.
-struct Last<'a>(&'a Traffic);
+/// The latest error, in a word, if it is one of this cause.
+struct Last<'a>(&'a Traffic, Cause);
 
 impl fmt::Display for Last<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(error) = self.0.signs().error else { return Ok(()) };
-        write!(f, ", last {}", error.what.kind.as_str())?;
-        error.what.status.map_or(Ok(()), |status| write!(f, " (HTTP {status})"))
+        let error = self.0.signs().error.map(|error| error.what);
+        let Some(error) = error.filter(|error| Cause::of(error.kind) == Some(self.1)) else { return Ok(()) };
+        write!(f, ", last {}", error.kind.as_str())?;
+        error.status.map_or(Ok(()), |status| write!(f, " (HTTP {status})"))
     }
 }

@@ -139,7 +139,7 @@ async fn high_latency_is_the_99th_percentile_above_five_seconds() {
     scene.attempts(1, slow, ok);
     assert_eq!(scene.changes().await, [(HighLatency, true)]);
     let detail = scene.monitor.alerts().remove(0).detail;
-    assert!(detail.starts_with("4 of 301 attempts took more than 5s"), "{detail}");
+    assert!(detail.starts_with("slow attempts: 4 of 301 took more than 5s"), "{detail}");
     scene.succeed(1);
     let (seconds, resolved, fires) = scene.next().await;
     assert_eq!((resolved, fires), (HighLatency, false));

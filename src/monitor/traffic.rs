@@ -199,7 +199,7 @@ impl Cause {
         [Self::Unavailable, Self::Throttled, Self::Unauthorized, Self::Quota, Self::Slow];
 
     /// `None` for a batch that was rejected, which says nothing against PostHog.
-    fn of(kind: ErrorKind) -> Option<Self> {
+    pub(super) fn of(kind: ErrorKind) -> Option<Self> {
         use ErrorKind::*;
         match kind {
             Connect | Dns | Tls | Timeout | ConnectionLost | AnswerCutShort | Server | WrongHost => {

@@ -218,11 +218,11 @@ impl Shared {
 
 /// An episode is one line when it begins and one when it first ends.
 fn log(before: State, entered: State, until: Option<Instant>, is_news: bool) {
-    let probe_in = until.map(|at| at.saturating_duration_since(clock::now()));
+    let probe_in = until.map(|at| tracing::field::debug(at.saturating_duration_since(clock::now())));
     match (before, entered) {
-        (_, State::Open) if is_news => tracing::warn!(?probe_in, "circuit breaker open"),
-        (State::Closed, State::Open) => tracing::debug!(?probe_in, "circuit breaker open, as lately"),
-        (_, State::Open) => tracing::debug!(?probe_in, "circuit breaker open again: a probe failed"),
+        (_, State::Open) if is_news => tracing::warn!(probe_in, "circuit breaker open"),
+        (State::Closed, State::Open) => tracing::debug!(probe_in, "circuit breaker open, as lately"),
+        (_, State::Open) => tracing::debug!(probe_in, "circuit breaker open again: a probe failed"),
         (_, State::HalfOpen) => tracing::debug!("circuit breaker half open"),
         (_, State::Closed) if is_news => tracing::info!("circuit breaker closed"),
         (_, State::Closed) => tracing::debug!("circuit breaker closed, as lately"),
