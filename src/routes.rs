@@ -36,12 +36,17 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
-use tokio::time::timeout;
 use tower::Service;
 
 use crate::{HealthReport, PostHog};
 
 /// Answers with the health of a [`PostHog`]; see the [module](self).
+///
+/// It holds a clone: the client does not end by being dropped as long as a route is mounted.
+///
+/// # Panics
+///
+/// Readiness and strict, when called outside a tokio runtime.
 #[derive(Clone, Debug)]
 pub struct HealthRoute {
     posthog: PostHog,
@@ -58,8 +63,8 @@ enum Question {
 
 impl HealthRoute {
     /// The report of [`health_check`](PostHog::health_check), always with 200. A PostHog that does not answer is not
-    /// waited for longer than 0.8 s, since Kubernetes gives up after 1 s by default: then it is the report of
-    /// [`health`](PostHog::health), and what PostHog answers is for the next call.
+    /// waited for longer than 0.8 s, since Kubernetes gives up after 1 s by default: then the report is made of what is
+    /// known, and what PostHog answers is for the next call.
     pub fn readiness(posthog: &PostHog) -> Self {
         Self::new(posthog, Question::Ready)
     }
@@ -91,10 +96,7 @@ impl HealthRoute {
             return refusal;
         }
         let (status, json) = match self.question {
-            Question::Ready => {
-                let asked = timeout(READY_WITHIN, self.posthog.health_check()).await;
-                (StatusCode::OK, json(&asked.unwrap_or_else(|_| self.posthog.health())))
-            }
+            Question::Ready => (StatusCode::OK, json(&self.posthog.health_check_within(READY_WITHIN).await)),
             Question::ReadyStrictly => {
                 let report = self.posthog.health_check().await;
                 (strict_status(&report), json(&report))

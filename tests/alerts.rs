@@ -45,13 +45,13 @@ async fn an_outage_fires_and_the_recovery_resolves() {
     let report = posthog.health();
     let down = report.alerts.iter().find(|alert| alert.name == AlertName::ApiDown).unwrap();
     assert_eq!(down.severity, Severity::P1);
+    assert!(report.alerts.is_sorted_by_key(|alert| alert.severity), "the most urgent first: {report}");
     assert!(down.detail.ends_with("last server (HTTP 503)"), "{down}");
     assert!(report.to_json().contains(r#""alerts":[{"name":"#), "{report}");
     server.recover();
     posthog.flush().await.unwrap();
     wait_for(&mut transitions, false, &[AlertName::CircuitOpen, AlertName::Stalled]).await;
     assert!(names(&posthog).contains(&AlertName::ApiDown), "its failures are of the last minute");
-    assert!(posthog.health().is_healthy() || posthog.stats().dropped.lost() > 0);
     posthog.shutdown(MS(10_000)).await;
     while transitions.next().await.is_some() {}
 }
@@ -85,6 +85,38 @@ async fn a_probe_that_finds_the_token_unknown_fires() {
     let mut transitions = posthog.subscribe();
     assert!(!posthog.health_check().await.is_healthy());
     wait_for(&mut transitions, true, &[AlertName::AuthFailures]).await;
+}
+
+/// What somebody asked to drop is not lost.
+#[tokio::test]
+async fn only_what_nobody_asked_to_drop_is_lost() {
+    let server = FakePostHog::start();
+    let posthog = builder(&server).before_send(|_| None).build().unwrap();
+    let mut transitions = posthog.subscribe();
+    capture(&posthog, 10);
+    posthog.flush().await.unwrap();
+    posthog.capture(posthog_health::Event::new("", "user"));
+    let lost = transitions.next().await.unwrap();
+    assert_eq!((lost.alert().name, posthog.stats().dropped.total()), (AlertName::LosingEvents, 11));
+    assert_eq!(lost.alert().detail, "1 events lost within a minute");
+}
+
+#[test]
+fn the_end_of_the_runtime_is_the_end_of_the_alerts() {
+    let server = FakePostHog::start();
+    server.batch().always(Reply::status(401));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (posthog, mut transitions) = runtime.block_on(async {
+        let posthog = builder(&server).build().unwrap();
+        let mut transitions = posthog.subscribe();
+        capture(&posthog, 1);
+        wait_for(&mut transitions, true, &[AlertName::AuthFailures]).await;
+        (posthog, transitions)
+    });
+    drop(runtime);
+    assert_eq!(posthog.alerts(), []);
+    let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    other.block_on(async { while transitions.next().await.is_some() {} });
 }
 
 #[cfg(feature = "spool")]

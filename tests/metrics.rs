@@ -5,9 +5,12 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use metrics::LocalRecorderGuard;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_util::MetricKindMask;
+use posthog_health::layers::RateLimitConfig;
 use posthog_health::layers::circuit_breaker::State;
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{AlertsConfig, DropReason, Event, PostHog};
@@ -22,6 +25,14 @@ fn recorder() -> (&'static PrometheusRecorder, PrometheusHandle) {
 
 fn install(recorder: &'static PrometheusRecorder) -> LocalRecorderGuard<'static> {
     metrics::set_default_local_recorder(recorder)
+}
+
+/// Shows until it is dropped; then there is no recorder again.
+fn recorder_that_forgets(idle: Duration) -> (&'static PrometheusRecorder, PrometheusHandle) {
+    let builder = PrometheusBuilder::new().idle_timeout(MetricKindMask::ALL, Some(idle));
+    let recorder = builder.build_recorder();
+    let handle = recorder.handle();
+    (Box::leak(Box::new(recorder)), handle)
 }
 
 /// What was scraped: the types by name, the values by name and labels.
@@ -117,6 +128,10 @@ async fn what_is_scraped_is_what_is_documented() {
         let (_, labels) = &documented[base.unwrap_or(name)];
         assert_eq!(&names_of_labels(series), labels, "{series}");
     }
+    assert_eq!(scrape.value("posthog_probes_total{outcome=\"ok\"}"), 1);
+    assert_eq!(scrape.value("posthog_spool_state{state=\"ready\"}"), 1);
+    assert_eq!(scrape.value("posthog_batch_events_sum"), 10);
+    assert!(scrape.value("posthog_batch_bytes_sum") > 1_000);
     // What people read is what the recorder was told.
     assert_eq!(handle.render().matches("# HELP posthog_").count(), documented.len());
 }
@@ -227,12 +242,68 @@ async fn clients_of_one_process_add_up() {
     assert_eq!(scrape.value("posthog_queue_capacity_events"), 0);
 }
 
-/// Counters begin at 0 in each process, and what the process before lost is news.
+/// What no other test meets: slow answers, a quota, a rate limit, a probe that fails.
+#[tokio::test]
+async fn each_of_the_rarer_numbers_is_its_own() {
+    let (recorder, handle) = recorder();
+    let _installed = install(recorder);
+    let server = FakePostHog::start();
+    let slow = AlertsConfig::default().high_latency(MS(1));
+    let pauses = RateLimitConfig::default().pause(MS(1_500), MS(1_500));
+    let posthog = builder(&server).alerts(slow).rate_limit(pauses).build().unwrap();
+    server.flags().always(Reply::status(503));
+    assert!(!posthog.health_check().await.is_healthy());
+    server.batch().then(Reply::normal().delayed(MS(20)));
+    capture(&posthog, 1);
+    posthog.flush().await.unwrap();
+    server.batch().then(Reply::status(200).body(r#"{"status":"Ok","quota_limited":["events"]}"#));
+    capture(&posthog, 1);
+    posthog.flush().await.unwrap();
+    server.batch().then(Reply::status(429));
+    capture(&posthog, 1);
+    until(|| Scrape::of(&handle).value("posthog_rate_limit_paused") == 1).await;
+    posthog.flush().await.unwrap();
+    until(|| Scrape::of(&handle).value("posthog_rate_limit_paused") == 0).await;
+    let scrape = Scrape::of(&handle);
+    assert!(scrape.value("posthog_slow_attempts_total{surface=\"capture\"}") >= 1);
+    assert_eq!(scrape.value("posthog_attempts_total{surface=\"capture\",outcome=\"discarded\"}"), 1);
+    assert_eq!(scrape.value("posthog_failed_attempts_total{surface=\"capture\",cause=\"quota\"}"), 1);
+    assert_eq!(scrape.value("posthog_failed_attempts_total{surface=\"capture\",cause=\"throttled\"}"), 1);
+    assert_eq!(scrape.value("posthog_probes_total{outcome=\"server\"}"), 1);
+    assert!(scrape.value("posthog_rate_limit_waits_total") >= 1);
+    assert!(scrape.value("posthog_rate_limit_wait_seconds_total") >= 1);
+    let of_capture_alone = "posthog_alert_firing{alert=\"stalled\",surface=\"flags\",severity=\"P1\"}";
+    assert!(!scrape.values.contains_key(of_capture_alone));
+    posthog.shutdown(MS(10_000)).await;
+}
+
+/// A recorder that comes late, and one that forgets what does not change.
+#[tokio::test]
+async fn no_recorder_is_shown_less_than_there_is() {
+    let server = FakePostHog::start();
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 7);
+    posthog.flush().await.unwrap();
+    let (recorder, handle) = recorder_that_forgets(MS(2_500));
+    let _installed = install(recorder);
+    let capacity = posthog.health().queue.capacity as f64;
+    let shows = |series: &str| Scrape::of(&handle).values.get(series).copied();
+    until(|| shows("posthog_events_captured_total") == Some(7.0)).await;
+    until(|| shows("posthog_queue_capacity_events") == Some(capacity)).await;
+    // Looked at every second: longer than it takes to be forgotten.
+    tokio::time::sleep(MS(4_000)).await;
+    assert_eq!(Scrape::of(&handle).value("posthog_queue_capacity_events"), capacity as u64);
+    posthog.shutdown(MS(10_000)).await;
+    assert_eq!(Scrape::of(&handle).value("posthog_queue_capacity_events"), 0);
+}
+
+/// Counters begin at 0 in each process; what the one before left behind counts as captured.
 #[cfg(feature = "spool")]
 #[tokio::test]
-async fn with_a_spool_they_are_what_stats_grew_by() {
+async fn with_a_spool_the_equation_holds_from_the_first_look() {
     let directory = tempfile::tempdir().unwrap();
     let server = FakePostHog::start();
+    server.batch().always(Reply::status(503));
     let start = || with_spool(builder(&server), directory.path()).build().unwrap();
     let ready = |posthog: &PostHog| {
         posthog.health().spool.is_some_and(|spool| spool.state == posthog_health::SpoolState::Ready)
@@ -240,15 +311,20 @@ async fn with_a_spool_they_are_what_stats_grew_by() {
     let before = start();
     until(|| ready(&before)).await;
     capture(&before, 7);
-    before.shutdown(MS(10_000)).await;
+    assert_eq!(before.shutdown(MS(2_000)).await.spooled, 7);
     let (recorder, handle) = recorder();
     let _installed = install(recorder);
     let posthog = start();
     until(|| ready(&posthog)).await;
+    until(|| Scrape::of(&handle).value("posthog_events_spooled") == 7).await;
+    assert_eq!(Scrape::of(&handle).value("posthog_events_captured_total"), 7);
+    server.recover();
     capture(&posthog, 3);
+    posthog.flush().await.unwrap();
+    until(|| posthog.stats().delivered == 10).await;
     posthog.shutdown(MS(10_000)).await;
     assert_eq!((posthog.stats().captured, posthog.stats().delivered), (10, 10));
     let scrape = Scrape::of(&handle);
-    assert_eq!(scrape.value("posthog_events_captured_total"), 3);
-    assert_eq!(scrape.value("posthog_events_delivered_total"), 3);
+    assert_eq!(scrape.value("posthog_events_captured_total"), 10);
+    assert_eq!(scrape.value("posthog_events_delivered_total"), 10);
 }

@@ -14,7 +14,7 @@ use crate::ConfigError;
 use crate::config::{Enrichment, PostHogBuilder, Settings};
 use crate::credentials::ProjectToken;
 use crate::delivery::{DeadLetter, DropReason, Ledger, Queue};
-use crate::health::{BreakerHealth, Evidence, HealthReport, Life, report};
+use crate::health::{BreakerHealth, Evidence, HealthReport, Life, Probe, report};
 use crate::layers::CircuitBreaker;
 use crate::layers::circuit_breaker::State as BreakerState;
 use crate::monitor::{Alert, AlertTransitions, RolloutReason, RolloutVerdict};
@@ -153,9 +153,8 @@ impl PostHog {
             running.stop(started.checked_add(drained)).await;
             undelivered = self.inner.queue.abandon();
             running.stop_spool(started.checked_add(deadline)).await;
-            if let Some(watching) = running.end_monitor() {
-                let _ = watching.await;
-            }
+            running.end_monitor();
+            running.monitor_ended().await;
         }
         let after = self.inner.queue.own_totals();
         let ledger = self.inner.queue.ledger();
@@ -202,9 +201,17 @@ impl PostHog {
     ///
     /// Dropping the future loses nothing: a probe under way goes on for the next caller.
     pub async fn health_check(&self) -> HealthReport {
-        let probe = self.inner.running.as_ref().and_then(Running::probe);
-        let finding = match probe {
+        let finding = match self.probe() {
             Some(probe) => probe.check().await,
+            None => None,
+        };
+        report(Evidence { probe: finding, ..self.evidence() })
+    }
+
+    /// The same, from what the latest probe found, however long ago, when this one takes longer than that.
+    pub(crate) async fn health_check_within(&self, limit: Duration) -> HealthReport {
+        let finding = match self.probe() {
+            Some(probe) => timeout(limit, probe.check()).await.unwrap_or_else(|_| probe.latest()),
             None => None,
         };
         report(Evidence { probe: finding, ..self.evidence() })
@@ -275,6 +282,10 @@ impl PostHog {
     /// The delivery's circuit breaker, to look at. `None` when disabled.
     pub fn circuit_breaker(&self) -> Option<&CircuitBreaker> {
         self.inner.running.as_ref().map(|running| &running.breaker)
+    }
+
+    fn probe(&self) -> Option<Arc<Probe>> {
+        self.inner.running.as_ref().and_then(Running::probe)
     }
 
     fn life(&self) -> Life {

@@ -23,8 +23,9 @@ use crate::transport::{Capture, client};
 /// What runs in a client that is not disabled.
 pub(super) struct Running {
     pub(super) monitor: Arc<Monitor>,
+    watching_abort: AbortHandle,
     /// Taken when it has ended.
-    watching: Mutex<Option<JoinHandle<()>>>,
+    watching: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     pub(super) breaker: CircuitBreaker,
     /// Taken at shutdown: it holds connections.
     probe: Mutex<Option<Arc<Probe>>>,
@@ -93,7 +94,8 @@ impl Running {
         let worker = runtime.spawn(worker);
         Ok(Self {
             monitor,
-            watching: Mutex::new(Some(watching)),
+            watching_abort: watching.abort_handle(),
+            watching: tokio::sync::Mutex::new(Some(watching)),
             breaker,
             probe: Mutex::new(Some(Arc::new(probe))),
             abort: worker.abort_handle(),
@@ -113,12 +115,17 @@ impl Running {
         probe.and_then(|probe| probe.end())
     }
 
-    /// Ends the monitor. Gives its task.
-    pub(super) fn end_monitor(&self) -> Option<JoinHandle<()>> {
-        let watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        watching.abort();
+    /// Ends the monitor, for good.
+    pub(super) fn end_monitor(&self) {
+        self.watching_abort.abort();
         self.span.in_scope(|| self.monitor.end());
-        Some(watching)
+    }
+
+    /// Waits for its task.
+    pub(super) async fn monitor_ended(&self) {
+        if let Some(watching) = self.watching.lock().await.take() {
+            let _ = watching.await;
+        }
     }
 
     /// Lets the worker drain until the deadline (`None`: as long as it takes), then ends it.

@@ -92,6 +92,11 @@ impl Probe {
         *found
     }
 
+    /// What was found last.
+    pub(crate) fn latest(&self) -> Option<Finding> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).latest
+    }
+
     async fn ask(self: Arc<Self>, sender: watch::Sender<Option<Finding>>) {
         let started = Instant::now();
         let result = match timeout(self.request.timeout, self.request.send_confirmed()).await {

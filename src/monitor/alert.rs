@@ -79,6 +79,15 @@ pub enum AlertTransition {
     Resolved(Alert),
 }
 
+impl AlertTransition {
+    /// The alert that fires, or fired.
+    pub fn alert(&self) -> &Alert {
+        match self {
+            Self::Firing(alert) | Self::Resolved(alert) => alert,
+        }
+    }
+}
+
 impl AlertName {
     /// All alerts.
     pub(crate) const ALL: [Self; 9] = [

@@ -113,7 +113,7 @@ impl AlertsConfig {
         self
     }
 
-    /// Fires when nothing was delivered for so long while events wait. Default 5 min: longer than a
+    /// Fires when nothing was delivered for so long while events wait. Default 5 min, the longest
     /// [`Retry-After`](crate::PostHogBuilder::longest_retry_after) that is believed.
     #[must_use]
     pub fn stalled(mut self, after: Duration) -> Self {

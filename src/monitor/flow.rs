@@ -20,7 +20,10 @@ pub(super) struct Flows {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Flow {
     pub(super) delivered: u64,
+    /// By this process.
     pub(super) lost: u64,
+    /// By an earlier one.
+    pub(super) found_lost: u64,
     pub(super) buried: u64,
 }
 
@@ -38,6 +41,7 @@ impl Flows {
         let counted = Flow {
             delivered: snapshot.own.delivered,
             lost: snapshot.own.dropped.lost(),
+            found_lost: snapshot.found_lost,
             buried: snapshot.buried,
         };
         let flow = counted.minus(self.before);
@@ -68,10 +72,15 @@ impl Flows {
 }
 
 impl Flow {
+    pub(super) fn all_lost(self) -> u64 {
+        self.lost + self.found_lost
+    }
+
     fn plus(self, other: Self) -> Self {
         Self {
             delivered: self.delivered + other.delivered,
             lost: self.lost + other.lost,
+            found_lost: self.found_lost + other.found_lost,
             buried: self.buried + other.buried,
         }
     }
@@ -81,6 +90,7 @@ impl Flow {
         Self {
             delivered: self.delivered.saturating_sub(other.delivered),
             lost: self.lost.saturating_sub(other.lost),
+            found_lost: self.found_lost.saturating_sub(other.found_lost),
             buried: self.buried.saturating_sub(other.buried),
         }
     }
@@ -96,6 +106,8 @@ mod tests {
             fill: QueueFill::default(),
             ledger: Ledger::default(),
             own: Default::default(),
+            taken_over: 0,
+            found_lost: 0,
             buried,
             spool: None,
             last_loss: None,
@@ -120,7 +132,7 @@ mod tests {
         flows.record(at(30), &snapshot(20, 20, 3));
         assert_eq!(flows.stalled_for(at(30)).as_secs(), 0, "nothing waits");
         let minute = Duration::from_secs(60);
-        assert_eq!(flows.within(at(30), minute), Flow { delivered: 20, lost: 0, buried: 3 });
+        assert_eq!(flows.within(at(30), minute), Flow { delivered: 20, buried: 3, ..Flow::default() });
         assert_eq!(flows.within(at(81), minute), Flow::default());
     }
 }

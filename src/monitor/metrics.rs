@@ -1,9 +1,10 @@
 //! The numbers as metrics, for whatever recorder the service has installed.
 //!
-//! Counters and gauges are differences to what was shown a second ago, so that several clients in one process add
-//! up. What a distribution needs is shown as it happens.
+//! They are shown once a second, so that no path of an event waits for a recorder, and those of several clients in one
+//! process add up. What a distribution needs is shown as it happens.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -35,7 +36,12 @@ use Kind::{Counter, Gauge, Histogram};
 
 /// The one table of metrics; `docs/metrics.md` is the same for people.
 const TABLE: [(&str, Kind, Unit, &str); 31] = [
-    ("posthog_events_captured_total", Counter, Unit::Count, "Calls of capture"),
+    (
+        "posthog_events_captured_total",
+        Counter,
+        Unit::Count,
+        "Events captured, or taken over from an earlier process",
+    ),
     ("posthog_events_delivered_total", Counter, Unit::Count, "Events that PostHog took"),
     ("posthog_events_dropped_total", Counter, Unit::Count, "Events that were dropped, by reason"),
     ("posthog_events_queued", Gauge, Unit::Count, "Events in memory only, waiting or under way"),
@@ -56,7 +62,12 @@ const TABLE: [(&str, Kind, Unit, &str); 31] = [
     ("posthog_retries_total", Counter, Unit::Count, "Attempts after the first of a batch"),
     ("posthog_rate_limit_waits_total", Counter, Unit::Count, "Attempts that waited for a token"),
     ("posthog_rate_limit_wait_seconds_total", Counter, Unit::Seconds, "How long they waited, all together"),
-    ("posthog_rate_limit_paused", Gauge, Unit::Count, "1 while PostHog asks for fewer requests"),
+    (
+        "posthog_rate_limit_paused",
+        Gauge,
+        Unit::Count,
+        "1 from where PostHog asks for fewer requests until it answers",
+    ),
     ("posthog_circuit_breaker_state", Gauge, Unit::Count, "1 for the present state, 0 for the others"),
     ("posthog_circuit_breaker_transitions_total", Counter, Unit::Count, "State changes, by the new state"),
     ("posthog_queue_events", Gauge, Unit::Count, "Events in memory"),
@@ -109,9 +120,12 @@ fn attempt_errors() -> impl Iterator<Item = ErrorKind> {
     ErrorKind::ALL.into_iter().filter(|kind| *kind != ErrorKind::CircuitOpen)
 }
 
-/// What was shown last.
+/// What one client has shown, and to whom.
 #[derive(Debug, Default)]
-pub(super) struct Published(HashMap<Series, u64>);
+pub(super) struct Published {
+    recorder: usize,
+    values: HashMap<Series, u64>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Series {
@@ -120,34 +134,57 @@ struct Series {
     labels: Vec<Label>,
 }
 
+/// The gauges of all clients together, by recorder. They are set, again and again, since an exporter may forget
+/// those that do not change.
+static GAUGES: Mutex<BTreeMap<usize, HashMap<Series, u64>>> = Mutex::new(BTreeMap::new());
+
 impl Published {
-    /// Shows how the numbers have changed. What is new is shown at 0 too.
+    /// Shows the numbers as they are. A recorder that was not there before is shown all from the beginning.
     pub(super) fn update(&mut self, samples: Samples) {
+        let recorder = recorder();
+        if self.recorder != recorder {
+            *self = Self { recorder, values: HashMap::new() };
+        }
         for (series, value) in samples.0 {
-            let before = self.0.get(&series).copied();
-            if before != Some(value) {
-                series.show(before.unwrap_or(0), value);
-                self.0.insert(series, value);
+            let before = self.values.get(&series).copied();
+            match series.kind {
+                // A damaged spool may take a count back; a counter stays.
+                Counter if before.is_some_and(|before| value <= before) => continue,
+                Counter => series.count(value - before.unwrap_or(0)),
+                _ => series.set(recorder, before.unwrap_or(0), value),
             }
+            self.values.insert(series, value);
         }
     }
 
     /// Takes the gauges back: what has ended is in no state.
     pub(super) fn withdraw(&mut self) {
-        for (series, value) in self.0.drain().filter(|(series, _)| series.kind == Gauge) {
-            series.show(value, 0);
+        for (series, value) in self.values.drain().filter(|(series, _)| series.kind == Gauge) {
+            series.set(self.recorder, value, 0);
         }
     }
 }
 
+/// Tells recorders apart: the service may install one after it has built a client, tests one for each thread.
+fn recorder() -> usize {
+    metrics::with_recorder(|recorder| std::ptr::from_ref(recorder).cast::<()>().addr())
+}
+
 impl Series {
-    fn show(&self, before: u64, value: u64) {
-        let Self { kind, name, ref labels } = *self;
-        match kind {
-            // A damaged spool may take a count back.
-            Counter => counter!(name, labels.clone()).increment(value.saturating_sub(before)),
-            _ => gauge!(name, labels.clone()).increment(value as f64 - before as f64),
+    fn count(&self, more: u64) {
+        counter!(self.name, self.labels.clone()).increment(more);
+    }
+
+    fn set(&self, recorder: usize, before: u64, value: u64) {
+        let mut gauges = GAUGES.lock().unwrap_or_else(PoisonError::into_inner);
+        let sums = gauges.entry(recorder).or_default();
+        let others = sums.get(self).copied().unwrap_or(0).saturating_sub(before);
+        let sum = others + value;
+        if sums.get(self) != Some(&sum) {
+            sums.insert(self.clone(), sum);
         }
+        drop(gauges);
+        gauge!(self.name, self.labels.clone()).set(sum as f64);
     }
 }
 
@@ -164,14 +201,16 @@ pub(super) fn samples(scene: &Scene<'_>) -> Samples {
 }
 
 impl Scene<'_> {
-    /// This process's counts: what a spool remembers of earlier ones was theirs to show.
+    /// This process's counts: what a spool remembers of earlier ones was theirs to show, but for the events that they
+    /// left behind.
     fn ledger(&self, samples: &mut Samples) {
-        let Snapshot { own, ledger, .. } = self.snapshot;
-        samples.counter("posthog_events_captured_total", &[], own.captured);
+        let Snapshot { own, taken_over, found_lost, ledger, .. } = self.snapshot;
+        samples.counter("posthog_events_captured_total", &[], own.captured + taken_over);
         samples.counter("posthog_events_delivered_total", &[], own.delivered);
         for reason in DropReason::ALL {
             let labels = [("reason", reason.as_str())];
-            samples.counter("posthog_events_dropped_total", &labels, own.dropped.count(reason));
+            let found = if reason == DropReason::Crash { *found_lost } else { 0 };
+            samples.counter("posthog_events_dropped_total", &labels, own.dropped.count(reason) + found);
         }
         samples.gauge("posthog_events_queued", &[], ledger.queued);
         samples.gauge("posthog_events_spooled", &[], ledger.spooled);

@@ -15,11 +15,12 @@ pub struct RolloutConfig {
     pub(super) attempts: u64,
     pub(super) error_rate: f64,
     pub(super) p99: Duration,
+    pub(super) losses: f64,
 }
 
 /// Whether a rollout may go on, as far as this process can tell. In JSON
 /// `{"verdict":"hold","reasons":[{"code":"too_little_traffic","detail":"…"}]}`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a gate opens, stays shut, or turns back")]
 pub enum RolloutVerdict {
     /// It is well, and there was enough to judge by.
@@ -31,7 +32,7 @@ pub enum RolloutVerdict {
 }
 
 /// Why a rollout may not go on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RolloutReason {
     /// An alert fires. P1 rolls back, P2 holds.
@@ -53,9 +54,9 @@ pub enum RolloutReason {
         /// To one percent.
         p99: Duration,
     },
-    /// Events were lost. Rolls back.
+    /// Too many events were lost by this process. Rolls back.
     LostEvents(u64),
-    /// Events became dead letters: PostHog does not take what this version sends. Rolls back.
+    /// Too many events became dead letters: PostHog does not take what this version sends. Rolls back.
     RejectedEvents(u64),
     /// The delivery task is gone. Rolls back.
     WorkerStopped,
@@ -77,13 +78,20 @@ pub(super) struct Observations {
     pub(super) attempts: u64,
     pub(super) failed: u64,
     pub(super) p99: Option<Duration>,
+    pub(super) delivered: u64,
     pub(super) lost: u64,
     pub(super) buried: u64,
 }
 
 impl Default for RolloutConfig {
     fn default() -> Self {
-        Self { window: Duration::from_secs(300), attempts: 20, error_rate: 0.05, p99: Duration::from_secs(5) }
+        Self {
+            window: Duration::from_secs(300),
+            attempts: 20,
+            error_rate: 0.05,
+            p99: Duration::from_secs(5),
+            losses: 0.001,
+        }
     }
 }
 
@@ -111,6 +119,14 @@ impl RolloutConfig {
         self
     }
 
+    /// The share of events that may be lost, or become dead letters, counted each alone. Default 0.001: stray ones
+    /// that the version before had too do not turn a busy service back.
+    #[must_use]
+    pub fn max_losses(mut self, share: f64) -> Self {
+        self.losses = share;
+        self
+    }
+
     /// The 99th percentile of the latency. Default 5 s, the checklist's.
     #[must_use]
     pub fn max_p99(mut self, p99: Duration) -> Self {
@@ -121,7 +137,8 @@ impl RolloutConfig {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         check::duration("rollout.window", self.window, Duration::from_secs(1), LONGEST_WINDOW)?;
         check::within("rollout.min_attempts", self.attempts, 1, 1_000_000)?;
-        check::share("rollout.max_error_rate", self.error_rate)?;
+        check::within("rollout.max_error_rate", self.error_rate, 0.0, 1.0)?;
+        check::within("rollout.max_losses", self.losses, 0.0, 1.0)?;
         check::duration("rollout.max_p99", self.p99, check::MILLISECOND, check::HOUR)
     }
 }
@@ -130,7 +147,7 @@ const FEWEST_FAILED: u64 = 3;
 
 /// The verdict on a client that runs.
 pub(super) fn verdict(config: &RolloutConfig, seen: Observations) -> RolloutVerdict {
-    let Observations { alerts, attempts, failed, p99, lost, buried } = seen;
+    let Observations { alerts, attempts, failed, p99, delivered, lost, buried } = seen;
     let alerts = |severity| {
         let of_it = alerts.iter().filter(move |alert| alert.severity == severity);
         of_it.map(move |alert| RolloutReason::Alert { name: alert.name, severity })
@@ -138,9 +155,10 @@ pub(super) fn verdict(config: &RolloutConfig, seen: Observations) -> RolloutVerd
     let enough = attempts >= config.attempts;
     let failing = failed >= FEWEST_FAILED && failed as f64 > attempts as f64 * config.error_rate;
     let slow = p99.filter(|p99| *p99 > config.p99);
+    let too_many = |events: u64| events as f64 > (delivered + lost + buried) as f64 * config.losses;
     let rollback: Vec<_> = alerts(Severity::P1)
-        .chain((lost > 0).then_some(RolloutReason::LostEvents(lost)))
-        .chain((buried > 0).then_some(RolloutReason::RejectedEvents(buried)))
+        .chain((lost > 0 && too_many(lost)).then_some(RolloutReason::LostEvents(lost)))
+        .chain((buried > 0 && too_many(buried)).then_some(RolloutReason::RejectedEvents(buried)))
         .chain((enough && failing).then_some(RolloutReason::ErrorRate { failed, attempts }))
         .chain(slow.filter(|_| enough).map(|p99| RolloutReason::Latency { p99 }))
         .collect();
@@ -230,7 +248,15 @@ mod tests {
 
     fn well() -> Observations {
         let p99 = Some(Duration::from_millis(80));
-        Observations { alerts: Vec::new(), attempts: 100, failed: 0, p99, lost: 0, buried: 0 }
+        Observations {
+            alerts: Vec::new(),
+            attempts: 100,
+            failed: 0,
+            p99,
+            delivered: 1_000,
+            lost: 0,
+            buried: 0,
+        }
     }
 
     fn alert(name: AlertName, severity: Severity) -> Alert {
@@ -263,11 +289,14 @@ mod tests {
 
     #[test]
     fn losses_and_urgent_alerts_need_no_traffic() {
-        let none = Observations { attempts: 0, p99: None, ..well() };
+        let none = Observations { attempts: 0, p99: None, delivered: 0, ..well() };
         let rolls_back =
             |seen| matches!(judge(seen), RolloutVerdict::Rollback(reasons) if reasons.len() == 1);
         assert!(rolls_back(Observations { lost: 1, ..none.clone() }));
         assert!(rolls_back(Observations { buried: 1, ..none.clone() }));
+        assert!(rolls_back(Observations { lost: 2, ..well() }));
+        let one_each = Observations { delivered: 999, lost: 1, buried: 1, ..well() };
+        assert_eq!(judge(one_each), RolloutVerdict::Proceed, "one in a thousand");
         let urgent = vec![alert(AlertName::ApiDown, Severity::P1)];
         assert!(rolls_back(Observations { alerts: urgent, ..none.clone() }));
         assert!(matches!(judge(none), RolloutVerdict::Hold(_)));

@@ -181,12 +181,18 @@ async fn what_goes_on_for_a_minute_fires_however_rarely_it_is_tried() {
 #[tokio::test(start_paused = true)]
 async fn one_failure_or_one_slow_request_at_night_does_not_page() {
     let mut scene = Scene::start(AlertsConfig::default()).await;
-    scene.fail(1, Kind::Server);
+    scene.fail(1, Kind::RateLimited);
     scene.attempts(2, Duration::from_secs(9), Ok(&Accepted { over_quota: false }));
     sleep(SECOND * 3600).await;
-    scene.fail(1, Kind::RateLimited);
+    scene.fail(1, Kind::Server);
     sleep(SECOND * 3600).await;
     assert_eq!(scene.changes().await, []);
+    scene.fail(1, Kind::Server);
+    assert_eq!(
+        scene.changes().await,
+        [(ApiDown, true)],
+        "but twice, without a success in between, is an outage"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,6 +240,7 @@ async fn an_answer_that_refuses_ends_an_outage_but_not_a_refused_token() {
         assert_eq!(left.is_empty(), kind == Kind::BadRequest, "{left:?}");
         scene.changes().await;
     }
+    // Without a status a body that is too large is a connection that broke.
     for kind in [Kind::TooLarge, Kind::WrongHost, Kind::RateLimited] {
         let scene = Scene::start(AlertsConfig::default()).await;
         scene.fail(20, Kind::Server);
@@ -242,6 +249,34 @@ async fn an_answer_that_refuses_ends_an_outage_but_not_a_refused_token() {
         sleep(SECOND * 600).await;
         assert!(scene.firing().contains(&ApiDown), "{kind:?} says nothing");
     }
+}
+
+/// A proxy may refuse what goes to `/batch/` alone.
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_well_does_not_end_what_capture_was_refused() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.fail(1, Kind::Forbidden);
+    assert_eq!(scene.changes().await, [(AuthFailures, true)]);
+    for _ in 0..60 {
+        scene.token_refused.send_replace(false);
+        sleep(SECOND * 60).await;
+    }
+    assert_eq!(scene.firing(), [AuthFailures]);
+    scene.succeed(1);
+    assert_eq!(scene.next().await.1, AuthFailures);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_judges_its_window_alone() {
+    let scene = Scene::start(AlertsConfig::default()).await;
+    scene.succeed(20);
+    assert_eq!(scene.monitor.verdict(), RolloutVerdict::Proceed);
+    scene.attempts(20, FAST, Ok(&Accepted { over_quota: true }));
+    let failing = RolloutReason::ErrorRate { failed: 20, attempts: 40 };
+    assert!(scene.monitor.verdict().reasons().contains(&failing));
+    sleep(SECOND * 302).await;
+    let too_little = RolloutReason::TooLittleTraffic { attempts: 0, needed: 20 };
+    assert!(scene.monitor.verdict().reasons().contains(&too_little));
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,9 +398,13 @@ async fn an_alert_that_is_off_does_not_fire_and_thresholds_are_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_end_nothing_is_told() {
+async fn after_the_end_nothing_fires_and_nothing_is_told() {
     let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.fail(1, Kind::Unauthorized);
+    assert_eq!(scene.changes().await, [(AuthFailures, true)]);
     scene.monitor.end();
+    scene.monitor.end();
+    assert_eq!(scene.firing(), []);
     assert_eq!(scene.transitions.next().await, None);
     assert_eq!(scene.monitor.subscribe().next().await, None);
 }

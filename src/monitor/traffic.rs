@@ -20,6 +20,8 @@ pub(crate) struct Traffic {
     /// What the latest probe found: capture takes the events of an unknown token and throws them away, so its
     /// success says nothing then.
     token_refused: bool,
+    /// An attempt found it refused: then a good probe is no success of an attempt.
+    refused_by_capture: bool,
     totals: Totals,
 }
 
@@ -98,6 +100,7 @@ impl Traffic {
             latencies: Ring::new(start, Duration::from_secs(10), LONGEST_WINDOW),
             streaks: Default::default(),
             token_refused: false,
+            refused_by_capture: false,
             totals: Totals::default(),
         }
     }
@@ -137,6 +140,8 @@ impl Traffic {
                 self.streaks[ended as usize] = None;
             }
         }
+        self.refused_by_capture &= self.streaks[Cause::Unauthorized as usize].is_some();
+        self.refused_by_capture |= cause == Some(Cause::Unauthorized);
         cause.into_iter().chain(is_slow.then_some(Cause::Slow)).for_each(|cause| self.count(now, cause));
     }
 
@@ -145,7 +150,7 @@ impl Traffic {
         self.token_refused = refused;
         if refused {
             self.count(now, Cause::Unauthorized);
-        } else {
+        } else if !self.refused_by_capture {
             self.streaks[Cause::Unauthorized as usize] = None;
         }
     }
@@ -169,15 +174,14 @@ impl Traffic {
         self.counts.within(now, window).fold(Counts::default(), Counts::plus)
     }
 
-    /// The latency that 99 % of the attempts within a window kept below, to one percent. `None` without
-    /// attempts.
+    /// The latency that 99 % of the attempts within a window did not exceed, rounded up by one percent at most.
+    /// `None` without attempts.
     pub(super) fn p99(&self, now: Instant, window: Duration) -> Option<Duration> {
         let mut all: Histogram<u32> = Latencies::empty()?;
         for Latencies(slot) in self.latencies.within(now, window) {
             slot.as_ref().map_or(Ok(()), |slot| all.add(slot)).ok()?;
         }
-        let p99 = all.lowest_equivalent(all.value_at_quantile(0.99));
-        (!all.is_empty()).then(|| Duration::from_millis(p99))
+        (!all.is_empty()).then(|| Duration::from_millis(all.value_at_quantile(0.99)))
     }
 
     pub(super) fn streak(&self, cause: Cause) -> Option<Streak> {
@@ -189,7 +193,12 @@ impl Traffic {
 fn is_alive(result: Result<Accepted, Failure>) -> bool {
     use ErrorKind::*;
     result.map_or_else(
-        |failure| matches!(failure.kind, BadRequest | Unauthorized | Forbidden | QuotaExceeded),
+        |failure| match failure.kind {
+            BadRequest | Unauthorized | Forbidden | QuotaExceeded => true,
+            // Without a status it is a broken connection.
+            TooLarge => failure.status.is_some(),
+            _ => false,
+        },
         |_| true,
     )
 }
@@ -296,7 +305,7 @@ mod tests {
         (0..100).for_each(|_| traffic.record(later, Duration::from_millis(7), ok));
         let within = |seconds| traffic.p99(later, Duration::from_secs(seconds)).unwrap().as_millis();
         assert_eq!(within(60), 7);
-        assert!((980..=990).contains(&within(300)), "{}", within(300));
+        assert!((990..=1_000).contains(&within(300)), "{}", within(300));
     }
 
     #[test]
@@ -305,6 +314,6 @@ mod tests {
         let mut traffic = Traffic::new(start, Duration::from_secs(5));
         traffic.record(start, Duration::MAX, Err(&Error::new(ErrorKind::Timeout)));
         let p99 = traffic.p99(start, LONGEST_WINDOW).unwrap().as_secs();
-        assert!((3_560..=3_600).contains(&p99), "{p99}");
+        assert!((3_600..=3_636).contains(&p99), "{p99}");
     }
 }

@@ -23,8 +23,9 @@ pub(crate) struct Monitor {
     rollout: RolloutConfig,
     sources: Sources,
     state: Mutex<State>,
-    /// Locked alone: a recorder is foreign code.
-    published: Mutex<Published>,
+    /// Held for a whole look, so that looks are shown in their order. Nothing else takes it, so that a recorder or a
+    /// subscriber may ask the client. `None` after the end.
+    published: Mutex<Option<Published>>,
 }
 
 /// What is looked at.
@@ -61,8 +62,13 @@ impl Monitor {
             transitions: Some(broadcast::Sender::new(BACKLOG)),
         };
         metrics::describe();
-        let monitor =
-            Self { alerts, rollout, sources, state: Mutex::new(state), published: Mutex::default() };
+        let monitor = Self {
+            alerts,
+            rollout,
+            sources,
+            state: Mutex::new(state),
+            published: Mutex::new(Some(Published::default())),
+        };
         // Counters exist from the start, at 0.
         monitor.look();
         monitor
@@ -70,6 +76,7 @@ impl Monitor {
 
     /// Looks again and again until it is aborted. `token_refused` is what probes found of the token.
     pub(crate) async fn run(self: Arc<Self>, mut token_refused: watch::Receiver<bool>) {
+        let _ends = Ends(Arc::clone(&self));
         let mut breaker = self.sources.breaker.subscribe();
         let mut every = interval(EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -86,14 +93,29 @@ impl Monitor {
         }
     }
 
-    /// Looks for the last time: nothing is told or shown after that.
+    /// Looks for the last time: nothing fires and nothing is told or shown after that.
     pub(crate) fn end(&self) {
-        self.look();
-        self.state().transitions = None;
-        self.published().withdraw();
+        let mut published = self.published();
+        if let Some(mut last) = published.take() {
+            self.look_and_show(&mut last);
+            last.withdraw();
+            self.close();
+        }
+    }
+
+    fn close(&self) {
+        let mut state = self.state();
+        state.board = Board::default();
+        state.transitions = None;
     }
 
     fn look(&self) {
+        if let Some(published) = self.published().as_mut() {
+            self.look_and_show(published);
+        }
+    }
+
+    fn look_and_show(&self, published: &mut Published) {
         let snapshot = self.sources.queue.snapshot();
         let breaker = self.sources.breaker.state();
         let now = Instant::now();
@@ -106,7 +128,7 @@ impl Monitor {
                 now,
                 traffic: &state.traffic,
                 breaker,
-                lost: state.flows.within(now, MINUTE).lost,
+                lost: state.flows.within(now, MINUTE).all_lost(),
                 spool: snapshot.spool,
                 waiting: state.flows.waiting(),
                 stalled_for: state.flows.stalled_for(now),
@@ -122,7 +144,7 @@ impl Monitor {
         });
         let listeners = state.transitions.clone();
         drop(guard);
-        self.published().update(samples);
+        published.update(samples);
         for transition in transitions {
             log(&transition);
             // Without a listener it was logged all the same.
@@ -149,6 +171,7 @@ impl Monitor {
             attempts: counts.attempts,
             failed: counts.failed,
             p99: traffic.p99(now, window),
+            delivered: flow.delivered,
             lost: flow.lost,
             buried: flow.buried,
         };
@@ -161,12 +184,22 @@ impl Monitor {
         listener.map_or_else(AlertTransitions::none, AlertTransitions)
     }
 
-    fn published(&self) -> MutexGuard<'_, Published> {
+    fn published(&self) -> MutexGuard<'_, Option<Published>> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the monitor with its task, whatever ends that: an abort, the runtime, or a recorder that panics, which is
+/// not called again.
+struct Ends(Arc<Monitor>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if std::thread::panicking() { self.0.close() } else { self.0.end() }
     }
 }
 
@@ -230,7 +263,8 @@ impl AlertTransitions {
         Self(broadcast::channel(1).1)
     }
 
-    /// The next one; `None` when the client has ended. A reader that falls more than 256 behind misses the
+    /// The next one; `None` when the client or its runtime has ended: what fires then is not told to be resolved. A
+    /// reader that falls more than 256 behind misses the
     /// oldest: [`alerts`](crate::PostHog::alerts) tells how it stands.
     ///
     /// # Cancel safety

@@ -60,7 +60,11 @@ pub(crate) struct Snapshot {
     pub(crate) ledger: Ledger,
     /// What this process counted: without what the spool remembers of others.
     pub(crate) own: Totals,
-    /// Events that were set aside, those that were replayed since included.
+    /// Events that it got from earlier processes, `found_lost` included.
+    pub(crate) taken_over: u64,
+    /// Events that an earlier process turned out to have lost.
+    pub(crate) found_lost: u64,
+    /// Own events that were set aside, those that were replayed since included.
     pub(crate) buried: u64,
     /// `None` without a spool.
     pub(crate) spool: Option<SpoolHealth>,
@@ -257,6 +261,8 @@ impl Queue {
             },
             ledger: state.ledger,
             own,
+            taken_over: state.taken_over(),
+            found_lost: state.found_lost,
             buried: state.buried,
             spool: state.disk.health(state.ledger.spooled, std::time::Instant::now()),
             last_loss: state.last_loss,

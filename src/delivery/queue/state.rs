@@ -62,8 +62,10 @@ pub(super) struct State {
     pub(super) overflow: Episode,
     pub(super) last_loss: Option<Instant>,
     pub(super) last_burial: Option<Instant>,
-    /// Events that were set aside.
+    /// Events of this process that were set aside.
     pub(super) buried: u64,
+    /// Events that an earlier process turned out to have lost.
+    pub(super) found_lost: u64,
     pub(super) dead: DeadLetters,
     pub(super) ledger: Ledger,
     /// The part of the ledger that other processes counted.
@@ -93,6 +95,12 @@ pub(super) const SETTLED_AT_ONCE: usize = 1_000;
 pub(super) type Evicted = Vec<(Option<Encoded>, Option<Captured>)>;
 
 impl State {
+    /// Events that this process got from earlier ones, those that these turned out to have lost included.
+    pub(super) fn taken_over(&self) -> u64 {
+        let Totals { captured, delivered, dropped } = self.inherited;
+        captured.saturating_sub(delivered + dropped.total()) + self.found_lost
+    }
+
     pub(super) fn own_totals(&self) -> Totals {
         let mut totals = self.ledger.totals();
         totals.subtract(&self.inherited);
@@ -161,7 +169,7 @@ impl State {
     pub(super) fn bury(&mut self, letter: DeadLetter, limits: &Limits) -> Vec<DeadLetter> {
         self.ledger.dead_lettered += 1;
         self.last_burial = Some(Instant::now());
-        self.buried += 1;
+        self.buried += u64::from(letter.number() >= self.first_number);
         self.disk.bury(&letter);
         let evicted = self.dead.push(letter, limits.dead_letters);
         self.drop_dead(&evicted, DropReason::DeadLettersFull);

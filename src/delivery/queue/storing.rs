@@ -41,10 +41,7 @@ impl Queue {
         let evicted = state.take_letters(letters, &self.limits);
         if contents.crashed > 0 {
             state.last_loss = Some(tokio::time::Instant::now());
-            // It is news, so it is for this process to count.
-            let mut found = Totals::default();
-            found.dropped.add(DropReason::Crash, contents.crashed);
-            state.inherited.subtract(&found);
+            state.found_lost += contents.crashed;
         }
         state.disk.filled(fill);
         state.disk.write_ahead = write_ahead;
