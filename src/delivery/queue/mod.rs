@@ -61,6 +61,7 @@ pub(crate) struct Snapshot {
     /// What this process counted: without what the spool remembers of others.
     pub(crate) own: Totals,
     /// Events that it got from earlier processes, `found_lost` included.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "what only the metrics show"))]
     pub(crate) taken_over: u64,
     /// Events that an earlier process turned out to have lost.
     pub(crate) found_lost: u64,
