@@ -68,6 +68,7 @@
 //!   warn, once an episode; attempts at debug. `docs/logging.md` lists them.
 //! - **You run the platform:** [`routes`] for probes and gates, [`RolloutVerdict`] for canaries, the feature `metrics` and
 //!   `docs/metrics.md`.
+//! - **You use feature flags:** [`PostHog::flags`] and [`Flags`].
 //! - **You test:** `testing` (a feature), a PostHog on a real socket that can be told to fail.
 //! - **You protect another API:** [`layers`], ordinary tower layers over any service.
 //!
@@ -83,7 +84,7 @@
 //!
 //! `posthog_rs` (re-exported: [`Event`], [`RequestContext`]), `tower` and `tokio::sync::watch` in [`layers`], `tower`,
 //! `http` and `http_body` in [`routes`],
-//! `reqwest`'s request, response and error in [`layers::HttpStatus`], [`layers::Replay`] and [`Error`]. A new
+//! `serde_json::Value` in [`FlagOptions`] and [`Flags`], `reqwest`'s request, response and error in [`layers::HttpStatus`], [`layers::Replay`] and [`Error`]. A new
 //! major version of one of these is a new major version of this crate.
 
 #![forbid(unsafe_code)]
@@ -96,6 +97,7 @@ mod credentials;
 mod delivery;
 mod episode;
 mod error;
+mod flags;
 mod health;
 mod monitor;
 mod outcome;
@@ -119,6 +121,7 @@ pub use delivery::{
 #[cfg(feature = "spool")]
 pub use delivery::{SpoolConfig, SpoolMode};
 pub use error::{ConfigError, Error, ErrorKind};
+pub use flags::{Flag, FlagOptions, FlagSource, Flags, FlagsConfig};
 pub use health::{BreakerHealth, Connection, HealthReport, LastError, Reason, Status, Versions};
 pub use monitor::{
     Alert, AlertName, AlertTransition, AlertTransitions, AlertsConfig, RolloutConfig, RolloutReason,

@@ -100,9 +100,20 @@ impl Answer {
         longest_retry_after: Duration,
         secret: &str,
     ) -> Result<Accepted, Error> {
+        let body = self.into_body(now, longest_retry_after, secret)?;
+        Ok(Accepted { over_quota: events_are_over_quota(&body) })
+    }
+
+    /// The body of a success.
+    pub(crate) fn into_body(
+        self,
+        now: SystemTime,
+        longest_retry_after: Duration,
+        secret: &str,
+    ) -> Result<Vec<u8>, Error> {
         let status = self.status;
         let kind = match kind_of(status) {
-            None => return self.read_success(),
+            None => return self.into_body_of_success(),
             // PostHog's 400s are plain text: a page comes from something in between, and says nothing
             // about the events.
             Some(ErrorKind::BadRequest) if self.is_html() => ErrorKind::WrongHost,
@@ -112,7 +123,7 @@ impl Answer {
         Err(Error::new(kind).with_status(status).with_retry_after(hint).with_answer(self.excerpt(secret)))
     }
 
-    fn read_success(self) -> Result<Accepted, Error> {
+    fn into_body_of_success(self) -> Result<Vec<u8>, Error> {
         let (is_html, status) = (self.is_html(), self.status);
         let body = self
             .body
@@ -120,7 +131,7 @@ impl Answer {
         if is_html {
             return Err(Error::new(ErrorKind::WrongHost).with_status(status));
         }
-        Ok(Accepted { over_quota: events_are_over_quota(&body) })
+        Ok(body)
     }
 
     fn excerpt(&self, secret: &str) -> Option<String> {
@@ -333,6 +344,6 @@ mod tests {
         assert_eq!(verdict(429), Verdict::Throttled { retry_after: None });
         assert_eq!(verdict(503), Verdict::Failed { retry_after: None });
         let open = Error::from(crate::layers::CircuitOpen { retry_in: None });
-        assert_eq!(DeliveryClassifier.classify(Err(&open)), Verdict::NotAttempted);
+        assert_eq!(DeliveryClassifier.classify(Err::<&Accepted, _>(&open)), Verdict::NotAttempted);
     }
 }

@@ -212,8 +212,8 @@ async fn a_running_clients_gauges_are_those_of_health() {
     assert_eq!(scrape.value("posthog_queue_capacity_events"), posthog.health().queue.capacity);
     let since = "posthog_failures_since_success{surface=\"capture\",cause=\"unavailable\"}";
     assert!(scrape.value(since) > 1);
-    assert_eq!(scrape.sum("posthog_circuit_breaker_state"), 1);
-    let opened = "posthog_circuit_breaker_transitions_total{to=\"open\"}";
+    assert_eq!(scrape.sum("posthog_circuit_breaker_state"), 2, "each surface has one");
+    let opened = "posthog_circuit_breaker_transitions_total{surface=\"capture\",to=\"open\"}";
     assert!(scrape.value(opened) > 0, "the breaker opened within a second of failures");
     server.recover();
     posthog.flush().await.unwrap();

@@ -1,3 +1,4 @@
+mod flags;
 #[cfg(test)]
 mod outage_log_tests;
 mod running;
@@ -361,6 +362,7 @@ impl Drop for Inner {
         let Some(running) = &self.running else { return };
         running.abort.abort();
         running.end_probe();
+        running.flags.end();
         let lost = self.queue.abandon();
         running.end_monitor();
         if lost > 0 {

@@ -36,13 +36,14 @@ fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
     let settings = Settings::default();
     let queue = Arc::new(Queue::new(settings.limits, 1, None));
     let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker, DeliveryClassifier).unwrap();
+    let of_flags = CircuitBreakerLayer::new(settings.flags.breaker(), DeliveryClassifier).unwrap();
     let watches_breaker = circuit_breaker.handle().subscribe();
     let setback = settings.retry.setback();
     let retry = RetryLayer::new(settings.retry, DeliveryClassifier).unwrap();
     let rate_limit = RateLimitLayer::new(settings.rate_limit, DeliveryClassifier).unwrap();
     let sources = Sources {
         queue: Arc::clone(&queue),
-        breaker: circuit_breaker.handle(),
+        breakers: [circuit_breaker.handle(), of_flags.handle()],
         limiter: rate_limit.handle(),
         retries: retry.handle(),
     };

@@ -12,6 +12,7 @@ use crate::ConfigError;
 use crate::config::{Enrichment, Settings};
 use crate::credentials::ProjectToken;
 use crate::delivery::{Encoder, Queue, Spool, Worker};
+use crate::flags::{Endpoint, Road};
 use crate::health::Probe;
 use crate::layers::{
     CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
@@ -23,6 +24,7 @@ use crate::transport::{Capture, client};
 /// What runs in a client that is not disabled.
 pub(super) struct Running {
     pub(super) monitor: Arc<Monitor>,
+    pub(super) flags: Arc<Road>,
     watching_abort: AbortHandle,
     /// Taken when it has ended.
     watching: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -65,15 +67,19 @@ impl Running {
         let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker, DeliveryClassifier)?;
         let breaker = circuit_breaker.handle();
         let setback = settings.retry.setback();
+        let flags_breaker = CircuitBreakerLayer::new(settings.flags.breaker(), DeliveryClassifier)?;
         let retry = RetryLayer::new(settings.retry, DeliveryClassifier)?;
         let rate_limit = RateLimitLayer::new(settings.rate_limit, DeliveryClassifier)?;
         let sources = Sources {
             queue: Arc::clone(queue),
-            breaker: breaker.clone(),
+            breakers: [breaker.clone(), flags_breaker.handle()],
             limiter: rate_limit.handle(),
             retries: retry.handle(),
         };
         let monitor = Arc::new(Monitor::new(settings.alerts, settings.rollout, sources));
+        let watch_flags = Watch::new(Arc::clone(&monitor), Surface::Flags);
+        let flags = Endpoint::new(http.clone(), host, token.clone(), longest_retry_after);
+        let flags = Road::new(&settings.flags, flags_breaker, watch_flags, flags, enrichment.geoip);
         let layers = DeliveryLayers {
             retry,
             circuit_breaker,
@@ -94,6 +100,7 @@ impl Running {
         let worker = runtime.spawn(worker);
         Ok(Self {
             monitor,
+            flags: Arc::new(flags),
             watching_abort: watching.abort_handle(),
             watching: tokio::sync::Mutex::new(Some(watching)),
             breaker,
@@ -159,6 +166,7 @@ impl Running {
         if let Some(probe) = self.end_probe() {
             let _ = probe.await;
         }
+        while self.flags.end().join_next().await.is_some() {}
     }
 }
 

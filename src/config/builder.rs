@@ -8,6 +8,7 @@ use crate::ConfigError;
 use crate::client::PostHog;
 use crate::credentials::ProjectToken;
 use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing, SpoolConfig};
+use crate::flags::FlagsConfig;
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig, WhenOpen};
 use crate::monitor::{AlertsConfig, RolloutConfig};
 
@@ -41,6 +42,7 @@ pub(crate) struct Settings {
     pub(crate) probe_cache: Duration,
     pub(crate) alerts: AlertsConfig,
     pub(crate) rollout: RolloutConfig,
+    pub(crate) flags: FlagsConfig,
 }
 
 /// What the encoder needs.
@@ -80,6 +82,7 @@ impl Default for Settings {
             probe_cache: seconds(10),
             alerts: AlertsConfig::default(),
             rollout: RolloutConfig::default(),
+            flags: FlagsConfig::default(),
         }
     }
 }
@@ -299,6 +302,12 @@ impl PostHogBuilder {
         self
     }
 
+    /// How [`PostHog::flags`] asks, and for how long an answer stands in. See [`FlagsConfig`] for the defaults.
+    pub fn flags(mut self, flags: FlagsConfig) -> Self {
+        self.settings.flags = flags;
+        self
+    }
+
     /// Checks the configuration and starts the client: one background task on the current runtime.
     /// Sends nothing yet.
     ///
@@ -357,7 +366,8 @@ impl Settings {
         check::duration("probe_timeout", self.probe_timeout, check::MILLISECOND, check::HOUR)?;
         check::duration("probe_cache", self.probe_cache, check::MILLISECOND, check::HOUR)?;
         self.alerts.validate()?;
-        self.rollout.validate()
+        self.rollout.validate()?;
+        self.flags.validate()
     }
 }
 

@@ -132,8 +132,7 @@ impl fmt::Display for AlertName {
 impl AlertName {
     /// Whether it can be about that part of PostHog.
     pub(super) fn concerns(self, surface: Surface) -> bool {
-        let only_capture =
-            matches!(self, Self::LosingEvents | Self::CircuitOpen | Self::SpoolFilling | Self::Stalled);
+        let only_capture = matches!(self, Self::LosingEvents | Self::SpoolFilling | Self::Stalled);
         surface == Surface::Capture || !only_capture
     }
 }

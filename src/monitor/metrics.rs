@@ -243,24 +243,20 @@ impl Scene<'_> {
     }
 
     fn layers(&self, samples: &mut Samples) {
-        let Sources { breaker, limiter, retries, .. } = self.sources;
+        let Sources { breakers, limiter, retries, .. } = self.sources;
         samples.counter("posthog_retries_total", &[], retries.count());
         samples.counter("posthog_rate_limit_waits_total", &[], limiter.waits());
         samples.counter("posthog_rate_limit_wait_seconds_total", &[], limiter.waited().as_secs());
         samples.gauge("posthog_rate_limit_paused", &[], limiter.is_paused().into());
-        let now = breaker.state();
-        for state in BreakerState::ALL {
-            samples.gauge(
-                "posthog_circuit_breaker_state",
-                &[("state", state.as_str())],
-                (state == now).into(),
-            );
-            let transitions = breaker.transitions(state);
-            samples.counter(
-                "posthog_circuit_breaker_transitions_total",
-                &[("to", state.as_str())],
-                transitions,
-            );
+        for (surface, breaker) in Surface::ALL.into_iter().zip(breakers) {
+            let (surface, now) = (("surface", surface.as_str()), breaker.state());
+            for state in BreakerState::ALL {
+                let (is_now, transitions) = (state == now, breaker.transitions(state));
+                let labels = [surface, ("state", state.as_str())];
+                samples.gauge("posthog_circuit_breaker_state", &labels, is_now.into());
+                let labels = [surface, ("to", state.as_str())];
+                samples.counter("posthog_circuit_breaker_transitions_total", &labels, transitions);
+            }
         }
     }
 

@@ -14,7 +14,8 @@ use crate::layers::circuit_breaker::State as BreakerState;
 pub(super) struct View<'a> {
     pub(super) now: Instant,
     pub(super) traffic: &'a [Traffic; Surface::ALL.len()],
-    pub(super) breaker: BreakerState,
+    /// By surface.
+    pub(super) breakers: [BreakerState; Surface::ALL.len()],
     /// Within a minute.
     pub(super) lost: u64,
     pub(super) spool: Option<SpoolHealth>,
@@ -53,7 +54,15 @@ const FEWEST_SLOW: u32 = 3;
 pub(super) fn conditions(config: &AlertsConfig, view: &View<'_>) -> Vec<Condition> {
     let of_traffic = Surface::ALL.into_iter().flat_map(|surface| {
         let found = of_traffic(config, &view.traffic[surface as usize], view.now);
-        found.into_iter().map(move |(name, (strength, detail))| Condition { surface, name, strength, detail })
+        let is_open = view.breakers[surface as usize] != BreakerState::Closed;
+        let open = is_open.then(|| "requests pause while PostHog fails".to_owned());
+        let open = open.map(|detail| (AlertName::CircuitOpen, (Strength::Fires, detail)));
+        found.into_iter().chain(open).map(move |(name, (strength, detail))| Condition {
+            surface,
+            name,
+            strength,
+            detail,
+        })
     });
     let of_delivery = of_delivery(config, view).into_iter().map(|(name, detail)| Condition {
         surface: Surface::Capture,
@@ -115,14 +124,12 @@ fn too_slow(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Option<Re
 fn of_delivery(config: &AlertsConfig, view: &View<'_>) -> Vec<(AlertName, String)> {
     use AlertName::*;
     let lost = (view.lost > config.lost).then(|| format!("{} events lost within a minute", view.lost));
-    let is_open = view.breaker != BreakerState::Closed;
-    let open = is_open.then(|| "delivery pauses while PostHog fails".to_owned());
     let filling = view.spool.and_then(|spool| filling(config, spool));
     let is_stalled = view.waiting > 0 && view.stalled_for >= config.stalled_after;
     let stalled = is_stalled.then(|| {
         format!("{} events wait, none was delivered for {} s", view.waiting, view.stalled_for.as_secs())
     });
-    let all = [(LosingEvents, lost), (CircuitOpen, open), (SpoolFilling, filling), (Stalled, stalled)];
+    let all = [(LosingEvents, lost), (SpoolFilling, filling), (Stalled, stalled)];
     all.into_iter().filter_map(|(name, detail)| Some((name, detail?))).collect()
 }
 

@@ -37,10 +37,11 @@ impl Scene {
         let settings = Settings::default();
         let queue = Arc::new(Queue::new(settings.limits, 1, None));
         let open = CircuitBreakerConfig::default().open_time(FAST, FAST);
-        let breaker = CircuitBreakerLayer::new(open, DeliveryClassifier).unwrap();
+        let breaker = CircuitBreakerLayer::new(open.clone(), DeliveryClassifier).unwrap();
+        let closed = CircuitBreakerLayer::new(open, DeliveryClassifier).unwrap();
         let sources = Sources {
             queue: Arc::clone(&queue),
-            breaker: breaker.handle(),
+            breakers: [breaker.handle(), closed.handle()],
             limiter: RateLimitLayer::new(settings.rate_limit, DeliveryClassifier).unwrap().handle(),
             retries: RetryLayer::new(settings.retry, DeliveryClassifier).unwrap().handle(),
         };
@@ -351,7 +352,7 @@ async fn a_spool_that_will_be_full_within_the_hour_fires() {
         let view = rules::View {
             now: start,
             traffic: &traffic,
-            breaker: State::Closed,
+            breakers: [State::Closed; 2],
             lost: 0,
             spool: Some(spool),
             waiting: 0,
@@ -369,7 +370,8 @@ async fn a_spool_that_will_be_full_within_the_hour_fires() {
 async fn surfaces_are_kept_apart() {
     let scene = Scene::start(AlertsConfig::default()).await;
     let flags = Watch::new(Arc::clone(&scene.monitor), Surface::Flags);
-    (0..11).for_each(|_| flags.attempt(FAST, Err(&Error::new(Kind::Server))));
+    let down = Err::<&Accepted, _>(&Error::new(Kind::Server));
+    (0..11).for_each(|_| flags.attempt(FAST, down));
     scene.succeed(1);
     sleep(SECOND * 120).await;
     let alerts = scene.monitor.alerts();

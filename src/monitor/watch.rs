@@ -13,6 +13,7 @@ use super::traffic::{Signs, Traffic};
 use super::{Alert, AlertTransition, AlertsConfig, Severity, Surface};
 use crate::Error;
 use crate::delivery::Queue;
+use crate::flags::FlagsAnswer;
 use crate::layers::{CircuitBreaker, Observe, RateLimiter, Retries};
 use crate::outcome::{Accepted, causes};
 
@@ -32,7 +33,8 @@ pub(crate) struct Monitor {
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
     pub(crate) queue: Arc<Queue>,
-    pub(crate) breaker: CircuitBreaker,
+    /// By surface.
+    pub(crate) breakers: [CircuitBreaker; Surface::ALL.len()],
     pub(crate) limiter: RateLimiter,
     pub(crate) retries: Retries,
 }
@@ -77,13 +79,14 @@ impl Monitor {
     /// Looks again and again until it is aborted. `token_refused` is what probes found of the token.
     pub(crate) async fn run(self: Arc<Self>, mut token_refused: watch::Receiver<bool>) {
         let _ends = Ends(Arc::clone(&self));
-        let mut breaker = self.sources.breaker.subscribe();
+        let [mut capture, mut flags] = self.sources.breakers.each_ref().map(CircuitBreaker::subscribe);
         let mut every = interval(EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = every.tick() => {}
-                Ok(()) = breaker.changed() => {}
+                Ok(()) = capture.changed() => {}
+                Ok(()) = flags.changed() => {}
                 Ok(()) = token_refused.changed() => {
                     let refused = *token_refused.borrow_and_update();
                     self.state().traffic[Surface::Capture as usize].record_token(Instant::now(), refused);
@@ -117,7 +120,7 @@ impl Monitor {
 
     fn look_and_show(&self, published: &mut Published) {
         let snapshot = self.sources.queue.snapshot();
-        let breaker = self.sources.breaker.state();
+        let breakers = self.sources.breakers.each_ref().map(CircuitBreaker::state);
         let now = Instant::now();
         let mut guard = self.state();
         let state = &mut *guard;
@@ -127,7 +130,7 @@ impl Monitor {
             &View {
                 now,
                 traffic: &state.traffic,
-                breaker,
+                breakers,
                 lost: state.flows.within(now, MINUTE).all_lost(),
                 spool: snapshot.spool,
                 waiting: state.flows.waiting(),
@@ -234,10 +237,18 @@ impl Observe<Accepted, Error> for Watch {
     fn attempt(&self, latency: Duration, result: Result<&Accepted, &Error>) {
         self.monitor.state().traffic[self.surface as usize].record(Instant::now(), latency, result);
         metrics::attempt(self.surface, latency);
+        let surface = self.surface.as_str();
         match result {
-            Ok(_) => tracing::debug!(?latency, "delivered"),
-            Err(error) => tracing::debug!(?latency, cause = cause(error), "attempt failed: {error}"),
+            Ok(_) => tracing::debug!(surface, ?latency, "attempt answered"),
+            Err(error) => tracing::debug!(surface, ?latency, cause = cause(error), "attempt failed: {error}"),
         }
+    }
+}
+
+impl Observe<FlagsAnswer, Error> for Watch {
+    fn attempt(&self, latency: Duration, result: Result<&FlagsAnswer, &Error>) {
+        let accepted = result.map(FlagsAnswer::accepted);
+        self.attempt(latency, accepted.as_ref().map_err(|error| *error));
     }
 }
 

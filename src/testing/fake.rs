@@ -64,9 +64,14 @@ impl FakePostHog {
     }
 
     /// Says whether the project is over its billing quota: `/batch/` then answers 200 with `quota_limited` and drops
-    /// the events.
+    /// the events, and `/flags/` evaluates nothing.
     pub fn limit_quota(&self, limited: bool) {
         self.shared.lock().rules.over_quota = limited;
+    }
+
+    /// Gives everybody this flag: on (`true`), off (`false`), or a variant (`"blue"`).
+    pub fn set_flag(&self, key: &str, value: impl Into<serde_json::Value>) {
+        self.shared.lock().rules.flags.insert(key.to_owned(), value.into());
     }
 
     /// Rejects events of these names (400), and as PostHog does their whole batches with them: poison that no

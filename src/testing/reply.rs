@@ -162,8 +162,8 @@ impl Answer {
         Self::typed(status, "text/plain; charset=utf-8", body.into())
     }
 
-    pub(super) fn json(status: u16, body: &'static str) -> Self {
-        Self::typed(status, "application/json", Bytes::from_static(body.as_bytes()))
+    pub(super) fn json(status: u16, body: impl Into<Bytes>) -> Self {
+        Self::typed(status, "application/json", body.into())
     }
 
     /// Tells the client that the connection ends here.

@@ -1,6 +1,8 @@
 //! PostHog's rules: a request in, a verdict out. No I/O, no script.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Map, Value, json};
 
 use super::reply::Answer;
 use super::request::{Request, Route};
@@ -12,6 +14,8 @@ pub(super) struct Rules {
     pub(super) over_quota: bool,
     /// Events of these names are rejected, and with them their batch.
     pub(super) rejected_names: HashSet<String>,
+    /// Everybody's flags: on, off, or a variant.
+    pub(super) flags: BTreeMap<String, Value>,
 }
 
 /// The answer, and what came of the request.
@@ -70,10 +74,32 @@ impl Rules {
             return Err(Answer::text(400, "The distinct_id field is missing from the request."));
         }
         let effect = Effect { billable, ..Effect::default() };
-        let answer = Answer::json(200, NO_FLAGS);
+        let answer = match (billable, self.over_quota) {
+            (true, true) => Answer::json(200, FLAGS_OVER_QUOTA),
+            (true, false) => Answer::json(200, self.flags()),
+            (false, _) => Answer::json(200, NO_FLAGS),
+        };
         Ok(Verdict { answer, effect })
     }
+
+    fn flags(&self) -> String {
+        let detail = |(key, value): (&String, &Value)| {
+            let detail = json!({
+                "key": key,
+                "enabled": value.as_bool().unwrap_or(true),
+                "variant": value.as_str(),
+                "reason": {"code": "condition_match", "description": "Matched condition set 1"},
+                "metadata": {"id": 1, "version": 1, "payload": null},
+            });
+            (key.clone(), detail)
+        };
+        let flags: Map<String, Value> = self.flags.iter().map(detail).collect();
+        json!({"flags": flags, "errorsWhileComputingFlags": false, "requestId": "fake"}).to_string()
+    }
 }
+
+const FLAGS_OVER_QUOTA: &str =
+    r#"{"flags":{},"errorsWhileComputingFlags":false,"quotaLimited":["feature_flags"],"requestId":"fake"}"#;
 
 const NO_FLAGS: &str = r#"{"flags":{},"errorsWhileComputingFlags":false,"requestId":"fake"}"#;
 

@@ -1,6 +1,6 @@
 //! What the server's thread and the test share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -47,6 +47,7 @@ impl Shared {
             tokens: HashSet::from([token.to_owned()]),
             over_quota: false,
             rejected_names: HashSet::new(),
+            flags: BTreeMap::new(),
         };
         let state = State {
             rules,

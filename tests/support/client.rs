@@ -23,12 +23,14 @@ pub(crate) fn breaker() -> CircuitBreakerConfig {
     CircuitBreakerConfig::default().open_time(MS(5), MS(20))
 }
 
+#[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn event(n: usize) -> Event {
     let mut event = Event::new("tested".to_owned(), format!("user-{n}"));
     event.insert_prop("n", n).unwrap();
     event
 }
 
+#[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn capture(posthog: &PostHog, events: usize) {
     (0..events).for_each(|n| posthog.capture(event(n)));
 }

@@ -1,0 +1,184 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::snapshot::Evaluated;
+use crate::outcome::Accepted;
+use crate::{Error, ErrorKind};
+
+/// What PostHog answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct FlagsAnswer {
+    pub(super) flags: BTreeMap<String, Evaluated>,
+    /// The flags that are missing are unknown, not absent.
+    pub(super) is_partial: bool,
+    pub(super) over_quota: bool,
+    pub(super) request_id: Option<String>,
+}
+
+impl FlagsAnswer {
+    /// What it means for the layers.
+    pub(crate) fn accepted(&self) -> Accepted {
+        Accepted { over_quota: self.over_quota }
+    }
+
+    /// Reads the body of a 2xx.
+    ///
+    /// # Errors
+    ///
+    /// `WrongHost`: whoever answers does not answer as PostHog does.
+    pub(super) fn read(body: &[u8]) -> Result<Self, Error> {
+        let wire: Wire = serde_json::from_slice(body)
+            .map_err(|cause| Error::new(ErrorKind::WrongHost).with_source(cause))?;
+        let flags = wire.flags.into_iter().map(|(key, detail)| (key, detail.into())).collect();
+        Ok(Self {
+            flags,
+            is_partial: wire.errors_while_computing_flags,
+            over_quota: wire.quota_limited.is_over(),
+            request_id: wire.request_id,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    flags: BTreeMap<String, Detail>,
+    #[serde(default)]
+    errors_while_computing_flags: bool,
+    #[serde(default)]
+    quota_limited: QuotaLimited,
+    #[serde(default)]
+    request_id: Option<String>,
+}
+
+/// The server sends a list of what is over quota; the SDK declares a bool.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum QuotaLimited {
+    Is(bool),
+    Of(Vec<String>),
+    Other(serde::de::IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    enabled: bool,
+    #[serde(default)]
+    variant: Option<String>,
+    #[serde(default)]
+    reason: Option<Reason>,
+    #[serde(default)]
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    description: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    id: Option<u64>,
+    #[serde(default)]
+    version: Option<u64>,
+    #[serde(default)]
+    payload: Option<Value>,
+}
+
+impl Default for QuotaLimited {
+    fn default() -> Self {
+        Self::Is(false)
+    }
+}
+
+impl QuotaLimited {
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Is(is) => *is,
+            Self::Of(names) => names.iter().any(|name| name == "feature_flags"),
+            Self::Other(_) => false,
+        }
+    }
+}
+
+impl From<Detail> for Evaluated {
+    fn from(detail: Detail) -> Self {
+        let Detail { enabled, variant, reason, metadata } = detail;
+        let reason = reason.and_then(|reason| reason.description.or(reason.code));
+        let (id, version, payload) =
+            metadata.map_or((None, None, None), |it| (it.id, it.version, it.payload));
+        Self { enabled, variant, payload: payload.map(parsed), id, version, reason }
+    }
+}
+
+/// A payload is JSON, sometimes as text.
+fn parsed(payload: Value) -> Value {
+    match payload {
+        Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_answer_is_read_as_posthog_writes_it() {
+        let answer = FlagsAnswer::read(
+            br#"{"flags":{
+                "on":{"key":"on","enabled":true,"variant":null,"reason":{"code":"condition_match","condition_index":0,
+                    "description":"Matched condition set 1"},"metadata":{"id":7,"version":3,"payload":"{\"a\":1}"}},
+                "which":{"key":"which","enabled":true,"variant":"blue"},
+                "off":{"key":"off","enabled":false,"variant":null,"reason":{"code":"no_condition_match"}}},
+                "errorsWhileComputingFlags":true,"requestId":"r1","evaluatedAt":1}"#,
+        )
+        .unwrap();
+        assert!(answer.is_partial && !answer.over_quota);
+        assert_eq!(answer.request_id.as_deref(), Some("r1"));
+        let on = &answer.flags["on"];
+        assert_eq!((on.enabled, on.id, on.version), (true, Some(7), Some(3)));
+        assert_eq!(on.payload, Some(serde_json::json!({"a": 1})));
+        assert_eq!(on.reason.as_deref(), Some("Matched condition set 1"));
+        assert_eq!(answer.flags["which"].variant.as_deref(), Some("blue"));
+        assert_eq!(answer.flags["off"].reason.as_deref(), Some("no_condition_match"));
+    }
+
+    #[test]
+    fn over_quota_is_a_list_or_a_bool() {
+        let over = |quota: &str| {
+            FlagsAnswer::read(format!(r#"{{"flags":{{}},"quotaLimited":{quota}}}"#).as_bytes())
+                .unwrap()
+                .over_quota
+        };
+        assert!(over(r#"["feature_flags"]"#) && over("true"));
+        assert!(
+            !over(r#"["recordings"]"#) && !over("false") && !over("[]") && !over(r#""odd""#) && !over("null")
+        );
+    }
+
+    #[test]
+    fn what_is_not_posthogs_is_the_wrong_host() {
+        for body in ["", "{}", "[]", "null", "<html>", r#"{"flags":[]}"#, r#"{"flags":{"a":{}}}"#] {
+            assert_eq!(
+                FlagsAnswer::read(body.as_bytes()).unwrap_err().kind(),
+                ErrorKind::WrongHost,
+                "{body}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = FlagsAnswer::read(&bytes);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Feature flags that degrade: an answer always, fast, and with the source of each value.
+//!
+//! ```text
+//!  flags(person) ─► breaker closed? ─ yes ─► [ circuit breaker ► observe ► timeout ] ─► /flags ─► remote
+//!                        │ no                                                    │ no answer, or a part of one
+//!                        ▼                                                       ▼
+//!                  last known good of that person, by age ───────────────► your default
+//! ```
+//!
+//! - A request takes [`FlagsConfig::timeout`] at most, 1 s by default, and is not repeated. Callers who ask the same at
+//!   the same time share one.
+//! - While the breaker is not closed nobody waits: callers get what is known at once, and one request in the background
+//!   finds out whether PostHog is back.
+//! - What was answered is kept for each person and everything that can change the answer (groups, properties, keys), and
+//!   stands in for a missing answer for [`FlagsConfig::last_known_good`].
+//! - Flags have a breaker of their own: they go on when capture fails, and the other way round.
+//!
+//! # Billing
+//!
+//! Each call of [`flags`](crate::PostHog::flags) that is answered remotely is a billed request, as with the SDK. Keep
+//! the [`Flags`] for as long as they serve, a web request for example.
+
+mod answer;
+mod config;
+mod known;
+mod options;
+mod reported;
+mod road;
+mod snapshot;
+
+pub(crate) use answer::FlagsAnswer;
+pub use config::FlagsConfig;
+pub use options::FlagOptions;
+pub(crate) use road::{Endpoint, Road};
+pub use snapshot::{Flag, FlagSource, Flags};

@@ -1,0 +1,243 @@
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use posthog_rs::RequestContext;
+use reqwest::Url;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tower::timeout::TimeoutLayer;
+use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceBuilder, ServiceExt};
+
+use super::answer::FlagsAnswer;
+use super::config::FlagsConfig;
+use super::known::LastKnownGood;
+use super::options::FlagOptions;
+use super::reported::Reported;
+use super::snapshot::{Flag, FlagSource, Flags, Reporter, Snapshot, Trouble};
+use crate::credentials::ProjectToken;
+use crate::delivery::Queue;
+use crate::layers::circuit_breaker::State;
+use crate::layers::{CircuitBreaker, CircuitBreakerLayer, Classify, ObserveLayer, Verdict};
+use crate::monitor::{Failure, Watch};
+use crate::outcome::DeliveryClassifier;
+use crate::transport::{endpoint, post};
+use crate::{Error, ErrorKind};
+
+/// The way to `/flags/` and what stands in for it.
+#[derive(Debug)]
+pub(crate) struct Road {
+    breaker: CircuitBreaker,
+    geoip: bool,
+    known: LastKnownGood,
+    reported: Arc<Reported>,
+    under_way: Mutex<UnderWay>,
+}
+
+/// What is asked for, without the token.
+type Question = Arc<str>;
+
+type Stack = BoxCloneSyncService<Question, FlagsAnswer, Error>;
+
+type Outcome = Result<Arc<FlagsAnswer>, Failure>;
+
+#[derive(Debug)]
+struct UnderWay {
+    /// Taken at the end: it holds connections.
+    stack: Option<Stack>,
+    answers: HashMap<Question, watch::Receiver<Option<Outcome>>>,
+    tasks: JoinSet<()>,
+}
+
+impl Road {
+    pub(crate) fn new(
+        config: &FlagsConfig,
+        breaker: CircuitBreakerLayer<DeliveryClassifier>,
+        watch: Watch,
+        endpoint: Endpoint,
+        geoip: bool,
+    ) -> Self {
+        let handle = breaker.handle();
+        let stack = ServiceBuilder::new()
+            .layer(breaker)
+            // Outside the timeout, so that timeouts are seen.
+            .layer(ObserveLayer::new(watch))
+            .map_err(Error::from)
+            .layer(TimeoutLayer::new(config.timeout))
+            .service(endpoint);
+        Self {
+            breaker: handle,
+            geoip,
+            known: LastKnownGood::new(config.persons, config.age),
+            reported: Arc::default(),
+            under_way: Mutex::new(UnderWay {
+                stack: Some(Stack::new(stack)),
+                answers: HashMap::new(),
+                tasks: JoinSet::new(),
+            }),
+        }
+    }
+
+    /// The flags of a person. The answer of PostHog, and for what is missing in it what is known.
+    pub(crate) async fn flags(
+        self: &Arc<Self>,
+        distinct_id: String,
+        options: FlagOptions,
+        queue: &Arc<Queue>,
+    ) -> Flags {
+        let groups = options.groups.clone();
+        let question: Question = options.question(&distinct_id, self.geoip).into();
+        let outcome = self.ask(&question).await;
+        let known = self.known.recall(&question, Instant::now());
+        let reporter = Reporter { queue: Arc::clone(queue), reported: Arc::clone(&self.reported) };
+        let (flags, request_id, trouble) = put_together(outcome, known);
+        Flags::new(Snapshot {
+            distinct_id,
+            groups,
+            context: RequestContext::current().unwrap_or_default(),
+            flags,
+            request_id,
+            trouble,
+            reporter: Some(reporter),
+        })
+    }
+
+    /// Waits for an answer while the breaker is closed. Else nobody waits: the request that finds out whether PostHog
+    /// is back goes in the background.
+    async fn ask(self: &Arc<Self>, question: &Question) -> Outcome {
+        const NOT_ASKED: Failure = Failure { kind: ErrorKind::CircuitOpen, status: None };
+        let waits = self.breaker.state() == State::Closed;
+        if !waits && self.breaker.retry_in().is_none_or(|time| !time.is_zero()) {
+            return Err(NOT_ASKED);
+        }
+        let Some(mut answer) = self.share(question) else { return Err(NOT_ASKED) };
+        if !waits {
+            return Err(NOT_ASKED);
+        }
+        let answered = answer.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
+        answered.unwrap_or(Err(NOT_ASKED))
+    }
+
+    /// The answer to a question that is under way, or is now: in a task of its own, so that a caller who gives up does
+    /// not waste it. `None` after the end.
+    fn share(self: &Arc<Self>, question: &Question) -> Option<watch::Receiver<Option<Outcome>>> {
+        let mut under_way = self.under_way();
+        let stack = under_way.stack.clone()?;
+        if let Some(answer) = under_way.answers.get(question) {
+            return Some(answer.clone());
+        }
+        while under_way.tasks.try_join_next().is_some() {}
+        let (sender, answer) = watch::channel(None);
+        under_way.answers.insert(Arc::clone(question), answer.clone());
+        under_way.tasks.spawn(Arc::clone(self).answer(stack, Arc::clone(question), sender));
+        Some(answer)
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        stack: Stack,
+        question: Question,
+        sender: watch::Sender<Option<Outcome>>,
+    ) {
+        let result = stack.oneshot(Arc::clone(&question)).await;
+        if let Ok(answer) = &result {
+            self.known.learn(&question, answer, Instant::now());
+        }
+        self.under_way().answers.remove(&question);
+        sender.send_replace(Some(result.map(Arc::new).map_err(|error| Failure::from(&error))));
+    }
+
+    /// Ends what is under way, and lets nothing begin. Gives the tasks.
+    pub(crate) fn end(&self) -> JoinSet<()> {
+        let mut under_way = self.under_way();
+        under_way.stack = None;
+        under_way.answers.clear();
+        let mut tasks = std::mem::take(&mut under_way.tasks);
+        tasks.abort_all();
+        tasks
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What PostHog answered, and what is known of the rest.
+fn put_together(
+    outcome: Outcome,
+    known: BTreeMap<String, (super::snapshot::Evaluated, Duration)>,
+) -> (BTreeMap<String, Flag>, Option<String>, Trouble) {
+    let known =
+        known.into_iter().map(|(key, (flag, age))| (key, Flag::new(flag, FlagSource::LastKnownGood { age })));
+    let answer = match outcome {
+        Ok(answer) => answer,
+        Err(failure) => {
+            return (known.collect(), None, Trouble { failure: Some(failure), ..Trouble::default() });
+        }
+    };
+    let FlagsAnswer { is_partial, over_quota, ref request_id, ref flags } = *answer;
+    let is_whole = !is_partial && !over_quota;
+    let remote = flags.iter().map(|(key, flag)| (key.clone(), Flag::new(flag.clone(), FlagSource::Remote)));
+    // The later wins.
+    let flags = known.filter(|_| !is_whole).chain(remote).collect();
+    (flags, request_id.clone(), Trouble { failure: None, is_partial, over_quota })
+}
+
+impl Classify<FlagsAnswer, Error> for DeliveryClassifier {
+    fn classify(&self, result: Result<&FlagsAnswer, &Error>) -> Verdict {
+        let accepted = result.map(FlagsAnswer::accepted);
+        self.classify(accepted.as_ref().map_err(|error| *error))
+    }
+}
+
+/// `POST {host}/flags/?v=2`: one call, one attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    client: reqwest::Client,
+    url: Url,
+    token: ProjectToken,
+    longest_retry_after: Duration,
+}
+
+impl Endpoint {
+    pub(crate) fn new(
+        client: reqwest::Client,
+        host: &Url,
+        token: ProjectToken,
+        longest_retry_after: Duration,
+    ) -> Self {
+        Self { client, url: endpoint(host, "/flags/", Some("v=2")), token, longest_retry_after }
+    }
+
+    async fn send(self, question: Question) -> Result<FlagsAnswer, Error> {
+        let body = self.body(&question).into();
+        let answer = post(&self.client, self.url, body, false).await?;
+        let body = answer.into_body(SystemTime::now(), self.longest_retry_after, self.token.expose())?;
+        FlagsAnswer::read(&body)
+    }
+
+    /// The question with the token as its first field.
+    fn body(&self, question: &str) -> String {
+        let token = Value::from(self.token.expose());
+        format!("{{\"api_key\":{token},{}", question.trim_start_matches('{'))
+    }
+}
+
+impl Service<Question> for Endpoint {
+    type Response = FlagsAnswer;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<FlagsAnswer, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, question: Question) -> Self::Future {
+        Box::pin(self.clone().send(question))
+    }
+}
