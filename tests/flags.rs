@@ -314,6 +314,24 @@ async fn shutdown_does_not_wait_for_flags() {
     assert_eq!(asking.await.unwrap(), Some(ErrorKind::CircuitOpen), "it was ended");
 }
 
+/// A request that ended with its runtime holds up nobody.
+#[test]
+fn another_runtime_can_ask_again() {
+    let server = FakePostHog::start();
+    server.flags().then(Reply::hang());
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let first = runtime();
+    let posthog = first.block_on(async {
+        let posthog = start(&server);
+        let asked = tokio::time::timeout(MS(20), posthog.flags("kim", options())).await;
+        assert!(asked.is_err());
+        posthog
+    });
+    drop(first);
+    let flags = runtime().block_on(posthog.flags("kim", options()));
+    assert!(flags.is_enabled("on", false), "{flags:?}");
+}
+
 #[test]
 fn neither_the_person_nor_a_value_is_shown_by_debug() {
     let server = FakePostHog::start();

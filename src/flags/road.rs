@@ -128,7 +128,8 @@ impl Road {
     fn share(self: &Arc<Self>, question: &Question) -> Option<watch::Receiver<Option<Outcome>>> {
         let mut under_way = self.under_way();
         let stack = under_way.stack.clone()?;
-        if let Some(answer) = under_way.answers.get(question) {
+        // An answer that will never come is none: its task has ended with another runtime.
+        if let Some(answer) = under_way.answers.get(question).filter(|answer| answer.has_changed().is_ok()) {
             return Some(answer.clone());
         }
         while under_way.tasks.try_join_next().is_some() {}
