@@ -56,17 +56,16 @@ async fn degraded_is_ready_and_only_the_strict_route_says_503() {
 }
 
 /// However long the probe may take: orchestrators take a slow readiness route for one that is down.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn readiness_does_not_wait_for_a_posthog_that_hangs() {
     let server = FakePostHog::start();
     server.flags().always(Reply::hang());
     let posthog = builder(&server).probe_timeout(MS(3_600_000)).build().unwrap();
+    let started = tokio::time::Instant::now();
     let (code, report) = get(HealthRoute::readiness(&posthog)).await;
+    assert!(started.elapsed() < MS(1_000), "{:?}", started.elapsed());
     assert_eq!((code, report["status"].as_str()), (StatusCode::OK, Some("healthy")), "nothing is known yet");
     assert_eq!(report["posthog"].as_object().unwrap().len(), 0, "{report}");
-    server.recover();
-    assert_eq!(server.request_count(Route::Flags), 1, "the probe goes on for the next call");
-    posthog.shutdown(MS(1)).await;
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{DropReason, PostHog, Reason, SpoolConfig, SpoolMode};
+use posthog_health::{AlertName, DropReason, PostHog, Reason, RolloutReason, SpoolConfig, SpoolMode};
 
 use crate::support::{assert_balanced, capture, event, until};
 use crate::{is_ready, spooled};
@@ -65,12 +66,27 @@ async fn a_crash_costs_what_was_in_memory_only_and_it_is_counted() {
         posthog.capture_durable(event(50)).await.unwrap();
         std::process::abort();
     }
+    let prometheus = PrometheusBuilder::new().build_recorder();
+    let _installed = metrics::set_default_local_recorder(&prometheus);
     let posthog = spooled(&server, directory.path()).build().unwrap();
     until(|| posthog.stats().delivered == 1).await;
     let ledger = posthog.stats();
     assert_eq!((ledger.captured, ledger.dropped.count(DropReason::Crash)), (51, 50));
     assert!(posthog.health().reasons.contains(&Reason::LosingEvents));
     assert_balanced(ledger);
+    // It is news, but no fault of this process.
+    until(|| posthog.alerts().iter().any(|alert| alert.name == AlertName::LosingEvents)).await;
+    let lost = |reason: &RolloutReason| matches!(reason, RolloutReason::LostEvents(_));
+    assert!(!posthog.rollout_verdict().reasons().iter().any(lost));
+    posthog.shutdown(Duration::from_secs(10)).await;
+    let shown = prometheus.handle().render();
+    for series in [
+        "posthog_events_captured_total 51",
+        "posthog_events_delivered_total 1",
+        "posthog_events_dropped_total{reason=\"crash\"} 50",
+    ] {
+        assert!(shown.contains(series), "{series}: {shown}");
+    }
 }
 
 #[tokio::test]
