@@ -35,7 +35,8 @@
 //! ```
 //!
 //! Everything behind `capture` happens in one background task on your tokio runtime, and one more for each
-//! request under way; a spool has a thread of its own, which alone touches the disk. What an answer means is decided once ([`Outcome`]); retry, breaker, limiter, ledger
+//! request under way; a spool has a thread of its own, which alone touches the disk, and so has
+//! [the SDK](#the-sdks-own-events), once it is asked for. What an answer means is decided once ([`Outcome`]); retry, breaker, limiter, ledger
 //! and health only read it.
 //!
 //! # Guarantees
@@ -60,6 +61,13 @@
 //! them. `capture_durable(event).await` resolves when the event is on disk. A disk that is full, damaged or
 //! missing stops nothing: events stay in memory, health says so, and what can be read is read.
 //!
+//! # The SDK's own events
+//!
+//! [`sdk`](PostHog::sdk) is the inner [`posthog_rs::Client`], for feature flags and whatever else this crate has no method
+//! for. It sends no event itself: a hook hands us each that it makes, and it goes the way of the others. What daily use
+//! needs has a method here: [`alias`](PostHog::alias), [`group_identify`](PostHog::group_identify),
+//! [`set`](PostHog::set), and with the feature `error-tracking` `capture_exception`. Only the last starts the SDK.
+//!
 //! # Where to look
 //!
 //! - **You write a service:** [`PostHog`], and [`PostHogBuilder`] for every default and its reason.
@@ -76,13 +84,14 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
+//! | `error-tracking` | no | `PostHog::capture_exception`: errors and panics, by the SDK's error tracking |
 //! | `metrics` | no | what is counted, for the [recorder](https://docs.rs/metrics) that the service has installed |
 //! | `spool` | no | `SpoolConfig`, `PostHog::capture_durable`: events on disk, in a [redb](https://docs.rs/redb) file |
 //! | `testing` | no | `testing::FakePostHog`: an in-process PostHog for your tests |
 //!
 //! # Types of other crates in this API
 //!
-//! `posthog_rs` (re-exported: [`Event`], [`RequestContext`]), `tower` and `tokio::sync::watch` in [`layers`], `tower`,
+//! `posthog_rs` (re-exported: [`Event`], [`RequestContext`]; its client, options and errors as [`posthog_rs`]), `tower` and `tokio::sync::watch` in [`layers`], `tower`,
 //! `http` and `http_body` in [`routes`],
 //! `serde_json::Value` in [`FlagOptions`] and [`Flags`], `reqwest`'s request, response and error in [`layers::HttpStatus`], [`layers::Replay`] and [`Error`]. A new
 //! major version of one of these is a new major version of this crate.
@@ -101,6 +110,7 @@ mod flags;
 mod health;
 mod monitor;
 mod outcome;
+mod sdk;
 mod transport;
 
 pub mod layers;

@@ -1,7 +1,11 @@
+mod conveniences;
+#[cfg(feature = "error-tracking")]
+mod exceptions;
 mod flags;
 #[cfg(test)]
 mod outage_log_tests;
 mod running;
+mod sdk;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use posthog_rs::{Event, RequestContext};
 use reqwest::Url;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::ConfigError;
 use crate::config::{Enrichment, PostHogBuilder, Settings};
@@ -101,7 +105,7 @@ impl PostHog {
     }
 
     /// Sends what has been captured so far without waiting for full batches, and resolves when each of these
-    /// events is delivered or has met another end. Waits up to the
+    /// events is delivered or has met another end, those that [the SDK](Self::sdk) made included. Waits up to the
     /// [flush timeout](PostHogBuilder::flush_timeout). Events that come meanwhile may travel along, but are
     /// not waited for, nor is what other processes left in a spool. A pending retry does not come earlier.
     ///
@@ -117,12 +121,19 @@ impl PostHog {
     ///
     /// Dropping the future stops the waiting, not the sending.
     pub async fn flush(&self) -> Result<(), FlushTimeout> {
+        let deadline = Instant::now() + self.inner.flush_timeout;
+        let is_all_here = match &self.inner.running {
+            Some(running) => running.sdk.drain(Some(deadline)).await,
+            None => true,
+        };
         let number = self.inner.queue.flush();
-        let all_settled = timeout(self.inner.flush_timeout, self.inner.queue.settled(number)).await;
-        all_settled.map_err(|_| {
-            let Ledger { queued, spooled, .. } = self.inner.queue.ledger();
-            FlushTimeout { undelivered: queued + spooled }
-        })
+        match timeout_at(deadline, self.inner.queue.settled(number)).await {
+            Ok(()) if is_all_here => Ok(()),
+            _ => {
+                let Ledger { queued, spooled, .. } = self.inner.queue.ledger();
+                Err(FlushTimeout { undelivered: queued + spooled })
+            }
+        }
     }
 
     /// Ends the client: takes no more events, delivers what it can within `deadline`, and drops and counts
@@ -133,6 +144,9 @@ impl PostHog {
     /// file is still being checked) and waits there for the next start. While PostHog does not answer, the call
     /// ends as soon as that is done. The last fourth of the deadline, half a second at most, is for the last
     /// write; a disk that hangs is left behind with its thread.
+    ///
+    /// What [the SDK](Self::sdk) still has comes first, for a fourth of the deadline at most, which is thousands of
+    /// times what it needs.
     ///
     /// Give it what your orchestrator's grace period leaves, 5 s if in doubt.
     ///
@@ -147,13 +161,19 @@ impl PostHog {
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let started = Instant::now();
         let before = self.inner.queue.own_totals();
-        let first = self.inner.queue.close();
+        let closing = Closing(&self.inner.queue);
+        if let Some(running) = &self.inner.running {
+            running.sdk.drain(started.checked_add(deadline / 4)).await;
+        }
+        let first = closing.now();
         let mut undelivered = 0;
         if let Some(running) = &self.inner.running {
+            running.sdk.end();
             let drained = deadline - running.last_write(deadline);
             running.stop(started.checked_add(drained)).await;
             undelivered = self.inner.queue.abandon();
             running.stop_spool(started.checked_add(deadline)).await;
+            running.sdk.ended(started.checked_add(deadline)).await;
             running.end_monitor();
             running.monitor_ended().await;
         }
@@ -357,9 +377,28 @@ fn first_number() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
+/// Closes the queue, though the future that would have done it be dropped before.
+struct Closing<'a>(&'a Queue);
+
+impl Closing<'_> {
+    /// True for the first.
+    fn now(self) -> bool {
+        let first = self.0.close();
+        std::mem::forget(self);
+        first
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         let Some(running) = &self.running else { return };
+        running.sdk.end();
         running.abort.abort();
         running.end_probe();
         running.flags.end();

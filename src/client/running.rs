@@ -12,19 +12,20 @@ use crate::ConfigError;
 use crate::config::{Enrichment, Settings};
 use crate::credentials::ProjectToken;
 use crate::delivery::{Encoder, Queue, Spool, Worker};
-use crate::flags::{Endpoint, Road};
+use crate::flags::{Endpoint, FlagsRoad};
 use crate::health::Probe;
 use crate::layers::{
     CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
 };
 use crate::monitor::{Monitor, Sources, Surface, Watch};
 use crate::outcome::DeliveryClassifier;
+use crate::sdk::{Road, Sdk};
 use crate::transport::{Capture, client};
 
 /// What runs in a client that is not disabled.
 pub(super) struct Running {
     pub(super) monitor: Arc<Monitor>,
-    pub(super) flags: Arc<Road>,
+    pub(super) flags: Arc<FlagsRoad>,
     watching_abort: AbortHandle,
     /// Taken when it has ended.
     watching: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -35,6 +36,7 @@ pub(super) struct Running {
     /// Locked while a shutdown waits for it; taken when it has ended.
     worker: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     spool: Option<Spool>,
+    pub(super) sdk: Sdk,
     /// Names the client in each of its log lines.
     pub(super) span: Span,
 }
@@ -62,6 +64,20 @@ impl Running {
             )
         })?;
         let Settings { gzip, longest_retry_after, probe_timeout, probe_cache, .. } = settings;
+        let span = tracing::info_span!("posthog", host = host.host_str());
+        let Enrichment { hooks, is_server, geoip } = enrichment;
+        let road = Road {
+            queue,
+            span: &span,
+            http: &http,
+            host,
+            token: &token,
+            is_server,
+            geoip,
+            request_timeout: settings.request_timeout,
+            events: settings.limits.events,
+        };
+        let sdk = Sdk::new(&settings.sdk, &road)?;
         let (tells_refusal, token_refused) = watch::channel(false);
         let probe = Probe::new(http.clone(), host, token.clone(), probe_timeout, probe_cache, tells_refusal);
         let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker, DeliveryClassifier)?;
@@ -79,7 +95,7 @@ impl Running {
         let monitor = Arc::new(Monitor::new(settings.alerts, settings.rollout, sources));
         let watch_flags = Watch::new(Arc::clone(&monitor), Surface::Flags);
         let flags = Endpoint::new(http.clone(), host, token.clone(), longest_retry_after);
-        let flags = Road::new(&settings.flags, flags_breaker, watch_flags, flags, enrichment.geoip);
+        let flags = FlagsRoad::new(&settings.flags, flags_breaker, watch_flags, flags, enrichment.geoip);
         let layers = DeliveryLayers {
             retry,
             circuit_breaker,
@@ -92,8 +108,6 @@ impl Running {
         let watching = Arc::clone(&monitor).run(token_refused.clone());
         let worker =
             Worker::new(Arc::clone(queue), stack, settings.pacing, setback, token_refused, watches_breaker);
-        let Enrichment { hooks, is_server, geoip } = enrichment;
-        let span = tracing::info_span!("posthog", host = host.host_str());
         let spool = settings.spool.map(|spool| span.in_scope(|| Spool::start(queue, spool)));
         let watching = runtime.spawn(watching.instrument(span.clone()));
         let worker = worker.run(move || Encoder::new(hooks, is_server, geoip)).instrument(span.clone());
@@ -108,6 +122,7 @@ impl Running {
             abort: worker.abort_handle(),
             worker: tokio::sync::Mutex::new(Some(worker)),
             spool,
+            sdk,
             span,
         })
     }

@@ -11,6 +11,7 @@ use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing, SpoolCon
 use crate::flags::FlagsConfig;
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig, WhenOpen};
 use crate::monitor::{AlertsConfig, RolloutConfig};
+use crate::sdk::SdkSettings;
 
 /// Configures and starts a [`PostHog`]. Every value has a default that suits a production service; each
 /// method's page tells it and the reason.
@@ -21,7 +22,7 @@ pub struct PostHogBuilder {
     environment_error: Option<ConfigError>,
     allow_insecure_http: bool,
     disabled: bool,
-    settings: Settings,
+    pub(super) settings: Settings,
     enrichment: Enrichment,
 }
 
@@ -43,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) alerts: AlertsConfig,
     pub(crate) rollout: RolloutConfig,
     pub(crate) flags: FlagsConfig,
+    pub(crate) sdk: SdkSettings,
 }
 
 /// What the encoder needs.
@@ -83,6 +85,7 @@ impl Default for Settings {
             alerts: AlertsConfig::default(),
             rollout: RolloutConfig::default(),
             flags: FlagsConfig::default(),
+            sdk: SdkSettings::default(),
         }
     }
 }
@@ -221,8 +224,9 @@ impl PostHogBuilder {
     }
 
     /// Changes an event or drops it (`None`) before it is encoded. Hooks run in order, off the caller's
-    /// thread, on events as captured: the constant enrichment (`$lib`, `$os`, …) is added after them, where
-    /// the event has no value of its own. A hook that panics costs the event that it panicked on
+    /// thread, once on every event, whatever its origin, on events as captured: the constant enrichment (`$lib`, `$os`,
+    /// …) is added after them, where the event has no value of its own. Those of [the SDK](PostHog::sdk) have the
+    /// SDK's already. A hook that panics costs the event that it panicked on
     /// ([`HookPanicked`](crate::DropReason::HookPanicked)). Keep it short: all events wait for it.
     pub fn before_send(mut self, hook: impl FnMut(Event) -> Option<Event> + Send + 'static) -> Self {
         self.enrichment.hooks.push(Box::new(hook));
@@ -367,7 +371,8 @@ impl Settings {
         check::duration("probe_cache", self.probe_cache, check::MILLISECOND, check::HOUR)?;
         self.alerts.validate()?;
         self.rollout.validate()?;
-        self.flags.validate()
+        self.flags.validate()?;
+        self.sdk.validate()
     }
 }
 

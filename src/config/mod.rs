@@ -4,6 +4,7 @@ mod builder;
 pub(crate) mod check;
 mod env;
 mod host;
+mod sdk;
 
 pub use builder::PostHogBuilder;
 pub(crate) use builder::{Enrichment, Settings};

@@ -31,5 +31,5 @@ mod snapshot;
 pub(crate) use answer::FlagsAnswer;
 pub use config::FlagsConfig;
 pub use options::FlagOptions;
-pub(crate) use road::{Endpoint, Road};
+pub(crate) use road::{Endpoint, FlagsRoad};
 pub use snapshot::{Flag, FlagSource, Flags};

@@ -31,7 +31,7 @@ use crate::{Error, ErrorKind};
 
 /// The way to `/flags/` and what stands in for it.
 #[derive(Debug)]
-pub(crate) struct Road {
+pub(crate) struct FlagsRoad {
     breaker: CircuitBreaker,
     geoip: bool,
     known: LastKnownGood,
@@ -54,7 +54,7 @@ struct UnderWay {
     tasks: JoinSet<()>,
 }
 
-impl Road {
+impl FlagsRoad {
     pub(crate) fn new(
         config: &FlagsConfig,
         breaker: CircuitBreakerLayer<DeliveryClassifier>,

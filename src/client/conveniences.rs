@@ -1,0 +1,100 @@
+//! What users of the SDK do daily, without the SDK's thread: names and arguments are the SDK's.
+
+use posthog_rs::{Error, Event};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::PostHog;
+
+impl PostHog {
+    /// Merges two distinct ids into one person: `previous_id` is known to PostHog already, `distinct_id` is the id that
+    /// it becomes part of. Returns at once, as [`capture`](Self::capture) does.
+    ///
+    /// A blank id on either side cannot describe a merge: counted as
+    /// [`NoDistinctId`](crate::DropReason::NoDistinctId).
+    ///
+    /// ```no_run
+    /// # fn example(posthog: &posthog_health::PostHog) {
+    /// posthog.alias("anonymous-abc123", "user-42"); // after the visitor logged in
+    /// # }
+    /// ```
+    pub fn alias<P: Into<String>, D: Into<String>>(&self, previous_id: P, distinct_id: D) {
+        let (previous_id, distinct_id) = (previous_id.into(), distinct_id.into());
+        let merged = known(&[&previous_id, &distinct_id], &previous_id);
+        let properties = [("distinct_id", Value::String(previous_id)), ("alias", Value::String(distinct_id))];
+        self.capture(event("$create_alias", merged, properties));
+    }
+
+    /// Creates or updates a group, and sets its properties. Returns at once, as [`capture`](Self::capture) does.
+    ///
+    /// A blank type or key is counted as [`NoDistinctId`](crate::DropReason::NoDistinctId).
+    ///
+    /// ```no_run
+    /// # fn example(posthog: &posthog_health::PostHog) -> Result<(), posthog_health::posthog_rs::Error> {
+    /// posthog.group_identify("company", "acme", serde_json::json!({"employees": 11}))?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Serialization`] when `properties` are no JSON object: then there is no event.
+    pub fn group_identify<T: Into<String>, K: Into<String>, P: Serialize>(
+        &self,
+        group_type: T,
+        group_key: K,
+        properties: P,
+    ) -> Result<(), Error> {
+        let (group_type, group_key) = (group_type.into(), group_key.into());
+        let group_set = Value::Object(object("group_identify", properties)?);
+        let group = known(&[&group_type, &group_key], &format!("${group_type}_{group_key}"));
+        let properties = [
+            ("$group_type", Value::String(group_type)),
+            ("$group_key", Value::String(group_key)),
+            ("$group_set", group_set),
+        ];
+        self.capture(event("$groupidentify", group, properties));
+        Ok(())
+    }
+
+    /// Sets properties of a person: what `identify` is for in a browser. The SDK has no method for it; this sends
+    /// what PostHog's other server libraries send, a `$set` event. Returns at once, as [`capture`](Self::capture) does.
+    ///
+    /// ```no_run
+    /// # fn example(posthog: &posthog_health::PostHog) -> Result<(), posthog_health::posthog_rs::Error> {
+    /// posthog.set("user-42", serde_json::json!({"plan": "pro"}))?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Serialization`] when `properties` are no JSON object: then there is no event.
+    pub fn set<D: Into<String>, P: Serialize>(&self, distinct_id: D, properties: P) -> Result<(), Error> {
+        let set = Value::Object(object("set", properties)?);
+        self.capture(event("$set", distinct_id.into(), [("$set", set)]));
+        Ok(())
+    }
+}
+
+/// The distinct id, or none that would be admitted if one of its parts is blank: the event is refused and counted.
+fn known(parts: &[&str], distinct_id: &str) -> String {
+    let is_known = parts.iter().all(|part| !part.trim().is_empty());
+    if is_known { distinct_id.to_owned() } else { String::new() }
+}
+
+fn event<const N: usize>(name: &str, distinct_id: String, properties: [(&str, Value); N]) -> Event {
+    let mut event = Event::new(name.to_owned(), distinct_id);
+    for (name, value) in properties {
+        // A value is JSON already.
+        let _ = event.insert_prop(name, value);
+    }
+    event
+}
+
+/// The text of the error tells no property.
+fn object(method: &str, properties: impl Serialize) -> Result<Map<String, Value>, Error> {
+    match serde_json::to_value(properties) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Error::Serialization(format!("{method}() properties must be a JSON object"))),
+        Err(error) => Err(Error::Serialization(error.to_string())),
+    }
+}
