@@ -96,6 +96,36 @@ async fn no_secret_and_no_event_content_is_ever_shown() {
     }
 }
 
+/// The same of the SDK, which has a secret key too, and lines of its own.
+#[tokio::test]
+async fn the_sdk_shows_neither_token_nor_secret_key() {
+    let (log, _guard) = Log::start(Level::TRACE);
+    let server = FakePostHog::start();
+    let mut shown = String::new();
+    for fault in [Reply::normal(), Reply::status(401).body(FakePostHog::TOKEN), Reply::reset(), Reply::html()]
+    {
+        server.always(fault);
+        let hour = std::time::Duration::from_secs(3600);
+        let configured = builder(&server).local_evaluation("phx_s3cretKey", hour).flush_timeout(MS(50));
+        shown += &format!("{configured:?}");
+        let posthog = configured.build().unwrap();
+        let sdk = posthog.sdk().await.unwrap();
+        let _ = sdk.evaluate_flags("user-1", Default::default()).await;
+        posthog.set("s3cret-person", ["s3cret-property"]).unwrap_err();
+        shown += &format!("{:?} {posthog:?}", posthog.flush().await);
+        drop(sdk);
+        posthog.shutdown(MS(1)).await;
+    }
+    let logged = log.text();
+    assert!(logged.contains("posthog_rs"), "the SDK has logged: {logged}");
+    for text in [&logged, &shown] {
+        for secret in [FakePostHog::TOKEN, &FakePostHog::TOKEN[4..], "s3cret"] {
+            let line = text.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret}");
+        }
+    }
+}
+
 /// One client in an outage that changes its face, with all lines of this crate.
 #[tokio::test]
 async fn an_outage_shows_what_fails_and_neither_token_nor_event_nor_url() {

@@ -46,8 +46,10 @@ async fn whoever_only_captures_pays_no_thread_and_none_is_left_after_shutdown() 
     assert_eq!(posthog.stats().delivered, 104);
 
     let posthog = builder(&server).build().unwrap();
-    posthog.sdk().await.unwrap().flush().await;
+    let kept = posthog.sdk().await.unwrap();
+    kept.flush().await;
     assert_eq!(threads(&["posthog-transpo"]), 1);
     drop(posthog);
     until(|| of_the_sdk() == 0).await;
+    drop(kept);
 }

@@ -39,8 +39,8 @@ impl PostHog {
     /// ```
     pub fn capture_exception_with<E: Error + ?Sized>(&self, error: &E, options: CaptureExceptionOptions) {
         let Some(sdk) = self.inner.running.as_ref().and_then(|running| running.sdk.plain()) else {
-            // Disabled or shut down: the queue refuses it, and counts that.
-            self.inner.queue.capture(Event::new_anon("$exception"));
+            // Disabled or shut down: what stands for it is refused and counted. Nobody's, so never sent.
+            self.inner.queue.capture(Event::new("$exception", ""));
             return;
         };
         if let Err(error) = sdk::capture_exception(&sdk, error, options) {

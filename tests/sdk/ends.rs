@@ -68,7 +68,7 @@ async fn neither_a_hanging_posthog_nor_a_blocked_hook_holds_up_shutdown() {
     drop(release);
 }
 
-/// A handle that somebody kept cannot be used to lose events in silence while the end is under way, and ends nothing.
+/// What somebody keeps of it is closed, and says nothing: `sdk()` warns of that.
 #[tokio::test]
 async fn a_handle_kept_beyond_shutdown_is_closed() {
     let server = FakePostHog::start();
@@ -78,7 +78,7 @@ async fn a_handle_kept_beyond_shutdown_is_closed() {
     kept.capture(Event::new("too late", "user-1"));
     kept.flush().await;
     kept.shutdown().await;
-    assert_eq!(posthog.stats().captured, 0, "the SDK has dropped it: its page says so");
+    assert_eq!(posthog.stats().captured, 0, "the SDK has dropped it");
     drop(kept);
     assert_eq!(server.requests().len(), 0);
 }
@@ -118,7 +118,6 @@ async fn drop_waits_for_nothing_and_ends_the_sdk() {
     tokio::time::timeout(Duration::from_secs(60), server.wait_for_connections_closed()).await.unwrap();
 }
 
-/// A handle is one of ours, and a runtime is none of its business.
 #[test]
 fn the_sdk_ends_after_its_runtime_has() {
     let server = FakePostHog::start();

@@ -66,6 +66,8 @@ async fn a_start_that_hangs_delays_neither_capture_nor_exceptions_nor_flush_nor_
     posthog.capture_exception(&io::Error::other("checkout failed"));
     posthog.flush().await.unwrap();
     assert_eq!(server.distinct(), 2);
+    let [exception] = &named(&server, "$exception")[..] else { panic!("one event") };
+    assert_eq!(exception["properties"]["$exception_list"][0]["value"], "checkout failed");
     assert!(!one.is_finished() && !two.is_finished(), "still waiting for definitions");
 
     let report = posthog.shutdown(hour).await;

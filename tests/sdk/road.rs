@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use posthog_health::posthog_rs::{CaptureExceptionOptions, EvaluateFlagsOptions};
-use posthog_health::testing::{FakePostHog, Route};
+use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{DropReason, Event, RequestContext};
 use serde_json::{Value, json};
 
@@ -197,14 +197,15 @@ async fn a_minimised_flag_event_comes_with_all_its_properties() {
 
 /// The requests that the SDK does make go to the builder's host, with its token, by our HTTP client.
 #[tokio::test]
-async fn the_flag_requests_of_the_sdk_follow_no_redirect() {
-    use posthog_health::testing::Reply;
+async fn the_flag_requests_of_the_sdk_are_the_builders_and_follow_no_redirect() {
     let (server, elsewhere) = (FakePostHog::start(), FakePostHog::start());
     server.flags().always(Reply::status(307).header("location", format!("{}/flags/?v=2", elsewhere.url())));
-    let posthog = builder(&server).build().unwrap();
+    let posthog = builder(&server).geoip(false).build().unwrap();
     let sdk = posthog.sdk().await.unwrap();
     assert!(sdk.evaluate_flags("user-1", EvaluateFlagsOptions::default()).await.is_err());
-    assert_eq!(server.request_count(Route::Flags), 1);
+    let [request] = &server.requests()[..] else { panic!("one request") };
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!((&body["api_key"], &body["geoip_disable"]), (&json!(FakePostHog::TOKEN), &json!(true)));
     assert_eq!(elsewhere.requests().len(), 0);
 }
 
