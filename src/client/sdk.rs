@@ -5,7 +5,7 @@ use posthog_rs::{Client, ClientOptions};
 use super::PostHog;
 
 impl PostHog {
-    /// The SDK's client, for what this crate has no method for: feature flags, MCP analytics, whatever comes. It sends
+    /// The SDK's client, for what this crate has no method for: local evaluation, MCP analytics, whatever comes. It sends
     /// no event itself: all that it makes travels our road, through hooks, queue, breaker and ledger. `None` when the
     /// client is disabled or shut down.
     ///
@@ -24,7 +24,8 @@ impl PostHog {
     /// up to the [request timeout](crate::PostHogBuilder::request_timeout): make it when the service starts.
     ///
     /// Host, token, `is_server`, `geoip` and request timeout are those of the builder; the SDK takes whole seconds,
-    /// rounded up. Its `/flags` requests are its own, with a timeout of 3 s and one retry.
+    /// rounded up. Its `/flags` requests are its own, with a timeout of 3 s and one retry;
+    /// [`flags`](Self::flags) is the guarded way.
     ///
     /// # What is not as in the SDK alone
     ///
