@@ -113,8 +113,10 @@ async fn what_is_scraped_is_what_is_documented() {
     capture(&posthog, 10);
     posthog.flush().await.unwrap();
     assert!(posthog.health_check().await.is_healthy());
-    // When it has looked again.
-    until(|| Scrape::of(&handle).values.get("posthog_events_delivered_total") == Some(&10.0)).await;
+    // When it has looked again, and the spool is open.
+    let shows = |series: &str| Scrape::of(&handle).values.get(series).copied();
+    until(|| shows("posthog_events_delivered_total") == Some(10.0)).await;
+    until(|| shows("posthog_spool_state{state=\"ready\"}") == Some(1.0)).await;
     let scrape = Scrape::of(&handle);
     let documented = documented();
     let types: BTreeMap<_, _> =
