@@ -47,12 +47,24 @@ impl FakePostHog {
     ///
     /// `/batch/` accepts any token of the right shape, as PostHog does: events sent under an unknown one vanish there.
     pub fn know_token(&self, token: &str) {
-        self.shared.lock().rules.tokens.insert(token.to_owned());
+        let mut state = self.shared.lock();
+        state.rules.tokens.insert(token.to_owned());
+        state.rules.revoked.remove(token);
     }
 
     /// Makes `/flags/` answer 401 to this project token.
     pub fn forget_token(&self, token: &str) {
         self.shared.lock().rules.tokens.remove(token);
+    }
+
+    /// Makes `/flags/` and `/batch/` answer 401 to this project token, until it is [known](Self::know_token) again.
+    ///
+    /// PostHog's `/batch/` takes the events of such a token and throws them away, as
+    /// [`forget_token`](Self::forget_token) has it; this is a stricter one.
+    pub fn revoke_token(&self, token: &str) {
+        let mut state = self.shared.lock();
+        state.rules.tokens.remove(token);
+        state.rules.revoked.insert(token.to_owned());
     }
 
     /// Sets the largest body accepted, in bytes on the wire, that is after compression; 20 MiB at the start.

@@ -11,6 +11,8 @@ use super::shape::{self, Batch, Evaluation, Event};
 /// What the server knows of projects.
 pub(super) struct Rules {
     pub(super) tokens: HashSet<String>,
+    /// `/batch/` refuses these.
+    pub(super) revoked: HashSet<String>,
     pub(super) over_quota: bool,
     /// Events of these names are rejected, and with them their batch.
     pub(super) rejected_names: HashSet<String>,
@@ -49,6 +51,9 @@ impl Rules {
             return Err(Answer::text(400, "request holds no event"));
         }
         check_token(batch.api_key.as_deref())?;
+        if batch.api_key.is_some_and(|token| self.revoked.contains(&*token)) {
+            return Err(Answer::text(401, "API key is not valid: revoked"));
+        }
         let uuids: Result<_, _> = batch.batch.iter().map(check_event).collect();
         let accepted = uuids.map_err(|reason| Answer::text(400, reason))?;
         if let Some(event) = batch.batch.iter().find(|event| self.rejected_names.contains(&*event.event)) {

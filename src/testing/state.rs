@@ -45,6 +45,7 @@ impl Shared {
     pub(super) fn new(token: &str) -> Self {
         let rules = Rules {
             tokens: HashSet::from([token.to_owned()]),
+            revoked: HashSet::new(),
             over_quota: false,
             rejected_names: HashSet::new(),
             flags: BTreeMap::new(),
