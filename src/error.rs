@@ -28,6 +28,11 @@ impl ConfigError {
         Self { field, problem: problem.into(), remedy: remedy.into() }
     }
 
+    /// The same, of what the user calls it.
+    pub(crate) fn of(self, field: &'static str) -> Self {
+        Self { field, ..self }
+    }
+
     /// The builder method or environment variable.
     pub fn field(&self) -> &'static str {
         self.field

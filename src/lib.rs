@@ -50,8 +50,8 @@
 //!    rejects is halved until the bad event stands alone, as a [dead letter](PostHog::dead_letters).
 //! 5. A PostHog outage uses bounded memory, does not turn into a storm of requests, and does not end in one.
 //! 6. No request leaves that you did not cause, and the health probe is not billed.
-//! 7. The project token appears in no `Debug`, `Display`, log, error, health report or spool. Plain `http://` goes
-//!    only to this machine, or [when you ask](PostHogBuilder::allow_insecure_http).
+//! 7. The project token appears in no `Debug`, `Display`, log, error, health report, metric or spool. Plain `http://`
+//!    goes only to this machine, or [when you ask](PostHogBuilder::allow_insecure_http).
 //!
 //! # A spool on disk
 //!
@@ -67,6 +67,11 @@
 //! for. It sends no event itself: a hook hands us each that it makes, and it goes the way of the others. What daily use
 //! needs has a method here: [`alias`](PostHog::alias), [`group_identify`](PostHog::group_identify),
 //! [`set`](PostHog::set), and with the feature `error-tracking` `capture_exception`. Only the last starts the SDK.
+//!
+//! # A new project token
+//!
+//! Give [`PostHog::builder`] a [`CredentialSource`] in the place of a token, or name a file in `POSTHOG_API_KEY_FILE`:
+//! then a new token is used without a restart, and no event is lost here. `docs/key-rotation.md` has the procedure.
 //!
 //! # Where to look
 //!
@@ -125,6 +130,7 @@ pub use posthog_rs::{Event, RequestContext};
 pub use client::NotDurable;
 pub use client::{FlushTimeout, PostHog, ShutdownReport};
 pub use config::PostHogBuilder;
+pub use credentials::{CredentialSource, CredentialsError};
 pub use delivery::{
     DeadLetter, DropReason, Drops, Ledger, Overflow, QueueFill, SpoolHealth, SpoolIssue, SpoolState,
 };

@@ -167,6 +167,7 @@ fn everything_is_send_and_sync() {
         send(posthog.flush());
         send(posthog.shutdown(MS(1)));
         send(posthog.health_check());
+        send(posthog.reload_credentials());
     };
     let _ = futures;
 }
@@ -230,6 +231,11 @@ async fn the_environment_configures() {
         (&[][..], "refused: POSTHOG_API_KEY is not set: set it (or POSTHOG_API_KEY_FILE)"),
         (&[("POSTHOG_HOST", "eu")][..], "refused: POSTHOG_API_KEY is not set, but POSTHOG_HOST is"),
         (&[("POSTHOG_API_KEY_FILE", "/nonexistent")][..], "refused: POSTHOG_API_KEY_FILE names a file"),
+        (&[("POSTHOG_API_KEY", " ")][..], "refused: POSTHOG_API_KEY is empty"),
+        (
+            &[("POSTHOG_API_KEY", "phs_secret")][..],
+            "refused: POSTHOG_API_KEY is a project secret API key (phs_…)",
+        ),
     ] {
         let names = ["API_KEY", "API_KEY_FILE", "HOST", "HOST_FILE", "DISABLED"];
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());

@@ -1,4 +1,5 @@
 mod conveniences;
+mod credentials;
 #[cfg(feature = "error-tracking")]
 mod exceptions;
 mod flags;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::ConfigError;
 use crate::config::{Enrichment, PostHogBuilder, Settings};
-use crate::credentials::ProjectToken;
+use crate::credentials::{CredentialSource, Opened};
 use crate::delivery::{DeadLetter, DropReason, Ledger, Queue};
 use crate::health::{BreakerHealth, Evidence, HealthReport, Life, Probe, report};
 use crate::layers::CircuitBreaker;
@@ -49,7 +50,8 @@ struct Inner {
 }
 
 impl PostHog {
-    /// Configures a client for the project of this token (`phc_…`).
+    /// Configures a client for the project of this token (`phc_…`), or of the token that comes from a
+    /// [`CredentialSource`].
     ///
     /// ```no_run
     /// # use posthog_health::PostHog;
@@ -57,7 +59,7 @@ impl PostHog {
     /// let posthog = PostHog::builder("phc_your_project_token").host("eu").build()?;
     /// # Ok(()) }
     /// ```
-    pub fn builder(project_token: impl Into<String>) -> PostHogBuilder {
+    pub fn builder(project_token: impl Into<CredentialSource>) -> PostHogBuilder {
         PostHogBuilder::new(project_token)
     }
 
@@ -67,7 +69,7 @@ impl PostHog {
     /// |---|---|
     /// | `POSTHOG_API_KEY` | the project token |
     /// | `POSTHOG_HOST` | see [`PostHogBuilder::host`]; optional |
-    /// | `POSTHOG_API_KEY_FILE`, `POSTHOG_HOST_FILE` | instead: a file that holds the value, as mounted secrets do |
+    /// | `POSTHOG_API_KEY_FILE`, `POSTHOG_HOST_FILE` | instead: a file that holds the value, as mounted secrets do. A new token in it is [taken](CredentialSource::file) without a restart |
     /// | `POSTHOG_DISABLED` | `1` switches the client off; then no token is needed |
     ///
     /// What is wrong with it is told by [`build`](PostHogBuilder::build).
@@ -77,7 +79,7 @@ impl PostHog {
 
     /// Starts a client that sends there, or a disabled one.
     pub(crate) fn start(
-        target: Option<(Url, ProjectToken)>,
+        target: Option<(Url, Opened)>,
         settings: Settings,
         enrichment: Enrichment,
     ) -> Result<Self, ConfigError> {
@@ -85,7 +87,7 @@ impl PostHog {
         let queue = Arc::new(Queue::new(settings.limits.clone(), first_number(), closed));
         let flush_timeout = settings.flush_timeout;
         let running = match target {
-            Some((host, token)) => Some(Running::start(&queue, settings, &host, token, enrichment)?),
+            Some((host, opened)) => Some(Running::start(&queue, settings, &host, opened, enrichment)?),
             None => None,
         };
         Ok(Self { inner: Arc::new(Inner { queue, flush_timeout, running }) })
@@ -324,7 +326,7 @@ impl PostHog {
         let breaker = running.map(|running| &running.breaker);
         Evidence {
             life: self.life(),
-            probe: None,
+            probe: running.and_then(Running::has_no_token),
             signs: running.map(|running| running.monitor.signs()).unwrap_or_default(),
             breaker: BreakerHealth {
                 state: breaker.map_or(BreakerState::Closed, CircuitBreaker::state),
@@ -402,6 +404,7 @@ impl Drop for Inner {
         running.abort.abort();
         running.end_probe();
         running.flags.end();
+        running.end_renewal();
         let lost = self.queue.abandon();
         running.end_monitor();
         if lost > 0 {

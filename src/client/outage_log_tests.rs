@@ -9,12 +9,12 @@ use std::time::Duration;
 use failsafe::clock::{self, MockClock};
 use posthog_rs::Event;
 use tokio::runtime;
-use tokio::sync::watch;
 use tokio::time::sleep;
 use tower::service_fn;
 use tracing::Level;
 
 use crate::config::Settings;
+use crate::credentials::Opened;
 use crate::delivery::{Encoder, Queue, Worker};
 use crate::layers::{CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack};
 use crate::monitor::{Monitor, Sources, Surface, Watch};
@@ -69,11 +69,11 @@ fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
             }
         }
     });
-    let (_, token_refused) = watch::channel(false);
+    let credentials = Opened::open("phc_test".into()).unwrap().credentials;
     let stack = delivery_stack(layers, service);
-    tokio::spawn(monitor.run(token_refused.clone()));
+    tokio::spawn(monitor.run(credentials.refusals()));
     let worker =
-        Worker::new(Arc::clone(&queue), stack, settings.pacing, setback, token_refused, watches_breaker);
+        Worker::new(Arc::clone(&queue), stack, settings.pacing, setback, credentials, watches_breaker);
     tokio::spawn(worker.run(|| Encoder::new(Vec::new(), true, true)));
     (queue, is_down)
 }

@@ -3,14 +3,13 @@ use std::time::Duration;
 
 use reqwest::Url;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, Span};
 
 use crate::ConfigError;
 use crate::config::{Enrichment, Settings};
-use crate::credentials::ProjectToken;
+use crate::credentials::{Credentials, Opened, ProjectToken};
 use crate::delivery::{Encoder, Queue, Spool, Worker};
 use crate::flags::{Endpoint, FlagsRoad};
 use crate::health::Probe;
@@ -33,6 +32,9 @@ pub(super) struct Running {
     /// Taken at shutdown: it holds connections.
     probe: Mutex<Option<Arc<Probe>>>,
     pub(super) abort: AbortHandle,
+    pub(super) credentials: Arc<Credentials>,
+    /// Taken at shutdown.
+    pub(super) renewing: Mutex<Option<JoinHandle<()>>>,
     /// Locked while a shutdown waits for it; taken when it has ended.
     worker: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     spool: Option<Spool>,
@@ -46,7 +48,7 @@ impl Running {
         queue: &Arc<Queue>,
         settings: Settings,
         host: &Url,
-        token: ProjectToken,
+        opened: Opened,
         enrichment: Enrichment,
     ) -> Result<Self, ConfigError> {
         let runtime = Handle::try_current().map_err(|_| {
@@ -64,6 +66,8 @@ impl Running {
             )
         })?;
         let Settings { gzip, longest_retry_after, probe_timeout, probe_cache, .. } = settings;
+        let Opened { credentials, renewal } = opened;
+        let token_of_the_sdk = credentials.current().unwrap_or_else(ProjectToken::stand_in);
         let span = tracing::info_span!("posthog", host = host.host_str());
         let Enrichment { hooks, is_server, geoip } = enrichment;
         let road = Road {
@@ -71,15 +75,14 @@ impl Running {
             span: &span,
             http: &http,
             host,
-            token: &token,
+            token: &token_of_the_sdk,
             is_server,
             geoip,
             request_timeout: settings.request_timeout,
             events: settings.limits.events,
         };
         let sdk = Sdk::new(&settings.sdk, &road)?;
-        let (tells_refusal, token_refused) = watch::channel(false);
-        let probe = Probe::new(http.clone(), host, token.clone(), probe_timeout, probe_cache, tells_refusal);
+        let probe = Probe::new(http.clone(), host, Arc::clone(&credentials), probe_timeout, probe_cache);
         let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker, DeliveryClassifier)?;
         let breaker = circuit_breaker.handle();
         let setback = settings.retry.setback();
@@ -94,7 +97,7 @@ impl Running {
         };
         let monitor = Arc::new(Monitor::new(settings.alerts, settings.rollout, sources));
         let watch_flags = Watch::new(Arc::clone(&monitor), Surface::Flags);
-        let flags = Endpoint::new(http.clone(), host, token.clone(), longest_retry_after);
+        let flags = Endpoint::new(http.clone(), host, Arc::clone(&credentials), longest_retry_after);
         let flags = FlagsRoad::new(&settings.flags, flags_breaker, watch_flags, flags, enrichment.geoip);
         let layers = DeliveryLayers {
             retry,
@@ -103,13 +106,25 @@ impl Running {
             observer: Watch::new(Arc::clone(&monitor), Surface::Capture),
             timeout: settings.request_timeout,
         };
-        let stack = delivery_stack(layers, Capture::new(http, host, token, gzip, longest_retry_after));
+        let stack = delivery_stack(
+            layers,
+            Capture::new(http, host, Arc::clone(&credentials), gzip, longest_retry_after),
+        );
         let watches_breaker = breaker.subscribe();
-        let watching = Arc::clone(&monitor).run(token_refused.clone());
-        let worker =
-            Worker::new(Arc::clone(queue), stack, settings.pacing, setback, token_refused, watches_breaker);
+        let watching = Arc::clone(&monitor).run(credentials.refusals());
+        let longest_pause = settings.pacing.refusal_pause;
+        let worker = Worker::new(
+            Arc::clone(queue),
+            stack,
+            settings.pacing,
+            setback,
+            Arc::clone(&credentials),
+            watches_breaker,
+        );
         let spool = settings.spool.map(|spool| span.in_scope(|| Spool::start(queue, spool)));
         let watching = runtime.spawn(watching.instrument(span.clone()));
+        let renewing =
+            renewal.map(|renewal| runtime.spawn(renewal.run(longest_pause).instrument(span.clone())));
         let worker = worker.run(move || Encoder::new(hooks, is_server, geoip)).instrument(span.clone());
         let worker = runtime.spawn(worker);
         Ok(Self {
@@ -120,6 +135,8 @@ impl Running {
             breaker,
             probe: Mutex::new(Some(Arc::new(probe))),
             abort: worker.abort_handle(),
+            credentials,
+            renewing: Mutex::new(renewing),
             worker: tokio::sync::Mutex::new(Some(worker)),
             spool,
             sdk,
@@ -178,8 +195,8 @@ impl Running {
             }
         })
         .await;
-        if let Some(probe) = self.end_probe() {
-            let _ = probe.await;
+        for task in [self.end_probe(), self.end_renewal()].into_iter().flatten() {
+            let _ = task.await;
         }
         while self.flags.end().join_next().await.is_some() {}
     }

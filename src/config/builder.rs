@@ -6,7 +6,7 @@ use posthog_rs::Event;
 use super::{check, env, host};
 use crate::ConfigError;
 use crate::client::PostHog;
-use crate::credentials::ProjectToken;
+use crate::credentials::{CredentialSource, Opened};
 use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing, SpoolConfig};
 use crate::flags::FlagsConfig;
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig, WhenOpen};
@@ -17,7 +17,7 @@ use crate::sdk::SdkSettings;
 /// method's page tells it and the reason.
 #[must_use = "nothing is started until build() is called"]
 pub struct PostHogBuilder {
-    token: String,
+    pub(super) credentials: Result<CredentialSource, ConfigError>,
     host: String,
     environment_error: Option<ConfigError>,
     allow_insecure_http: bool,
@@ -91,9 +91,9 @@ impl Default for Settings {
 }
 
 impl PostHogBuilder {
-    pub(crate) fn new(token: impl Into<String>) -> Self {
+    pub(crate) fn new(source: impl Into<CredentialSource>) -> Self {
         Self {
-            token: token.into(),
+            credentials: Ok(source.into()),
             host: "us".into(),
             environment_error: None,
             allow_insecure_http: false,
@@ -106,7 +106,8 @@ impl PostHogBuilder {
     pub(crate) fn from_env() -> Self {
         match env::read(|name| std::env::var_os(name)) {
             Ok(environment) => {
-                let builder = Self::new(environment.token.unwrap_or_default()).disabled(environment.disabled);
+                let builder = Self { credentials: environment.token, ..Self::new("") };
+                let builder = builder.disabled(environment.disabled);
                 match environment.host {
                     Some(host) => builder.host(host),
                     None => builder,
@@ -323,7 +324,7 @@ impl PostHogBuilder {
             (true, _) => None,
             (false, Some(error)) => return Err(error),
             (false, None) => {
-                Some((host::parse(&self.host, self.allow_insecure_http)?, ProjectToken::parse(&self.token)?))
+                Some((host::parse(&self.host, self.allow_insecure_http)?, Opened::open(self.credentials?)?))
             }
         };
         self.settings.validate()?;

@@ -2,11 +2,13 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::ConfigError;
+use crate::credentials::CredentialSource;
 
 /// What the environment says. `None` where it says nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Environment {
-    pub(super) token: Option<String>,
+    /// An error where it says nothing, for whoever needs it.
+    pub(super) token: Result<CredentialSource, ConfigError>,
     pub(super) host: Option<String>,
     pub(super) disabled: bool,
 }
@@ -14,8 +16,8 @@ pub(super) struct Environment {
 const MISSING_TOKEN: &str =
     "set it (or POSTHOG_API_KEY_FILE) to the project token, or set POSTHOG_DISABLED=1";
 
-/// Reads `POSTHOG_API_KEY`, `POSTHOG_HOST` and `POSTHOG_DISABLED` through `lookup`. The first two may come
-/// from a file that `…_FILE` names, as mounted secrets do.
+/// Reads `POSTHOG_HOST` and `POSTHOG_DISABLED` through `lookup`, and finds where `POSTHOG_API_KEY` is to be read.
+/// The host and the key may come from a file that `…_FILE` names, as mounted secrets do.
 pub(super) fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environment, ConfigError> {
     let disabled = match text("POSTHOG_DISABLED", lookup("POSTHOG_DISABLED"))?.as_deref().map(str::trim) {
         None | Some("" | "0" | "false") => false,
@@ -23,14 +25,19 @@ pub(super) fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environm
         Some(_) => return Err(ConfigError::new("POSTHOG_DISABLED", "is neither 1 nor 0", "use 1 or 0")),
     };
     if disabled {
-        return Ok(Environment { disabled, ..Environment::default() });
+        return Ok(Environment { token: Ok(CredentialSource::fixed("")), host: None, disabled });
     }
-    let token = value_or_file("POSTHOG_API_KEY", "POSTHOG_API_KEY_FILE", &lookup)?;
+    let (key, file) = (lookup("POSTHOG_API_KEY"), lookup("POSTHOG_API_KEY_FILE"));
     let host = value_or_file("POSTHOG_HOST", "POSTHOG_HOST_FILE", &lookup)?;
-    if token.is_none() {
-        let problem = if host.is_some() { "is not set, but POSTHOG_HOST is" } else { "is not set" };
-        return Err(ConfigError::new("POSTHOG_API_KEY", problem, MISSING_TOKEN));
-    }
+    let token = match (key, file) {
+        (Some(_), Some(_)) => return Err(both("POSTHOG_API_KEY", "POSTHOG_API_KEY_FILE")),
+        (Some(_), None) => Ok(CredentialSource::environment("POSTHOG_API_KEY")),
+        (None, Some(path)) => Ok(CredentialSource::file_called(path.into(), "POSTHOG_API_KEY_FILE")),
+        (None, None) => {
+            let problem = if host.is_some() { "is not set, but POSTHOG_HOST is" } else { "is not set" };
+            Err(ConfigError::new("POSTHOG_API_KEY", problem, MISSING_TOKEN))
+        }
+    };
     Ok(Environment { token, host, disabled })
 }
 
@@ -40,9 +47,7 @@ fn value_or_file(
     lookup: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<String>, ConfigError> {
     match (text(name, lookup(name))?, lookup(file_name)) {
-        (Some(_), Some(_)) => {
-            Err(ConfigError::new(name, format!("is set, and {file_name} is set too"), "set one of them"))
-        }
+        (Some(_), Some(_)) => Err(both(name, file_name)),
         (Some(value), None) => filled(name, value).map(Some),
         (None, Some(path)) => {
             let content = std::fs::read_to_string(Path::new(&path)).map_err(|error| {
@@ -53,6 +58,10 @@ fn value_or_file(
         }
         (None, None) => Ok(None),
     }
+}
+
+fn both(name: &'static str, file_name: &str) -> ConfigError {
+    ConfigError::new(name, format!("is set, and {file_name} is set too"), "set one of them")
 }
 
 fn filled(name: &'static str, value: String) -> Result<String, ConfigError> {
@@ -79,13 +88,19 @@ mod tests {
     #[test]
     fn reads_values_and_files() {
         let file = std::env::temp_dir().join(format!("posthog-health-env-{}", std::process::id()));
-        std::fs::write(&file, "phc_from_file\n").unwrap();
+        std::fs::write(&file, "eu\n").unwrap();
         let path = file.to_str().unwrap();
 
         let plain = with(&[("POSTHOG_API_KEY", "phc_abc"), ("POSTHOG_HOST", "eu")]).unwrap();
-        assert_eq!((plain.token.as_deref(), plain.host.as_deref()), (Some("phc_abc"), Some("eu")));
-        let mounted = with(&[("POSTHOG_API_KEY_FILE", path)]).unwrap();
-        assert_eq!(mounted.token.as_deref(), Some("phc_from_file\n"));
+        assert_eq!(
+            format!("{:?} {:?}", plain.token, plain.host),
+            r#"Ok(CredentialSource::environment) Some("eu")"#
+        );
+        let mounted = with(&[("POSTHOG_API_KEY_FILE", "/secret"), ("POSTHOG_HOST_FILE", path)]).unwrap();
+        assert_eq!(
+            format!("{:?} {:?}", mounted.token, mounted.host),
+            r#"Ok(CredentialSource::file) Some("eu\n")"#
+        );
         assert!(with(&[("POSTHOG_DISABLED", "1")]).unwrap().disabled);
         assert!(with(&[("POSTHOG_DISABLED", "true"), ("POSTHOG_API_KEY", "")]).unwrap().disabled);
         assert!(!with(&[("POSTHOG_DISABLED", "0"), ("POSTHOG_API_KEY", "phc_abc")]).unwrap().disabled);
@@ -100,12 +115,12 @@ mod tests {
         for (variables, field) in [
             (&[][..], "POSTHOG_API_KEY"),
             (&[("POSTHOG_HOST", "eu")][..], "POSTHOG_API_KEY"),
-            (&[("POSTHOG_API_KEY", " ")][..], "POSTHOG_API_KEY"),
             (&[("POSTHOG_API_KEY", "phc_abc"), ("POSTHOG_HOST", "")][..], "POSTHOG_HOST"),
-            (&[("POSTHOG_API_KEY_FILE", "/nonexistent/secret")][..], "POSTHOG_API_KEY_FILE"),
+            (&[("POSTHOG_HOST_FILE", "/nonexistent/host")][..], "POSTHOG_HOST_FILE"),
             (&[("POSTHOG_API_KEY", "phc_abc"), ("POSTHOG_DISABLED", "maybe")][..], "POSTHOG_DISABLED"),
         ] {
-            assert_eq!(with(variables).unwrap_err().field(), field, "{variables:?}");
+            let error = with(variables).and_then(|environment| environment.token).unwrap_err();
+            assert_eq!(error.field(), field, "{variables:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod builder;
 pub(crate) mod check;
+mod credentials;
 mod env;
 mod host;
 mod sdk;

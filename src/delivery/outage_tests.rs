@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use posthog_rs::Event;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tower::service_fn;
@@ -17,6 +16,7 @@ use tower::service_fn;
 use super::spool::SpoolConfig;
 use super::{DropReason, Encoder, Ledger, Queue, Spool, Worker};
 use crate::config::Settings;
+use crate::credentials::Opened;
 use crate::layers::{
     CircuitBreakerConfig, CircuitBreakerLayer, DeliveryLayers, Observe, RateLimitConfig, RateLimitLayer,
     RetryLayer, WhenOpen, delivery_stack,
@@ -88,10 +88,10 @@ impl Process {
                 answer
             }
         });
-        let (_, token_refused) = watch::channel(false);
+        let credentials = Opened::open("phc_test".into()).unwrap().credentials;
         let stack = delivery_stack(layers, service);
         let worker =
-            Worker::new(Arc::clone(&queue), stack, settings.pacing, setback, token_refused, watches_breaker);
+            Worker::new(Arc::clone(&queue), stack, settings.pacing, setback, credentials, watches_breaker);
         let spool = Spool::start(&queue, SpoolConfig::at(directory));
         let worker = tokio::spawn(worker.run(|| Encoder::new(Vec::new(), true, true)));
         Self { queue, spool, worker }

@@ -20,7 +20,7 @@ use super::known::LastKnownGood;
 use super::options::FlagOptions;
 use super::reported::Reported;
 use super::snapshot::{Flag, FlagSource, Flags, Reporter, Snapshot, Trouble};
-use crate::credentials::ProjectToken;
+use crate::credentials::{Credentials, ProjectToken};
 use crate::delivery::Queue;
 use crate::layers::circuit_breaker::State;
 use crate::layers::{CircuitBreaker, CircuitBreakerLayer, Classify, ObserveLayer, Verdict};
@@ -201,7 +201,7 @@ impl Classify<FlagsAnswer, Error> for DeliveryClassifier {
 pub(crate) struct Endpoint {
     client: reqwest::Client,
     url: Url,
-    token: ProjectToken,
+    credentials: Arc<Credentials>,
     longest_retry_after: Duration,
 }
 
@@ -209,24 +209,33 @@ impl Endpoint {
     pub(crate) fn new(
         client: reqwest::Client,
         host: &Url,
-        token: ProjectToken,
+        credentials: Arc<Credentials>,
         longest_retry_after: Duration,
     ) -> Self {
-        Self { client, url: endpoint(host, "/flags/", Some("v=2")), token, longest_retry_after }
+        Self { client, url: endpoint(host, "/flags/", Some("v=2")), credentials, longest_retry_after }
     }
 
     async fn send(self, question: Question) -> Result<FlagsAnswer, Error> {
-        let body = self.body(&question).into();
-        let answer = post(&self.client, self.url, body, false).await?;
-        let body = answer.into_body(SystemTime::now(), self.longest_retry_after, self.token.expose())?;
-        FlagsAnswer::read(&body)
+        // A provider has given none yet.
+        let token = self.credentials.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))?;
+        let result = self.send_as(&token, &question).await;
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unauthorized) {
+            self.credentials.renew();
+        }
+        result
     }
 
-    /// The question with the token as its first field.
-    fn body(&self, question: &str) -> String {
-        let token = Value::from(self.token.expose());
-        format!("{{\"api_key\":{token},{}", question.trim_start_matches('{'))
+    async fn send_as(&self, token: &ProjectToken, question: &str) -> Result<FlagsAnswer, Error> {
+        let answer = post(&self.client, self.url.clone(), body(token, question).into(), false).await?;
+        let body = answer.into_body(SystemTime::now(), self.longest_retry_after, token.expose())?;
+        FlagsAnswer::read(&body)
     }
+}
+
+/// The question with the token as its first field.
+fn body(token: &ProjectToken, question: &str) -> String {
+    let token = Value::from(token.expose());
+    format!("{{\"api_key\":{token},{}", question.trim_start_matches('{'))
 }
 
 impl Service<Question> for Endpoint {

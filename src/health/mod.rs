@@ -7,7 +7,7 @@ mod probe;
 mod reason;
 mod report;
 
-pub(crate) use probe::Probe;
+pub(crate) use probe::{Finding, Probe};
 pub use reason::Reason;
 pub use report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};
 pub(crate) use report::{Evidence, Life, report};

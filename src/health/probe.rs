@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::credentials::ProjectToken;
+use crate::credentials::{Credentials, ProjectToken};
 use crate::monitor::{Failure, metrics};
 use crate::transport::{endpoint, post};
 use crate::{Error, ErrorKind};
@@ -22,22 +22,28 @@ pub(crate) struct Probe {
     request: ProbeRequest,
     cache: Duration,
     state: Mutex<State>,
-    /// Tells delivery whether the token is refused, with each finding about it.
-    token_refused: watch::Sender<bool>,
+    /// Is told whether the token is refused, with each finding about it.
+    credentials: Arc<Credentials>,
 }
 
 #[derive(Clone, Debug)]
 struct ProbeRequest {
     client: reqwest::Client,
     url: Url,
-    token: ProjectToken,
     timeout: Duration,
+}
+
+/// An answer that is there or will be.
+enum Pending {
+    Found(Finding),
+    Asked(ProjectToken, watch::Receiver<Option<Finding>>),
 }
 
 #[derive(Debug, Default)]
 struct State {
-    latest: Option<Finding>,
-    under_way: Option<(watch::Receiver<Option<Finding>>, JoinHandle<()>)>,
+    /// With the token that was asked about. What was found of another is no answer any more.
+    latest: Option<(ProjectToken, Finding)>,
+    under_way: Option<(ProjectToken, watch::Receiver<Option<Finding>>, JoinHandle<()>)>,
     ended: bool,
 }
 
@@ -53,53 +59,66 @@ impl Probe {
     pub(crate) fn new(
         client: reqwest::Client,
         host: &Url,
-        token: ProjectToken,
+        credentials: Arc<Credentials>,
         timeout: Duration,
         cache: Duration,
-        token_refused: watch::Sender<bool>,
     ) -> Self {
         let url = endpoint(host, "/flags/", Some("v=2&config=false"));
-        Self {
-            request: ProbeRequest { client, url, token, timeout },
-            cache,
-            state: Mutex::default(),
-            token_refused,
+        Self { request: ProbeRequest { client, url, timeout }, cache, state: Mutex::default(), credentials }
+    }
+
+    /// A finding about the token in use, no older than the cache period. `None` when the client was shut down.
+    pub(crate) async fn check(self: &Arc<Self>) -> Option<Finding> {
+        loop {
+            let (asked, mut answer) = match self.answer()? {
+                Pending::Found(finding) => return Some(finding),
+                Pending::Asked(token, answer) => (token, answer),
+            };
+            match answer.wait_for(Option::is_some).await {
+                Ok(found) => return *found,
+                // Its place was taken by a probe of another token.
+                Err(_) if self.credentials.current() != Some(asked) => {}
+                Err(_) => return None,
+            }
         }
     }
 
-    /// A finding no older than the cache period. `None` when the client was shut down.
-    pub(crate) async fn check(self: &Arc<Self>) -> Option<Finding> {
-        let mut answer = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(latest) = state.latest.filter(|latest| latest.at.elapsed() < self.cache) {
-                return Some(latest);
-            }
-            if state.ended {
-                return None;
-            }
-            match &state.under_way {
-                // An answer that will never come is none: its task has ended with another runtime.
-                Some((answer, _)) if answer.has_changed().is_ok() => answer.clone(),
-                _ => {
-                    let (sender, answer) = watch::channel(None);
-                    let task = tokio::spawn(Arc::clone(self).ask(sender));
-                    state.under_way = Some((answer.clone(), task));
-                    answer
-                }
-            }
+    /// The latest finding if it is fresh, else the probe under way, which begins now if there is none.
+    fn answer(self: &Arc<Self>) -> Option<Pending> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = match self.credentials.current() {
+            Some(token) => state.of(&token).filter(|latest| latest.at.elapsed() < self.cache).ok_or(token),
+            None => Ok(Finding::no_token()),
         };
-        let found = answer.wait_for(Option::is_some).await.ok()?;
-        *found
+        let token = match latest {
+            Ok(finding) => return Some(Pending::Found(finding)),
+            Err(_) if state.ended => return None,
+            Err(token) => token,
+        };
+        match &state.under_way {
+            // An answer that will never come is none: its task has ended with another runtime.
+            Some((asked, answer, _)) if *asked == token && answer.has_changed().is_ok() => {
+                Some(Pending::Asked(token, answer.clone()))
+            }
+            _ => {
+                let (sender, answer) = watch::channel(None);
+                let task = tokio::spawn(Arc::clone(self).ask(token.clone(), sender));
+                let outdated = state.under_way.replace((token.clone(), answer.clone(), task));
+                outdated.inspect(|(_, _, task)| task.abort());
+                Some(Pending::Asked(token, answer))
+            }
+        }
     }
 
-    /// What was found last.
+    /// What was found last of the token in use.
     pub(crate) fn latest(&self) -> Option<Finding> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).latest
+        let token = self.credentials.current()?;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).of(&token)
     }
 
-    async fn ask(self: Arc<Self>, sender: watch::Sender<Option<Finding>>) {
+    async fn ask(self: Arc<Self>, token: ProjectToken, sender: watch::Sender<Option<Finding>>) {
         let started = Instant::now();
-        let result = match timeout(self.request.timeout, self.request.send_confirmed()).await {
+        let result = match timeout(self.request.timeout, self.request.send_confirmed(&token)).await {
             Ok(result) => result,
             Err(elapsed) => Err(Error::new(ErrorKind::Timeout).with_source(elapsed)),
         };
@@ -107,14 +126,15 @@ impl Probe {
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
         metrics::probe(failure.map(|failure| failure.kind), finding.latency);
         tracing::debug!(latency = ?finding.latency, error = result.err().map(tracing::field::display), "probe");
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match failure.map(|failure| failure.kind) {
-            None => drop(self.token_refused.send_replace(false)),
-            Some(ErrorKind::Unauthorized) => drop(self.token_refused.send_replace(true)),
+            None => self.credentials.found(&token, false),
+            Some(ErrorKind::Unauthorized) => self.credentials.found(&token, true),
             Some(_) => {}
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.latest = Some(finding);
-        state.under_way = None;
+        if state.under_way.take_if(|(asked, ..)| *asked == token).is_some() {
+            state.latest = Some((token, finding));
+        }
         drop(state);
         sender.send_replace(Some(finding));
     }
@@ -123,26 +143,40 @@ impl Probe {
     pub(crate) fn end(&self) -> Option<JoinHandle<()>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.ended = true;
-        let (_, task) = state.under_way.take()?;
+        let (_, _, task) = state.under_way.take()?;
         task.abort();
         Some(task)
     }
 }
 
+impl State {
+    fn of(&self, token: &ProjectToken) -> Option<Finding> {
+        self.latest.as_ref().filter(|(asked, _)| asked == token).map(|(_, finding)| *finding)
+    }
+}
+
+impl Finding {
+    /// There is no token yet to ask about: as good as a refused one.
+    pub(crate) fn no_token() -> Self {
+        let failure = Failure { kind: ErrorKind::Unauthorized, status: None };
+        Self { at: Instant::now(), latency: Duration::ZERO, failure: Some(failure) }
+    }
+}
+
 impl ProbeRequest {
     /// A 401 is asked about twice: a token that was just created may be unknown for a moment.
-    async fn send_confirmed(&self) -> Result<(), Error> {
-        match self.send().await {
-            Err(error) if error.kind() == ErrorKind::Unauthorized => self.send().await,
+    async fn send_confirmed(&self, token: &ProjectToken) -> Result<(), Error> {
+        match self.send(token).await {
+            Err(error) if error.kind() == ErrorKind::Unauthorized => self.send(token).await,
             result => result,
         }
     }
 
-    async fn send(&self) -> Result<(), Error> {
-        let body = serde_json::json!({ "api_key": self.token.expose(), "disable_flags": true }).to_string();
+    async fn send(&self, token: &ProjectToken) -> Result<(), Error> {
+        let body = serde_json::json!({ "api_key": token.expose(), "disable_flags": true }).to_string();
         let answer = post(&self.client, self.url.clone(), body.into(), false).await?;
         // The hint is for whoever sends again; a probe does not before its cache period is over.
-        let result = answer.read(SystemTime::now(), Duration::ZERO, self.token.expose());
+        let result = answer.read(SystemTime::now(), Duration::ZERO, token.expose());
         result.map(|_| ()).map_err(|error| match (error.kind(), error.status()) {
             // This request is never malformed and never large: who says so is not PostHog.
             (ErrorKind::BadRequest | ErrorKind::TooLarge, Some(status)) => {

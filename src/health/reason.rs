@@ -14,7 +14,7 @@ pub enum Reason {
     ShutDown,
     /// The delivery task is gone: the runtime that the client was built on has ended, or a bug.
     WorkerStopped,
-    /// PostHog does not accept the token (401, 403). Events are kept.
+    /// PostHog does not accept the token (401, 403), or a provider has given none yet. Events are kept.
     Unauthorized,
     /// Something answers that is not PostHog. Events are kept.
     WrongHost,

@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +10,7 @@ use reqwest::{Method, Request, Url, redirect};
 use tower::Service;
 
 use super::wire::Batch;
-use crate::credentials::ProjectToken;
+use crate::credentials::Credentials;
 use crate::outcome::{Accepted, Answer, read_failure};
 use crate::{Error, ErrorKind};
 
@@ -41,7 +42,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 pub(crate) struct Capture {
     client: reqwest::Client,
     url: Url,
-    token: ProjectToken,
+    credentials: Arc<Credentials>,
     gzip: bool,
     longest_retry_after: Duration,
 }
@@ -50,21 +51,23 @@ impl Capture {
     pub(crate) fn new(
         client: reqwest::Client,
         host: &Url,
-        token: ProjectToken,
+        credentials: Arc<Credentials>,
         gzip: bool,
         longest_retry_after: Duration,
     ) -> Self {
         let url = endpoint(host, "/batch/", gzip.then_some("compression=gzip"));
-        Self { client, url, token, gzip, longest_retry_after }
+        Self { client, url, credentials, gzip, longest_retry_after }
     }
 
     async fn send(self, batch: Batch) -> Result<Accepted, Error> {
+        // Without one nothing is sent: no token is as good as a refused one.
+        let token = self.credentials.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))?;
         let body = batch
-            .body(&self.token, SystemTime::now(), self.gzip)
+            .body(&token, SystemTime::now(), self.gzip)
             .await
             .map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
         let answer = post(&self.client, self.url, body, self.gzip).await?;
-        answer.read(SystemTime::now(), self.longest_retry_after, self.token.expose())
+        answer.read(SystemTime::now(), self.longest_retry_after, token.expose())
     }
 }
 

@@ -16,6 +16,7 @@ use tracing::Instrument;
 
 use super::encode::{Encoder, os};
 use super::queue::{Encoded, Queue};
+use crate::credentials::{Credentials, ProjectToken};
 use crate::episode::Episode;
 use crate::layers::circuit_breaker::State as BreakerState;
 use crate::monitor::metrics;
@@ -40,12 +41,16 @@ pub(crate) struct Worker<S> {
     queue: Arc<Queue>,
     stack: S,
     pacing: Pacing,
+    credentials: Arc<Credentials>,
     /// Whether the latest probe found the token refused: capture alone does not notice, it takes the events
     /// of an unknown token and throws them away.
     token_refused: watch::Receiver<bool>,
+    /// What the requests that begin now are sent with. Without one, none does.
+    token: watch::Receiver<Option<ProjectToken>>,
     breaker: watch::Receiver<BreakerState>,
     sends: JoinSet<Result<Accepted, Error>>,
-    sent: HashMap<Id, Part>,
+    /// With the token of when it was sent.
+    sent: HashMap<Id, (Part, Option<ProjectToken>)>,
     suspects: Suspects,
     /// Shrinks when PostHog says that a batch is too large.
     batch_bytes: usize,
@@ -81,7 +86,7 @@ where
         stack: S,
         pacing: Pacing,
         setback: (Duration, Duration),
-        token_refused: watch::Receiver<bool>,
+        credentials: Arc<Credentials>,
         breaker: watch::Receiver<BreakerState>,
     ) -> Self {
         Self {
@@ -89,7 +94,9 @@ where
             queue,
             stack,
             pacing,
-            token_refused,
+            token_refused: credentials.refusals(),
+            token: credentials.tokens(),
+            credentials,
             breaker,
             sends: JoinSet::new(),
             sent: HashMap::new(),
@@ -134,10 +141,13 @@ where
             if self.token_refused.has_changed().unwrap_or(false) {
                 self.hear_the_probe();
             }
+            if self.token.has_changed().unwrap_or(false) {
+                self.take_the_new_token();
+            }
             let has_more = self.encode(&mut encoder);
             self.send();
-            self.queue
-                .set_in_trouble(self.held_until.is_some() || *self.breaker.borrow() != BreakerState::Closed);
+            let is_closed = *self.breaker.borrow() == BreakerState::Closed;
+            self.queue.set_in_trouble(self.held_until.is_some() || !is_closed || !self.has_token());
             if linger.is_none() && self.queue.lingers() {
                 linger = Some(Instant::now() + self.pacing.linger);
             }
@@ -152,6 +162,7 @@ where
                 () = moment(linger.into_iter().chain(gather).min()) => {}
                 () = moment(self.held_until), if self.has_slot() => self.held_until = None,
                 Ok(()) = self.token_refused.changed() => self.hear_the_probe(),
+                Ok(()) = self.token.changed() => self.take_the_new_token(),
                 Ok(()) = self.breaker.changed() => {}
                 () = moment(self.suspects.retry_at()), if self.may_try_parked() => {}
             }
@@ -177,7 +188,7 @@ where
             metrics::batch(part.events.len(), part.events.iter().map(|event| event.json.len()).sum());
             let batch = Batch::new(part.events.iter().map(|event| event.json.clone()));
             let task = self.sends.spawn(self.stack.clone().oneshot(batch).in_current_span());
-            self.sent.insert(task.id(), part);
+            self.sent.insert(task.id(), (part, self.token.borrow().clone()));
         }
     }
 
@@ -198,7 +209,11 @@ where
     /// While delivery is refused, one request is enough to find out that it works again.
     fn has_slot(&self) -> bool {
         let slots = if self.refused.is_some() { 1 } else { self.pacing.in_flight };
-        self.sends.len() < slots
+        self.sends.len() < slots && self.has_token()
+    }
+
+    fn has_token(&self) -> bool {
+        self.token.borrow().is_some()
     }
 }
 

@@ -19,7 +19,7 @@ impl<S> Worker<S> {
             Ok((id, result)) => (id, result),
             Err(lost) => (lost.id(), Err(Error::new(ErrorKind::ConnectionLost).with_source(lost))),
         };
-        let Some(Part { events: batch, case }) = self.sent.remove(&id) else { return };
+        let Some((Part { events: batch, case }, token)) = self.sent.remove(&id) else { return };
         match (Outcome::of(result.as_ref()), result) {
             (Outcome::Discarded, _) => {
                 self.queue.settle(&batch, Some(DropReason::OverQuota));
@@ -33,6 +33,12 @@ impl<S> Worker<S> {
                 self.recover(case);
             }
             (Outcome::Split, Err(error)) => self.split(batch, case, &error),
+            // About a token that is in use no more.
+            (Outcome::Stop, Err(error))
+                if is_about_the_token(error.kind()) && token != *self.token.borrow() =>
+            {
+                self.queue.give_back(&batch);
+            }
             (Outcome::Stop, Err(error)) => {
                 self.queue.give_back(&batch);
                 self.refuse(error.kind(), &format!("{error}: delivery pauses, events are kept"));
@@ -47,7 +53,7 @@ impl<S> Worker<S> {
     }
 
     pub(super) fn suspect_is_under_way(&self) -> bool {
-        self.sent.values().any(|part| part.case.is_some())
+        self.sent.values().any(|(part, _)| part.case.is_some())
     }
 
     /// Something in the batch will not be taken as it is.
@@ -133,6 +139,9 @@ impl<S> Worker<S> {
         let pause = first.saturating_mul(1 << self.refusals.min(31)).min(self.pacing.refusal_pause);
         self.refusals = self.refusals.saturating_add(1);
         self.hold(pause);
+        if is_about_the_token(kind) {
+            self.credentials.renew();
+        }
         let begins = self.refusal_episodes[kind as usize].begins(now());
         if self.refused.replace(kind) != Some(kind) && begins {
             self.refusal_is_told = true;
@@ -140,15 +149,24 @@ impl<S> Worker<S> {
         }
     }
 
+    /// What was refused was the old one.
+    pub(super) fn take_the_new_token(&mut self) {
+        self.token.mark_unchanged();
+        if self.refused.is_some_and(is_about_the_token) {
+            self.recover(None);
+        }
+    }
+
     pub(super) fn hear_the_probe(&mut self) {
         let refused = *self.token_refused.borrow_and_update();
-        if refused {
+        // Without one, nothing is sent anyway.
+        if refused && self.token.borrow().is_some() {
             self.refuse(
                 ErrorKind::Unauthorized,
                 "a probe found the project token refused: delivery pauses, events are kept",
             );
             self.hold(self.pacing.refusal_pause);
-        } else if self.refused == Some(ErrorKind::Unauthorized) {
+        } else if !refused && self.refused == Some(ErrorKind::Unauthorized) {
             self.recover(None);
         }
     }
@@ -175,6 +193,10 @@ impl<S> Worker<S> {
     fn hold(&mut self, time: Duration) {
         self.held_until = self.held_until.max(Instant::now().checked_add(time));
     }
+}
+
+fn is_about_the_token(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unauthorized | ErrorKind::Forbidden)
 }
 
 /// For episodes.

@@ -1,16 +1,20 @@
 use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use crate::ConfigError;
 
 /// PostHog rejects a longer token as `too_long`.
 const LONGEST: usize = 64;
 
-/// A PostHog project token (`phc_…`): write-only, one a project. Redacts itself.
+/// A PostHog project token (`phc_…`): write-only, one a project. Redacts itself, and its memory is overwritten
+/// with the last clone; clones share it.
 ///
 /// Parsing takes what PostHog would take: old project tokens have no prefix, so none is required, but a
 /// key of another kind is refused, since it is a secret that does not belong into every request.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct ProjectToken(String);
+pub(crate) struct ProjectToken(Arc<Zeroizing<String>>);
 
 impl ProjectToken {
     /// Parses a token; blanks around it are no part of it (a mounted secret often ends in a newline).
@@ -59,7 +63,13 @@ impl ProjectToken {
                 "copy it again from PostHog's project settings",
             );
         }
-        Ok(Self(token.to_owned()))
+        Ok(Self(Arc::new(Zeroizing::new(token.to_owned()))))
+    }
+
+    /// No project's: for the SDK while a provider has given none. Its events get the token that is in use when they are
+    /// sent.
+    pub(crate) fn stand_in() -> Self {
+        Self(Arc::new(Zeroizing::new("none_yet".to_owned())))
     }
 
     pub(crate) fn expose(&self) -> &str {

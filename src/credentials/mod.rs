@@ -1,0 +1,16 @@
+//! The project token: where it comes from ([`CredentialSource`]), the one in use ([`Credentials`]), and how
+//! another takes its place while the client runs ([`renewal`]).
+
+mod current;
+mod error;
+mod file;
+mod provider;
+mod renewal;
+mod source;
+mod token;
+
+pub(crate) use current::Credentials;
+pub use error::CredentialsError;
+pub(crate) use renewal::Opened;
+pub use source::CredentialSource;
+pub(crate) use token::ProjectToken;

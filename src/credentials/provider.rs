@@ -1,0 +1,50 @@
+use std::error::Error as StdError;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::{CredentialsError, ProjectToken};
+
+type Failure = Box<dyn StdError + Send + Sync>;
+type Answer = Pin<Box<dyn Future<Output = Result<Zeroizing<String>, Failure>> + Send>>;
+
+/// The user's own code, which may fail, hang and panic.
+pub(super) struct Provider(Box<dyn Fn() -> Answer + Send + Sync>);
+
+/// Longer than a vault takes to elect a leader; then another attempt is more likely to succeed.
+const LONGEST: Duration = Duration::from_secs(30);
+
+impl Provider {
+    pub(super) fn new<F, Fut, E>(provider: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Failure>,
+    {
+        Self(Box::new(move || {
+            let answer = provider();
+            Box::pin(async move { answer.await.map(Zeroizing::new).map_err(Into::into) })
+        }))
+    }
+
+    pub(super) async fn ask(&self) -> Result<ProjectToken, CredentialsError> {
+        let answer = timeout(LONGEST, self.ask_caught()).await.map_err(|_| CredentialsError::TimedOut)?;
+        let token = answer.map_err(|failure| CredentialsError::Provider(Arc::from(failure)))?;
+        ProjectToken::parse(&token).map_err(|error| error.of("credentials").into())
+    }
+
+    async fn ask_caught(&self) -> Result<Zeroizing<String>, Failure> {
+        let mut answer = catch_unwind(AssertUnwindSafe(|| (self.0)())).map_err(|_| "it panicked")?;
+        poll_fn(|context| {
+            catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context)))
+                .unwrap_or_else(|_| Poll::Ready(Err("it panicked".into())))
+        })
+        .await
+    }
+}

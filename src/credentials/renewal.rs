@@ -1,0 +1,226 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use super::current::{Credentials, Reload, Replaced};
+use super::file::{Stamp, aside};
+use super::source::{Kind, Origin, from_environment};
+use super::{CredentialSource, CredentialsError, ProjectToken};
+use crate::ConfigError;
+use crate::episode::Episode;
+
+/// A source that was read for the first time.
+pub(crate) struct Opened {
+    pub(crate) credentials: Arc<Credentials>,
+    /// `None` for a token that never changes.
+    pub(crate) renewal: Option<Renewal>,
+}
+
+/// Reads the source again when somebody asks, when the token is refused, and when the file has changed. One task,
+/// so that one renewal runs at a time; whoever asks during one is answered by the next.
+pub(crate) struct Renewal {
+    credentials: Arc<Credentials>,
+    origin: Origin,
+    check_every: Duration,
+    /// The file that the token in use was read from.
+    seen: Stamp,
+    reloads: mpsc::UnboundedReceiver<Reload>,
+    failing: Episode,
+    /// That the source fails was logged, and that it works is to be.
+    failure_is_told: bool,
+}
+
+impl Opened {
+    /// Reads the first token where that takes no waiting.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot work.
+    pub(crate) fn open(source: CredentialSource) -> Result<Self, ConfigError> {
+        source.validate()?;
+        let CredentialSource { kind, check_every } = source;
+        let origin = match kind {
+            Kind::Fixed(token) => {
+                let credentials = Credentials::new(Some(ProjectToken::parse(&token)?), None);
+                return Ok(Self { credentials, renewal: None });
+            }
+            Kind::Changing(origin) => origin,
+        };
+        let (seen, token) = match &origin {
+            Origin::Environment { variable, lookup } => (None, Some(from_environment(variable, *lookup)?)),
+            Origin::File(file) => {
+                let (stamp, token) = file.read();
+                (stamp, Some(token?))
+            }
+            Origin::Provider(_) => (None, None),
+        };
+        let (sender, reloads) = mpsc::unbounded_channel();
+        let credentials = Credentials::new(token, Some(sender));
+        let renewal = Renewal {
+            credentials: Arc::clone(&credentials),
+            origin,
+            check_every,
+            seen,
+            reloads,
+            failing: Episode::default(),
+            failure_is_told: false,
+        };
+        Ok(Self { credentials, renewal: Some(renewal) })
+    }
+}
+
+impl Renewal {
+    /// Renews until it is aborted. While there is no usable token it does so by itself, after a pause that grows to
+    /// `longest_pause`.
+    pub(crate) async fn run(mut self, longest_pause: Duration) {
+        let credentials = Arc::clone(&self.credentials);
+        let (mut retry_at, mut attempts) = (credentials.is_unusable().then(Instant::now), 0);
+        let mut every = interval_at(Instant::now() + self.check_every, self.check_every);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut waiting = Vec::new();
+            tokio::select! {
+                Some(reload) = self.reloads.recv() => waiting.push(reload),
+                () = credentials.wanted() => {}
+                () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {}
+                _ = every.tick(), if self.is_file() => if !self.has_changed().await { continue },
+            }
+            while let Ok(reload) = self.reloads.try_recv() {
+                waiting.push(reload);
+            }
+            let result = self.renew().await;
+            retry_at = None;
+            if credentials.is_unusable() {
+                retry_at = Instant::now().checked_add(pause(attempts, longest_pause));
+                attempts = attempts.saturating_add(1);
+            } else {
+                attempts = 0;
+            }
+            for reload in waiting {
+                // Who does not wait any more is not told.
+                let _ = reload.send(result.clone());
+            }
+        }
+    }
+
+    fn is_file(&self) -> bool {
+        matches!(self.origin, Origin::File(_))
+    }
+
+    /// Whether the file is another than the one that was read last.
+    async fn has_changed(&self) -> bool {
+        let Origin::File(file) = &self.origin else { return false };
+        let file = file.clone();
+        aside(move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
+    }
+
+    /// Reads the source and takes what it gives. Tells whether another token is in use now.
+    async fn renew(&mut self) -> Result<bool, CredentialsError> {
+        let token = self.read().await.inspect_err(|error| self.tell_failure(error))?;
+        let replaced = self.credentials.replace(token);
+        let failed = std::mem::take(&mut self.failure_is_told);
+        match replaced {
+            Replaced::Another => tracing::info!("project token changed"),
+            Replaced::None => tracing::info!("the provider gave a project token"),
+            Replaced::Nothing if failed => tracing::info!("the project token can be read again"),
+            Replaced::Nothing => {}
+        }
+        Ok(replaced != Replaced::Nothing)
+    }
+
+    async fn read(&mut self) -> Result<ProjectToken, CredentialsError> {
+        match &self.origin {
+            Origin::Environment { variable, lookup } => Ok(from_environment(variable, *lookup)?),
+            Origin::File(file) => {
+                let (path, field) = (file.clone(), file.field);
+                let (stamp, token) = aside(move || path.read()).await.ok_or_else(|| {
+                    ConfigError::new(field, "cannot be read without a thread", "raise the limit of threads")
+                })?;
+                self.seen = stamp;
+                Ok(token?)
+            }
+            Origin::Provider(provider) => provider.ask().await,
+        }
+    }
+
+    fn tell_failure(&mut self, error: &CredentialsError) {
+        let is_missing = self.credentials.current().is_none();
+        if is_missing {
+            self.credentials.missing();
+        }
+        if self.failing.begins(Instant::now().into_std()) {
+            self.failure_is_told = true;
+            if is_missing {
+                tracing::warn!("no project token yet, events are kept: {error}");
+            } else {
+                tracing::warn!("the project token in use stays, another cannot be had: {error}");
+            }
+        }
+    }
+}
+
+/// 1 s, doubling.
+fn pause(attempts: u32, longest: Duration) -> Duration {
+    Duration::from_secs(1).saturating_mul(1 << attempts.min(31)).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::fs::{self, File};
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn renewal(source: CredentialSource) -> Renewal {
+        Opened::open(source).unwrap().renewal.unwrap()
+    }
+
+    fn in_use(renewal: &Renewal) -> String {
+        renewal.credentials.current().unwrap().expose().to_owned()
+    }
+
+    /// Nobody can change the environment of a process but itself, and no test may.
+    #[tokio::test]
+    async fn an_environment_is_read_on_demand() {
+        static VALUE: Mutex<Option<&str>> = Mutex::new(Some("phc_one"));
+        let lookup = |_: &str| VALUE.lock().unwrap().map(OsString::from);
+        let mut renewal = renewal(Origin::Environment { variable: "POSTHOG_API_KEY", lookup }.into());
+        assert_eq!(in_use(&renewal), "phc_one");
+        *VALUE.lock().unwrap() = Some("phc_two");
+        assert!(renewal.renew().await.unwrap());
+        assert!(!renewal.renew().await.unwrap());
+        for (value, problem) in [(Some(" "), "is empty"), (None, "is not set")] {
+            *VALUE.lock().unwrap() = value;
+            let error = renewal.renew().await.unwrap_err().to_string();
+            assert!(error.starts_with(&format!("POSTHOG_API_KEY {problem}")), "{error}");
+        }
+        assert_eq!(in_use(&renewal), "phc_two");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_not_read_while_its_metadata_are_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        fs::write(&path, "phc_one").unwrap();
+        let mut renewal = renewal(CredentialSource::file(&path));
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, "phc_two").unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        assert!(!renewal.has_changed().await);
+        assert!(renewal.renew().await.unwrap());
+        fs::write(&path, "phc_three").unwrap();
+        assert!(renewal.has_changed().await);
+        assert!(renewal.renew().await.unwrap() && !renewal.has_changed().await);
+        assert_eq!(in_use(&renewal), "phc_three");
+    }
+
+    #[test]
+    fn pauses_grow_to_the_longest() {
+        let seconds = |attempts| pause(attempts, Duration::from_secs(60)).as_secs();
+        assert_eq!([0, 1, 5, 6, 40].map(seconds), [1, 2, 32, 60, 60]);
+        assert_eq!(pause(0, Duration::from_millis(20)), Duration::from_millis(20));
+    }
+}

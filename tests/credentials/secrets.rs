@@ -1,0 +1,88 @@
+//! Guarantee 7 through a rotation: no token in anything that a full run shows or leaves behind.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use posthog_health::testing::{FakePostHog, Reply};
+use posthog_health::{CredentialSource, Reason, SpoolConfig, SpoolState};
+
+use crate::support::{MS, builder, capture, until};
+use crate::{Log, Mount, NEW, OLD};
+
+/// Everything below a directory.
+fn bytes(directory: &Path) -> Vec<u8> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { bytes(&path) } else { fs::read(path).unwrap() }).collect()
+}
+
+#[tokio::test]
+async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
+    let (log, _logs) = Log::start();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let scrape = recorder.handle();
+    let _metrics = metrics::set_default_local_recorder(Box::leak(Box::new(recorder)));
+    let (server, mount, disk) = (FakePostHog::start(), Mount::new(), tempfile::tempdir().unwrap());
+    let mut shown = format!("{:?} {:?}", mount.source(), CredentialSource::from(OLD));
+
+    let configured = builder(&server).credentials(mount.source()).spool(SpoolConfig::at(disk.path()));
+    write!(shown, "{configured:?}").unwrap();
+    let posthog = configured.build().unwrap();
+    until(|| posthog.health().spool.unwrap().state == SpoolState::Ready).await;
+    capture(&posthog, 100);
+    posthog.flush().await.unwrap();
+
+    // What PostHog says repeats both, and a batch that it rejects keeps what it said.
+    server.batch().then(Reply::status(400).body(OLD));
+    capture(&posthog, 1);
+    until(|| posthog.stats().dead_lettered == 1).await;
+    server.know_token(NEW);
+    server.revoke_token(OLD);
+    server.batch().then(Reply::status(401).body(OLD));
+    capture(&posthog, 100);
+    until(|| posthog.health().reasons.contains(&Reason::Unauthorized)).await;
+    write!(shown, "{} {posthog:?}", posthog.health_check().await).unwrap();
+    // It lies on disk before the new token comes.
+    until(|| posthog.stats().spooled == 100).await;
+    let on_disk = bytes(disk.path());
+
+    for wrong in ["phx_otherSecret", "phc_otherSecret\"", &format!("{NEW}{NEW}"), ""] {
+        mount.swap(wrong);
+        let error = posthog.reload_credentials().await.unwrap_err();
+        write!(shown, "{error} {error:?} {:?}", std::error::Error::source(&error)).unwrap();
+    }
+    mount.swap(NEW);
+    until(|| posthog.stats().delivered == 200).await;
+    server.batch().always(Reply::status(400).body(NEW));
+    capture(&posthog, 1);
+    until(|| posthog.stats().dead_lettered == 2).await;
+    let letters = posthog.dead_letters();
+    write!(shown, "{letters:?} {}", serde_json::to_string(&letters).unwrap()).unwrap();
+    write!(shown, "{} {:?} {:?}", posthog.health_check().await, posthog.stats(), posthog.alerts()).unwrap();
+    write!(shown, "{:?}", posthog.shutdown(MS(5_000)).await).unwrap();
+
+    let logged = log.text();
+    let count = |what: &str| logged.matches(what).count();
+    assert_eq!(
+        count("the project token in use stays, another cannot be had: credentials is"),
+        1,
+        "an episode"
+    );
+    assert_eq!(count("project token changed"), 1);
+    let (scraped, left) = (scrape.render(), bytes(disk.path()));
+    assert!(scraped.contains("posthog_events_delivered_total 200"), "{scraped}");
+    assert!(on_disk.len() > 1_000 && left.len() > 1_000);
+    for (what, text) in [
+        ("log", logged.as_bytes()),
+        ("shown", shown.as_bytes()),
+        ("metrics", scraped.as_bytes()),
+        ("disk in the outage", &on_disk),
+        ("disk at the end", &left),
+    ] {
+        for secret in [&OLD[4..], &NEW[4..], "otherSecret"] {
+            let found = text.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret} in: {what}");
+        }
+    }
+}
