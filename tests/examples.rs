@@ -45,6 +45,17 @@ fn a_dead_letter_outlives_its_process_and_is_replayed() {
     );
 }
 
+#[test]
+fn a_key_is_rotated_under_load_and_nothing_is_lost() {
+    let output = example("rotate_key").output().unwrap();
+    let shown = shown(&output);
+    assert!(
+        shown.contains(r#"Degraded ["unauthorized"]"#) && shown.contains("alert: P1 Auth Failures"),
+        "{shown}"
+    );
+    assert!(shown.ends_with("\nlost=0 twice=0 arrived=6000\n"), "{shown}");
+}
+
 fn example(name: &str) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--quiet", "--all-features", "--example", name]);
