@@ -42,6 +42,8 @@ impl PostHog {
     /// - **The SDK's own queue** takes as many events as [ours](crate::PostHogBuilder::queue_events). They leave it in
     ///   about 10 µs each; what floods it faster is dropped there, with a line in the SDK's log, and our ledger never
     ///   hears of it. [`capture`](Self::capture) does not pass through it.
+    /// - **A [rotated token](crate::CredentialSource)** carries the SDK's events, as all are sent with the one in use. Its own
+    ///   `/flags` requests keep the one from when the client was built.
     /// - **`shutdown`** of the SDK is for us to call: what is captured through it afterwards it drops without a word.
     ///   Do not keep the `Arc` beyond [`PostHog::shutdown`](Self::shutdown): what holds it holds its flag poller and
     ///   its connections.
