@@ -32,39 +32,42 @@ async fn flush_and_shutdown_wait_for_what_the_sdk_still_has() {
     assert_eq!(posthog.shutdown(MS(1)).await.delivered, 0);
 }
 
-/// Everything hangs: PostHog, and a hook of the user's, which holds up our worker and not the SDK's.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn neither_a_hanging_posthog_nor_a_blocked_hook_holds_up_shutdown() {
+/// Everything hangs: PostHog, and a hook of the user's, which holds up our worker and not the SDK's. What blocks a
+/// thread of a runtime may hold up all its timers, so the client has a runtime of its own.
+#[test]
+fn neither_a_hanging_posthog_nor_a_blocked_hook_holds_up_shutdown() {
     let server = FakePostHog::start();
     server.always(Reply::hang());
     let (release, released) = mpsc::channel::<()>();
     let (tells_blocked, mut blocked) = tokio::sync::mpsc::unbounded_channel();
-    let posthog = builder(&server)
-        .before_send(move |event| {
-            let _ = tells_blocked.send(());
-            let _ = released.recv();
-            Some(event)
-        })
-        .flush_timeout(MS(50))
-        .build()
-        .unwrap();
-    let sdk = posthog.sdk().await.unwrap();
-    let flags = tokio::spawn({
-        let sdk = sdk.clone();
-        async move { sdk.evaluate_flags("user-1", Default::default()).await.is_err() }
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (of_the_client, main) = (runtime(), runtime());
+    let configured = builder(&server).flush_timeout(MS(50)).before_send(move |event| {
+        let _ = tells_blocked.send(());
+        let _ = released.recv();
+        Some(event)
     });
-    server.wait_for_requests(Route::Flags, 1).await;
-    (0..200).for_each(|n| sdk.capture(event(n)));
-    blocked.recv().await.unwrap();
-    sdk.flush().await;
-    assert_eq!(posthog.stats().captured, 200, "the SDK is not held up");
-    posthog.flush().await.unwrap_err();
-    flags.abort();
+    let posthog = of_the_client.block_on(async { configured.build().unwrap() });
+    main.block_on(async {
+        let sdk = posthog.sdk().await.unwrap();
+        let flags = tokio::spawn({
+            let sdk = sdk.clone();
+            async move { sdk.evaluate_flags("user-1", Default::default()).await.is_err() }
+        });
+        server.wait_for_requests(Route::Flags, 1).await;
+        (0..200).for_each(|n| sdk.capture(event(n)));
+        blocked.recv().await.unwrap();
+        sdk.flush().await;
+        assert_eq!(posthog.stats().captured, 200, "the SDK is not held up");
+        posthog.flush().await.unwrap_err();
+        flags.abort();
 
-    let shutdown = posthog.shutdown(Duration::from_secs(1));
-    let report = tokio::time::timeout(Duration::from_secs(60), shutdown).await.unwrap();
-    assert_eq!((report.delivered, report.undelivered), (0, 200));
-    assert_balanced(posthog.stats());
+        let shutdown = posthog.shutdown(Duration::from_secs(1));
+        let report = tokio::time::timeout(Duration::from_secs(60), shutdown).await.unwrap();
+        assert_eq!((report.delivered, report.undelivered), (0, 200));
+        assert_balanced(posthog.stats());
+    });
     drop(release);
 }
 
