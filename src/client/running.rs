@@ -162,9 +162,13 @@ impl Running {
 
     /// Waits for its task.
     pub(super) async fn monitor_ended(&self) {
-        if let Some(watching) = self.watching.lock().await.take() {
-            let _ = watching.await;
-        }
+        // As with the worker: a hook that blocks its thread may hold this task up too.
+        let _ = timeout(ABORT_GRACE, async {
+            if let Some(watching) = self.watching.lock().await.take() {
+                let _ = watching.await;
+            }
+        })
+        .await;
     }
 
     /// Lets the worker drain until the deadline (`None`: as long as it takes), then ends it.
@@ -195,10 +199,15 @@ impl Running {
             }
         })
         .await;
-        for task in [self.end_probe(), self.end_renewal()].into_iter().flatten() {
-            let _ = task.await;
-        }
-        while self.flags.end().join_next().await.is_some() {}
+        let mut flags = self.flags.end();
+        let others = [self.end_probe(), self.end_renewal()];
+        let _ = timeout(ABORT_GRACE, async {
+            for task in others.into_iter().flatten() {
+                let _ = task.await;
+            }
+            while flags.join_next().await.is_some() {}
+        })
+        .await;
     }
 }
 
