@@ -9,22 +9,12 @@ use std::time::Duration;
 
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use super::board::Board;
-use super::traffic::{Cause, Traffic};
-use super::watch::Sources;
-use super::{AlertName, AlertsConfig, Surface};
+use super::traffic::Cause;
+use super::watch::{Scene, Sources};
+use super::{AlertName, Surface};
 use crate::ErrorKind;
 use crate::delivery::{DropReason, Snapshot, SpoolState};
 use crate::layers::circuit_breaker::State as BreakerState;
-
-/// Where the numbers come from.
-pub(super) struct Scene<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) sources: &'a Sources,
-    pub(super) traffic: &'a [Traffic; Surface::ALL.len()],
-    pub(super) board: &'a Board,
-    pub(super) alerts: &'a AlertsConfig,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {

@@ -2,20 +2,9 @@
 
 use std::time::Duration;
 
-use super::board::Board;
-use super::traffic::Traffic;
-use super::watch::Sources;
-use super::{AlertsConfig, Surface};
+use super::Surface;
+use super::watch::Scene;
 use crate::ErrorKind;
-use crate::delivery::Snapshot;
-
-pub(super) struct Scene<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) sources: &'a Sources,
-    pub(super) traffic: &'a [Traffic; Surface::ALL.len()],
-    pub(super) board: &'a Board,
-    pub(super) alerts: &'a AlertsConfig,
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Published {}

@@ -6,13 +6,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::board::Board;
 use super::flow::Flows;
-use super::metrics::{self, Published, Scene};
+use super::metrics::{self, Published};
 use super::rollout::{Observations, RolloutConfig, RolloutVerdict, verdict};
 use super::rules::{MINUTE, View, conditions};
 use super::traffic::{Signs, Traffic};
 use super::{Alert, AlertTransition, AlertsConfig, Severity, Surface};
 use crate::Error;
-use crate::delivery::Queue;
+use crate::delivery::{Queue, Snapshot};
 use crate::flags::FlagsAnswer;
 use crate::layers::{CircuitBreaker, Observe, RateLimiter, Retries};
 use crate::outcome::{Accepted, causes};
@@ -37,6 +37,15 @@ pub(crate) struct Sources {
     pub(crate) breakers: [CircuitBreaker; Surface::ALL.len()],
     pub(crate) limiter: RateLimiter,
     pub(crate) retries: Retries,
+}
+
+/// What a look shows as metrics.
+pub(super) struct Scene<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) sources: &'a Sources,
+    pub(super) traffic: &'a [Traffic; Surface::ALL.len()],
+    pub(super) board: &'a Board,
+    pub(super) alerts: &'a AlertsConfig,
 }
 
 #[derive(Debug)]
