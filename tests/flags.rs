@@ -51,6 +51,23 @@ async fn a_remote_answer_is_read_and_what_it_lacks_is_the_default() {
     assert_eq!(server.billable_flag_requests(), 1);
 }
 
+/// A project with a thousand flags.
+#[tokio::test]
+async fn a_long_answer_is_read_to_its_end() {
+    let server = FakePostHog::start();
+    let keys: Vec<_> = (0..1_000).map(|n| format!("flag-{n}")).collect();
+    keys.iter().for_each(|key| server.set_flag(key, true));
+    let posthog = builder(&server).local_evaluation(FakePostHog::SECRET_KEY, MS(3_600_000)).build().unwrap();
+    let flags = posthog.flags("kim", options()).await;
+    assert!(keys.iter().all(|key| flags.source(key) == FlagSource::Remote), "{:?}", flags.error());
+    let local = async {
+        while !matches!(posthog.flags("kim", options()).await.source("flag-999"), FlagSource::Local { .. }) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), local).await.unwrap();
+}
+
 #[tokio::test]
 async fn everything_that_can_change_the_answer_is_asked() {
     let server = FakePostHog::start();

@@ -8,8 +8,9 @@ use crate::credentials::CredentialsError;
 use crate::health::Finding;
 
 impl PostHog {
-    /// Reads the [`CredentialSource`](crate::CredentialSource) again, now, and tells whether another token is in use
-    /// from here on. Requests that are under way end with the old one. Not needed for a file, which is looked at
+    /// Reads the [`CredentialSource`](crate::CredentialSource)s of the project token and of the secret key of
+    /// [local evaluation](crate::PostHogBuilder::local_evaluation) again, now, and tells whether another token or key is
+    /// in use from here on. Requests that are under way end with the old one. Not needed for a file, which is looked at
     /// every 10 s, nor when the old token is refused already: for a provider or an environment whose new token is to
     /// be used before that, and for whoever wants to see that a new one was taken.
     ///
@@ -18,25 +19,37 @@ impl PostHog {
     ///
     /// # Errors
     ///
-    /// [`CredentialsError`] when the source gives no token that works. The one in use stays in use.
+    /// [`CredentialsError`] when a source gives no token or key that works. The one in use stays in use; the other may
+    /// have been changed.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future stops the waiting, not the reading.
     pub async fn reload_credentials(&self) -> Result<bool, CredentialsError> {
         match &self.inner.running {
-            Some(running) => running.credentials.reload().await,
+            Some(running) => running.reload().await,
             None => Ok(false),
         }
     }
 }
 
 impl Running {
-    /// Ends the renewal of the token. Gives its task.
-    pub(super) fn end_renewal(&self) -> Option<JoinHandle<()>> {
-        let task = self.renewing.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        task.abort();
-        Some(task)
+    async fn reload(&self) -> Result<bool, CredentialsError> {
+        let secret_key = async {
+            match &self.secret_keys {
+                Some(keys) => keys.reload().await,
+                None => Ok(false),
+            }
+        };
+        let (token, secret_key) = tokio::join!(self.credentials.reload(), secret_key);
+        Ok(token? | secret_key?)
+    }
+
+    /// Ends the renewal of the token and of the secret key. Gives the tasks.
+    pub(super) fn end_renewal(&self) -> Vec<JoinHandle<()>> {
+        let tasks = std::mem::take(&mut *self.renewing.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.iter().for_each(JoinHandle::abort);
+        tasks
     }
 
     /// What a probe would find without a token.

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::ConfigError;
 use crate::config::{Enrichment, PostHogBuilder, Settings};
-use crate::credentials::{CredentialSource, Opened};
+use crate::credentials::{CredentialSource, Opened, ProjectToken};
 use crate::delivery::{DeadLetter, DropReason, Ledger, Queue};
 use crate::health::{BreakerHealth, Evidence, HealthReport, Life, Probe, report};
 use crate::layers::CircuitBreaker;
@@ -79,7 +79,7 @@ impl PostHog {
 
     /// Starts a client that sends there, or a disabled one.
     pub(crate) fn start(
-        target: Option<(Url, Opened)>,
+        target: Option<(Url, Opened<ProjectToken>)>,
         settings: Settings,
         enrichment: Enrichment,
     ) -> Result<Self, ConfigError> {

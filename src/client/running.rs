@@ -9,9 +9,9 @@ use tracing::{Instrument, Span};
 
 use crate::ConfigError;
 use crate::config::{Enrichment, Settings};
-use crate::credentials::{Credentials, Opened, ProjectToken};
+use crate::credentials::{Credentials, Opened, ProjectToken, SecretKey};
 use crate::delivery::{Encoder, Queue, Spool, Worker};
-use crate::flags::{Endpoint, FlagsRoad};
+use crate::flags::{Definitions, DefinitionsEndpoint, Endpoint, FlagsRoad};
 use crate::health::Probe;
 use crate::layers::{
     CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
@@ -32,9 +32,11 @@ pub(super) struct Running {
     /// Taken at shutdown: it holds connections.
     probe: Mutex<Option<Arc<Probe>>>,
     pub(super) abort: AbortHandle,
-    pub(super) credentials: Arc<Credentials>,
-    /// Taken at shutdown.
-    pub(super) renewing: Mutex<Option<JoinHandle<()>>>,
+    pub(super) credentials: Arc<Credentials<ProjectToken>>,
+    /// Of local evaluation.
+    pub(super) secret_keys: Option<Arc<Credentials<SecretKey>>>,
+    /// Of the token and of the secret key; taken at shutdown.
+    pub(super) renewing: Mutex<Vec<JoinHandle<()>>>,
     /// Locked while a shutdown waits for it; taken when it has ended.
     worker: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     spool: Option<Spool>,
@@ -46,9 +48,9 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn start(
         queue: &Arc<Queue>,
-        settings: Settings,
+        mut settings: Settings,
         host: &Url,
-        opened: Opened,
+        opened: Opened<ProjectToken>,
         enrichment: Enrichment,
     ) -> Result<Self, ConfigError> {
         let runtime = Handle::try_current().map_err(|_| {
@@ -67,6 +69,10 @@ impl Running {
         })?;
         let Settings { gzip, longest_retry_after, probe_timeout, probe_cache, .. } = settings;
         let Opened { credentials, renewal } = opened;
+        let local_evaluation = settings.sdk.local_evaluation.take();
+        let local_evaluation = local_evaluation
+            .map(|local| Ok((Opened::<SecretKey>::open(local.secret_key)?, local.poll_interval)))
+            .transpose()?;
         let token_of_the_sdk = credentials.current().unwrap_or_else(ProjectToken::stand_in);
         let span = tracing::info_span!("posthog", host = host.host_str());
         let Enrichment { hooks, is_server, geoip } = enrichment;
@@ -76,6 +82,9 @@ impl Running {
             http: &http,
             host,
             token: &token_of_the_sdk,
+            local_evaluation: local_evaluation
+                .as_ref()
+                .and_then(|(opened, poll_interval)| Some((opened.credentials.current()?, *poll_interval))),
             is_server,
             geoip,
             request_timeout: settings.request_timeout,
@@ -98,7 +107,22 @@ impl Running {
         let monitor = Arc::new(Monitor::new(settings.alerts, settings.rollout, sources));
         let watch_flags = Watch::new(Arc::clone(&monitor), Surface::Flags);
         let flags = Endpoint::new(http.clone(), host, Arc::clone(&credentials), longest_retry_after);
-        let flags = FlagsRoad::new(&settings.flags, flags_breaker, watch_flags, flags, enrichment.geoip);
+        let (definitions, secret_keys, renewal_of_secret_key) = match local_evaluation {
+            Some((Opened { credentials: keys, renewal }, poll_interval)) => {
+                let tokens = Arc::clone(&credentials);
+                let endpoint = DefinitionsEndpoint::new(http.clone(), host, tokens, longest_retry_after);
+                let definitions = Definitions::new(
+                    endpoint,
+                    watch_flags.clone(),
+                    Arc::clone(&keys),
+                    poll_interval,
+                    settings.request_timeout,
+                );
+                (Some(definitions), Some(keys), renewal)
+            }
+            None => (None, None, None),
+        };
+        let flags = FlagsRoad::new(&settings.flags, flags_breaker, watch_flags, flags, definitions, geoip);
         let layers = DeliveryLayers {
             retry,
             circuit_breaker,
@@ -123,8 +147,11 @@ impl Running {
         );
         let spool = settings.spool.map(|spool| span.in_scope(|| Spool::start(queue, spool)));
         let watching = runtime.spawn(watching.instrument(span.clone()));
-        let renewing =
+        let renew_token =
             renewal.map(|renewal| runtime.spawn(renewal.run(longest_pause).instrument(span.clone())));
+        let renew_secret_key = renewal_of_secret_key
+            .map(|renewal| runtime.spawn(renewal.run(longest_pause).instrument(span.clone())));
+        let renewing = renew_token.into_iter().chain(renew_secret_key).collect();
         let worker = worker.run(move || Encoder::new(hooks, is_server, geoip)).instrument(span.clone());
         let worker = runtime.spawn(worker);
         Ok(Self {
@@ -136,6 +163,7 @@ impl Running {
             probe: Mutex::new(Some(Arc::new(probe))),
             abort: worker.abort_handle(),
             credentials,
+            secret_keys,
             renewing: Mutex::new(renewing),
             worker: tokio::sync::Mutex::new(Some(worker)),
             spool,
@@ -200,9 +228,9 @@ impl Running {
         })
         .await;
         let mut flags = self.flags.end();
-        let others = [self.end_probe(), self.end_renewal()];
+        let others = self.end_probe().into_iter().chain(self.end_renewal());
         let _ = timeout(ABORT_GRACE, async {
-            for task in others.into_iter().flatten() {
+            for task in others {
                 let _ = task.await;
             }
             while flags.join_next().await.is_some() {}

@@ -5,7 +5,7 @@ use posthog_rs::{Client, ClientOptions};
 use super::PostHog;
 
 impl PostHog {
-    /// The SDK's client, for what this crate has no method for: local evaluation, MCP analytics, whatever comes. It sends
+    /// The SDK's client, for what this crate has no method for: MCP analytics, whatever comes. It sends
     /// no event itself: all that it makes travels our road, through hooks, queue, breaker and ledger. `None` when the
     /// client is disabled or shut down.
     ///
@@ -43,7 +43,7 @@ impl PostHog {
     ///   about 10 µs each; what floods it faster is dropped there, with a line in the SDK's log, and our ledger never
     ///   hears of it. [`capture`](Self::capture) does not pass through it.
     /// - **A [rotated token](crate::CredentialSource)** carries the SDK's events, as all are sent with the one in use. Its own
-    ///   `/flags` requests keep the one from when the client was built.
+    ///   `/flags` requests keep the token, and its fetches of definitions the secret key, from when the client was built.
     /// - **`shutdown`** of the SDK is for us to call: what is captured through it afterwards it drops without a word.
     ///   Do not keep the `Arc` beyond [`PostHog::shutdown`](Self::shutdown): what holds it holds its flag poller and
     ///   its connections.

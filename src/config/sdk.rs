@@ -1,13 +1,21 @@
 use std::time::Duration;
 
 use super::PostHogBuilder;
+use crate::credentials::CredentialSource;
 use crate::sdk::LocalEvaluation;
 
 impl PostHogBuilder {
-    /// Lets [the SDK](crate::PostHog::sdk) evaluate feature flags here, by definitions that it fetches with this secret
-    /// key, a personal API key (`phx_…`) or a project secret API key (`phs_…`), when it is first asked for and then
-    /// once in `poll_interval`: 30 s is the SDK's default, 1 s the least, parts of a second count as a whole one.
-    /// Default none: PostHog meters each fetch, and the key is one more secret.
+    /// Evaluates [feature flags](crate::PostHog::flags) here, without asking PostHog for each person, by definitions
+    /// that are fetched with this secret key, a personal API key (`phx_…`) or a project secret API key (`phs_…`): when
+    /// flags are first asked for, and then once in `poll_interval`. 30 s is the SDK's default, 1 s the least, parts of a
+    /// second count as a whole one. Default none: PostHog meters each fetch, and the key is one more secret.
+    ///
+    /// From a [file, an environment or a provider](CredentialSource) a new key is taken as a new project token is:
+    /// within 10 s, or when PostHog refuses the old one. Until then, and when PostHog does not answer, the definitions
+    /// that are there stand in for [`FlagsConfig::last_known_good`](crate::FlagsConfig::last_known_good).
+    ///
+    /// [The SDK](crate::PostHog::sdk) evaluates flags here too, by definitions that it fetches itself once it is asked
+    /// for, with the key of when the client was built.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -19,8 +27,13 @@ impl PostHogBuilder {
     ///
     /// A key that cannot work is told by [`build`](Self::build), which does not fetch anything. In a disabled client
     /// the key is not looked at.
-    pub fn local_evaluation(mut self, secret_key: impl AsRef<str>, poll_interval: Duration) -> Self {
-        self.settings.sdk.local_evaluation = Some(LocalEvaluation::new(secret_key.as_ref(), poll_interval));
+    pub fn local_evaluation(
+        mut self,
+        secret_key: impl Into<CredentialSource>,
+        poll_interval: Duration,
+    ) -> Self {
+        self.settings.sdk.local_evaluation =
+            Some(LocalEvaluation { secret_key: secret_key.into(), poll_interval });
         self
     }
 }

@@ -2,67 +2,64 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::{CredentialsError, ProjectToken};
+use super::{CredentialsError, Key};
 
-/// The project token in use, and what is known of it. Whoever sends reads it for each request, so that a new one
+/// The key in use, and what is known of it. Whoever sends reads it for each request, so that a new one
 /// holds from the next request on.
 #[derive(Debug)]
-pub(crate) struct Credentials {
+pub(crate) struct Credentials<K> {
     /// `None` until a provider has given the first.
-    current: watch::Sender<Option<ProjectToken>>,
-    /// Whether it was found unusable otherwise than by capture, with each finding about it: capture alone does not
-    /// notice, it takes the events of an unknown token and throws them away.
+    current: watch::Sender<Option<K>>,
+    /// Whether it was found unusable, with each finding about it. Capture says nothing of a token here: it takes the
+    /// events of an unknown one and throws them away.
     refused: watch::Sender<bool>,
     wanted: Notify,
-    /// `None` for a token that never changes.
+    /// `None` for a key that never changes.
     reloads: Option<mpsc::UnboundedSender<Reload>>,
 }
 
 /// Somebody who waits for the outcome of a renewal.
 pub(super) type Reload = oneshot::Sender<Result<bool, CredentialsError>>;
 
-impl Credentials {
-    pub(super) fn new(
-        token: Option<ProjectToken>,
-        reloads: Option<mpsc::UnboundedSender<Reload>>,
-    ) -> Arc<Self> {
+impl<K: Key> Credentials<K> {
+    pub(super) fn new(key: Option<K>, reloads: Option<mpsc::UnboundedSender<Reload>>) -> Arc<Self> {
         Arc::new(Self {
-            current: watch::Sender::new(token),
+            current: watch::Sender::new(key),
             refused: watch::Sender::default(),
             wanted: Notify::new(),
             reloads,
         })
     }
 
-    pub(crate) fn current(&self) -> Option<ProjectToken> {
+    pub(crate) fn current(&self) -> Option<K> {
         self.current.borrow().clone()
     }
 
-    /// Tells of each new token.
-    pub(crate) fn tokens(&self) -> watch::Receiver<Option<ProjectToken>> {
+    /// Tells of each new one.
+    pub(crate) fn keys(&self) -> watch::Receiver<Option<K>> {
         self.current.subscribe()
     }
 
-    /// Tells of each finding about the token.
+    /// Tells of each finding about it.
     pub(crate) fn refusals(&self) -> watch::Receiver<bool> {
         self.refused.subscribe()
     }
 
-    /// PostHog was asked about this token. Of one that is in use no more, it says nothing.
-    pub(crate) fn found(&self, token: &ProjectToken, refused: bool) {
-        // Held meanwhile, so that no new token comes in between.
+    /// PostHog was asked about this key. Of one that is in use no more, it says nothing.
+    pub(crate) fn found(&self, key: &K, refused: bool) {
+        // Held meanwhile, so that no new one comes in between.
         let current = self.current.borrow();
-        if current.as_ref() == Some(token) {
+        if current.as_ref() == Some(key) {
             self.refused.send_replace(refused);
         }
     }
 
-    /// Asks for a renewal and does not wait: the token was refused.
+    /// Asks for a renewal and does not wait: the key was refused.
     pub(crate) fn renew(&self) {
         self.wanted.notify_one();
     }
 
-    /// Reads the source again, from now on, and tells whether another token is in use now.
+    /// Reads the source again, from now on, and tells whether another key is in use now.
     pub(crate) async fn reload(&self) -> Result<bool, CredentialsError> {
         let Some(reloads) = &self.reloads else { return Ok(false) };
         let (reload, outcome) = oneshot::channel();
@@ -79,30 +76,30 @@ impl Credentials {
         self.current.borrow().is_none() || *self.refused.borrow()
     }
 
-    /// Puts a token in the place of another; what was found of that one is forgotten. Tells which was there, if it
+    /// Puts a key in the place of another; what was found of that one is forgotten. Tells which was there, if it
     /// was another.
-    pub(super) fn replace(&self, token: ProjectToken) -> Replaced {
+    pub(super) fn replace(&self, key: K) -> Replaced {
         let mut replaced = Replaced::Nothing;
         self.current.send_if_modified(|current| {
             replaced = match current {
-                Some(same) if *same == token => return false,
+                Some(same) if *same == key => return false,
                 Some(_) => Replaced::Another,
                 None => Replaced::None,
             };
-            *current = Some(token);
+            *current = Some(key);
             self.refused.send_replace(false);
             true
         });
         replaced
     }
 
-    /// There is no token, and the source has none.
+    /// There is no key, and the source has none.
     pub(super) fn missing(&self) {
         self.refused.send_replace(true);
     }
 }
 
-/// What a token has taken the place of.
+/// What a key has taken the place of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Replaced {
     /// It was in use already.

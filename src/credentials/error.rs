@@ -4,24 +4,24 @@ use std::sync::Arc;
 
 use crate::ConfigError;
 
-/// Why a [`CredentialSource`](crate::CredentialSource) gave no token that works. The one in use stays in use.
+/// Why a [`CredentialSource`](crate::CredentialSource) gave no key that works. The one in use stays in use.
 ///
-/// Shows no token, so it can be logged as it is; what a provider failed with is in
+/// Shows no key, so it can be logged as it is; what a provider failed with is in
 /// [`source`](StdError::source) only, since it may repeat what it read.
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// The file or variable is not there or cannot be read, or what it holds is no project token.
+    /// The file or variable is not there or cannot be read, or what it holds is no such key.
     #[error(transparent)]
     Invalid(ConfigError),
     /// The provider returned an error or panicked.
-    #[error("the provider of the project token failed")]
+    #[error("the provider failed")]
     Provider(#[source] Arc<dyn StdError + Send + Sync>),
     /// The provider took longer than 30 s.
-    #[error("the provider of the project token did not answer within 30 s")]
+    #[error("the provider did not answer within 30 s")]
     TimedOut,
     /// The client was shut down, or its runtime has ended.
-    #[error("the client has ended: its project token is not renewed any more")]
+    #[error("the client has ended: its keys are not renewed any more")]
     Ended,
 }
 

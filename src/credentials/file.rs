@@ -6,13 +6,13 @@ use std::time::SystemTime;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::ProjectToken;
+use super::Key;
 use crate::ConfigError;
 
-/// A file that holds the token, as mounted secrets do. Links are followed: Kubernetes changes a secret by
+/// A file that holds a key, as mounted secrets do. Links are followed: Kubernetes changes a secret by
 /// swapping one.
 #[derive(Clone)]
-pub(super) struct TokenFile {
+pub(super) struct KeyFile {
     pub(super) path: PathBuf,
     /// What the user calls it.
     pub(super) field: &'static str,
@@ -21,29 +21,29 @@ pub(super) struct TokenFile {
 /// Tells one state of a file from another without reading it. `None` when it is not there.
 pub(super) type Stamp = Option<(u64, Option<SystemTime>, u64)>;
 
-/// No token is as long by far: who names a device or a log by mistake gets an error and no full memory.
+/// No key is as long by far: who names a device or a log by mistake gets an error and no full memory.
 const LONGEST_FILE: u64 = 4096;
 
-impl TokenFile {
+impl KeyFile {
     pub(super) fn stamp(&self) -> Stamp {
         let metadata = fs::metadata(&self.path).ok()?;
         Some((metadata.len(), metadata.modified().ok(), inode(&metadata)))
     }
 
     /// The stamp is that of before: what is written meanwhile shows at the next look.
-    pub(super) fn read(&self) -> (Stamp, Result<ProjectToken, ConfigError>) {
+    pub(super) fn read<K: Key>(&self) -> (Stamp, Result<K, ConfigError>) {
         (self.stamp(), self.parse())
     }
 
-    fn parse(&self) -> Result<ProjectToken, ConfigError> {
+    fn parse<K: Key>(&self) -> Result<K, ConfigError> {
         let content = self.content().map_err(|error| {
             let problem = format!("names a file that cannot be read ({})", error.kind());
             ConfigError::new(self.field, problem, "check the path, the mount and the permissions")
         })?;
         let text = std::str::from_utf8(&content).map_err(|_| {
-            ConfigError::new(self.field, "names a file that is not UTF-8", "write the token into it again")
+            ConfigError::new(self.field, "names a file that is not UTF-8", "write the key into it again")
         })?;
-        ProjectToken::parse(text).map_err(|error| error.of(self.field))
+        K::parse(text).map_err(|error| error.of(self.field))
     }
 
     fn content(&self) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -67,22 +67,25 @@ fn inode(_: &Metadata) -> u64 {
 /// runtime's blocking threads may all be taken for long. `None` when the system gives no thread.
 pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (done, told) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("posthog-health-token".into());
+    let thread = std::thread::Builder::new().name("posthog-health-key".into());
     thread.spawn(move || done.send(work())).ok()?;
     told.await.ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::ProjectToken;
     use super::*;
 
     #[test]
     fn a_file_is_read_up_to_a_size_and_its_faults_are_named_without_its_content() {
         let directory = tempfile::tempdir().unwrap();
-        let file = TokenFile { path: directory.path().join("token"), field: "POSTHOG_API_KEY_FILE" };
+        let file = KeyFile { path: directory.path().join("token"), field: "POSTHOG_API_KEY_FILE" };
         let says = |content: &[u8]| {
             fs::write(&file.path, content).unwrap();
-            file.read().1.map_or_else(|error| error.to_string(), |token| token.expose().to_owned())
+            file.read::<ProjectToken>()
+                .1
+                .map_or_else(|error| error.to_string(), |token| token.expose().to_owned())
         };
         assert_eq!(says(b"phc_from_file\n"), "phc_from_file");
         assert!(says(b" \n").starts_with("POSTHOG_API_KEY_FILE is empty"));
@@ -94,7 +97,7 @@ mod tests {
     #[test]
     fn a_stamp_tells_what_was_written_renamed_and_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let file = TokenFile { path: directory.path().join("token"), field: "credentials" };
+        let file = KeyFile { path: directory.path().join("token"), field: "credentials" };
         let absent = file.stamp();
         assert_eq!(absent, None);
         fs::write(&file.path, "phc_one").unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::{CredentialsError, ProjectToken};
+use super::{CredentialsError, Key};
 
 type Failure = Box<dyn StdError + Send + Sync>;
 type Answer = Pin<Box<dyn Future<Output = Result<Zeroizing<String>, Failure>> + Send>>;
@@ -33,10 +33,10 @@ impl Provider {
         }))
     }
 
-    pub(super) async fn ask(&self) -> Result<ProjectToken, CredentialsError> {
+    pub(super) async fn ask<K: Key>(&self) -> Result<K, CredentialsError> {
         let answer = timeout(LONGEST, self.ask_caught()).await.map_err(|_| CredentialsError::TimedOut)?;
-        let token = answer.map_err(|failure| CredentialsError::Provider(Arc::from(failure)))?;
-        ProjectToken::parse(&token).map_err(|error| error.of("credentials").into())
+        let key = answer.map_err(|failure| CredentialsError::Provider(Arc::from(failure)))?;
+        K::parse(&key).map_err(|error| error.of("credentials").into())
     }
 
     async fn ask_caught(&self) -> Result<Zeroizing<String>, Failure> {

@@ -7,24 +7,24 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use super::current::{Credentials, Reload, Replaced};
 use super::file::{Stamp, aside};
 use super::source::{Kind, Origin, from_environment};
-use super::{CredentialSource, CredentialsError, ProjectToken};
+use super::{CredentialSource, CredentialsError, Key};
 use crate::ConfigError;
 use crate::episode::Episode;
 
 /// A source that was read for the first time.
-pub(crate) struct Opened {
-    pub(crate) credentials: Arc<Credentials>,
-    /// `None` for a token that never changes.
-    pub(crate) renewal: Option<Renewal>,
+pub(crate) struct Opened<K> {
+    pub(crate) credentials: Arc<Credentials<K>>,
+    /// `None` for a key that never changes.
+    pub(crate) renewal: Option<Renewal<K>>,
 }
 
-/// Reads the source again when somebody asks, when the token is refused, and when the file has changed. One task,
+/// Reads the source again when somebody asks, when the key is refused, and when the file has changed. One task,
 /// so that one renewal runs at a time; whoever asks during one is answered by the next.
-pub(crate) struct Renewal {
-    credentials: Arc<Credentials>,
+pub(crate) struct Renewal<K> {
+    credentials: Arc<Credentials<K>>,
     origin: Origin,
     check_every: Duration,
-    /// The file that the token in use was read from.
+    /// The file that the key in use was read from.
     seen: Stamp,
     reloads: mpsc::UnboundedReceiver<Reload>,
     failing: Episode,
@@ -32,8 +32,8 @@ pub(crate) struct Renewal {
     failure_is_told: bool,
 }
 
-impl Opened {
-    /// Reads the first token where that takes no waiting.
+impl<K: Key> Opened<K> {
+    /// Reads the first key where that takes no waiting.
     ///
     /// # Errors
     ///
@@ -42,22 +42,22 @@ impl Opened {
         source.validate()?;
         let CredentialSource { kind, check_every } = source;
         let origin = match kind {
-            Kind::Fixed(token) => {
-                let credentials = Credentials::new(Some(ProjectToken::parse(&token)?), None);
+            Kind::Fixed(key) => {
+                let credentials = Credentials::new(Some(K::parse(&key)?), None);
                 return Ok(Self { credentials, renewal: None });
             }
             Kind::Changing(origin) => origin,
         };
-        let (seen, token) = match &origin {
+        let (seen, key) = match &origin {
             Origin::Environment { variable, lookup } => (None, Some(from_environment(variable, *lookup)?)),
             Origin::File(file) => {
-                let (stamp, token) = file.read();
-                (stamp, Some(token?))
+                let (stamp, key) = file.read();
+                (stamp, Some(key?))
             }
             Origin::Provider(_) => (None, None),
         };
         let (sender, reloads) = mpsc::unbounded_channel();
-        let credentials = Credentials::new(token, Some(sender));
+        let credentials = Credentials::new(key, Some(sender));
         let renewal = Renewal {
             credentials: Arc::clone(&credentials),
             origin,
@@ -71,8 +71,8 @@ impl Opened {
     }
 }
 
-impl Renewal {
-    /// Renews until it is aborted. While there is no usable token it does so by itself, after a pause that grows to
+impl<K: Key> Renewal<K> {
+    /// Renews until it is aborted. While there is no usable key it does so by itself, after a pause that grows to
     /// `longest_pause`.
     pub(crate) async fn run(mut self, longest_pause: Duration) {
         let credentials = Arc::clone(&self.credentials);
@@ -116,46 +116,47 @@ impl Renewal {
         aside(move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
     }
 
-    /// Reads the source and takes what it gives. Tells whether another token is in use now.
+    /// Reads the source and takes what it gives. Tells whether another key is in use now.
     async fn renew(&mut self) -> Result<bool, CredentialsError> {
-        let token = self.read().await.inspect_err(|error| self.tell_failure(error))?;
-        let replaced = self.credentials.replace(token);
+        let key = self.read().await.inspect_err(|error| self.tell_failure(error))?;
+        let replaced = self.credentials.replace(key);
         let failed = std::mem::take(&mut self.failure_is_told);
+        let name = K::NAME;
         match replaced {
-            Replaced::Another => tracing::info!("project token changed"),
-            Replaced::None => tracing::info!("the provider gave a project token"),
-            Replaced::Nothing if failed => tracing::info!("the project token can be read again"),
+            Replaced::Another => tracing::info!("{name} changed"),
+            Replaced::None => tracing::info!("the provider gave a {name}"),
+            Replaced::Nothing if failed => tracing::info!("the {name} can be read again"),
             Replaced::Nothing => {}
         }
         Ok(replaced != Replaced::Nothing)
     }
 
-    async fn read(&mut self) -> Result<ProjectToken, CredentialsError> {
+    async fn read(&mut self) -> Result<K, CredentialsError> {
         match &self.origin {
             Origin::Environment { variable, lookup } => Ok(from_environment(variable, *lookup)?),
             Origin::File(file) => {
                 let (path, field) = (file.clone(), file.field);
-                let (stamp, token) = aside(move || path.read()).await.ok_or_else(|| {
+                let (stamp, key) = aside(move || path.read()).await.ok_or_else(|| {
                     ConfigError::new(field, "cannot be read without a thread", "raise the limit of threads")
                 })?;
                 self.seen = stamp;
-                Ok(token?)
+                Ok(key?)
             }
             Origin::Provider(provider) => provider.ask().await,
         }
     }
 
     fn tell_failure(&mut self, error: &CredentialsError) {
-        let is_missing = self.credentials.current().is_none();
+        let (name, is_missing) = (K::NAME, self.credentials.current().is_none());
         if is_missing {
             self.credentials.missing();
         }
         if self.failing.begins(Instant::now().into_std()) {
             self.failure_is_told = true;
             if is_missing {
-                tracing::warn!("no project token yet, events are kept: {error}");
+                tracing::warn!("no {name} yet: {error}");
             } else {
-                tracing::warn!("the project token in use stays, another cannot be had: {error}");
+                tracing::warn!("the {name} in use stays, another cannot be had: {error}");
             }
         }
     }
@@ -172,13 +173,14 @@ mod tests {
     use std::fs::{self, File};
     use std::sync::Mutex;
 
+    use super::super::ProjectToken;
     use super::*;
 
-    fn renewal(source: CredentialSource) -> Renewal {
+    fn renewal(source: CredentialSource) -> Renewal<ProjectToken> {
         Opened::open(source).unwrap().renewal.unwrap()
     }
 
-    fn in_use(renewal: &Renewal) -> String {
+    fn in_use(renewal: &Renewal<ProjectToken>) -> String {
         renewal.credentials.current().unwrap().expose().to_owned()
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::ProjectToken;
-use super::file::TokenFile;
+use super::Key;
+use super::file::KeyFile;
 use super::provider::Provider;
 use crate::ConfigError;
 use crate::config::check;
@@ -51,10 +51,10 @@ pub(super) enum Kind {
     Changing(Origin),
 }
 
-/// Where a token comes from that may change.
+/// Where a key comes from that may change.
 pub(super) enum Origin {
     Environment { variable: &'static str, lookup: fn(&str) -> Option<OsString> },
-    File(TokenFile),
+    File(KeyFile),
     Provider(Provider),
 }
 
@@ -84,7 +84,7 @@ impl CredentialSource {
     }
 
     pub(crate) fn file_called(path: PathBuf, field: &'static str) -> Self {
-        Origin::File(TokenFile { path, field }).into()
+        Origin::File(KeyFile { path, field }).into()
     }
 
     /// Your own code, a vault's client for instance. `build()` does not wait for it: events are kept until it has
@@ -116,15 +116,15 @@ impl CredentialSource {
 }
 
 /// Reads what is at hand in this process.
-pub(super) fn from_environment(
+pub(super) fn from_environment<K: Key>(
     variable: &'static str,
     lookup: fn(&str) -> Option<OsString>,
-) -> Result<ProjectToken, ConfigError> {
+) -> Result<K, ConfigError> {
     let value = lookup(variable)
-        .ok_or_else(|| ConfigError::new(variable, "is not set", "set it to the project token"))?;
+        .ok_or_else(|| ConfigError::new(variable, "is not set", format!("set it to the {}", K::NAME)))?;
     let value =
         value.into_string().map_err(|_| ConfigError::new(variable, "is not UTF-8", "set it again"))?;
-    ProjectToken::parse(&Zeroizing::new(value)).map_err(|error| error.of(variable))
+    K::parse(&Zeroizing::new(value)).map_err(|error| error.of(variable))
 }
 
 impl From<Origin> for CredentialSource {

@@ -1,29 +1,24 @@
-use std::fmt;
-use std::sync::Arc;
-
-use zeroize::Zeroizing;
-
+use super::key::{Key, Secret, has_odd_characters, has_quotes};
 use crate::ConfigError;
 
 /// PostHog rejects a longer token as `too_long`.
 const LONGEST: usize = 64;
 
-/// A PostHog project token (`phc_…`): write-only, one a project. Redacts itself, and its memory is overwritten
-/// with the last clone; clones share it.
+/// A PostHog project token (`phc_…`): write-only, one a project.
 ///
 /// Parsing takes what PostHog would take: old project tokens have no prefix, so none is required, but a
 /// key of another kind is refused, since it is a secret that does not belong into every request.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct ProjectToken(Arc<Zeroizing<String>>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProjectToken(Secret);
 
-impl ProjectToken {
-    /// Parses a token; blanks around it are no part of it (a mounted secret often ends in a newline).
-    ///
+impl Key for ProjectToken {
+    const NAME: &'static str = "project token";
+
     /// # Errors
     ///
     /// When it is blank, a key of another kind, longer than PostHog takes, or has characters that no
     /// token has.
-    pub(crate) fn parse(token: &str) -> Result<Self, ConfigError> {
+    fn parse(token: &str) -> Result<Self, ConfigError> {
         let token = token.trim();
         let refuse =
             |problem: String, remedy: &'static str| Err(ConfigError::new("project_token", problem, remedy));
@@ -45,13 +40,13 @@ impl ProjectToken {
                 );
             }
         }
-        if token.contains(['"', '\'', '`', '$', '{', '}', '<', '>', '\\']) {
+        if has_quotes(token) {
             return refuse(
                 "has quotes, braces or the like in it".into(),
                 "take away the quotes, or fill in the placeholder or variable that it is",
             );
         }
-        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if has_odd_characters(token) {
             return refuse(
                 format!("has blanks, control or non-ASCII characters among its {}", token.chars().count()),
                 "copy it again from PostHog's project settings",
@@ -63,23 +58,19 @@ impl ProjectToken {
                 "copy it again from PostHog's project settings",
             );
         }
-        Ok(Self(Arc::new(Zeroizing::new(token.to_owned()))))
-    }
-
-    /// No project's: for the SDK while a provider has given none. Its events get the token that is in use when they are
-    /// sent.
-    pub(crate) fn stand_in() -> Self {
-        Self(Arc::new(Zeroizing::new("none_yet".to_owned())))
-    }
-
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
+        Ok(Self(Secret::new(token)))
     }
 }
 
-impl fmt::Debug for ProjectToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ProjectToken({} characters)", self.0.len())
+impl ProjectToken {
+    /// No project's: for the SDK while a provider has given none. Its events get the token that is in use when they are
+    /// sent.
+    pub(crate) fn stand_in() -> Self {
+        Self(Secret::new("none_yet"))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose()
     }
 }
 

@@ -118,7 +118,7 @@ impl From<Detail> for Evaluated {
 }
 
 /// A payload is JSON, sometimes as text.
-fn parsed(payload: Value) -> Value {
+pub(super) fn parsed(payload: Value) -> Value {
     match payload {
         Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         other => other,

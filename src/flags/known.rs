@@ -23,6 +23,11 @@ impl LastKnownGood {
         Self { answers: Cache::new(persons), age }
     }
 
+    /// The age up to which something stands in.
+    pub(super) fn age(&self) -> Duration {
+        self.age
+    }
+
     /// Remembers an answer. A partial one says nothing about the flags that are missing in it.
     pub(super) fn learn(&self, question: &Arc<str>, answer: &FlagsAnswer, now: Instant) {
         if answer.over_quota {

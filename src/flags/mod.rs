@@ -1,12 +1,17 @@
 //! Feature flags that degrade: an answer always, fast, and with the source of each value.
 //!
 //! ```text
-//!  flags(person) ─► breaker closed? ─ yes ─► [ circuit breaker ► observe ► timeout ] ─► /flags ─► remote
+//!  flags(person) ─► local evaluation, if it is on: all of them? ─ yes ─► local
+//!                        │ no
+//!                        ▼
+//!                  breaker closed? ─ yes ─► [ circuit breaker ► observe ► timeout ] ─► /flags ─► remote
 //!                        │ no                                                    │ no answer, or a part of one
 //!                        ▼                                                       ▼
 //!                  last known good of that person, by age ───────────────► your default
 //! ```
 //!
+//! - With [local evaluation](crate::PostHogBuilder::local_evaluation) PostHog is asked for a person only while the
+//!   definitions are not there yet, and when a flag needs what is not known here; what could be evaluated here stands.
 //! - A request takes [`FlagsConfig::timeout`] at most, 1 s by default, and is not repeated. Callers who ask the same at
 //!   the same time share one.
 //! - While the breaker is not closed nobody waits: callers get what is known at once, and one request in the background
@@ -22,7 +27,9 @@
 
 mod answer;
 mod config;
+mod definitions;
 mod known;
+mod local;
 mod options;
 mod reported;
 mod road;
@@ -30,6 +37,7 @@ mod snapshot;
 
 pub(crate) use answer::FlagsAnswer;
 pub use config::FlagsConfig;
+pub(crate) use definitions::{Definitions, DefinitionsEndpoint, Fetched};
 pub use options::FlagOptions;
 pub(crate) use road::{Endpoint, FlagsRoad};
 pub use snapshot::{Flag, FlagSource, Flags};

@@ -8,10 +8,10 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct FlagOptions {
     pub(super) groups: BTreeMap<String, String>,
-    person_properties: BTreeMap<String, Value>,
-    group_properties: BTreeMap<String, BTreeMap<String, Value>>,
+    pub(super) person_properties: BTreeMap<String, Value>,
+    pub(super) group_properties: BTreeMap<String, BTreeMap<String, Value>>,
     #[serde(rename = "flag_keys_to_evaluate", skip_serializing_if = "Option::is_none")]
-    keys: Option<BTreeSet<String>>,
+    pub(super) keys: Option<BTreeSet<String>>,
     #[serde(rename = "geoip_disable", skip_serializing_if = "Option::is_none")]
     geoip_disable: Option<bool>,
 }

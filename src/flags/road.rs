@@ -8,7 +8,7 @@ use posthog_rs::RequestContext;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tower::timeout::TimeoutLayer;
 use tower::util::BoxCloneSyncService;
@@ -16,7 +16,9 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 
 use super::answer::FlagsAnswer;
 use super::config::FlagsConfig;
+use super::definitions::Definitions;
 use super::known::LastKnownGood;
+use super::local::LocalAnswer;
 use super::options::FlagOptions;
 use super::reported::Reported;
 use super::snapshot::{Flag, FlagSource, Flags, Reporter, Snapshot, Trouble};
@@ -48,10 +50,25 @@ type Outcome = Result<Arc<FlagsAnswer>, Failure>;
 
 #[derive(Debug)]
 struct UnderWay {
-    /// Taken at the end: it holds connections.
+    /// Taken at the end, as these hold connections.
     stack: Option<Stack>,
+    definitions: Option<Arc<Definitions>>,
     answers: HashMap<Question, watch::Receiver<Option<Outcome>>>,
+    /// That definitions are fetched.
+    polling: Option<AbortHandle>,
     tasks: JoinSet<()>,
+}
+
+impl UnderWay {
+    /// Has them fetched from now on.
+    fn definitions(&mut self) -> Option<Arc<Definitions>> {
+        let definitions = Arc::clone(self.definitions.as_ref()?);
+        // Polling that has ended did so with another runtime.
+        if self.polling.as_ref().is_none_or(AbortHandle::is_finished) {
+            self.polling = Some(self.tasks.spawn(Arc::clone(&definitions).poll()));
+        }
+        Some(definitions)
+    }
 }
 
 impl FlagsRoad {
@@ -60,6 +77,7 @@ impl FlagsRoad {
         breaker: CircuitBreakerLayer<DeliveryClassifier>,
         watch: Watch,
         endpoint: Endpoint,
+        definitions: Option<Definitions>,
         geoip: bool,
     ) -> Self {
         let handle = breaker.handle();
@@ -77,13 +95,16 @@ impl FlagsRoad {
             reported: Arc::default(),
             under_way: Mutex::new(UnderWay {
                 stack: Some(Stack::new(stack)),
+                definitions: definitions.map(Arc::new),
                 answers: HashMap::new(),
+                polling: None,
                 tasks: JoinSet::new(),
             }),
         }
     }
 
-    /// The flags of a person. The answer of PostHog, and for what is missing in it what is known.
+    /// The flags of a person: what can be evaluated here, the answer of PostHog for the rest, and for what is missing
+    /// in it what is known.
     pub(crate) async fn flags(
         self: &Arc<Self>,
         distinct_id: String,
@@ -91,11 +112,18 @@ impl FlagsRoad {
         queue: &Arc<Queue>,
     ) -> Flags {
         let groups = options.groups.clone();
-        let question: Question = options.question(&distinct_id, self.geoip).into();
-        let outcome = self.ask(&question).await;
-        let known = self.known.recall(&question, Instant::now());
+        let (local, age) = self.evaluate(&distinct_id, &options);
+        let LocalAnswer { flags: local, is_whole } = local;
+        let local = local.into_iter().map(|(key, flag)| (key, Flag::new(flag, FlagSource::Local { age })));
+        let (mut flags, request_id, trouble) = if is_whole {
+            <_>::default()
+        } else {
+            let question: Question = options.question(&distinct_id, self.geoip).into();
+            let outcome = self.ask(&question).await;
+            put_together(outcome, self.known.recall(&question, Instant::now()))
+        };
+        flags.extend(local);
         let reporter = Reporter { queue: Arc::clone(queue), reported: Arc::clone(&self.reported) };
-        let (flags, request_id, trouble) = put_together(outcome, known);
         Flags::new(Snapshot {
             distinct_id,
             groups,
@@ -105,6 +133,15 @@ impl FlagsRoad {
             trouble,
             reporter: Some(reporter),
         })
+    }
+
+    /// What the definitions say, and how old they are.
+    fn evaluate(&self, distinct_id: &str, options: &FlagOptions) -> (LocalAnswer, Duration) {
+        let definitions = self.under_way().definitions();
+        match definitions.and_then(|definitions| definitions.latest(Instant::now())) {
+            Some((local, age)) if age <= self.known.age() => (local.evaluate(distinct_id, options), age),
+            _ => <_>::default(),
+        }
     }
 
     /// Waits for an answer while the breaker is closed. Else nobody waits: the request that finds out whether PostHog
@@ -157,6 +194,7 @@ impl FlagsRoad {
     pub(crate) fn end(&self) -> JoinSet<()> {
         let mut under_way = self.under_way();
         under_way.stack = None;
+        under_way.definitions = None;
         under_way.answers.clear();
         let mut tasks = std::mem::take(&mut under_way.tasks);
         tasks.abort_all();
@@ -201,7 +239,7 @@ impl Classify<FlagsAnswer, Error> for DeliveryClassifier {
 pub(crate) struct Endpoint {
     client: reqwest::Client,
     url: Url,
-    credentials: Arc<Credentials>,
+    credentials: Arc<Credentials<ProjectToken>>,
     longest_retry_after: Duration,
 }
 
@@ -209,7 +247,7 @@ impl Endpoint {
     pub(crate) fn new(
         client: reqwest::Client,
         host: &Url,
-        credentials: Arc<Credentials>,
+        credentials: Arc<Credentials<ProjectToken>>,
         longest_retry_after: Duration,
     ) -> Self {
         Self { client, url: endpoint(host, "/flags/", Some("v=2")), credentials, longest_retry_after }
@@ -226,11 +264,15 @@ impl Endpoint {
     }
 
     async fn send_as(&self, token: &ProjectToken, question: &str) -> Result<FlagsAnswer, Error> {
-        let answer = post(&self.client, self.url.clone(), body(token, question).into(), false).await?;
+        let answer =
+            post(&self.client, self.url.clone(), body(token, question).into(), false, LONGEST).await?;
         let body = answer.into_body(SystemTime::now(), self.longest_retry_after, token.expose())?;
         FlagsAnswer::read(&body)
     }
 }
+
+/// A thousand flags with payloads are about one.
+const LONGEST: usize = 16 * 1024 * 1024;
 
 /// The question with the token as its first field.
 fn body(token: &ProjectToken, question: &str) -> String {

@@ -17,8 +17,9 @@ use crate::monitor::Failure;
 ///
 /// Reading a flag with [`is_enabled`](Self::is_enabled) or [`variant`](Self::variant) captures a
 /// `$feature_flag_called` event, once for each person and value, as the SDK does; [`flag`](Self::flag) and
-/// [`payload`](Self::payload) do not. The event tells the source: `flag_source` is `remote`, `last_known_good` or
-/// `default`, `flag_age_seconds` how old a last known good value is, and `$feature_flag_error` why it is not remote. It
+/// [`payload`](Self::payload) do not. The event tells the source: `flag_source` is `remote`,
+/// `local_evaluation`, `last_known_good` or `default`, `flag_age_seconds` how old a last known good value or the definitions
+/// are, and `$feature_flag_error` why it is neither remote nor local. It
 /// is never minimised, as some of the SDK's are.
 ///
 /// # Clone
@@ -93,6 +94,11 @@ pub(super) struct Evaluated {
 pub enum FlagSource {
     /// PostHog, just now.
     Remote,
+    /// [Local evaluation](crate::PostHogBuilder::local_evaluation).
+    Local {
+        /// How long ago PostHog confirmed the definitions: up to the poll interval when all is well.
+        age: Duration,
+    },
     /// PostHog, a while ago.
     LastKnownGood {
         /// How long ago.
@@ -192,18 +198,19 @@ impl Snapshot {
     }
 
     fn about(&self, key: &str, flag: Option<&Flag>, response: Value) -> Vec<(String, Value)> {
+        let source = flag.map_or(FlagSource::Default, |flag| flag.source);
+        let is_local = matches!(source, FlagSource::Local { .. });
         let mut properties = vec![
             ("$feature_flag".to_owned(), json!(key)),
             (format!("$feature/{key}"), response.clone()),
             ("$feature_flag_response".to_owned(), response),
-            ("locally_evaluated".to_owned(), json!(false)),
+            ("locally_evaluated".to_owned(), json!(is_local)),
         ];
         let mut add = |name: &str, value: Option<Value>| {
             properties.extend(value.map(|value| (name.to_owned(), value)));
         };
-        let source = flag.map_or(FlagSource::Default, |flag| flag.source);
         add("flag_source", Some(json!(source.as_str())));
-        if let FlagSource::LastKnownGood { age } = source {
+        if let FlagSource::LastKnownGood { age } | FlagSource::Local { age } = source {
             add("flag_age_seconds", Some(json!(age.as_secs())));
         }
         if let Some(Flag { payload, about, .. }) = flag {
@@ -212,9 +219,11 @@ impl Snapshot {
             add("$feature_flag_version", about.version.map(Value::from));
             add("$feature_flag_reason", about.reason.clone().map(Value::from));
         }
-        add("$feature_flag_request_id", self.request_id.clone().map(Value::from));
-        let errors = self.errors(flag);
-        add("$feature_flag_error", (!errors.is_empty()).then(|| errors.join(",").into()));
+        if !is_local {
+            add("$feature_flag_request_id", self.request_id.clone().map(Value::from));
+            let errors = self.errors(flag);
+            add("$feature_flag_error", (!errors.is_empty()).then(|| errors.join(",").into()));
+        }
         properties
     }
 
@@ -256,6 +265,7 @@ impl FlagSource {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Remote => "remote",
+            Self::Local { .. } => "local_evaluation",
             Self::LastKnownGood { .. } => "last_known_good",
             Self::Default => "default",
         }

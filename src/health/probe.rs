@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::credentials::{Credentials, ProjectToken};
 use crate::monitor::{Failure, metrics};
-use crate::transport::{endpoint, post};
+use crate::transport::{LONGEST_ANSWER, endpoint, post};
 use crate::{Error, ErrorKind};
 
 /// Asks PostHog whether it is there and takes the token, without being billed: `POST /flags/` with
@@ -23,7 +23,7 @@ pub(crate) struct Probe {
     cache: Duration,
     state: Mutex<State>,
     /// Is told whether the token is refused, with each finding about it.
-    credentials: Arc<Credentials>,
+    credentials: Arc<Credentials<ProjectToken>>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Probe {
     pub(crate) fn new(
         client: reqwest::Client,
         host: &Url,
-        credentials: Arc<Credentials>,
+        credentials: Arc<Credentials<ProjectToken>>,
         timeout: Duration,
         cache: Duration,
     ) -> Self {
@@ -174,7 +174,7 @@ impl ProbeRequest {
 
     async fn send(&self, token: &ProjectToken) -> Result<(), Error> {
         let body = serde_json::json!({ "api_key": token.expose(), "disable_flags": true }).to_string();
-        let answer = post(&self.client, self.url.clone(), body.into(), false).await?;
+        let answer = post(&self.client, self.url.clone(), body.into(), false, LONGEST_ANSWER).await?;
         // The hint is for whoever sends again; a probe does not before its cache period is over.
         let result = answer.read(SystemTime::now(), Duration::ZERO, token.expose());
         result.map(|_| ()).map_err(|error| match (error.kind(), error.status()) {

@@ -13,7 +13,7 @@ use super::traffic::{Signs, Traffic};
 use super::{Alert, AlertTransition, AlertsConfig, Severity, Surface};
 use crate::Error;
 use crate::delivery::{Queue, Snapshot};
-use crate::flags::FlagsAnswer;
+use crate::flags::{Fetched, FlagsAnswer};
 use crate::layers::{CircuitBreaker, Observe, RateLimiter, Retries};
 use crate::outcome::{Accepted, causes};
 
@@ -258,6 +258,12 @@ impl Observe<FlagsAnswer, Error> for Watch {
     fn attempt(&self, latency: Duration, result: Result<&FlagsAnswer, &Error>) {
         let accepted = result.map(FlagsAnswer::accepted);
         self.attempt(latency, accepted.as_ref().map_err(|error| *error));
+    }
+}
+
+impl Observe<Fetched, Error> for Watch {
+    fn attempt(&self, latency: Duration, result: Result<&Fetched, &Error>) {
+        self.attempt(latency, result.map(|_| &Accepted { over_quota: false }));
     }
 }
 

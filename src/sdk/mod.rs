@@ -11,7 +11,6 @@ mod bridge;
 mod error_tracking;
 mod held;
 mod options;
-mod secret_key;
 
 use std::sync::Arc;
 

@@ -8,10 +8,9 @@ use tracing::Span;
 
 use super::bridge;
 use super::error_tracking::ErrorTracking;
-use super::secret_key::SecretKey;
 use crate::ConfigError;
 use crate::config::check;
-use crate::credentials::ProjectToken;
+use crate::credentials::{CredentialSource, ProjectToken, SecretKey};
 use crate::delivery::Queue;
 
 /// What only the SDK needs to know. The reasons stand at the builder's methods.
@@ -23,9 +22,8 @@ pub(crate) struct SdkSettings {
 
 /// How flags are evaluated here.
 pub(crate) struct LocalEvaluation {
-    /// Or what is wrong with it: told when it is needed, which it is not in a disabled client.
-    secret_key: Result<SecretKey, ConfigError>,
-    poll_interval: Duration,
+    pub(crate) secret_key: CredentialSource,
+    pub(crate) poll_interval: Duration,
 }
 
 /// What the SDK shares with the rest of the client.
@@ -36,17 +34,13 @@ pub(crate) struct Road<'a> {
     pub(crate) http: &'a reqwest::Client,
     pub(crate) host: &'a Url,
     pub(crate) token: &'a ProjectToken,
+    /// Where flags are evaluated here, and the key is known.
+    pub(crate) local_evaluation: Option<(SecretKey, Duration)>,
     pub(crate) is_server: bool,
     pub(crate) geoip: bool,
     pub(crate) request_timeout: Duration,
     /// Events that may wait on their way to us.
     pub(crate) events: usize,
-}
-
-impl LocalEvaluation {
-    pub(crate) fn new(secret_key: &str, poll_interval: Duration) -> Self {
-        Self { secret_key: SecretKey::parse(secret_key), poll_interval }
-    }
 }
 
 impl SdkSettings {
@@ -67,10 +61,7 @@ impl SdkSettings {
         &self,
         road: &Road<'_>,
     ) -> Result<Option<ClientOptions>, ConfigError> {
-        let Some(LocalEvaluation { secret_key, poll_interval }) = &self.local_evaluation else {
-            return Ok(None);
-        };
-        let secret_key = secret_key.as_ref().map_err(ConfigError::clone)?;
+        let Some((secret_key, poll_interval)) = &road.local_evaluation else { return Ok(None) };
         let mut options = self.common(road);
         options
             .enable_local_evaluation(true)

@@ -26,6 +26,9 @@ impl FakePostHog {
     /// A project token that the server knows from the start.
     pub const TOKEN: &str = "phc_fakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFak";
 
+    /// A secret key that the server knows from the start.
+    pub const SECRET_KEY: &str = "phs_fakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFak";
+
     /// Starts a server on a free port of `127.0.0.1`.
     ///
     /// # Panics
@@ -33,7 +36,7 @@ impl FakePostHog {
     /// If the system gives it no thread or no port.
     #[must_use = "the server stops when it is dropped"]
     pub fn start() -> Self {
-        let shared = Arc::new(Shared::new(Self::TOKEN));
+        let shared = Arc::new(Shared::new(Self::TOKEN, Self::SECRET_KEY));
         let (address, commands, thread) = server::spawn(Arc::clone(&shared));
         Self { address, commands, thread: Some(thread), shared }
     }
@@ -67,6 +70,17 @@ impl FakePostHog {
         state.rules.revoked.insert(token.to_owned());
     }
 
+    /// Makes `/flags/definitions/` accept this secret key, of whatever kind. Several may be known: a rotated project
+    /// secret key and its backup are.
+    pub fn know_secret_key(&self, key: &str) {
+        self.shared.lock().rules.secret_keys.insert(key.to_owned());
+    }
+
+    /// Makes `/flags/definitions/` answer 401 to this secret key: it, or its backup, was deleted.
+    pub fn forget_secret_key(&self, key: &str) {
+        self.shared.lock().rules.secret_keys.remove(key);
+    }
+
     /// Sets the largest body accepted, in bytes on the wire, that is after compression; 20 MiB at the start.
     ///
     /// A larger one gets a 413 while the client still writes, and the connection closes: a client may see a broken pipe
@@ -81,7 +95,7 @@ impl FakePostHog {
         self.shared.lock().rules.over_quota = limited;
     }
 
-    /// Gives everybody this flag: on (`true`), off (`false`), or a variant (`"blue"`).
+    /// Gives everybody this flag: on (`true`), off (`false`), or a variant (`"blue"`). So do its definitions.
     pub fn set_flag(&self, key: &str, value: impl Into<serde_json::Value>) {
         self.shared.lock().rules.flags.insert(key.to_owned(), value.into());
     }
@@ -112,6 +126,11 @@ impl FakePostHog {
     /// The script of `/flags/`.
     pub fn flags(&self) -> Script<'_> {
         Script::new(&self.shared, Route::Flags)
+    }
+
+    /// The script of `/flags/definitions/`.
+    pub fn definitions(&self) -> Script<'_> {
+        Script::new(&self.shared, Route::Definitions)
     }
 
     /// Goes down: refuses new connections and closes those that are open. When this returns, it is done.

@@ -64,6 +64,7 @@
     reason = "test support: a broken fixture should fail the test loudly, at the place that needs it"
 )]
 
+mod definitions;
 mod fake;
 mod http;
 mod reply;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
+use super::definitions;
 use super::reply::Answer;
 use super::request::{Request, Route};
 use super::shape::{self, Batch, Evaluation, Event};
@@ -13,6 +14,8 @@ pub(super) struct Rules {
     pub(super) tokens: HashSet<String>,
     /// `/batch/` refuses these.
     pub(super) revoked: HashSet<String>,
+    /// `/flags/definitions/` takes these.
+    pub(super) secret_keys: HashSet<String>,
     pub(super) over_quota: bool,
     /// Events of these names are rejected, and with them their batch.
     pub(super) rejected_names: HashSet<String>,
@@ -40,7 +43,8 @@ impl Rules {
             (Route::Batch, "POST") => self.capture(request).unwrap_or_else(Verdict::from),
             (Route::Flags, "POST") => self.evaluate(request).unwrap_or_else(Verdict::from),
             (Route::Flags, "GET" | "HEAD") => Answer::json(200, NO_FLAGS).into(),
-            (Route::Batch | Route::Flags, _) => Answer::empty(405).into(),
+            (Route::Definitions, "GET") => definitions::answer(self, request).into(),
+            (Route::Batch | Route::Flags | Route::Definitions, _) => Answer::empty(405).into(),
             (Route::Other, _) => Answer::empty(404).into(),
         }
     }
@@ -108,7 +112,7 @@ const FLAGS_OVER_QUOTA: &str =
 
 const NO_FLAGS: &str = r#"{"flags":{},"errorsWhileComputingFlags":false,"requestId":"fake"}"#;
 
-const UNKNOWN_TOKEN: &str = concat!(
+pub(super) const UNKNOWN_TOKEN: &str = concat!(
     r#"{"type":"authentication_error","code":"invalid_api_key","#,
     r#""detail":"The provided API key is invalid or has expired.","attr":null}"#
 );

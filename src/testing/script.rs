@@ -5,8 +5,8 @@ use super::reply::Reply;
 use super::request::Route;
 use super::state::Shared;
 
-/// What one route answers; from [`FakePostHog::batch`](super::FakePostHog::batch) and
-/// [`FakePostHog::flags`](super::FakePostHog::flags).
+/// What one route answers; from [`FakePostHog::batch`](super::FakePostHog::batch),
+/// [`FakePostHog::flags`](super::FakePostHog::flags) and [`FakePostHog::definitions`](super::FakePostHog::definitions).
 ///
 /// Each call takes effect at once and hands the script back, so that calls can be chained.
 #[derive(Clone, Copy)]

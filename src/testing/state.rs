@@ -42,10 +42,11 @@ pub(super) struct Totals {
 pub(super) struct Open(Arc<Shared>);
 
 impl Shared {
-    pub(super) fn new(token: &str) -> Self {
+    pub(super) fn new(token: &str, secret_key: &str) -> Self {
         let rules = Rules {
             tokens: HashSet::from([token.to_owned()]),
             revoked: HashSet::new(),
+            secret_keys: HashSet::from([secret_key.to_owned()]),
             over_quota: false,
             rejected_names: HashSet::new(),
             flags: BTreeMap::new(),

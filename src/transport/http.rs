@@ -10,7 +10,7 @@ use reqwest::{Method, Request, Url, redirect};
 use tower::Service;
 
 use super::wire::Batch;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, ProjectToken};
 use crate::outcome::{Accepted, Answer, read_failure};
 use crate::{Error, ErrorKind};
 
@@ -42,7 +42,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 pub(crate) struct Capture {
     client: reqwest::Client,
     url: Url,
-    credentials: Arc<Credentials>,
+    credentials: Arc<Credentials<ProjectToken>>,
     gzip: bool,
     longest_retry_after: Duration,
 }
@@ -51,7 +51,7 @@ impl Capture {
     pub(crate) fn new(
         client: reqwest::Client,
         host: &Url,
-        credentials: Arc<Credentials>,
+        credentials: Arc<Credentials<ProjectToken>>,
         gzip: bool,
         longest_retry_after: Duration,
     ) -> Self {
@@ -66,7 +66,7 @@ impl Capture {
             .body(&token, SystemTime::now(), self.gzip)
             .await
             .map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
-        let answer = post(&self.client, self.url, body, self.gzip).await?;
+        let answer = post(&self.client, self.url, body, self.gzip, LONGEST_ANSWER).await?;
         answer.read(SystemTime::now(), self.longest_retry_after, token.expose())
     }
 }
@@ -85,8 +85,8 @@ impl Service<Batch> for Capture {
     }
 }
 
-/// PostHog's answers are a few bytes; what is longer is not read.
-const LONGEST_ANSWER: usize = 64 * 1024;
+/// To a batch or a probe PostHog answers with a few bytes; what is longer is not read.
+pub(crate) const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// Posts JSON, compressed already if `gzip`, and reads the answer, up to a size.
 pub(crate) async fn post(
@@ -94,6 +94,7 @@ pub(crate) async fn post(
     url: Url,
     body: Bytes,
     gzip: bool,
+    longest: usize,
 ) -> Result<Answer, Error> {
     let sent = body.len();
     let mut request = Request::new(Method::POST, url);
@@ -102,17 +103,27 @@ pub(crate) async fn post(
         request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     *request.body_mut() = Some(body.into());
+    send(client, request, sent, longest).await
+}
+
+/// Sends a request with so many bytes in its body, and reads the answer, up to a size.
+pub(crate) async fn send(
+    client: &reqwest::Client,
+    request: Request,
+    sent: usize,
+    longest: usize,
+) -> Result<Answer, Error> {
     let mut response = client.execute(request).await.map_err(|error| read_failure(error, sent))?;
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
     let mut body = Vec::new();
     let body = loop {
         match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(LONGEST_ANSWER - body.len())]),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(longest - body.len())]),
             Ok(None) => break Ok(body),
             Err(error) => break Err(error.without_url().into()),
         }
-        if body.len() == LONGEST_ANSWER {
+        if body.len() == longest {
             break Ok(body);
         }
     };

@@ -3,5 +3,5 @@
 mod http;
 mod wire;
 
-pub(crate) use http::{Capture, client, endpoint, is_loopback, post};
+pub(crate) use http::{Capture, LONGEST_ANSWER, client, endpoint, is_loopback, post, send};
 pub(crate) use wire::{Batch, ENVELOPE_BYTES, timestamp};

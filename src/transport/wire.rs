@@ -100,6 +100,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::credentials::Key;
 
     fn body(gzip: bool) -> serde_json::Value {
         let batch = Batch::new([r#"{"event":"a"}"#, r#"{"event":"b"}"#].map(Bytes::from).into_iter());

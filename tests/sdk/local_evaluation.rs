@@ -42,7 +42,7 @@ async fn flags_are_evaluated_here_and_their_events_come_to_us() {
     let [event] = &named(&server, "$feature_flag_called")[..] else { panic!("one event") };
     assert_eq!(event["properties"]["locally_evaluated"], true);
     let requests = server.requests();
-    let fetch = requests.iter().find(|request| request.route == Route::Other).unwrap();
+    let fetch = requests.iter().find(|request| request.route == Route::Definitions).unwrap();
     assert_eq!(fetch.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
     assert_eq!(server.request_count(Route::Flags), 0);
     assert_only_ours_captured(&server);
@@ -61,7 +61,7 @@ async fn a_start_that_hangs_delays_neither_capture_nor_exceptions_nor_flush_nor_
         tokio::spawn(async move { posthog.sdk().await.is_some() })
     };
     let (one, two) = (asks(), asks());
-    server.wait_for_requests(Route::Other, 1).await;
+    server.wait_for_requests(Route::Definitions, 1).await;
     capture(&posthog, 1);
     posthog.capture_exception(&io::Error::other("checkout failed"));
     posthog.flush().await.unwrap();
@@ -73,7 +73,7 @@ async fn a_start_that_hangs_delays_neither_capture_nor_exceptions_nor_flush_nor_
     let report = posthog.shutdown(hour).await;
     assert_eq!((report.undelivered, report.dropped), (0, 0));
     assert!(!one.await.unwrap() && !two.await.unwrap(), "there is no SDK any more");
-    assert_eq!(server.request_count(Route::Other), 1, "one start at a time");
+    assert_eq!(server.request_count(Route::Definitions), 1, "one start at a time");
     tokio::time::timeout(Duration::from_secs(60), server.wait_for_connections_closed()).await.unwrap();
     assert_balanced(posthog.stats());
 }
@@ -88,7 +88,7 @@ async fn a_start_that_was_given_up_is_left_to_the_next_caller() {
         let posthog = posthog.clone();
         async move { posthog.sdk().await.is_some() }
     });
-    server.wait_for_requests(Route::Other, 1).await;
+    server.wait_for_requests(Route::Definitions, 1).await;
     gives_up.abort();
     assert!(gives_up.await.unwrap_err().is_cancelled());
     define_a_flag(&server);
@@ -104,7 +104,7 @@ fn shutdown_ends_the_poller() {
     runtime.block_on(async {
         let posthog = builder(&server).local_evaluation(KEY, Duration::from_secs(1)).build().unwrap();
         drop(posthog.sdk().await.unwrap());
-        server.wait_for_requests(Route::Other, 2).await;
+        server.wait_for_requests(Route::Definitions, 2).await;
         posthog.shutdown(Duration::from_secs(60)).await;
         until(|| tokio::runtime::Handle::current().metrics().num_alive_tasks() == 0).await;
         tokio::time::timeout(Duration::from_secs(60), server.wait_for_connections_closed()).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_key_that_cannot_work_is_told_by_build_and_shown_by_nothing() {
     let half_a_minute = Duration::from_secs(30);
     for key in ["", "phc_s3cret", "phx_s3cret s3cret"] {
         let error = build(key, half_a_minute).unwrap_err();
-        assert!(error.starts_with("local_evaluation has ") && !error.contains("s3cret"), "{error}");
+        assert!(error.starts_with("secret_key ") && !error.contains("s3cret"), "{error}");
     }
     assert!(build("phx_s3cret", MS(999)).unwrap_err().starts_with("local_evaluation is 999ms"));
     assert!(!build("phx_s3cret", half_a_minute).unwrap().contains("s3cret"));

@@ -41,7 +41,7 @@ pub(crate) struct Worker<S> {
     queue: Arc<Queue>,
     stack: S,
     pacing: Pacing,
-    credentials: Arc<Credentials>,
+    credentials: Arc<Credentials<ProjectToken>>,
     /// Whether the latest probe found the token refused: capture alone does not notice, it takes the events
     /// of an unknown token and throws them away.
     token_refused: watch::Receiver<bool>,
@@ -86,7 +86,7 @@ where
         stack: S,
         pacing: Pacing,
         setback: (Duration, Duration),
-        credentials: Arc<Credentials>,
+        credentials: Arc<Credentials<ProjectToken>>,
         breaker: watch::Receiver<BreakerState>,
     ) -> Self {
         Self {
@@ -95,7 +95,7 @@ where
             stack,
             pacing,
             token_refused: credentials.refusals(),
-            token: credentials.tokens(),
+            token: credentials.keys(),
             credentials,
             breaker,
             sends: JoinSet::new(),

@@ -1,50 +1,39 @@
-use std::fmt;
-
+use super::key::{Key, Secret, has_odd_characters, has_quotes};
 use crate::ConfigError;
 
-/// A key that reads flag definitions: personal (`phx_…`) or of a project (`phs_…`). A secret. Redacts itself.
-#[derive(Clone)]
-pub(super) struct SecretKey(String);
+/// A key that reads flag definitions: personal (`phx_…`) or of a project (`phs_…`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SecretKey(Secret);
 
-impl SecretKey {
-    /// Parses a key; blanks around it are no part of it (a mounted secret often ends in a newline).
-    ///
+impl Key for SecretKey {
+    const NAME: &'static str = "secret key";
+
     /// # Errors
     ///
     /// When it is blank, a project token, or has characters that no key has.
-    pub(super) fn parse(key: &str) -> Result<Self, ConfigError> {
+    fn parse(key: &str) -> Result<Self, ConfigError> {
+        const GIVE_ONE: &str = "give it a personal API key (phx_…) or a project secret API key (phs_…)";
         let key = key.trim();
-        let refuse = |problem, remedy| Err(ConfigError::new("local_evaluation", problem, remedy));
+        let refuse = |problem, remedy| Err(ConfigError::new("secret_key", problem, remedy));
         if key.is_empty() {
-            return refuse(
-                "has an empty secret key",
-                "give it a personal API key (phx_…) or a project secret API key (phs_…)",
-            );
+            return refuse("is empty", GIVE_ONE);
         }
         if key.starts_with("phc_") {
-            return refuse(
-                "has a project token (phc_…) where a secret key belongs",
-                "give it a personal API key (phx_…) or a project secret API key (phs_…)",
-            );
+            return refuse("is a project token (phc_…)", GIVE_ONE);
         }
-        let is_odd = |byte: u8| !byte.is_ascii_graphic() || b"\"'`$<>{}\\".contains(&byte);
-        if key.bytes().any(is_odd) {
+        if has_quotes(key) || has_odd_characters(key) {
             return refuse(
-                "has a secret key with blanks, quotes, braces, control or non-ASCII characters in it",
+                "has blanks, quotes, braces, control or non-ASCII characters in it",
                 "copy it again, or fill in the placeholder or variable that it is",
             );
         }
-        Ok(Self(key.to_owned()))
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
+        Ok(Self(Secret::new(key)))
     }
 }
 
-impl fmt::Debug for SecretKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretKey({} characters)", self.0.len())
+impl SecretKey {
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose()
     }
 }
 
@@ -71,7 +60,7 @@ mod tests {
             ("phx_secret\u{e9}secret", "non-ASCII"),
         ] {
             let error = SecretKey::parse(key).unwrap_err();
-            assert_eq!(error.field(), "local_evaluation");
+            assert_eq!(error.field(), "secret_key");
             assert!(error.problem().contains(problem), "{error}");
             assert!(!error.to_string().contains("secretsecret"), "{error}");
         }
