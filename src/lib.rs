@@ -105,6 +105,7 @@
 // Here and not in Cargo.toml, since tests and examples may.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod aside;
 mod client;
 mod config;
 mod credentials;

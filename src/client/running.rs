@@ -11,7 +11,7 @@ use crate::ConfigError;
 use crate::config::{Enrichment, Settings};
 use crate::credentials::{Credentials, Opened, ProjectToken, SecretKey};
 use crate::delivery::{Encoder, Queue, Spool, Worker};
-use crate::flags::{Definitions, DefinitionsEndpoint, Endpoint, FlagsRoad};
+use crate::flags::{Definitions, DefinitionsEndpoint, Endpoint, FlagsParts, FlagsRoad, Kept};
 use crate::health::Probe;
 use crate::layers::{
     CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
@@ -111,18 +111,24 @@ impl Running {
             Some((Opened { credentials: keys, renewal }, poll_interval)) => {
                 let tokens = Arc::clone(&credentials);
                 let endpoint = DefinitionsEndpoint::new(http.clone(), host, tokens, longest_retry_after);
-                let definitions = Definitions::new(
-                    endpoint,
-                    watch_flags.clone(),
-                    Arc::clone(&keys),
-                    poll_interval,
-                    settings.request_timeout,
-                );
+                let watch = watch_flags.clone();
+                let keys_in_use = Arc::clone(&keys);
+                let definitions =
+                    Definitions::new(endpoint, watch, keys_in_use, poll_interval, settings.request_timeout);
                 (Some(definitions), Some(keys), renewal)
             }
             None => (None, None, None),
         };
-        let flags = FlagsRoad::new(&settings.flags, flags_breaker, watch_flags, flags, definitions, geoip);
+        let parts = FlagsParts {
+            breaker: flags_breaker,
+            watch: watch_flags,
+            endpoint: flags,
+            definitions,
+            kept: settings.spool.as_ref().map(|spool| Kept::beside(spool, host, &settings.flags)),
+            geoip,
+        };
+        let flags = FlagsRoad::new(&settings.flags, parts);
+        let flags = Arc::new(flags);
         let layers = DeliveryLayers {
             retry,
             circuit_breaker,
@@ -145,6 +151,7 @@ impl Running {
             Arc::clone(&credentials),
             watches_breaker,
         );
+        span.in_scope(|| flags.keep());
         let spool = settings.spool.map(|spool| span.in_scope(|| Spool::start(queue, spool)));
         let watching = runtime.spawn(watching.instrument(span.clone()));
         let renew_token =
@@ -156,7 +163,7 @@ impl Running {
         let worker = runtime.spawn(worker);
         Ok(Self {
             monitor,
-            flags: Arc::new(flags),
+            flags,
             watching_abort: watching.abort_handle(),
             watching: tokio::sync::Mutex::new(Some(watching)),
             breaker,
@@ -249,11 +256,13 @@ impl Running {
     /// hangs is left behind with its thread.
     pub(super) async fn stop_spool(&self, deadline: Option<Instant>) {
         let Some(spool) = &self.spool else { return };
+        let written =
+            async { tokio::join!(spool.ended(), self.flags.keep_last().instrument(self.span.clone())) };
         match deadline {
             Some(deadline) => {
-                let _ = timeout_at(deadline, spool.ended()).await;
+                let _ = timeout_at(deadline, written).await;
             }
-            None => spool.ended().await,
+            None => _ = written.await,
         }
     }
 }

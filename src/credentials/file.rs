@@ -3,7 +3,6 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::Key;
@@ -61,15 +60,6 @@ fn inode(metadata: &Metadata) -> u64 {
 #[cfg(not(unix))]
 fn inode(_: &Metadata) -> u64 {
     0
-}
-
-/// Does this in a thread of its own: a mount that hangs must hold up neither the runtime nor its end, and the
-/// runtime's blocking threads may all be taken for long. `None` when the system gives no thread.
-pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (done, told) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("posthog-health-key".into());
-    thread.spawn(move || done.send(work())).ok()?;
-    told.await.ok()
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::current::{Credentials, Reload, Replaced};
-use super::file::{Stamp, aside};
+use super::file::Stamp;
 use super::source::{Kind, Origin, from_environment};
 use super::{CredentialSource, CredentialsError, Key};
 use crate::ConfigError;
+use crate::aside::aside;
 use crate::episode::Episode;
 
 /// A source that was read for the first time.
@@ -113,7 +114,7 @@ impl<K: Key> Renewal<K> {
     async fn has_changed(&self) -> bool {
         let Origin::File(file) = &self.origin else { return false };
         let file = file.clone();
-        aside(move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
+        aside(THREAD, move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
     }
 
     /// Reads the source and takes what it gives. Tells whether another key is in use now.
@@ -136,7 +137,7 @@ impl<K: Key> Renewal<K> {
             Origin::Environment { variable, lookup } => Ok(from_environment(variable, *lookup)?),
             Origin::File(file) => {
                 let (path, field) = (file.clone(), file.field);
-                let (stamp, key) = aside(move || path.read()).await.ok_or_else(|| {
+                let (stamp, key) = aside(THREAD, move || path.read()).await.ok_or_else(|| {
                     ConfigError::new(field, "cannot be read without a thread", "raise the limit of threads")
                 })?;
                 self.seen = stamp;
@@ -161,6 +162,8 @@ impl<K: Key> Renewal<K> {
         }
     }
 }
+
+const THREAD: &str = "posthog-health-key";
 
 /// 1 s, doubling.
 fn pause(attempts: u32, longest: Duration) -> Duration {

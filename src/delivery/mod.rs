@@ -29,4 +29,6 @@ pub(crate) use spool::Spool;
 pub(crate) use spool::SpoolConfig;
 #[cfg(feature = "spool")]
 pub use spool::{SpoolConfig, SpoolMode};
+#[cfg(feature = "spool")]
+pub(crate) use spool::{create_directory, open_file, sync_directory};
 pub(crate) use worker::{Pacing, Worker};

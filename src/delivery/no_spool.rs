@@ -13,6 +13,10 @@ pub(crate) struct SpoolConfig(Infallible);
 pub(crate) struct Spool(Infallible);
 
 impl SpoolConfig {
+    pub(crate) fn none(&self) -> Infallible {
+        self.0
+    }
+
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         match self.0 {}
     }

@@ -23,6 +23,11 @@ impl FlagsAnswer {
         Accepted { over_quota: self.over_quota }
     }
 
+    /// A flag that is not in it does not exist.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.is_partial && !self.over_quota
+    }
+
     /// Reads the body of a 2xx.
     ///
     /// # Errors

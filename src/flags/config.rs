@@ -34,6 +34,10 @@ impl FlagsConfig {
 
     /// For how many persons what was last answered is kept, and how long it stands in. Default 10,000 persons, about
     /// 10 MB with ten flags each, and 24 h: longer than an outage, shorter than an experiment.
+    ///
+    /// With a spool it survives a restart, in the file `flags.last-known-good` in the spool's directory: for each person
+    /// a hash of what was asked, and what was answered. It is written once a minute and at shutdown, up to 32 MiB, the
+    /// latest first. Processes that share the directory overwrite one another's.
     #[must_use]
     pub fn last_known_good(mut self, persons: usize, age: Duration) -> Self {
         self.persons = persons;

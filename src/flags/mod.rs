@@ -18,6 +18,7 @@
 //!   finds out whether PostHog is back.
 //! - What was answered is kept for each person and everything that can change the answer (groups, properties, keys), and
 //!   stands in for a missing answer for [`FlagsConfig::last_known_good`].
+//! - With a spool, that survives a restart: a process that starts in an outage answers as the one before it did.
 //! - Flags have a breaker of their own: they go on when capture fails, and the other way round.
 //!
 //! # Billing
@@ -28,6 +29,8 @@
 mod answer;
 mod config;
 mod definitions;
+#[cfg_attr(not(feature = "spool"), path = "no_kept.rs")]
+mod kept;
 mod known;
 mod local;
 mod options;
@@ -38,6 +41,7 @@ mod snapshot;
 pub(crate) use answer::FlagsAnswer;
 pub use config::FlagsConfig;
 pub(crate) use definitions::{Definitions, DefinitionsEndpoint, Fetched};
+pub(crate) use kept::Kept;
 pub use options::FlagOptions;
-pub(crate) use road::{Endpoint, FlagsRoad};
+pub(crate) use road::{Endpoint, FlagsParts, FlagsRoad};
 pub use snapshot::{Flag, FlagSource, Flags};

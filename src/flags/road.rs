@@ -13,10 +13,12 @@ use tokio::time::Instant;
 use tower::timeout::TimeoutLayer;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceBuilder, ServiceExt};
+use tracing::Instrument;
 
 use super::answer::FlagsAnswer;
 use super::config::FlagsConfig;
 use super::definitions::Definitions;
+use super::kept::Kept;
 use super::known::LastKnownGood;
 use super::local::LocalAnswer;
 use super::options::FlagOptions;
@@ -36,7 +38,8 @@ use crate::{Error, ErrorKind};
 pub(crate) struct FlagsRoad {
     breaker: CircuitBreaker,
     geoip: bool,
-    known: LastKnownGood,
+    known: Arc<LastKnownGood>,
+    timeout: Duration,
     reported: Arc<Reported>,
     under_way: Mutex<UnderWay>,
 }
@@ -71,15 +74,20 @@ impl UnderWay {
     }
 }
 
+/// What it is made of.
+pub(crate) struct FlagsParts {
+    pub(crate) breaker: CircuitBreakerLayer<DeliveryClassifier>,
+    pub(crate) watch: Watch,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) definitions: Option<Definitions>,
+    pub(crate) kept: Option<Kept>,
+    /// Unless the options say otherwise.
+    pub(crate) geoip: bool,
+}
+
 impl FlagsRoad {
-    pub(crate) fn new(
-        config: &FlagsConfig,
-        breaker: CircuitBreakerLayer<DeliveryClassifier>,
-        watch: Watch,
-        endpoint: Endpoint,
-        definitions: Option<Definitions>,
-        geoip: bool,
-    ) -> Self {
+    pub(crate) fn new(config: &FlagsConfig, parts: FlagsParts) -> Self {
+        let FlagsParts { breaker, watch, endpoint, definitions, kept, geoip } = parts;
         let handle = breaker.handle();
         let stack = ServiceBuilder::new()
             .layer(breaker)
@@ -91,7 +99,8 @@ impl FlagsRoad {
         Self {
             breaker: handle,
             geoip,
-            known: LastKnownGood::new(config.persons, config.age),
+            known: Arc::new(LastKnownGood::new(config.persons, config.age, kept.map(Arc::new))),
+            timeout: config.timeout,
             reported: Arc::default(),
             under_way: Mutex::new(UnderWay {
                 stack: Some(Stack::new(stack)),
@@ -100,6 +109,21 @@ impl FlagsRoad {
                 polling: None,
                 tasks: JoinSet::new(),
             }),
+        }
+    }
+
+    /// Reads what is kept on disk, and keeps it there up to date until the end.
+    pub(crate) fn keep(&self) {
+        if let Some(kept) = self.known.kept() {
+            let keeping = Arc::clone(kept).run(Arc::clone(&self.known));
+            self.under_way().tasks.spawn(keeping.in_current_span());
+        }
+    }
+
+    /// Keeps on disk what was learned last.
+    pub(crate) async fn keep_last(&self) {
+        if let Some(kept) = self.known.kept() {
+            Arc::clone(kept).write(Arc::clone(&self.known)).await;
         }
     }
 
@@ -120,6 +144,11 @@ impl FlagsRoad {
         } else {
             let question: Question = options.question(&distinct_id, self.geoip).into();
             let outcome = self.ask(&question).await;
+            if !outcome.as_ref().is_ok_and(|answer| answer.is_whole())
+                && let Some(kept) = self.known.kept()
+            {
+                kept.read(self.timeout).await;
+            }
             put_together(outcome, self.known.recall(&question, Instant::now()))
         };
         flags.extend(local);
@@ -220,7 +249,7 @@ fn put_together(
         }
     };
     let FlagsAnswer { is_partial, over_quota, ref request_id, ref flags } = *answer;
-    let is_whole = !is_partial && !over_quota;
+    let is_whole = answer.is_whole();
     let remote = flags.iter().map(|(key, flag)| (key.clone(), Flag::new(flag.clone(), FlagSource::Remote)));
     // The later wins.
     let flags = known.filter(|_| !is_whole).chain(remote).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthog_rs::{Event, RequestContext};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::reported::Reported;
@@ -77,7 +77,7 @@ struct About {
 }
 
 /// What PostHog said of a flag.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Evaluated {
     pub(super) enabled: bool,
     pub(super) variant: Option<String>,

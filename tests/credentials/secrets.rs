@@ -6,10 +6,12 @@ use std::path::Path;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{CredentialSource, Reason, SpoolConfig, SpoolState};
+use posthog_health::{CredentialSource, FlagOptions, Reason, SpoolConfig, SpoolState};
 
 use crate::support::{MS, builder, capture, until};
-use crate::{Log, Mount, NEW, OLD};
+use crate::{HOUR, Log, Mount, NEW, OLD};
+
+const SECRET_KEY: &str = "phs_secretKeySecretKeySecretKeySecretKey";
 
 /// Everything below a directory.
 fn bytes(directory: &Path) -> Vec<u8> {
@@ -26,12 +28,25 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
     let (server, mount, disk) = (FakePostHog::start(), Mount::new(), tempfile::tempdir().unwrap());
     let mut shown = format!("{:?} {:?}", mount.source(), CredentialSource::from(OLD));
 
+    // A secret key, the flags that it is for, and what is kept of them.
+    let key_mount = Mount::new();
+    key_mount.swap(SECRET_KEY);
+    server.set_flag("on", true);
     let configured = builder(&server).credentials(mount.source()).spool(SpoolConfig::at(disk.path()));
+    let configured = configured.local_evaluation(key_mount.source(), HOUR);
     write!(shown, "{configured:?}").unwrap();
     let posthog = configured.build().unwrap();
     until(|| posthog.health().spool.unwrap().state == SpoolState::Ready).await;
     capture(&posthog, 100);
     posthog.flush().await.unwrap();
+    server.definitions().always(Reply::status(401).body(SECRET_KEY));
+    write!(shown, "{:?}", posthog.flags("kim", FlagOptions::default()).await).unwrap();
+    until(|| log.text().contains("surface=\"flags\"")).await;
+    for wrong in ["phc_wrongSecret", "phx_wrong Secret"] {
+        key_mount.swap(wrong);
+        let error = posthog.reload_credentials().await.unwrap_err();
+        write!(shown, "{error} {error:?} {:?}", std::error::Error::source(&error)).unwrap();
+    }
 
     // What PostHog says repeats both, and a batch that it rejects keeps what it said.
     server.batch().then(Reply::status(400).body(OLD));
@@ -71,6 +86,7 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
     );
     assert_eq!(count("project token changed"), 1);
     let (scraped, left) = (scrape.render(), bytes(disk.path()));
+    assert!(disk.path().join("flags.last-known-good").exists(), "flags are among it");
     assert!(scraped.contains("posthog_events_delivered_total 200"), "{scraped}");
     assert!(on_disk.len() > 1_000 && left.len() > 1_000);
     for (what, text) in [
@@ -80,7 +96,7 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
         ("disk in the outage", &on_disk),
         ("disk at the end", &left),
     ] {
-        for secret in [&OLD[4..], &NEW[4..], "otherSecret"] {
+        for secret in [&OLD[4..], &NEW[4..], &SECRET_KEY[4..], "otherSecret", "wrongSecret", "wrong Secret"] {
             let found = text.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found, "{secret} in: {what}");
         }

@@ -54,7 +54,8 @@ impl SpoolConfig {
     ///
     /// Give it a local disk that outlives the process, and a directory of its own for each PostHog project:
     /// what lies there is sent with the token of whoever finds it. Processes that run side by side may share
-    /// it: each has its own file in it, and takes over those of processes that have ended.
+    /// it: each has its own file in it, and takes over those of processes that have ended. What was last known of
+    /// [feature flags](crate::PostHog::flags) is kept beside them.
     pub fn at(directory: impl AsRef<Path>) -> Self {
         Self {
             directory: directory.as_ref().to_owned(),
@@ -66,6 +67,10 @@ impl SpoolConfig {
                 overflow: Overflow::DropNewest,
             },
         }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// What goes to the spool. Default [`SpoolMode::Overflow`].

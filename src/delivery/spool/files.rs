@@ -1,6 +1,6 @@
 //! Files and directories that are for their owner's eyes only, where the platform knows of such.
 
-pub(super) use platform::{create_directory, open_file, sync_directory};
+pub(crate) use platform::{create_directory, open_file, sync_directory};
 
 #[cfg(unix)]
 mod platform {

@@ -49,4 +49,5 @@ mod transaction;
 
 pub(super) use changes::{Applied, Changes, Contents, Fill, Stored};
 pub use config::{SpoolConfig, SpoolMode};
+pub(crate) use files::{create_directory, open_file, sync_directory};
 pub(crate) use keeper::Spool;
