@@ -383,6 +383,6 @@ impl fmt::Debug for PostHogBuilder {
     }
 }
 
-#[cfg(all(test, feature = "spool"))]
+#[cfg(test)]
 #[path = "defaults_tests.rs"]
 mod defaults_tests;

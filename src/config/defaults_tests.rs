@@ -1,4 +1,5 @@
 //! `docs/defaults.md` tells each default as it is.
+#![cfg(feature = "spool")]
 
 use super::*;
 use crate::monitor::AlertName;
