@@ -75,8 +75,10 @@
 //!
 //! # Where to look
 //!
-//! - **You write a service:** [`PostHog`], and [`PostHogBuilder`] for every default and its reason.
-//! - **You are on call:** [`HealthReport`] and its [`Reason`]s, [`AlertsConfig`] for what fires when, [`DropReason`],
+//! - **You write a service:** [`PostHog`], and [`PostHogBuilder`] for every default and its reason, all in `docs/defaults.md`.
+//! - **You are on call:** `docs/runbook.md` first: each alert and each reason names its section of it
+//!   ([`AlertName::runbook`], [`Reason::runbook`]); `docs/rollback.md`, `docs/escalation.md`. Then [`HealthReport`] and its
+//!   [`Reason`]s, [`AlertsConfig`] for what fires when, [`DropReason`],
 //!   [`ErrorKind`]. Log lines have the target `posthog_health`: alerts at error and warn, state changes at info or
 //!   warn, once an episode; attempts at debug. `docs/logging.md` lists them.
 //! - **You run the platform:** [`routes`] for probes and gates, [`RolloutVerdict`] for canaries, the feature `metrics` and

@@ -48,6 +48,8 @@ async fn an_outage_fires_and_the_recovery_resolves() {
     assert!(report.alerts.is_sorted_by_key(|alert| alert.severity), "the most urgent first: {report}");
     assert!(down.detail.ends_with("last server (HTTP 503)"), "{down}");
     assert!(report.to_json().contains(r#""alerts":[{"name":"#), "{report}");
+    assert!(report.to_json().contains(r#""runbook":"runbook.md#api-down"}"#), "{report}");
+    assert!(report.to_json().contains(r#""runbook":"runbook.md#server_error"}"#), "{report}");
     server.recover();
     posthog.flush().await.unwrap();
     wait_for(&mut transitions, false, &[AlertName::CircuitOpen, AlertName::Stalled]).await;

@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 /// The form that readiness probes and dashboards may rely on.
 fn schema() -> Value {
     let count = json!({"type": "integer", "minimum": 0});
+    let link = json!({"type": "string", "pattern": "^runbook\\.md#[a-z_-]+$"});
     json!({
         "type": "object",
         "additionalProperties": false,
@@ -32,8 +33,8 @@ fn schema() -> Value {
             "reasons": {"type": "array", "items": {
                 "type": "object",
                 "additionalProperties": false,
-                "required": ["code", "detail"],
-                "properties": {"detail": {"type": "string"}, "code": {"enum": [
+                "required": ["code", "detail", "runbook"],
+                "properties": {"detail": {"type": "string"}, "runbook": link, "code": {"enum": [
                     "disabled", "shut_down", "worker_stopped", "unauthorized", "wrong_host", "quota_exceeded",
                     "unreachable", "server_error", "rate_limited", "breaker_open", "rejected_events", "queue_filling",
                     "losing_events",
@@ -63,14 +64,14 @@ fn schema() -> Value {
             "alerts": {"type": "array", "items": {
                 "type": "object",
                 "additionalProperties": false,
-                "required": ["name", "surface", "severity", "firingForMs", "detail"],
+                "required": ["name", "surface", "severity", "firingForMs", "detail", "runbook"],
                 "properties": {
                     "name": {"enum": [
                         "api_down", "high_latency", "rate_limited", "auth_failures", "quota_exceeded", "losing_events",
                         "circuit_open", "spool_filling", "stalled",
                     ]},
                     "surface": {"enum": ["capture", "flags"]}, "severity": {"enum": ["P1", "P2"]},
-                    "firingForMs": count, "detail": {"type": "string"},
+                    "firingForMs": count, "detail": {"type": "string"}, "runbook": link,
                 },
             }},
             "lastSuccessAgeMs": count,

@@ -382,3 +382,7 @@ impl fmt::Debug for PostHogBuilder {
         f.debug_struct("PostHogBuilder").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "defaults_tests.rs"]
+mod defaults_tests;

@@ -43,7 +43,7 @@ use crate::config::check;
 /// each of them; nor what a provider had in its own hands.
 pub struct CredentialSource {
     pub(super) kind: Kind,
-    pub(super) check_every: Duration,
+    pub(crate) check_every: Duration,
 }
 
 pub(super) enum Kind {

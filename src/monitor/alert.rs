@@ -66,6 +66,8 @@ pub struct Alert {
     /// What was seen, and the limit:
     /// `failed attempts: 13 within a minute, more than 10, last server (HTTP 503)`.
     pub detail: String,
+    /// What to do about it: [`AlertName::runbook`].
+    pub runbook: &'static str,
 }
 
 /// An alert began or ceased to fire.
@@ -89,7 +91,6 @@ impl AlertTransition {
 }
 
 impl AlertName {
-    /// All alerts.
     pub(crate) const ALL: [Self; 9] = [
         Self::ApiDown,
         Self::HighLatency,
@@ -102,22 +103,33 @@ impl AlertName {
         Self::Stalled,
     ];
 
+    /// All alerts, for a runbook or rules of your own.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter()
+    }
+
     /// The word for machines: `api_down`.
     pub fn code(self) -> &'static str {
         self.words().0
     }
 
-    fn words(self) -> (&'static str, &'static str) {
+    /// The section about it in this crate's `docs`: `runbook.md#api-down`. Relative, so that it holds wherever you keep
+    /// the pages.
+    pub fn runbook(self) -> &'static str {
+        self.words().2
+    }
+
+    fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::ApiDown => ("api_down", "API Down"),
-            Self::HighLatency => ("high_latency", "High Latency"),
-            Self::RateLimited => ("rate_limited", "Rate Limited"),
-            Self::AuthFailures => ("auth_failures", "Auth Failures"),
-            Self::QuotaExceeded => ("quota_exceeded", "Quota Exceeded"),
-            Self::LosingEvents => ("losing_events", "Losing Events"),
-            Self::CircuitOpen => ("circuit_open", "Circuit Open"),
-            Self::SpoolFilling => ("spool_filling", "Spool Filling"),
-            Self::Stalled => ("stalled", "Stalled"),
+            Self::ApiDown => ("api_down", "API Down", "runbook.md#api-down"),
+            Self::HighLatency => ("high_latency", "High Latency", "runbook.md#high-latency"),
+            Self::RateLimited => ("rate_limited", "Rate Limited", "runbook.md#rate-limited"),
+            Self::AuthFailures => ("auth_failures", "Auth Failures", "runbook.md#auth-failures"),
+            Self::QuotaExceeded => ("quota_exceeded", "Quota Exceeded", "runbook.md#quota-exceeded"),
+            Self::LosingEvents => ("losing_events", "Losing Events", "runbook.md#losing-events"),
+            Self::CircuitOpen => ("circuit_open", "Circuit Open", "runbook.md#circuit-open"),
+            Self::SpoolFilling => ("spool_filling", "Spool Filling", "runbook.md#spool-filling"),
+            Self::Stalled => ("stalled", "Stalled", "runbook.md#stalled"),
         }
     }
 }

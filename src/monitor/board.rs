@@ -68,7 +68,7 @@ impl Firing {
     fn alert(&self, now: Instant) -> Alert {
         let Self { surface, name, severity, since, .. } = *self;
         let firing_for = now.saturating_duration_since(since);
-        Alert { name, surface, severity, firing_for, detail: self.detail.clone() }
+        Alert { name, surface, severity, firing_for, detail: self.detail.clone(), runbook: name.runbook() }
     }
 
     fn is_over(&self, now: Instant, quiet: Duration) -> bool {

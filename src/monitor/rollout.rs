@@ -260,7 +260,14 @@ mod tests {
     }
 
     fn alert(name: AlertName, severity: Severity) -> Alert {
-        Alert { name, surface: Surface::Capture, severity, firing_for: Duration::ZERO, detail: String::new() }
+        Alert {
+            name,
+            surface: Surface::Capture,
+            severity,
+            firing_for: Duration::ZERO,
+            detail: String::new(),
+            runbook: name.runbook(),
+        }
     }
 
     fn judge(seen: Observations) -> RolloutVerdict {

@@ -219,9 +219,9 @@ impl Drop for Ends {
 fn log(transition: &AlertTransition) {
     match transition {
         AlertTransition::Firing(alert) if alert.severity == Severity::P1 => {
-            tracing::error!("alert firing: {alert}");
+            tracing::error!(runbook = alert.runbook, "alert firing: {alert}");
         }
-        AlertTransition::Firing(alert) => tracing::warn!("alert firing: {alert}"),
+        AlertTransition::Firing(alert) => tracing::warn!(runbook = alert.runbook, "alert firing: {alert}"),
         AlertTransition::Resolved(alert) => {
             let firing_for = alert.firing_for;
             tracing::warn!(?firing_for, "alert resolved: {alert}");

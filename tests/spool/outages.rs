@@ -51,6 +51,24 @@ async fn what_a_shutdown_leaves_behind_is_delivered_after_the_restart() {
     assert!(report.delivered <= 50, "of the time since the call: {report:?}");
 }
 
+/// Switching the client off for a while costs nothing that is on disk.
+#[tokio::test]
+async fn a_disabled_client_leaves_the_spool_alone() {
+    let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    leave_behind(&server, directory.path(), 500).await;
+    let file = || std::fs::read(directory.path().join("spool-0.redb")).unwrap();
+    let before = file();
+    let disabled = spooled(&server, directory.path()).disabled(true).build().unwrap();
+    capture(&disabled, 10);
+    disabled.shutdown(Duration::from_secs(5)).await;
+    assert_eq!(disabled.stats().dropped.count(DropReason::Disabled), 10);
+    assert!(file() == before && server.accepted() == 0);
+
+    let posthog = spooled(&server, directory.path()).build().unwrap();
+    until(|| posthog.stats().delivered == 500).await;
+    assert_balanced(posthog.stats());
+}
+
 /// One batch of the backlog for each live one, at most.
 #[tokio::test]
 async fn live_events_do_not_wait_behind_the_backlog() {

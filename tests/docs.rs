@@ -1,0 +1,310 @@
+//! The pages agree with the code and with each other: sections for whatever names one, links, metrics, variables, tests
+//! and settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use posthog_health::{AlertName, DropReason, Reason, RolloutReason, Severity};
+
+const PARTS: [&str; 5] = ["What it means", "First look", "Likely causes", "What to do", "When to escalate"];
+
+#[test]
+fn each_alert_has_a_section_with_all_its_parts() {
+    let sections = runbook();
+    for alert in AlertName::all() {
+        let text = section(&sections, alert.runbook());
+        let places: Vec<_> = PARTS.iter().map(|part| text.find(&format!("\n**{part}.**"))).collect();
+        assert!(places.iter().all(Option::is_some), "{alert} lacks one of {PARTS:?}: {places:?}");
+        assert!(places.is_sorted(), "{alert}: in the order of {PARTS:?}");
+        assert!(text.contains(&format!("`{}`", alert.code())), "{alert} is found by its code");
+        assert!(
+            text.contains(&format!("`{}`", prometheus_name(alert))),
+            "{alert} is found by its rule's name"
+        );
+    }
+}
+
+#[test]
+fn each_reason_has_a_section_that_says_what_to_do() {
+    let sections = runbook();
+    for reason in Reason::all() {
+        let text = section(&sections, reason.runbook());
+        assert!(text.len() > 20, "{}: {text}", reason.code());
+    }
+    // `all` is all.
+    let source = read("src/health/reason.rs");
+    let variants = source.split("pub enum Reason {").nth(1).unwrap().split("\n}").next().unwrap();
+    let variants = variants.lines().filter(|line| line.ends_with(',') && !line.contains("///"));
+    assert_eq!(variants.count(), Reason::all().count());
+}
+
+#[test]
+fn each_drop_reason_has_a_row_that_says_what_to_do() {
+    let sections = runbook();
+    let rows = section(&sections, "runbook.md#dropped-events");
+    for reason in DropReason::ALL {
+        let row = row(rows, reason.as_str());
+        let wanted = row.contains("Wanted, no loss");
+        assert_eq!(wanted, reason.is_intended(), "{row}");
+    }
+}
+
+#[test]
+fn each_reason_of_a_verdict_has_a_row() {
+    let page = read("docs/rollback.md");
+    let reasons = [
+        RolloutReason::ErrorRate { failed: 1, attempts: 1 },
+        RolloutReason::Latency { p99: std::time::Duration::ZERO },
+        RolloutReason::LostEvents(1),
+        RolloutReason::RejectedEvents(1),
+        RolloutReason::WorkerStopped,
+        RolloutReason::NotRunning,
+        RolloutReason::TooLittleTraffic { attempts: 0, needed: 1 },
+    ];
+    for reason in reasons {
+        row(&page, reason.code());
+    }
+    let alert = RolloutReason::Alert { name: AlertName::ApiDown, severity: Severity::P1 };
+    assert_eq!(alert.code(), "api_down", "an alert has its own section");
+}
+
+#[test]
+fn each_rule_of_prometheus_leads_to_its_alerts_section() {
+    let rules = read("examples/monitoring/posthog-health.rules.yml");
+    let found = rules.split("- alert: ").skip(1).map(|rule| {
+        let url = rule.split("runbook_url: ").nth(1).and_then(|rest| rest.lines().next());
+        let (_, page) = url.unwrap_or_else(|| panic!("no runbook_url: {rule}")).rsplit_once('/').unwrap();
+        (rule.lines().next().unwrap().to_owned(), page.to_owned())
+    });
+    let expected: BTreeMap<_, _> =
+        AlertName::all().map(|alert| (prometheus_name(alert), alert.runbook().to_owned())).collect();
+    assert_eq!(found.collect::<BTreeMap<_, _>>(), expected);
+}
+
+#[test]
+fn each_link_and_anchor_within_the_repository_leads_somewhere() {
+    let (mut links, mut broken) = (0, Vec::new());
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in links_in(&text) {
+            if link.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (path, anchor) =
+                link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
+            let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            let leads = match anchor {
+                _ if !target.exists() => false,
+                Some(anchor) => headings(&fs::read_to_string(target).unwrap()).contains(anchor),
+                None => true,
+            };
+            if !leads {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(links > 80, "the pages were read: {links}");
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn each_metric_that_a_page_names_is_documented() {
+    let metrics = read("docs/metrics.md");
+    let documented: BTreeSet<_> =
+        metrics.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let of_histograms = ["", "_bucket", "_sum", "_count"];
+    // The crates, the targets of log lines, and the SDK's environment.
+    let others = ["posthog_health", "posthog_rs"];
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for word in words(&text).filter(|word| word.starts_with("posthog_") && !others.contains(word)) {
+            let known =
+                of_histograms.iter().any(|end| documented.contains(word.strip_suffix(end).unwrap_or(word)));
+            assert!(known, "{} names {word}", page.display());
+        }
+    }
+}
+
+#[test]
+fn each_variable_that_a_page_names_is_read() {
+    let read_here: String =
+        files(&root().join("src"), "rs").iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for word in words(&text).filter(|word| word.starts_with("POSTHOG_")) {
+            assert!(read_here.contains(&format!("\"{word}\"")), "{} names {word}", page.display());
+        }
+    }
+}
+
+#[test]
+fn each_test_that_a_page_names_exists() {
+    let sources = ["src", "tests"].map(|folder| files(&root().join(folder), "rs")).concat();
+    let sources: String = sources.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let mut named = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for name in text.split("test `").skip(1).map(|rest| rest.split('`').next().unwrap()) {
+            named += 1;
+            assert!(sources.contains(&format!("fn {name}()")), "{} names {name}", page.display());
+        }
+    }
+    assert!(named > 10, "the pages were read: {named}");
+}
+
+#[test]
+fn each_setting_has_a_row_and_each_row_is_a_setting() {
+    let mut settings = BTreeMap::<String, BTreeSet<String>>::new();
+    for file in files(&root().join("src"), "rs") {
+        let source = fs::read_to_string(file).unwrap();
+        for part in source.split("\nimpl ").skip(1) {
+            let (of, body) = part.split_once(" {\n").unwrap();
+            if !(of.ends_with("Config") || ["PostHogBuilder", "CredentialSource"].contains(&of))
+                || of.contains(' ')
+            {
+                continue;
+            }
+            let body = body.split("\n}").next().unwrap();
+            let setters = body.split("pub fn ").skip(1).filter_map(|method| {
+                let (name, arguments) = method.split_once('(')?;
+                arguments.trim_start().starts_with("mut self").then(|| name.to_owned())
+            });
+            settings.entry(of.to_owned()).or_default().extend(setters);
+        }
+    }
+    let page = read("docs/defaults.md");
+    let rows: BTreeMap<_, BTreeSet<_>> = page
+        .split("\n## ")
+        .skip(1)
+        .filter_map(|section| {
+            let (name, rows) = section.split_once('\n').unwrap();
+            let rows =
+                rows.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned()));
+            (name != "Environment").then(|| (name.to_owned(), rows.collect()))
+        })
+        .collect();
+    assert!(settings.len() > 8, "the sources were read: {settings:#?}");
+    assert_eq!(settings, rows);
+}
+
+#[test]
+fn each_field_of_the_template_says_what_belongs_in_it() {
+    let page = read("docs/escalation.md");
+    let fields: Vec<_> =
+        page.split("`<fill in: ").skip(1).map(|rest| rest.split_once(">`").unwrap().0).collect();
+    assert_eq!(
+        fields.len(),
+        page.matches("fill in").count(),
+        "none is written otherwise, and the text names none"
+    );
+    assert!(fields.len() > 20 && fields.iter().all(|field| !field.trim().is_empty()), "{fields:?}");
+}
+
+// -- The pages -----------------------------------------------------------------------------------------------------
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// All that is written for people.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
+    for folder in ["docs", "examples", "benches"] {
+        pages.extend(files(&root().join(folder), "md"));
+    }
+    pages
+}
+
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let found = entries.flat_map(|path| if path.is_dir() { files(&path, ending) } else { vec![path] });
+    found.filter(|path| path.extension().is_some_and(|found| found == ending)).collect()
+}
+
+/// The runbook's sections by the links to them, each with the text up to the next heading.
+fn runbook() -> BTreeMap<String, String> {
+    let page = read("docs/runbook.md");
+    let mut sections = BTreeMap::new();
+    let mut current = String::new();
+    for (line, is_code) in lines(&page) {
+        match heading(line).filter(|_| !is_code) {
+            Some(title) => {
+                current = format!("runbook.md#{}", anchor(title));
+                assert!(sections.insert(current.clone(), String::new()).is_none(), "two sections {current}");
+            }
+            None => {
+                if let Some(text) = sections.get_mut(&current) {
+                    *text += &format!("{line}\n");
+                }
+            }
+        }
+    }
+    sections
+}
+
+fn section<'a>(sections: &'a BTreeMap<String, String>, link: &str) -> &'a str {
+    sections.get(link).unwrap_or_else(|| panic!("no section {link}"))
+}
+
+/// The one row of a table that begins with this code.
+fn row<'a>(text: &'a str, code: &str) -> &'a str {
+    let begin = format!("| `{code}` |");
+    let rows: Vec<_> = text.lines().filter(|line| line.starts_with(&begin)).collect();
+    let [row] = rows[..] else { panic!("one row of {code}: {rows:?}") };
+    assert!(row.trim_matches('|').split('|').all(|cell| !cell.trim().is_empty()), "{row}");
+    row
+}
+
+/// `PostHogApiDown`, of Prometheus's rules.
+fn prometheus_name(alert: AlertName) -> String {
+    let words = alert.code().split('_').map(|word| word[..1].to_uppercase() + &word[1..]);
+    format!("PostHog{}", words.collect::<String>())
+}
+
+/// Each line, and whether it is in a block of code.
+fn lines(text: &str) -> impl Iterator<Item = (&str, bool)> {
+    text.lines().scan(false, |is_code, line| {
+        let fence = line.trim_start().starts_with("```");
+        *is_code ^= fence;
+        Some((line, *is_code || fence))
+    })
+}
+
+fn heading(line: &str) -> Option<&str> {
+    let title = line.trim_start_matches('#');
+    (title.len() < line.len()).then(|| title.strip_prefix(' ')).flatten()
+}
+
+/// As GitHub makes it of a heading.
+fn anchor(title: &str) -> String {
+    let kept = title.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+/// The anchors of a page. A heading that comes again gets a number.
+fn headings(text: &str) -> BTreeSet<String> {
+    let mut anchors = BTreeSet::new();
+    for title in lines(text).filter(|(_, is_code)| !is_code).filter_map(|(line, _)| heading(line)) {
+        let first = anchor(title);
+        let again = (1..).map(|n| format!("{first}-{n}"));
+        let free = std::iter::once(first.clone()).chain(again).find(|anchor| !anchors.contains(anchor));
+        anchors.extend(free);
+    }
+    anchors
+}
+
+/// What stands in `](…)`, outside of code.
+fn links_in(text: &str) -> Vec<&str> {
+    let prose = lines(text).filter(|(_, is_code)| !is_code).map(|(line, _)| line);
+    prose.flat_map(|line| line.split("](").skip(1)).filter_map(|rest| rest.split(')').next()).collect()
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+}
