@@ -36,8 +36,8 @@ pub enum WebhookError {
     /// The body broke off. 400.
     #[error("body cannot be read")]
     BodyUnreadable,
-    /// The same webhook is being handled at this moment: how that ends is not known yet. 503 with `Retry-After`, which
-    /// makes PostHog ask again.
+    /// The same webhook is being handled at this moment: how that ends is not known yet. 503 with `Retry-After`: PostHog
+    /// tries again.
     #[error("the same webhook is being handled")]
     UnderWay,
 }
