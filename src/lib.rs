@@ -86,6 +86,7 @@
 //! - **You use feature flags:** [`PostHog::flags`] and [`Flags`].
 //! - **You test:** `testing` (a feature), a PostHog on a real socket that can be told to fail.
 //! - **You protect another API:** [`layers`], ordinary tower layers over any service.
+//! - **You receive PostHog's webhooks:** `webhook` (a feature), a tower layer that lets in what PostHog has signed.
 //!
 //! # Features
 //!
@@ -95,11 +96,12 @@
 //! | `metrics` | no | what is counted, for the [recorder](https://docs.rs/metrics) that the service has installed |
 //! | `spool` | no | `SpoolConfig`, `PostHog::capture_durable`: events on disk, in a [redb](https://docs.rs/redb) file |
 //! | `testing` | no | `testing::FakePostHog`: an in-process PostHog for your tests |
+//! | `webhook` | no | `webhook`: lets PostHog's webhooks in, and nobody else's |
 //!
 //! # Types of other crates in this API
 //!
 //! `posthog_rs` (re-exported: [`Event`], [`RequestContext`]; its client, options and errors as [`posthog_rs`]), `tower` and `tokio::sync::watch` in [`layers`], `tower`,
-//! `http` and `http_body` in [`routes`],
+//! `http` and `http_body` in [`routes`] and `webhook`, `bytes` and `http_body_util::Full` in `webhook`,
 //! `serde_json::Value` in [`FlagOptions`] and [`Flags`], `reqwest`'s request, response and error in [`layers::HttpStatus`], [`layers::Replay`] and [`Error`]. A new
 //! major version of one of these is a new major version of this crate.
 
@@ -125,6 +127,8 @@ pub mod layers;
 pub mod routes;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 pub use posthog_rs;
 pub use posthog_rs::{Event, RequestContext};

@@ -56,6 +56,20 @@ fn a_key_is_rotated_under_load_and_nothing_is_lost() {
     assert!(shown.ends_with("\nlost=0 twice=0 arrived=6000\n"), "{shown}");
 }
 
+#[test]
+fn a_receiver_lets_in_what_is_signed_and_handles_it_once() {
+    let shown = shown(&example("webhook_receiver").output().unwrap());
+    assert_eq!(shown.matches("handler: msg_").count(), 2, "{shown}");
+    for refused in [
+        "another body   401 bad_signature",
+        "an hour old    401 too_old",
+        "unsigned       401 missing_header",
+    ] {
+        assert!(shown.contains(refused), "{shown}");
+    }
+    assert!(shown.ends_with("\nsent=7 accepted=3 handled=2\n"), "{shown}");
+}
+
 fn example(name: &str) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--quiet", "--all-features", "--example", name]);

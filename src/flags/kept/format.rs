@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::flags::known::{Known, Since};
@@ -19,8 +19,9 @@ pub(super) const LONGEST: usize = 32 * 1024 * 1024;
 pub(super) type Digest = u128;
 
 pub(super) fn digest(host: &str, question: &str) -> Digest {
-    let hash = Sha256::new().chain_update(host).chain_update([0]).chain_update(question).finalize();
-    hash.iter().take(16).fold(0, |digest, byte| digest << 8 | u128::from(*byte))
+    let mut hash = Context::new(&SHA256);
+    [host, "\0", question].iter().for_each(|part| hash.update(part.as_bytes()));
+    hash.finish().as_ref().iter().take(16).fold(0, |digest, byte| digest << 8 | u128::from(*byte))
 }
 
 /// What is known of one question, with ages.
