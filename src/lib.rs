@@ -119,6 +119,8 @@ mod sdk;
 mod transport;
 
 pub mod layers;
+#[cfg(feature = "preflight")]
+pub mod preflight;
 pub mod routes;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -65,7 +65,7 @@ fn inode(_: &Metadata) -> u64 {
 
 /// Does this in a thread of its own: a mount that hangs must hold up neither the runtime nor its end, and the
 /// runtime's blocking threads may all be taken for long. `None` when the system gives no thread.
-pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (done, told) = oneshot::channel();
     let thread = std::thread::Builder::new().name("posthog-health-token".into());
     thread.spawn(move || done.send(work())).ok()?;

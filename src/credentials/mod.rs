@@ -4,6 +4,8 @@
 mod current;
 mod error;
 mod file;
+#[cfg(feature = "preflight")]
+mod look;
 mod provider;
 mod renewal;
 mod source;
@@ -11,6 +13,9 @@ mod token;
 
 pub(crate) use current::Credentials;
 pub use error::CredentialsError;
+#[cfg(feature = "preflight")]
+pub(crate) use file::aside;
 pub(crate) use renewal::Opened;
 pub use source::CredentialSource;
+pub(crate) use source::TokenOrigin;
 pub(crate) use token::ProjectToken;

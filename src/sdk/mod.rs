@@ -23,6 +23,8 @@ use crate::ConfigError;
 pub(crate) use error_tracking::{ErrorTracking, capture_exception};
 use held::Held;
 pub(crate) use options::{LocalEvaluation, Road, SdkSettings};
+#[cfg(feature = "preflight")]
+pub(crate) use secret_key::SecretKey;
 
 /// The SDK's clients.
 pub(crate) struct Sdk {

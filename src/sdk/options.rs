@@ -58,6 +58,11 @@ impl SdkSettings {
         })
     }
 
+    #[cfg(feature = "preflight")]
+    pub(crate) fn secret_key(&self) -> Option<Result<SecretKey, ConfigError>> {
+        self.local_evaluation.as_ref().map(|local| local.secret_key.clone())
+    }
+
     /// Options without local evaluation.
     pub(super) fn plain(&self, road: &Road<'_>) -> Result<ClientOptions, ConfigError> {
         built(&self.common(road))

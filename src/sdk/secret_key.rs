@@ -4,7 +4,7 @@ use crate::ConfigError;
 
 /// A key that reads flag definitions: personal (`phx_…`) or of a project (`phs_…`). A secret. Redacts itself.
 #[derive(Clone)]
-pub(super) struct SecretKey(String);
+pub(crate) struct SecretKey(String);
 
 impl SecretKey {
     /// Parses a key; blanks around it are no part of it (a mounted secret often ends in a newline).
@@ -12,7 +12,7 @@ impl SecretKey {
     /// # Errors
     ///
     /// When it is blank, a project token, or has characters that no key has.
-    pub(super) fn parse(key: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(key: &str) -> Result<Self, ConfigError> {
         let key = key.trim();
         let refuse = |problem, remedy| Err(ConfigError::new("local_evaluation", problem, remedy));
         if key.is_empty() {
@@ -37,7 +37,7 @@ impl SecretKey {
         Ok(Self(key.to_owned()))
     }
 
-    pub(super) fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }

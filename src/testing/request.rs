@@ -14,6 +14,8 @@ pub enum Route {
     Batch,
     /// `/flags/`: flag evaluation and the check of a project token.
     Flags,
+    /// `/api/personal_api_keys/@current/`: what a personal API key may do.
+    PersonalApiKey,
     /// Anything else, which PostHog's ingestion host does not serve here.
     Other,
 }
@@ -97,12 +99,13 @@ impl Request {
 }
 
 impl Route {
-    pub(super) const COUNT: usize = 3;
+    pub(super) const COUNT: usize = 4;
 
     fn of(path: &str) -> Self {
         match path {
             "/batch" | "/batch/" => Self::Batch,
             "/flags" | "/flags/" => Self::Flags,
+            "/api/personal_api_keys/@current/" => Self::PersonalApiKey,
             _ => Self::Other,
         }
     }

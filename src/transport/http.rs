@@ -88,7 +88,7 @@ impl Service<Batch> for Capture {
 /// PostHog's answers are a few bytes; what is longer is not read.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// Posts JSON, compressed already if `gzip`, and reads the answer, up to a size.
+/// Posts JSON, compressed already if `gzip`.
 pub(crate) async fn post(
     client: &reqwest::Client,
     url: Url,
@@ -102,6 +102,15 @@ pub(crate) async fn post(
         request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     *request.body_mut() = Some(body.into());
+    exchange(client, request, sent).await
+}
+
+/// Sends a request, of so many bytes, and reads the answer, up to a size.
+pub(crate) async fn exchange(
+    client: &reqwest::Client,
+    request: Request,
+    sent: usize,
+) -> Result<Answer, Error> {
     let mut response = client.execute(request).await.map_err(|error| read_failure(error, sent))?;
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());

@@ -3,5 +3,7 @@
 mod http;
 mod wire;
 
+#[cfg(feature = "preflight")]
+pub(crate) use http::exchange;
 pub(crate) use http::{Capture, client, endpoint, is_loopback, post};
 pub(crate) use wire::{Batch, ENVELOPE_BYTES, timestamp};

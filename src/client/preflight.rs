@@ -1,0 +1,29 @@
+use super::PostHog;
+use crate::config::Reviewed;
+use crate::credentials::ProjectToken;
+use crate::preflight::Preflight;
+
+impl PostHog {
+    /// The go-live checklist, item by item, about this client and its surroundings. Await it, or tell it more before:
+    ///
+    /// ```no_run
+    /// # use posthog_health::PostHog;
+    /// # async fn example(posthog: &PostHog) {
+    /// let report = posthog.preflight().event_rate(200.0).docs("docs").await;
+    /// println!("{report}");
+    /// # }
+    /// ```
+    ///
+    /// Within 15 s, whatever hangs. Sends no event and nothing that is billed. See [`preflight`](crate::preflight).
+    pub fn preflight(&self) -> Preflight {
+        Preflight::of_client(self.clone())
+    }
+
+    pub(crate) fn reviewed(&self) -> &Reviewed {
+        &self.inner.reviewed
+    }
+
+    pub(crate) fn token(&self) -> Option<ProjectToken> {
+        self.inner.running.as_ref()?.credentials.current()
+    }
+}

@@ -1,0 +1,27 @@
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Method, Request, Url};
+
+use crate::outcome::{Answer, causes};
+use crate::transport::{client, exchange};
+use crate::{Error, ErrorKind};
+
+/// `GET`, by the client of everything: no redirect is followed, no proxy is taken to this machine.
+pub(super) async fn get(url: &Url, bearer: Option<&str>) -> Result<Answer, Error> {
+    let mut request = Request::new(Method::GET, url.clone());
+    if let Some(bearer) = bearer {
+        let refused = |cause| Error::new(ErrorKind::BadRequest).with_source(cause);
+        let mut value = HeaderValue::try_from(format!("Bearer {bearer}")).map_err(refused)?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
+    let client = client(url).map_err(|error| Error::new(ErrorKind::Tls).with_source(error))?;
+    exchange(&client, request, 0).await
+}
+
+/// An error with what caused it first.
+pub(super) fn told(error: &Error) -> String {
+    match causes(error).skip(1).last() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
