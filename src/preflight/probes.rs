@@ -68,8 +68,7 @@ pub(super) async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probe
             Err(elapsed) => Err(Error::new(ErrorKind::Timeout).with_source(elapsed)),
         };
         let took = started.elapsed();
-        let clock =
-            answer.as_ref().ok().and_then(|answer| date(answer)).map(|server| Sample { sent, took, server });
+        let clock = answer.as_ref().ok().and_then(date).map(|server| Sample { sent, took, server });
         let answer = answer.map(|answer| Answered::read(answer, token));
         let is_over = answer.is_err();
         probed.push(Probed { took, answer, clock });

@@ -4,7 +4,7 @@ use reqwest::Url;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::check::{CheckId, Finding, Findings};
+use super::check::{CheckId, CheckStatus, Finding, Findings};
 use super::direct::{self, Reached};
 use super::integration::{self, Logs, Surroundings};
 use super::plan::{Options, Preflight};
@@ -83,14 +83,12 @@ fn source(reviewed: &Reviewed, is_disabled: bool) -> Finding {
     configuration::token_source(origin, IS_RELEASE)
 }
 
+/// What a command sees of the parts is how they are made when nobody says otherwise.
 fn told_as_default(finding: Finding, is_outside: bool) -> Finding {
-    if !is_outside || finding.remedy.is_some() {
+    if !is_outside || finding.status != CheckStatus::Pass {
         return finding;
     }
-    Finding {
-        seen: format!("{} (by default: the service's own are seen by posthog.preflight())", finding.seen),
-        ..finding
-    }
+    Finding { seen: format!("by default: {}", finding.seen), ..finding }
 }
 
 fn groups(subject: Subject, options: Options) -> Vec<Group> {
