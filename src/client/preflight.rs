@@ -15,6 +15,14 @@ impl PostHog {
     /// ```
     ///
     /// Within 15 s, whatever hangs. Sends no event and nothing that is billed. See [`preflight`](crate::preflight).
+    ///
+    /// # Panics
+    ///
+    /// Awaiting it panics outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends what it has begun.
     pub fn preflight(&self) -> Preflight {
         Preflight::of_client(self.clone())
     }

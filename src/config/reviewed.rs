@@ -65,7 +65,8 @@ pub(crate) struct Unbuilt {
 
 impl PostHogBuilder {
     /// The go-live checklist, before the client is built. What [`build`](Self::build) would refuse is a failed check
-    /// that names the remedy, and the other checks still run. See [`preflight`](crate::preflight).
+    /// that names the remedy, and the other checks still run. See [`preflight`](crate::preflight), and
+    /// [`PostHog::preflight`](crate::PostHog::preflight) for one that runs.
     pub fn preflight(self) -> Preflight {
         Preflight::of_builder(self)
     }

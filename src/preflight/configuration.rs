@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use reqwest::Url;
 
@@ -35,6 +36,13 @@ pub(super) fn no_token(error: &CredentialsError) -> Finding {
             Finding::fail(error.to_string(), "look at the vault, the mount, and your provider's own log")
         }
     }
+}
+
+pub(super) fn token_hangs(limit: Duration) -> Finding {
+    Finding::fail(
+        format!("not read within {} s", limit.as_secs()),
+        "look at the vault or the mount that it comes from: it hangs",
+    )
 }
 
 pub(super) fn no_token_yet() -> Finding {

@@ -24,7 +24,7 @@ struct Introspected {
 
 pub(super) async fn check(
     key: Option<Result<SecretKey, ConfigError>>,
-    app_host: Option<Url>,
+    app_host: Result<Url, Finding>,
     needed: Vec<String>,
 ) -> Findings {
     let both = |finding: Finding, other: &str| {
@@ -39,8 +39,9 @@ pub(super) async fn check(
         const WHY: &str = "a project secret key (phs_…) has no scopes to ask for: it reads flag definitions";
         return both(Finding::skipped(WHY), "PostHog does not tell for a project secret key");
     }
-    let Some(app_host) = app_host else {
-        return both(Finding::skipped("the host is not known: see config.host"), "see config.host");
+    let app_host = match app_host {
+        Ok(app_host) => app_host,
+        Err(finding) => return both(finding, "see config.key_scopes"),
     };
     if app_host.scheme() != "https" && !is_loopback(&app_host) {
         let refused = Finding::fail("the app host is plain http: the key was not sent", "use https://");

@@ -33,6 +33,7 @@
 //! [`PostHog::preflight`]: crate::PostHog::preflight
 //! [`PostHogBuilder::preflight`]: crate::PostHogBuilder::preflight
 
+mod answers;
 mod ask;
 mod check;
 mod checklist;
@@ -43,10 +44,12 @@ mod documents;
 mod health_route;
 mod integration;
 mod key_scopes;
+mod logs;
 mod plan;
 mod probes;
 mod proxy;
 mod report;
+mod room;
 mod run;
 mod side_by_side;
 mod spool;
@@ -54,6 +57,7 @@ mod status_page;
 mod subject;
 mod table;
 mod test_event;
+mod times;
 mod tls;
 mod webhook;
 

@@ -6,14 +6,15 @@ use tokio::time::Instant;
 
 use super::check::{CheckId, CheckStatus, Finding, Findings};
 use super::direct::{self, Reached};
-use super::integration::{self, Logs, Surroundings};
+use super::integration::{self, Surroundings};
+use super::logs::{self, Logs};
 use super::plan::{Options, Preflight};
 use super::report::PreflightReport;
 use super::side_by_side::{Group, side_by_side};
 use super::subject::Subject;
 use super::{
-    configuration, documents, health_route, key_scopes, probes, proxy, spool, status_page, test_event,
-    webhook,
+    answers, configuration, documents, health_route, key_scopes, probes, proxy, spool, status_page,
+    test_event, webhook,
 };
 use crate::config::Reviewed;
 use crate::credentials::{ProjectToken, TokenOrigin, aside};
@@ -48,10 +49,10 @@ fn known(subject: &Subject, options: &Options, logs: Logs) -> Findings {
         shutdown: options.shutdown,
         event_rate: options.event_rate,
     };
-    let logs = if options.is_outside {
+    let taken = if options.is_outside {
         Finding::skipped("only the service itself can tell: posthog.preflight()")
     } else {
-        integration::logs(logs, IS_RELEASE)
+        logs::judge(logs, IS_RELEASE)
     };
     let mut findings = vec![
         (CheckId::Settings, settings.clone()),
@@ -59,7 +60,7 @@ fn known(subject: &Subject, options: &Options, logs: Logs) -> Findings {
         (CheckId::Token, of(token, configuration::token)),
         (CheckId::TokenSource, source(reviewed, *is_disabled)),
         (CheckId::Host, of(host, configuration::host)),
-        (CheckId::Logs, logs),
+        (CheckId::Logs, taken),
         (
             CheckId::WebhookSecret,
             webhook::secret(
@@ -97,8 +98,12 @@ fn groups(subject: Subject, options: Options) -> Vec<Group> {
     let (tell, connected) = oneshot::channel();
     let Options { secret_key, needed_scopes, app_host, webhook_url, docs, health_url, status_page, .. } =
         options;
-    let app_host =
-        app_host.as_deref().map_or_else(|| host.as_ref().map(app_host_of), |url| Url::parse(url).ok());
+    let app_host = match app_host {
+        Some(url) => Url::parse(&url).map_err(|_| {
+            Finding::fail("the app host is not a URL", "use https://us.posthog.com or the like")
+        }),
+        None => host.as_ref().map(app_host_of).ok_or_else(no_host),
+    };
     let secret_key = secret_key.or_else(|| reviewed.secret_key.clone());
     let mut secret_files = options.secret_files;
     if let Some(TokenOrigin::File(path)) = &reviewed.origin {
@@ -136,8 +141,8 @@ async fn probed(
     let Some(host) = host else { return without_a_host(probes::IDS) };
     let probed = probes::probe(&host, token.as_ref()).await;
     // The status page may not have been asked.
-    let _ = connected.send(probes::is_connected(&probed));
-    probes::judge(&probed, token.is_some())
+    let _ = connected.send(answers::is_connected(&probed));
+    answers::judge(&probed, token.is_some())
 }
 
 const WAY: &[CheckId] = &[CheckId::Proxy, CheckId::Dns, CheckId::Tcp, CheckId::Tls, CheckId::Certificate];
@@ -154,7 +159,11 @@ async fn way(host: Option<Url>) -> Findings {
 }
 
 fn without_a_host(ids: &[CheckId]) -> Findings {
-    ids.iter().map(|&id| (id, Finding::skipped("there is no host to ask: see config.host"))).collect()
+    ids.iter().map(|&id| (id, no_host())).collect()
+}
+
+fn no_host() -> Finding {
+    Finding::skipped("there is no host to ask: see config.host")
 }
 
 async fn spooled(reviewed: Reviewed) -> Findings {

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use super::check::Finding;
 use super::configuration;
 use crate::config::{PostHogBuilder, Reviewed, Unbuilt};
-use crate::credentials::{CredentialsError, ProjectToken};
+use crate::credentials::ProjectToken;
 use crate::{ConfigError, PostHog};
 
 /// Whom the preflight is about.
@@ -56,12 +56,12 @@ impl Subject {
             Some(error) => (Err(see_settings()), Err(see_settings()), Err(error)),
             None => {
                 let token = match source {
-                    Ok(source) => {
-                        timeout(READING, source.look()).await.unwrap_or(Err(CredentialsError::TimedOut))
-                    }
-                    Err(error) => Err(error.into()),
+                    Ok(source) => match timeout(READING, source.look()).await {
+                        Ok(token) => token.map_err(|error| configuration::no_token(&error)),
+                        Err(_) => Err(configuration::token_hangs(READING)),
+                    },
+                    Err(error) => Err(refused(&error)),
                 };
-                let token = token.map_err(|error| configuration::no_token(&error));
                 (token, host.map_err(|error| refused(&error)), settings)
             }
         };
