@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
@@ -63,25 +65,34 @@ struct Arguments {
     send_test_event: bool,
 }
 
+/// What the library promises, and a little for what it cannot wait for: the reading of the environment's files.
+const WHOLE: Duration = Duration::from_secs(15);
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("posthog-preflight: no runtime: {error}");
-            return ExitCode::from(2);
-        }
+    let (json, strict) = (arguments.json, arguments.strict);
+    let (tell, told) = mpsc::channel();
+    // Left behind if it hangs.
+    thread::spawn(move || tell.send(report(&arguments)));
+    let reported = match told.recv_timeout(WHOLE) {
+        Ok(report) => report.and_then(|report| print(&report, json).map(|()| report.exit_code(strict))),
+        Err(_) => Err(io::Error::other("no report within 15 s: a file that the environment names hangs")),
     };
-    let report = runtime.block_on(async { plan(&arguments).await });
-    // A resolver that hangs in a thread of its own must not hold up the end.
-    runtime.shutdown_background();
-    match print(&report, arguments.json) {
-        Ok(()) => ExitCode::from(report.exit_code(arguments.strict)),
+    match reported {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("posthog-preflight: {error}");
             ExitCode::from(2)
         }
     }
+}
+
+fn report(arguments: &Arguments) -> io::Result<PreflightReport> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(async { plan(arguments).await });
+    // A resolver that hangs in a thread of its own must not hold up the end.
+    runtime.shutdown_background();
+    Ok(report)
 }
 
 fn plan(arguments: &Arguments) -> Preflight {

@@ -1,6 +1,7 @@
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Request, Url};
 
+use crate::credentials::aside;
 use crate::outcome::{Answer, causes};
 use crate::transport::{client, exchange};
 use crate::{Error, ErrorKind};
@@ -14,8 +15,17 @@ pub(super) async fn get(url: &Url, bearer: Option<&str>) -> Result<Answer, Error
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
     }
-    let client = client(url).map_err(|error| Error::new(ErrorKind::Tls).with_source(error))?;
-    exchange(&client, request, 0).await
+    exchange(&client_of(url).await?, request, 0).await
+}
+
+/// The client for this URL. It reads the system's certificates, which takes a while, and for ever if they are on a
+/// mount that hangs.
+pub(super) async fn client_of(url: &Url) -> Result<reqwest::Client, Error> {
+    let url = url.clone();
+    match aside(move || client(&url)).await {
+        Some(client) => client.map_err(|error| Error::new(ErrorKind::Tls).with_source(error)),
+        None => Err(Error::new(ErrorKind::Tls)),
+    }
 }
 
 /// An error with what caused it first.

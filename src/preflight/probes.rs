@@ -12,7 +12,7 @@ use super::clock::Sample;
 use crate::credentials::ProjectToken;
 use crate::health::ProbeRequest;
 use crate::outcome::Answer;
-use crate::transport::{client, endpoint};
+use crate::transport::endpoint;
 use crate::{Error, ErrorKind};
 
 pub(super) const IDS: &[CheckId] =
@@ -45,12 +45,9 @@ pub(super) struct Answered {
 /// Asks until five have answered, one has not, or the time is over.
 pub(super) async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probed> {
     let end = Instant::now() + LONGEST_OF_ALL;
-    let request = match client(host) {
+    let request = match ask::client_of(host).await {
         Ok(client) => ProbeRequest::new(client, host, LONGEST),
-        Err(error) => {
-            let answer = Err(Error::new(ErrorKind::Tls).with_source(error));
-            return vec![Probed { took: Duration::ZERO, answer, clock: None }];
-        }
+        Err(error) => return vec![Probed { took: Duration::ZERO, answer: Err(error), clock: None }],
     };
     let mut probed = Vec::with_capacity(PROBES);
     while probed.len() < PROBES {

@@ -8,8 +8,8 @@ use tower::ServiceExt;
 use super::ask;
 use super::check::{CheckId, Finding, Findings};
 use crate::credentials::{Credentials, ProjectToken};
-use crate::transport::{Batch, Capture, client, timestamp};
-use crate::{Accepted, Error, ErrorKind};
+use crate::transport::{Batch, Capture, timestamp};
+use crate::{Accepted, Error};
 
 pub(super) const IDS: &[CheckId] = &[CheckId::TestEvent];
 
@@ -37,7 +37,7 @@ async fn send(host: &Url, token: ProjectToken) -> Result<Accepted, Error> {
             "$lib_version": env!("CARGO_PKG_VERSION"),
         },
     });
-    let client = client(host).map_err(|error| Error::new(ErrorKind::Tls).with_source(error))?;
+    let client = ask::client_of(host).await?;
     let credentials = Credentials::fixed(token);
     let capture = Capture::new(client, host, Arc::clone(&credentials), true, Duration::ZERO);
     capture.oneshot(Batch::new(std::iter::once(Bytes::from(event.to_string())))).await

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::check::Finding;
+use crate::credentials::aside;
 
 /// What a handshake showed.
 pub(super) struct Handshake {
@@ -30,9 +31,13 @@ enum Refusal {
 }
 
 pub(super) async fn shake_hands(host: &str, stream: TcpStream, limit: Duration) -> Handshake {
-    let witness = match Witness::new() {
-        Ok(witness) => Arc::new(witness),
-        Err(error) => return Handshake::failed(Refusal::Other(error.to_string())),
+    // It reads the system's certificates.
+    let witness = match timeout(limit, aside(Witness::new)).await {
+        Ok(Some(Ok(witness))) => Arc::new(witness),
+        Ok(Some(Err(error))) => return Handshake::failed(Refusal::Other(error.to_string())),
+        Ok(None) | Err(_) => {
+            return Handshake::failed(Refusal::Other("the system's certificates cannot be read".to_owned()));
+        }
     };
     let outcome = match timeout(limit, attempt(host, stream, Arc::clone(&witness))).await {
         Ok(outcome) => outcome,

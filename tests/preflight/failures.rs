@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use posthog_health::testing::{FakePostHog, Reply};
+use posthog_health::testing::{FakePostHog, Reply, Route};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -56,6 +56,17 @@ const FAILURES: &[Failure] = &[
         make: |_, command, place| { command.env_remove("POSTHOG_API_KEY").env("POSTHOG_API_KEY_FILE", place.join("none")); },
         check: "config.token", status: "fail", code: 2,
         seen: "POSTHOG_API_KEY_FILE names a file that cannot be read", remedy: "the mount and the permissions" },
+    Failure { name: "a token's file that hangs",
+        make: |_, command, place| { command.env_remove("POSTHOG_API_KEY").env("POSTHOG_API_KEY_FILE", pipe(place, "token")); },
+        check: "config.token", status: "fail", code: 2,
+        seen: "not read within 4 s", remedy: "the mount that it comes from" },
+    Failure { name: "pages that hang",
+        make: |_, command, place| {
+            pipe(place, "runbook.md");
+            command.arg("--docs").arg(place);
+        },
+        check: "docs.runbook", status: "fail", code: 2,
+        seen: "no result within 4 s", remedy: "something hangs" },
     Failure { name: "a token's file that everybody reads",
         make: |_, command, place| with_token_file(command, place, 0o644),
         check: "config.secret_files", status: "warn", code: 1,
@@ -244,6 +255,13 @@ const FAILURES: &[Failure] = &[
         seen: "taken and thrown away", remedy: "billing" },
 ];
 
+/// A file that nobody writes: reading it takes for ever, as on a mount that hangs.
+fn pipe(place: &Path, name: &str) -> PathBuf {
+    let path = place.join(name);
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
+}
+
 fn with_token_file(command: &mut Command, place: &Path, mode: u32) {
     let token = secret_file(place, "token", FakePostHog::TOKEN);
     fs::set_permissions(&token, fs::Permissions::from_mode(mode)).unwrap();
@@ -283,7 +301,7 @@ async fn a_hanging_server_delays_no_other_check() {
     let mut command = asking(&server);
     command.arg("--docs").arg(docs.path());
     let (code, report) = timeout(WHOLE, report(&mut command)).await.expect("it ends");
-    assert_eq!(code, 2);
+    assert_eq!((code, server.request_count(Route::Flags)), (2, 1), "asked once, and not again");
     for id in ["config.token", "network.dns", "network.tcp", "docs.runbook", "integration.breaker"] {
         assert_eq!(check(&report, id)["status"], "pass", "{id}");
     }
@@ -324,4 +342,15 @@ async fn the_status_page_and_our_own_view_tell_whose_it_is() {
     assert_eq!(says(&clear).await, "warn all clear there, no connection here: probably ours");
     assert!(says(&incident).await.starts_with("warn no connection here, 1 incident"));
     assert!(says(&server.url()).await.starts_with("skipped the status page does not answer"));
+}
+
+/// What is read before there is a report.
+#[tokio::test]
+async fn an_environment_that_hangs_ends_too() {
+    let place = tempfile::tempdir().unwrap();
+    let mut command = crate::command();
+    command.env("POSTHOG_API_KEY", FakePostHog::TOKEN).env("POSTHOG_HOST_FILE", pipe(place.path(), "host"));
+    let output = timeout(WHOLE, command.output()).await.expect("it ends").unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no report within 15 s"));
 }
