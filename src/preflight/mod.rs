@@ -20,7 +20,8 @@
 //! - **It ends.** All checks run side by side, each within its own time, the whole within 15 s. What hangs fails, and
 //!   delays no other.
 //! - **It costs nothing.** PostHog bills none of its requests, and no event leaves unless you
-//!   [ask](Preflight::send_test_event). The personal key goes to PostHog's app host over HTTPS, and nowhere else.
+//!   [ask](Preflight::send_test_event). The personal key goes to PostHog's app host, over HTTPS unless that is
+//!   this machine, and nowhere else.
 //! - **It can be pasted.** No secret is in a report.
 //!
 //! # How it works
