@@ -83,6 +83,7 @@
 //!   warn, once an episode; attempts at debug. `docs/logging.md` lists them.
 //! - **You run the platform:** [`routes`] for probes and gates, [`RolloutVerdict`] for canaries, the feature `metrics` and
 //!   `docs/metrics.md`.
+//! - **You go live:** the feature `preflight` and `docs/checklist.md`; `posthog-preflight` is the same as a command.
 //! - **You use feature flags:** [`PostHog::flags`] and [`Flags`].
 //! - **You test:** `testing` (a feature), a PostHog on a real socket that can be told to fail.
 //! - **You protect another API:** [`layers`], ordinary tower layers over any service.
@@ -92,8 +93,10 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
+//! | `cli` | no | the command `posthog-preflight`; with it `preflight` and `spool` |
 //! | `error-tracking` | no | `PostHog::capture_exception`: errors and panics, by the SDK's error tracking |
 //! | `metrics` | no | what is counted, for the [recorder](https://docs.rs/metrics) that the service has installed |
+//! | `preflight` | no | `PostHog::preflight`: the go-live checklist as code |
 //! | `spool` | no | `SpoolConfig`, `PostHog::capture_durable`: events on disk, in a [redb](https://docs.rs/redb) file |
 //! | `testing` | no | `testing::FakePostHog`: an in-process PostHog for your tests |
 //! | `webhook` | no | `webhook`: lets PostHog's webhooks in, and nobody else's |
@@ -124,6 +127,8 @@ mod sdk;
 mod transport;
 
 pub mod layers;
+#[cfg(feature = "preflight")]
+pub mod preflight;
 pub mod routes;
 #[cfg(feature = "testing")]
 pub mod testing;

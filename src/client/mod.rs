@@ -5,6 +5,8 @@ mod exceptions;
 mod flags;
 #[cfg(test)]
 mod outage_log_tests;
+#[cfg(feature = "preflight")]
+mod preflight;
 mod running;
 mod sdk;
 
@@ -17,7 +19,7 @@ use reqwest::Url;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::ConfigError;
-use crate::config::{Enrichment, PostHogBuilder, Settings};
+use crate::config::{Enrichment, PostHogBuilder, Reviewed, Settings};
 use crate::credentials::{CredentialSource, Opened, ProjectToken};
 use crate::delivery::{DeadLetter, DropReason, Ledger, Queue};
 use crate::health::{BreakerHealth, Evidence, HealthReport, Life, Probe, report};
@@ -47,6 +49,8 @@ struct Inner {
     flush_timeout: Duration,
     /// `None` when disabled.
     running: Option<Running>,
+    #[cfg_attr(not(feature = "preflight"), allow(dead_code, reason = "only the preflight looks at it"))]
+    reviewed: Reviewed,
 }
 
 impl PostHog {
@@ -82,6 +86,7 @@ impl PostHog {
         target: Option<(Url, Opened<ProjectToken>)>,
         settings: Settings,
         enrichment: Enrichment,
+        reviewed: Reviewed,
     ) -> Result<Self, ConfigError> {
         let closed = target.is_none().then_some(DropReason::Disabled);
         let queue = Arc::new(Queue::new(settings.limits.clone(), first_number(), closed));
@@ -90,7 +95,7 @@ impl PostHog {
             Some((host, opened)) => Some(Running::start(&queue, settings, &host, opened, enrichment)?),
             None => None,
         };
-        Ok(Self { inner: Arc::new(Inner { queue, flush_timeout, running }) })
+        Ok(Self { inner: Arc::new(Inner { queue, flush_timeout, running, reviewed }) })
     }
 
     /// Captures an event. Returns at once, whatever PostHog does: no I/O, no waiting, no error. Works on any

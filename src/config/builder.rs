@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use posthog_rs::Event;
 
-use super::{check, env, host};
+use super::{Reviewed, check, env, host};
 use crate::ConfigError;
 use crate::client::PostHog;
 use crate::credentials::{CredentialSource, Opened};
@@ -18,10 +18,10 @@ use crate::sdk::SdkSettings;
 #[must_use = "nothing is started until build() is called"]
 pub struct PostHogBuilder {
     pub(super) credentials: Result<CredentialSource, ConfigError>,
-    host: String,
-    environment_error: Option<ConfigError>,
-    allow_insecure_http: bool,
-    disabled: bool,
+    pub(super) host: String,
+    pub(super) environment_error: Option<ConfigError>,
+    pub(super) allow_insecure_http: bool,
+    pub(super) disabled: bool,
     pub(super) settings: Settings,
     enrichment: Enrichment,
 }
@@ -320,6 +320,7 @@ impl PostHogBuilder {
     ///
     /// [`ConfigError`] when a value cannot work, or outside a tokio runtime.
     pub fn build(self) -> Result<PostHog, ConfigError> {
+        let origin = self.credentials.as_ref().map(CredentialSource::origin).ok();
         let target = match (self.disabled, self.environment_error) {
             (true, _) => None,
             (false, Some(error)) => return Err(error),
@@ -328,7 +329,8 @@ impl PostHogBuilder {
             }
         };
         self.settings.validate()?;
-        PostHog::start(target, self.settings, self.enrichment)
+        let reviewed = Reviewed::of(&self.settings, origin, target.as_ref().map(|(host, _)| host));
+        PostHog::start(target, self.settings, self.enrichment, reviewed)
     }
 }
 
@@ -351,7 +353,7 @@ impl PostHogBuilder {
 
 impl Settings {
     /// Checks what is not checked by the layers themselves.
-    fn validate(&self) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let day = check::HOUR * 24;
         let Self { limits, pacing, .. } = self;
         self.spool.as_ref().map_or(Ok(()), SpoolConfig::validate)?;

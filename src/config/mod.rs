@@ -5,7 +5,12 @@ pub(crate) mod check;
 mod credentials;
 mod env;
 mod host;
+#[cfg_attr(not(feature = "preflight"), path = "no_preflight.rs")]
+mod reviewed;
 mod sdk;
 
 pub use builder::PostHogBuilder;
 pub(crate) use builder::{Enrichment, Settings};
+pub(crate) use reviewed::Reviewed;
+#[cfg(feature = "preflight")]
+pub(crate) use reviewed::Unbuilt;

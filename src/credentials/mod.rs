@@ -5,6 +5,8 @@ mod current;
 mod error;
 mod file;
 mod key;
+#[cfg(feature = "preflight")]
+mod look;
 mod provider;
 mod renewal;
 mod secret_key;
@@ -17,4 +19,5 @@ pub(crate) use key::Key;
 pub(crate) use renewal::Opened;
 pub(crate) use secret_key::SecretKey;
 pub use source::CredentialSource;
+pub(crate) use source::KeyOrigin;
 pub(crate) use token::ProjectToken;

@@ -114,7 +114,7 @@ impl<K: Key> Renewal<K> {
     async fn has_changed(&self) -> bool {
         let Origin::File(file) = &self.origin else { return false };
         let file = file.clone();
-        aside(THREAD, move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
+        aside(move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
     }
 
     /// Reads the source and takes what it gives. Tells whether another key is in use now.
@@ -137,7 +137,7 @@ impl<K: Key> Renewal<K> {
             Origin::Environment { variable, lookup } => Ok(from_environment(variable, *lookup)?),
             Origin::File(file) => {
                 let (path, field) = (file.clone(), file.field);
-                let (stamp, key) = aside(THREAD, move || path.read()).await.ok_or_else(|| {
+                let (stamp, key) = aside(move || path.read()).await.ok_or_else(|| {
                     ConfigError::new(field, "cannot be read without a thread", "raise the limit of threads")
                 })?;
                 self.seen = stamp;
@@ -162,8 +162,6 @@ impl<K: Key> Renewal<K> {
         }
     }
 }
-
-const THREAD: &str = "posthog-health-key";
 
 /// 1 s, doubling.
 fn pause(attempts: u32, longest: Duration) -> Duration {

@@ -58,6 +58,17 @@ pub(super) enum Origin {
     Provider(Provider),
 }
 
+/// Where a token came from, to look at.
+#[cfg_attr(not(feature = "preflight"), allow(dead_code, reason = "only the preflight looks at it"))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeyOrigin {
+    /// Code has it, or had it from somewhere that we cannot know.
+    Literal,
+    Environment(&'static str),
+    File(PathBuf),
+    Provider,
+}
+
 /// A rotation is to be noticed while somebody watches it, and a look costs microseconds.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
@@ -108,6 +119,16 @@ impl CredentialSource {
     pub fn check_every(mut self, period: Duration) -> Self {
         self.check_every = period;
         self
+    }
+
+    /// What it is, without what it holds.
+    pub(crate) fn origin(&self) -> KeyOrigin {
+        match &self.kind {
+            Kind::Fixed(_) => KeyOrigin::Literal,
+            Kind::Changing(Origin::Environment { variable, .. }) => KeyOrigin::Environment(variable),
+            Kind::Changing(Origin::File(file)) => KeyOrigin::File(file.path.clone()),
+            Kind::Changing(Origin::Provider(_)) => KeyOrigin::Provider,
+        }
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {

@@ -27,6 +27,8 @@ pub use queue::{Overflow, QueueFill, SpoolHealth, SpoolIssue, SpoolState};
 pub(crate) use spool::Spool;
 #[cfg(not(feature = "spool"))]
 pub(crate) use spool::SpoolConfig;
+#[cfg(feature = "preflight")]
+pub(crate) use spool::SpoolLook;
 #[cfg(feature = "spool")]
 pub use spool::{SpoolConfig, SpoolMode};
 #[cfg(feature = "spool")]

@@ -1,6 +1,7 @@
 //! What stands for the spool where the feature is off: there is none.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 
 use super::queue::Queue;
@@ -8,6 +9,15 @@ use crate::ConfigError;
 
 #[derive(Clone, Debug)]
 pub(crate) struct SpoolConfig(Infallible);
+
+/// What nobody sees of it.
+pub(crate) struct SpoolLook {
+    pub(crate) written: io::Result<()>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) free: Option<u64>,
+    pub(crate) wanted: u64,
+    pub(crate) min_free: u64,
+}
 
 #[derive(Debug)]
 pub(crate) struct Spool(Infallible);
@@ -18,6 +28,16 @@ impl SpoolConfig {
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        match self.0 {}
+    }
+}
+
+impl SpoolConfig {
+    pub(crate) fn bytes(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn look(&self) -> SpoolLook {
         match self.0 {}
     }
 }

@@ -7,6 +7,8 @@ mod probe;
 mod reason;
 mod report;
 
+#[cfg(feature = "preflight")]
+pub(crate) use probe::ProbeRequest;
 pub(crate) use probe::{Finding, Probe};
 pub use reason::Reason;
 pub use report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};

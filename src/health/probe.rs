@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::credentials::{Credentials, ProjectToken};
 use crate::monitor::{Failure, metrics};
+use crate::outcome::Answer;
 use crate::transport::{LONGEST_ANSWER, endpoint, post};
 use crate::{Error, ErrorKind};
 
@@ -26,8 +27,9 @@ pub(crate) struct Probe {
     credentials: Arc<Credentials<ProjectToken>>,
 }
 
+/// The request that is not billed.
 #[derive(Clone, Debug)]
-struct ProbeRequest {
+pub(crate) struct ProbeRequest {
     client: reqwest::Client,
     url: Url,
     timeout: Duration,
@@ -63,8 +65,8 @@ impl Probe {
         timeout: Duration,
         cache: Duration,
     ) -> Self {
-        let url = endpoint(host, "/flags/", Some("v=2&config=false"));
-        Self { request: ProbeRequest { client, url, timeout }, cache, state: Mutex::default(), credentials }
+        let request = ProbeRequest::new(client, host, timeout);
+        Self { request, cache, state: Mutex::default(), credentials }
     }
 
     /// A finding about the token in use, no older than the cache period. `None` when the client was shut down.
@@ -164,6 +166,10 @@ impl Finding {
 }
 
 impl ProbeRequest {
+    pub(crate) fn new(client: reqwest::Client, host: &Url, timeout: Duration) -> Self {
+        Self { client, url: endpoint(host, "/flags/", Some("v=2&config=false")), timeout }
+    }
+
     /// A 401 is asked about twice: a token that was just created may be unknown for a moment.
     async fn send_confirmed(&self, token: &ProjectToken) -> Result<(), Error> {
         match self.send(token).await {
@@ -173,8 +179,17 @@ impl ProbeRequest {
     }
 
     async fn send(&self, token: &ProjectToken) -> Result<(), Error> {
+        Self::read(self.ask(token).await?, token)
+    }
+
+    /// The answer as it came.
+    pub(crate) async fn ask(&self, token: &ProjectToken) -> Result<Answer, Error> {
         let body = serde_json::json!({ "api_key": token.expose(), "disable_flags": true }).to_string();
-        let answer = post(&self.client, self.url.clone(), body.into(), false, LONGEST_ANSWER).await?;
+        post(&self.client, self.url.clone(), body.into(), false, LONGEST_ANSWER).await
+    }
+
+    /// What an answer means.
+    pub(crate) fn read(answer: Answer, token: &ProjectToken) -> Result<(), Error> {
         // The hint is for whoever sends again; a probe does not before its cache period is over.
         let result = answer.read(SystemTime::now(), Duration::ZERO, token.expose());
         result.map(|_| ()).map_err(|error| match (error.kind(), error.status()) {

@@ -35,7 +35,7 @@ pub struct AlertsConfig {
     pub(super) over_quota: u32,
     pub(super) lost: u64,
     pub(super) spool_full_in: Duration,
-    pub(super) stalled_after: Duration,
+    pub(crate) stalled_after: Duration,
     pub(super) resolve_after: Duration,
     severities: [Option<Severity>; AlertName::ALL.len()],
 }
@@ -143,7 +143,7 @@ impl AlertsConfig {
     }
 
     /// `None` when it is off.
-    pub(super) fn severity_of(&self, alert: AlertName) -> Option<Severity> {
+    pub(crate) fn severity_of(&self, alert: AlertName) -> Option<Severity> {
         self.severities[alert as usize]
     }
 

@@ -81,6 +81,20 @@ impl FakePostHog {
         self.shared.lock().rules.secret_keys.remove(key);
     }
 
+    /// Makes `/api/personal_api_keys/@current/` answer to this personal API key (`phx_…`): what it may do, and when it was
+    /// last used (RFC 3339). It answers 401 to any other.
+    pub fn know_personal_key(&self, key: &str, scopes: &[&str], last_used_at: Option<&str>) {
+        let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        let known = (scopes, last_used_at.map(str::to_owned));
+        self.shared.lock().rules.personal_keys.insert(key.to_owned(), known);
+    }
+
+    /// Sets the server's clock so many seconds ahead of this machine's, or behind it: the `Date` of its answers. A reply
+    /// with a `Date` of its own keeps that.
+    pub fn set_clock_ahead(&self, seconds: i64) {
+        self.shared.lock().clock_ahead = seconds;
+    }
+
     /// Sets the largest body accepted, in bytes on the wire, that is after compression; 20 MiB at the start.
     ///
     /// A larger one gets a 413 while the client still writes, and the connection closes: a client may see a broken pipe
@@ -121,6 +135,11 @@ impl FakePostHog {
     /// The script of `/batch/`.
     pub fn batch(&self) -> Script<'_> {
         Script::new(&self.shared, Route::Batch)
+    }
+
+    /// The script of `/api/personal_api_keys/@current/`.
+    pub fn personal_key(&self) -> Script<'_> {
+        Script::new(&self.shared, Route::PersonalApiKey)
     }
 
     /// The script of `/flags/`.

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -164,6 +164,16 @@ impl Answer {
 
     pub(super) fn json(status: u16, body: impl Into<Bytes>) -> Self {
         Self::typed(status, "application/json", body.into())
+    }
+
+    /// Adds the server's time, unless it was scripted.
+    pub(super) fn date(&mut self, now: SystemTime, ahead: i64) {
+        if self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("date")) {
+            return;
+        }
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        let date = if ahead < 0 { now.checked_sub(by) } else { now.checked_add(by) };
+        self.headers.push(("date".to_owned(), httpdate::fmt_http_date(date.unwrap_or(now))));
     }
 
     /// Tells the client that the connection ends here.

@@ -16,6 +16,8 @@ pub enum Route {
     Flags,
     /// `/flags/definitions/`: for local evaluation.
     Definitions,
+    /// `/api/personal_api_keys/@current/`: what a personal API key may do.
+    PersonalApiKey,
     /// Anything else, which PostHog's ingestion host does not serve here.
     Other,
 }
@@ -99,13 +101,14 @@ impl Request {
 }
 
 impl Route {
-    pub(super) const COUNT: usize = 4;
+    pub(super) const COUNT: usize = 5;
 
     fn of(path: &str) -> Self {
         match path {
             "/batch" | "/batch/" => Self::Batch,
             "/flags" | "/flags/" => Self::Flags,
             "/flags/definitions" | "/flags/definitions/" => Self::Definitions,
+            "/api/personal_api_keys/@current/" => Self::PersonalApiKey,
             _ => Self::Other,
         }
     }

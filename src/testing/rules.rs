@@ -1,6 +1,6 @@
 //! PostHog's rules: a request in, a verdict out. No I/O, no script.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
@@ -19,6 +19,8 @@ pub(super) struct Rules {
     pub(super) over_quota: bool,
     /// Events of these names are rejected, and with them their batch.
     pub(super) rejected_names: HashSet<String>,
+    /// Personal API keys: their scopes, and when they were last used.
+    pub(super) personal_keys: HashMap<String, (Vec<String>, Option<String>)>,
     /// Everybody's flags: on, off, or a variant.
     pub(super) flags: BTreeMap<String, Value>,
 }
@@ -44,7 +46,10 @@ impl Rules {
             (Route::Flags, "POST") => self.evaluate(request).unwrap_or_else(Verdict::from),
             (Route::Flags, "GET" | "HEAD") => Answer::json(200, NO_FLAGS).into(),
             (Route::Definitions, "GET") => definitions::answer(self, request).into(),
-            (Route::Batch | Route::Flags | Route::Definitions, _) => Answer::empty(405).into(),
+            (Route::PersonalApiKey, "GET") => self.introspect(request).into(),
+            (Route::Batch | Route::Flags | Route::Definitions | Route::PersonalApiKey, _) => {
+                Answer::empty(405).into()
+            }
             (Route::Other, _) => Answer::empty(404).into(),
         }
     }
@@ -91,6 +96,23 @@ impl Rules {
         Ok(Verdict { answer, effect })
     }
 
+    fn introspect(&self, request: &Request) -> Answer {
+        let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let Some((scopes, last_used_at)) = bearer.and_then(|key| self.personal_keys.get(key)) else {
+            return Answer::json(401, UNKNOWN_PERSONAL_KEY);
+        };
+        let answer = json!({
+            "id": "fake",
+            "label": "fake",
+            "mask_value": "phx_...fake",
+            "scopes": scopes,
+            "scoped_teams": [],
+            "scoped_organizations": [],
+            "last_used_at": last_used_at,
+        });
+        Answer::json(200, answer.to_string())
+    }
+
     fn flags(&self) -> String {
         let detail = |(key, value): (&String, &Value)| {
             let detail = json!({
@@ -115,6 +137,11 @@ const NO_FLAGS: &str = r#"{"flags":{},"errorsWhileComputingFlags":false,"request
 pub(super) const UNKNOWN_TOKEN: &str = concat!(
     r#"{"type":"authentication_error","code":"invalid_api_key","#,
     r#""detail":"The provided API key is invalid or has expired.","attr":null}"#
+);
+
+const UNKNOWN_PERSONAL_KEY: &str = concat!(
+    r#"{"type":"authentication_error","code":"authentication_failed","#,
+    r#""detail":"Invalid personal API key.","attr":null}"#
 );
 
 impl From<Answer> for Verdict {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ pub(super) struct State {
     pub(super) plans: Plans,
     pub(super) body_limit: usize,
     pub(super) keep_bodies: bool,
+    /// Seconds that the server's clock is ahead.
+    pub(super) clock_ahead: i64,
     pub(super) requests: Vec<Request>,
     pub(super) uuids: HashMap<u128, usize>,
 }
@@ -49,6 +52,7 @@ impl Shared {
             secret_keys: HashSet::from([secret_key.to_owned()]),
             over_quota: false,
             rejected_names: HashSet::new(),
+            personal_keys: HashMap::new(),
             flags: BTreeMap::new(),
         };
         let state = State {
@@ -56,6 +60,7 @@ impl Shared {
             plans: Plans::default(),
             body_limit: DEFAULT_BODY_LIMIT,
             keep_bodies: true,
+            clock_ahead: 0,
             requests: Vec::new(),
             uuids: HashMap::new(),
         };
@@ -90,7 +95,8 @@ impl Shared {
             Some(status) => Answer::empty(status).into(),
             None => state.rules.judge(&request),
         };
-        let outgoing = reply.dress(answer);
+        let mut outgoing = reply.dress(answer);
+        outgoing.answer.date(SystemTime::now(), state.clock_ahead);
         let shown = outgoing.delivery.shows_status();
         request.status = shown.then_some(outgoing.answer.status);
         self.record(&mut state, request, &effect);

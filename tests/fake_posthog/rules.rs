@@ -1,5 +1,7 @@
 //! PostHog's rules: what is accepted, refused and billed.
 
+use std::time::SystemTime;
+
 use posthog_health::testing::{FakePostHog, Route};
 use reqwest::{Client, Method};
 
@@ -157,4 +159,36 @@ async fn methods_and_paths_are_told_apart() {
     assert_eq!(posthog.request_count(Route::Batch), 1);
     assert_eq!(posthog.request_count(Route::Flags), 3);
     assert_eq!(posthog.request_count(Route::Other), 1);
+}
+
+#[tokio::test]
+async fn a_personal_key_is_told_what_it_may_do() {
+    let posthog = FakePostHog::start();
+    posthog.know_personal_key("phx_known", &["feature_flag:read"], Some("2026-01-01T00:00:00Z"));
+    let ask = async |key: &str| {
+        let url = format!("{}/api/personal_api_keys/@current/", posthog.url());
+        soon(Client::new().get(url).bearer_auth(key).send()).await.unwrap()
+    };
+    let known = ask("phx_known").await;
+    assert_eq!(known.status(), 200);
+    let known: serde_json::Value = serde_json::from_str(&known.text().await.unwrap()).unwrap();
+    assert_eq!(known["scopes"], serde_json::json!(["feature_flag:read"]));
+    assert_eq!(known["last_used_at"], "2026-01-01T00:00:00Z");
+    assert_eq!(ask("phx_unknown").await.status(), 401);
+    assert_eq!(post(&posthog, "/api/personal_api_keys/@current/", "").await.status(), 405);
+    assert_eq!(posthog.request_count(Route::PersonalApiKey), 3);
+}
+
+#[tokio::test]
+async fn answers_have_the_servers_time_which_can_be_wrong() {
+    let posthog = FakePostHog::start();
+    for ahead in [0, 3600, -3600] {
+        posthog.set_clock_ahead(ahead);
+        let response = post(&posthog, "/batch/", batch(&[EVENT])).await;
+        let date = httpdate::parse_http_date(response.headers()["date"].to_str().unwrap()).unwrap();
+        let here = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let there = date.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let difference = i64::try_from(there).unwrap() - i64::try_from(here).unwrap() - ahead;
+        assert!((-60..=1).contains(&difference), "{ahead}: {difference}");
+    }
 }

@@ -37,6 +37,8 @@ mod faults;
 mod files;
 mod guard;
 mod keeper;
+#[cfg(feature = "preflight")]
+mod look;
 mod open;
 mod record;
 mod salvage;
@@ -51,3 +53,5 @@ pub(super) use changes::{Applied, Changes, Contents, Fill, Stored};
 pub use config::{SpoolConfig, SpoolMode};
 pub(crate) use files::{create_directory, open_file, sync_directory};
 pub(crate) use keeper::Spool;
+#[cfg(feature = "preflight")]
+pub(crate) use look::SpoolLook;

@@ -33,8 +33,6 @@ use crate::delivery::SpoolConfig;
 /// A process that is killed loses what it learned in this time; writing ten megabytes so often is nothing to a disk.
 const EVERY: Duration = Duration::from_secs(60);
 
-const THREAD: &str = "posthog-health-flags";
-
 /// The file, and what was in it at the start.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -80,7 +78,7 @@ impl Kept {
     /// Reads the file, and then writes it again and again until it is aborted.
     pub(super) async fn run(self: Arc<Self>, known: Arc<LastKnownGood>) {
         let directory = self.directory.clone();
-        let read = aside(THREAD, move || file::read(&directory)).await;
+        let read = aside(move || file::read(&directory)).await;
         match read {
             Some(Ok(content)) => {
                 let (entries, damaged) = format::decode(&content, SystemTime::now(), known.age());
@@ -107,7 +105,7 @@ impl Kept {
         let now = Instant::now();
         let subscriber = tracing::dispatcher::get_default(Clone::clone);
         let span = tracing::Span::current();
-        aside(THREAD, move || {
+        aside(move || {
             tracing::dispatcher::with_default(&subscriber, || span.in_scope(|| self.write_news(&known, now)));
         })
         .await;

@@ -7,12 +7,12 @@ use crate::config::check;
 /// together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CircuitBreakerConfig {
-    pub(super) window: u32,
-    pub(super) min_calls: u32,
-    pub(super) failure_rate: f64,
+    pub(crate) window: u32,
+    pub(crate) min_calls: u32,
+    pub(crate) failure_rate: f64,
     pub(super) slow_calls: Option<(Duration, f64)>,
-    pub(super) open_time: Duration,
-    pub(super) longest_open_time: Duration,
+    pub(crate) open_time: Duration,
+    pub(crate) longest_open_time: Duration,
     pub(super) probes: u32,
     pub(super) when_open: WhenOpen,
 }

@@ -9,10 +9,10 @@ use crate::config::check;
 /// How fast calls may go. See the [module](super) for the defaults and their reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimitConfig {
-    rate: u32,
-    burst: u32,
-    pub(super) pause: Duration,
-    pub(super) longest_pause: Duration,
+    pub(crate) rate: u32,
+    pub(crate) burst: u32,
+    pub(crate) pause: Duration,
+    pub(crate) longest_pause: Duration,
 }
 
 impl Default for RateLimitConfig {

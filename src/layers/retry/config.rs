@@ -8,10 +8,10 @@ use crate::config::check;
 /// How often and how fast to try again. See the [module](super) for the defaults and their reasons.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryConfig {
-    pub(super) attempts: u32,
-    pub(super) base: Duration,
-    pub(super) cap: Duration,
-    share: f32,
+    pub(crate) attempts: u32,
+    pub(crate) base: Duration,
+    pub(crate) cap: Duration,
+    pub(crate) share: f32,
 }
 
 impl Default for RetryConfig {

@@ -1,0 +1,172 @@
+//! The go-live checklist as a command, for pipelines and init containers. `docs/preflight.md` tells how to use it.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use posthog_health::preflight::{Preflight, PreflightReport};
+use posthog_health::{PostHog, SpoolConfig};
+
+/// Looks whether this place is ready for a service that sends events to PostHog.
+///
+/// The project token and the host come from the environment, as the service's do: POSTHOG_API_KEY or
+/// POSTHOG_API_KEY_FILE, POSTHOG_HOST. Two more secrets are looked at if they are there:
+/// POSTHOG_PERSONAL_API_KEY and POSTHOG_WEBHOOK_SECRET, or the same with _FILE.
+///
+/// Exit code: 0 pass; 1 warnings, under --strict; 2 failures, or arguments that cannot be read.
+#[derive(Parser)]
+#[command(name = "posthog-preflight", version, max_term_width = 100)]
+struct Arguments {
+    /// JSON instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Warnings count: exit code 1
+    #[arg(long)]
+    strict: bool,
+    /// us, eu or a URL, instead of POSTHOG_HOST
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// The directory of runbook.md, key-rotation.md, rollback.md and escalation.md
+    #[arg(long, value_name = "DIR")]
+    docs: Option<PathBuf>,
+    /// The directory of the service's spool: is it writable, and large enough
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
+    /// The service's own health route, to be asked
+    #[arg(long, value_name = "URL")]
+    health_url: Option<String>,
+    /// Events per second on a busy day
+    #[arg(long, value_name = "NUMBER")]
+    event_rate: Option<f64>,
+    /// Seconds that the orchestrator waits from the signal to the kill
+    #[arg(long, value_name = "SECONDS")]
+    grace_period: Option<u64>,
+    /// Seconds that the service gives to shutdown()
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    shutdown: u64,
+    /// Where PostHog calls you: https, public, with a good certificate. No request is sent to it
+    #[arg(long, value_name = "URL")]
+    webhook_url: Option<String>,
+    /// A scope that the personal key is there for; may be repeated [default: feature_flag:read]
+    #[arg(long, value_name = "SCOPE")]
+    needed_scope: Vec<String>,
+    /// Where PostHog's private API is [default: that of the region]
+    #[arg(long, value_name = "URL")]
+    app_host: Option<String>,
+    /// Ask PostHog's status page too: advice, which fails nothing
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true)]
+    status_page: Option<Option<String>>,
+    /// Send one event, which is billed as any
+    #[arg(long)]
+    send_test_event: bool,
+}
+
+/// What the library promises, and a little for what it cannot wait for: the reading of the environment's files.
+const WHOLE: Duration = Duration::from_secs(15);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (json, strict) = (arguments.json, arguments.strict);
+    let (tell, told) = mpsc::channel();
+    // Left behind if it hangs.
+    thread::spawn(move || tell.send(report(&arguments)));
+    let reported = match told.recv_timeout(WHOLE) {
+        Ok(report) => report.and_then(|report| print(&report, json).map(|()| report.exit_code(strict))),
+        Err(_) => Err(io::Error::other("no report within 15 s: a file that the environment names hangs")),
+    };
+    match reported {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("posthog-preflight: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn report(arguments: &Arguments) -> io::Result<PreflightReport> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(async { plan(arguments).await });
+    // A resolver that hangs in a thread of its own must not hold up the end.
+    runtime.shutdown_background();
+    Ok(report)
+}
+
+fn plan(arguments: &Arguments) -> Preflight {
+    let mut builder = PostHog::from_env();
+    if let Some(host) = &arguments.host {
+        builder = builder.host(host);
+    }
+    if let Some(directory) = &arguments.spool {
+        builder = builder.spool(SpoolConfig::at(directory));
+    }
+    let mut preflight =
+        builder.preflight().from_outside().shutdown_deadline(Duration::from_secs(arguments.shutdown));
+    if let Some(directory) = &arguments.docs {
+        preflight = preflight.docs(directory);
+    }
+    if let Some(url) = &arguments.health_url {
+        preflight = preflight.health_url(url);
+    }
+    if let Some(rate) = arguments.event_rate {
+        preflight = preflight.event_rate(rate);
+    }
+    if let Some(seconds) = arguments.grace_period {
+        preflight = preflight.grace_period(Duration::from_secs(seconds));
+    }
+    if let Some(url) = &arguments.webhook_url {
+        preflight = preflight.webhook_url(url);
+    }
+    if !arguments.needed_scope.is_empty() {
+        preflight = preflight.needed_scopes(arguments.needed_scope.clone());
+    }
+    if let Some(url) = &arguments.app_host {
+        preflight = preflight.app_host(url);
+    }
+    match &arguments.status_page {
+        None => {}
+        Some(None) => preflight = preflight.status_page(),
+        Some(Some(url)) => preflight = preflight.status_page_at(url),
+    }
+    if arguments.send_test_event {
+        preflight = preflight.send_test_event();
+    }
+    preflight = with_secret(
+        preflight,
+        "POSTHOG_PERSONAL_API_KEY",
+        "POSTHOG_PERSONAL_API_KEY_FILE",
+        Preflight::secret_key,
+    );
+    with_secret(preflight, "POSTHOG_WEBHOOK_SECRET", "POSTHOG_WEBHOOK_SECRET_FILE", Preflight::webhook_secret)
+}
+
+/// From the variable, or from the file that the other names. What cannot be read is an empty secret, which no check
+/// takes for one.
+fn with_secret(
+    preflight: Preflight,
+    variable: &str,
+    file: &'static str,
+    take: fn(Preflight, String) -> Preflight,
+) -> Preflight {
+    match (std::env::var(variable), std::env::var_os(file)) {
+        (Ok(secret), _) => take(preflight, secret),
+        (Err(_), Some(path)) => {
+            let secret = std::fs::read_to_string(&path).unwrap_or_default();
+            take(preflight, secret).secret_file(file, path)
+        }
+        (Err(_), None) => preflight,
+    }
+}
+
+fn print(report: &PreflightReport, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, report)?;
+        return writeln!(out);
+    }
+    let is_plain = !out.is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if is_plain { write!(out, "{report}") } else { write!(out, "{}", report.colored()) }
+}

@@ -1,0 +1,37 @@
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Method, Request, Url};
+
+use crate::aside::aside;
+use crate::outcome::{Answer, causes};
+use crate::transport::{LONGEST_ANSWER, client, send};
+use crate::{Error, ErrorKind};
+
+/// `GET`, by the client of everything: no redirect is followed, no proxy is taken to this machine.
+pub(super) async fn get(url: &Url, bearer: Option<&str>) -> Result<Answer, Error> {
+    let mut request = Request::new(Method::GET, url.clone());
+    if let Some(bearer) = bearer {
+        let refused = |cause| Error::new(ErrorKind::BadRequest).with_source(cause);
+        let mut value = HeaderValue::try_from(format!("Bearer {bearer}")).map_err(refused)?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
+    send(&client_of(url).await?, request, 0, LONGEST_ANSWER).await
+}
+
+/// The client for this URL. It reads the system's certificates, which takes a while, and for ever if they are on a
+/// mount that hangs.
+pub(super) async fn client_of(url: &Url) -> Result<reqwest::Client, Error> {
+    let url = url.clone();
+    match aside(move || client(&url)).await {
+        Some(client) => client.map_err(|error| Error::new(ErrorKind::Tls).with_source(error)),
+        None => Err(Error::new(ErrorKind::Tls)),
+    }
+}
+
+/// An error with what caused it first.
+pub(super) fn told(error: &Error) -> String {
+    match causes(error).skip(1).last() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,224 @@
+//! The pages that somebody needs at night: that they are there, and that nobody is left to fill them in then.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::check::{CheckId, Finding, Findings};
+
+pub(super) const IDS: &[CheckId] =
+    &[CheckId::Runbook, CheckId::KeyRotation, CheckId::Rollback, CheckId::Escalation];
+
+/// The names that the pages have in the directory.
+const PAGES: [(CheckId, &str); 4] = [
+    (CheckId::Runbook, "runbook.md"),
+    (CheckId::KeyRotation, "key-rotation.md"),
+    (CheckId::Rollback, "rollback.md"),
+    (CheckId::Escalation, "escalation.md"),
+];
+
+pub(super) fn not_named() -> Findings {
+    let skipped = |id: &CheckId| (*id, Finding::skipped("no directory was named (--docs)"));
+    IDS.iter().map(skipped).collect()
+}
+
+pub(super) fn read(directory: &Path) -> Findings {
+    let page =
+        |(id, name): (CheckId, &'static str)| (id, judge(name, fs::read_to_string(directory.join(name))));
+    PAGES.map(page).into()
+}
+
+fn judge(name: &str, text: io::Result<String>) -> Finding {
+    let text = match text {
+        Ok(text) => text,
+        Err(error) => {
+            return Finding::fail(
+                format!("{name}: {}", error.kind()),
+                "write it there; the library's repository has one to start from, in docs",
+            );
+        }
+    };
+    if text.trim().is_empty() {
+        return Finding::fail(
+            format!("{name} is empty"),
+            "write it; the library's repository has one to start from",
+        );
+    }
+    let unfilled = unfilled(&text);
+    match unfilled.first() {
+        None => Finding::pass(format!("{name}, nothing left to fill in")),
+        Some((line, what)) => Finding::fail(
+            format!("{name}: {} to fill in, the first in line {line}: {what}", unfilled.len()),
+            "fill them in before anybody needs them",
+        ),
+    }
+}
+
+/// What is left to fill in: the line, and the text. Code is left out, but for what says `fill in` itself: a command's
+/// `<pod>` is filled in when it is used.
+fn unfilled(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut fence: Option<&str> = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        let trimmed = line.trim_start();
+        let mark = ["```", "~~~"].into_iter().find(|mark| trimmed.starts_with(mark));
+        let is_code = fence.is_some() || mark.is_some();
+        match (fence, mark) {
+            (None, Some(mark)) => fence = Some(mark),
+            (Some(open), Some(mark)) if open == mark => fence = None,
+            _ => {}
+        }
+        let prose: String = if is_code { String::new() } else { without_code_spans(line) };
+        found.extend(marked(line).chain(left_open(&prose)).take(1).map(|what| (number, shown(&what))));
+    }
+    found
+}
+
+fn shown(what: &str) -> String {
+    what.chars().take(60).collect()
+}
+
+/// What stands between backticks is code.
+fn without_code_spans(line: &str) -> String {
+    line.split('`').step_by(2).collect::<Vec<_>>().join(" ")
+}
+
+/// The templates' own marker, wherever it stands.
+fn marked(line: &str) -> impl Iterator<Item = String> {
+    angles(line)
+        .filter(|(_, inner)| inner.to_ascii_lowercase().starts_with("fill in"))
+        .map(|(_, inner)| format!("<{inner}>"))
+}
+
+fn left_open(prose: &str) -> impl Iterator<Item = String> {
+    const WORDS: [&str; 4] = ["TODO", "TBD", "FIXME", "XXX"];
+    let words = prose.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let words = words.filter(|word| WORDS.contains(word)).map(str::to_owned);
+    let braces = prose.split_once("{{").and_then(|(_, rest)| rest.split_once("}}"));
+    let braces = braces.map(|(inner, _)| format!("{{{{{inner}}}}}"));
+    let angles = angles(prose)
+        .filter(|(before, inner)| is_to_fill_in(*before, inner))
+        .map(|(_, inner)| format!("<{inner}>"));
+    let contact =
+        ["@example.", "@yourcompany", "@your-company"].into_iter().find(|contact| prose.contains(contact));
+    words.chain(braces).chain(angles).chain(contact.map(str::to_owned))
+}
+
+/// What stands between angle brackets, and the character before.
+fn angles(text: &str) -> impl Iterator<Item = (Option<char>, &str)> {
+    text.match_indices('<').filter_map(|(at, _)| {
+        let (inner, _) = text[at + 1..].split_once('>')?;
+        Some((text[..at].chars().next_back(), inner))
+    })
+}
+
+/// Tells `<your name>` from `<br>`, `<https://…>`, `Vec<String>`, `a < b and c > d` and `<!-- a comment -->`.
+fn is_to_fill_in(before: Option<char>, inner: &str) -> bool {
+    const TAGS: [&str; 34] = [
+        "a",
+        "abbr",
+        "b",
+        "blockquote",
+        "br",
+        "center",
+        "code",
+        "dd",
+        "del",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "h1",
+        "h2",
+        "h3",
+        "hr",
+        "i",
+        "img",
+        "kbd",
+        "li",
+        "ol",
+        "p",
+        "picture",
+        "pre",
+        "source",
+        "span",
+        "strong",
+        "sub",
+        "summary",
+        "sup",
+        "table",
+        "ul",
+    ];
+    const CELLS: [&str; 6] = ["tbody", "td", "th", "thead", "tr", "u"];
+    let name = inner.trim_end_matches('/').split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+    let is_tag = TAGS.contains(&name.as_str()) || CELLS.contains(&name.as_str());
+    let is_link = inner.contains("://")
+        || inner.starts_with("mailto:")
+        || (inner.contains('@') && !inner.contains(' '));
+    let begins_as_one = inner.chars().next().is_some_and(|c| c.is_alphanumeric() || "._-…".contains(c));
+    begins_as_one && !is_tag && !is_link && !before.is_some_and(char::is_alphanumeric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::CheckStatus::{Fail, Pass};
+
+    #[test]
+    fn what_is_left_to_fill_in_is_found() {
+        for text in [
+            "call <your name>",
+            "On-call: TODO",
+            "TBD",
+            "phone: XXX",
+            "FIXME: who?",
+            "| P1 | <fill in: name> |",
+            "write to oncall@example.com",
+            "region {{ region }}",
+            "<name>, <phone>",
+            "`<fill in: the command>`",
+            "```\n<fill in: the command>\n```",
+            "see <...>",
+        ] {
+            assert_eq!(unfilled(text).len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_it_is_not() {
+        for text in [
+            "a<br>b<br/>c",
+            "<details><summary>more</summary></details>",
+            "see <https://example.com/x>",
+            "<oncall@shop.io>",
+            "`kubectl delete pod <pod>`",
+            "```sh\nkubectl logs <pod> # TODO later\n```",
+            "Vec<String>",
+            "if a < b and c > d",
+            "<!-- TODOS of the page -->",
+            "</div>",
+            "TODOs and XXXL",
+            "~~~\n{{ template }}\n~~~",
+            "it is at example.com/ingest",
+            "a `{{ mustache }}` in code",
+        ] {
+            assert_eq!(unfilled(text), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_there_and_says_something() {
+        let judged = |text: io::Result<&str>| judge("runbook.md", text.map(str::to_owned));
+        assert_eq!(judged(Ok("# Runbook\n\nLook first.")).status, Pass);
+        assert_eq!(judged(Ok(" \n")).status, Fail);
+        assert_eq!(judged(Err(io::ErrorKind::NotFound.into())).status, Fail);
+        let unfilled = judged(Ok("# Runbook\n\nCall <fill in: whom>.\nTODO"));
+        assert_eq!(unfilled.status, Fail);
+        assert!(
+            unfilled.seen.ends_with("2 to fill in, the first in line 3: <fill in: whom>"),
+            "{}",
+            unfilled.seen
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! What a personal API key may do, by asking PostHog about the key itself.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::ask;
+use super::check::{CheckId, Finding, Findings};
+use crate::credentials::SecretKey;
+use crate::transport::{endpoint, is_loopback};
+use crate::{Error, ErrorKind};
+
+pub(super) const IDS: &[CheckId] = &[CheckId::KeyScopes, CheckId::KeyUse];
+
+/// What PostHog says of a key.
+#[derive(Deserialize)]
+struct Introspected {
+    /// `None` is `["*"]`.
+    scopes: Option<Vec<String>>,
+    last_used_at: Option<String>,
+}
+
+pub(super) async fn check(
+    key: Option<Result<SecretKey, Finding>>,
+    app_host: Result<Url, Finding>,
+    needed: Vec<String>,
+) -> Findings {
+    let both = |finding: Finding, other: &str| {
+        vec![(CheckId::KeyScopes, finding), (CheckId::KeyUse, Finding::skipped(other.to_owned()))]
+    };
+    let key = match key {
+        None => return both(Finding::skipped("no secret key is configured"), "no secret key is configured"),
+        Some(Err(finding)) => return both(finding, "see config.key_scopes"),
+        Some(Ok(key)) => key,
+    };
+    if key.expose().starts_with("phs_") {
+        const WHY: &str = "a project secret key (phs_…) has no scopes to ask for: it reads flag definitions";
+        return both(Finding::skipped(WHY), "PostHog does not tell for a project secret key");
+    }
+    let app_host = match app_host {
+        Ok(app_host) => app_host,
+        Err(finding) => return both(finding, "see config.key_scopes"),
+    };
+    if app_host.scheme() != "https" && !is_loopback(&app_host) {
+        let refused = Finding::fail("the app host is plain http: the key was not sent", "use https://");
+        return both(refused, "see config.key_scopes");
+    }
+    let url = endpoint(&app_host, "/api/personal_api_keys/@current/", None);
+    let answer = ask::get(&url, Some(key.expose())).await;
+    let body = answer.and_then(|answer| answer.into_body(SystemTime::now(), Duration::ZERO, key.expose()));
+    match body.map(|body| serde_json::from_slice::<Introspected>(&body)) {
+        Ok(Ok(said)) => vec![
+            (CheckId::KeyScopes, scopes(said.scopes.as_deref(), &needed)),
+            (CheckId::KeyUse, last_use(said.last_used_at.as_deref(), SystemTime::now())),
+        ],
+        Ok(Err(_)) => both(not_asked("the answer is not PostHog's"), "see config.key_scopes"),
+        Err(error) => both(failed(&error), "see config.key_scopes"),
+    }
+}
+
+fn failed(error: &Error) -> Finding {
+    match error.kind() {
+        ErrorKind::Unauthorized => Finding::fail(
+            "PostHog does not know the key (HTTP 401)",
+            "create one in PostHog, Settings, Personal API keys, and put it in the place of this one",
+        ),
+        ErrorKind::Forbidden => Finding::fail(
+            "the key may not even be asked about (HTTP 403)",
+            "create one whose scopes are those that this use needs",
+        ),
+        _ => not_asked(&ask::told(error)),
+    }
+}
+
+fn not_asked(why: &str) -> Finding {
+    Finding::warn(
+        format!("the key could not be asked about: {why}"),
+        "check the app host (us.posthog.com, eu.posthog.com or your own), not the one that events go to",
+    )
+}
+
+/// Least privilege: what is needed, and nothing else.
+fn scopes(scopes: Option<&[String]>, needed: &[String]) -> Finding {
+    const REMEDY: &str = "create a key with these scopes only, deploy it, and delete this one";
+    let Some(scopes) = scopes.filter(|scopes| !scopes.iter().any(|scope| scope == "*")) else {
+        let remedy = format!("{REMEDY}: {}", listed(needed));
+        return Finding::warn("the key may do everything (*)", remedy);
+    };
+    let covers = |scope: &str, need: &str| {
+        scope == need || need.strip_suffix(":read").is_some_and(|object| scope == format!("{object}:write"))
+    };
+    let missing: Vec<_> =
+        needed.iter().filter(|need| !scopes.iter().any(|scope| covers(scope, need))).cloned().collect();
+    if !missing.is_empty() {
+        let remedy = format!("create a key that has them, and no others than {}", listed(needed));
+        return Finding::fail(format!("missing: {}", listed(&missing)), remedy);
+    }
+    let surplus: Vec<_> = scopes.iter().filter(|scope| !needed.contains(scope)).cloned().collect();
+    if !surplus.is_empty() {
+        let remedy = format!("{REMEDY}: {}", listed(needed));
+        return Finding::warn(format!("not needed: {}", listed(&surplus)), remedy);
+    }
+    Finding::pass(format!("{}, and nothing else", listed(scopes)))
+}
+
+/// At most so many: a report is no place for what somebody else may make long.
+fn listed(scopes: &[String]) -> String {
+    let plain = |scope: &String| scope.chars().filter(|c| !c.is_control()).take(40).collect::<String>();
+    scopes.iter().take(12).map(plain).collect::<Vec<_>>().join(", ")
+}
+
+const LONG: Duration = Duration::from_secs(90 * 24 * 3600);
+
+fn last_use(at: Option<&str>, now: SystemTime) -> Finding {
+    let Some(text) = at else { return Finding::pass("never used before: a new key") };
+    let Ok(at) = humantime::parse_rfc3339_weak(text.trim_end_matches("+00:00").trim_end_matches('Z')) else {
+        return Finding::skipped("PostHog names no time that can be read");
+    };
+    let unused = now.duration_since(at).unwrap_or_default();
+    let days = unused.as_secs() / (24 * 3600);
+    if unused > LONG {
+        return Finding::warn(
+            format!("unused for {days} days before this"),
+            "if nothing needs it, delete it in PostHog; else give it to what needs it",
+        );
+    }
+    Finding::pass(format!("used {days} days ago"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::CheckStatus::{Fail, Pass, Skipped, Warn};
+
+    fn owned(scopes: &[&str]) -> Vec<String> {
+        scopes.iter().map(|&scope| scope.to_owned()).collect()
+    }
+
+    #[test]
+    fn least_privilege_is_what_is_needed_and_nothing_else() {
+        let needed = owned(&["feature_flag:read"]);
+        let judged = |has: &[&str]| scopes(Some(&owned(has)), &needed);
+        assert_eq!(judged(&["feature_flag:read"]).status, Pass);
+        assert_eq!(judged(&["feature_flag:write"]).status, Warn);
+        assert_eq!(judged(&["*"]).status, Warn);
+        assert_eq!(scopes(None, &needed).status, Warn);
+        assert_eq!(judged(&["query:read"]).status, Fail);
+        assert_eq!(judged(&[]).status, Fail);
+        let surplus = judged(&["feature_flag:read", "person:write"]);
+        assert_eq!((surplus.status, surplus.seen.as_str()), (Warn, "not needed: person:write"));
+    }
+
+    #[test]
+    fn unused_for_ninety_days_warns() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let ago = |seconds: u64| humantime::format_rfc3339(now - Duration::from_secs(seconds)).to_string();
+        let ninety = 90 * 24 * 3600;
+        assert_eq!(last_use(Some(&ago(ninety)), now).status, Pass);
+        assert_eq!(last_use(Some(&ago(ninety + 1)), now).status, Warn);
+        assert_eq!(last_use(Some("2020-01-01T00:00:00.123456+00:00"), now).status, Warn);
+        assert_eq!(last_use(None, now).status, Pass);
+        assert_eq!(last_use(Some("yesterday"), now).status, Skipped);
+    }
+}

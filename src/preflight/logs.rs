@@ -1,0 +1,56 @@
+//! Whether log lines are taken.
+
+use super::check::Finding;
+
+/// What is seen of log lines in this process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Logs {
+    has_subscriber: bool,
+    shows_warnings: bool,
+    shows_debug: bool,
+}
+
+impl Logs {
+    /// For the caller's thread, which may have a subscriber of its own.
+    pub(super) fn look() -> Self {
+        Self {
+            has_subscriber: tracing::dispatcher::has_been_set(),
+            shows_warnings: tracing::enabled!(target: "posthog_health", tracing::Level::WARN),
+            shows_debug: tracing::enabled!(target: "posthog_health", tracing::Level::DEBUG),
+        }
+    }
+}
+
+pub(super) fn judge(logs: Logs, is_release: bool) -> Finding {
+    match logs {
+        Logs { has_subscriber: false, .. } => Finding::warn(
+            "nobody takes log lines: no tracing subscriber is installed",
+            "install one before the client is built, tracing_subscriber::fmt().json() for instance",
+        ),
+        Logs { shows_warnings: false, .. } => Finding::warn(
+            "the subscriber drops the warnings of posthog_health",
+            "let posthog_health=info through its filter: it has a line an episode",
+        ),
+        Logs { shows_debug: true, .. } if is_release => Finding::warn(
+            "debug lines are on in a release build: one for each attempt",
+            "set the filter to posthog_health=info",
+        ),
+        _ => Finding::pass("a subscriber takes its warnings"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::CheckStatus::{Pass, Warn};
+
+    #[test]
+    fn log_lines_that_nobody_takes() {
+        let good = Logs { has_subscriber: true, shows_warnings: true, shows_debug: false };
+        assert_eq!(judge(good, true).status, Pass);
+        assert_eq!(judge(Logs { has_subscriber: false, ..good }, true).status, Warn);
+        assert_eq!(judge(Logs { shows_warnings: false, ..good }, true).status, Warn);
+        assert_eq!(judge(Logs { shows_debug: true, ..good }, true).status, Warn);
+        assert_eq!(judge(Logs { shows_debug: true, ..good }, false).status, Pass);
+    }
+}

@@ -1,0 +1,69 @@
+//! The go-live checklist as code.
+//!
+//! ```no_run
+//! # use posthog_health::PostHog;
+//! # async fn example() {
+//! let report = PostHog::from_env().preflight().docs("docs").await;
+//! println!("{report}"); // item by item; serde_json::to_string(&report) for machines
+//! std::process::exit(report.exit_code(true).into());
+//! # }
+//! ```
+//!
+//! [`PostHog::preflight`] looks at a client that runs, [`PostHogBuilder::preflight`] at one that may be impossible to
+//! build; the command `posthog-preflight` (feature `cli`) is the second, for pipelines and init containers.
+//! `docs/preflight.md` has its options and two sample reports.
+//!
+//! # What it promises
+//!
+//! - **The whole checklist.** Each [`Item`] is there in its order: with its checks, with what the library gives by
+//!   construction and where that is shown, and with what is left to a person.
+//! - **It ends.** All checks run side by side, each within its own time, the whole within 15 s. What hangs fails, and
+//!   delays no other.
+//! - **It costs nothing.** PostHog bills none of its requests, and no event leaves unless you
+//!   [ask](Preflight::send_test_event). The personal key goes to PostHog's app host, over HTTPS unless that is
+//!   this machine, and nowhere else.
+//! - **It can be pasted.** No secret is in a report.
+//!
+//! # How it works
+//!
+//! ```text
+//!  Preflight ─► Subject (token, host, settings) ─► groups of checks, side by side ─► PreflightReport
+//!                                                   facts (I/O) ─► judgement (pure) ─► Pass │ Warn │ Fail │ Skipped
+//! ```
+//!
+//! [`PostHog::preflight`]: crate::PostHog::preflight
+//! [`PostHogBuilder::preflight`]: crate::PostHogBuilder::preflight
+
+mod answers;
+mod ask;
+mod check;
+mod checklist;
+mod clock;
+mod configuration;
+mod direct;
+mod documents;
+mod health_route;
+mod integration;
+mod key_scopes;
+mod logs;
+mod plan;
+mod probes;
+mod proxy;
+mod report;
+mod room;
+mod run;
+mod side_by_side;
+mod spool;
+mod status_page;
+mod subject;
+mod table;
+mod test_event;
+mod times;
+mod tls;
+mod webhook;
+
+pub use check::{Check, CheckId, CheckStatus};
+pub use checklist::{CHECKLIST, Construction, Item, Section};
+pub use plan::Preflight;
+pub use report::{Counts, PreflightReport, Verdict};
+use run::run;

@@ -1,0 +1,181 @@
+use std::fmt;
+use std::future::IntoFuture;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::report::PreflightReport;
+use super::status_page;
+use super::subject::Entry;
+use crate::config::PostHogBuilder;
+use crate::credentials::{Key, SecretKey};
+use crate::{ConfigError, PostHog};
+
+/// The go-live checklist, ready to run: `.await` it. What it is not told about, it skips and says so.
+#[must_use = "nothing is looked at until it is awaited"]
+pub struct Preflight {
+    pub(super) entry: Entry,
+    pub(super) options: Options,
+}
+
+/// What only the user knows.
+pub(super) struct Options {
+    pub(super) secret_key: Option<Result<SecretKey, ConfigError>>,
+    pub(super) needed_scopes: Vec<String>,
+    pub(super) app_host: Option<String>,
+    pub(super) secret_files: Vec<(&'static str, PathBuf)>,
+    pub(super) webhook_url: Option<String>,
+    pub(super) webhook_secret: Option<Zeroizing<String>>,
+    pub(super) docs: Option<PathBuf>,
+    pub(super) event_rate: Option<f64>,
+    pub(super) health_url: Option<String>,
+    pub(super) grace_period: Option<Duration>,
+    pub(super) shutdown: Duration,
+    pub(super) status_page: Option<String>,
+    pub(super) test_event: bool,
+    pub(super) is_outside: bool,
+}
+
+impl Preflight {
+    pub(crate) fn of_client(client: PostHog) -> Self {
+        Self { entry: Entry::Client(client), options: Options::default() }
+    }
+
+    pub(crate) fn of_builder(builder: PostHogBuilder) -> Self {
+        Self { entry: Entry::Builder(Box::new(builder)), options: Options::default() }
+    }
+
+    /// A personal API key (`phx_…`) whose scopes and last use are looked at. It goes to PostHog's app host only.
+    /// Default that of [`local_evaluation`](PostHogBuilder::local_evaluation), if there is one.
+    pub fn secret_key(mut self, key: impl AsRef<str>) -> Self {
+        self.options.secret_key =
+            Some(SecretKey::parse(key.as_ref()).map_err(|error| error.of("secret_key")));
+        self
+    }
+
+    /// The scopes that the key is there for; it should have no others. Default `feature_flag:read`, which local
+    /// evaluation needs.
+    pub fn needed_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.options.needed_scopes = scopes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Where PostHog's private API is. Default that of the region, and for your own PostHog the same host.
+    pub fn app_host(mut self, url: impl Into<String>) -> Self {
+        self.options.app_host = Some(url.into());
+        self
+    }
+
+    /// One more file that holds a secret, whose permissions are to be looked at; what to call it in the report. The
+    /// project token's is looked at in any case.
+    pub fn secret_file(mut self, name: &'static str, path: impl Into<PathBuf>) -> Self {
+        self.options.secret_files.push((name, path.into()));
+        self
+    }
+
+    /// Where PostHog calls you. It is resolved and connected to, and no request is sent.
+    pub fn webhook_url(mut self, url: impl Into<String>) -> Self {
+        self.options.webhook_url = Some(url.into());
+        self
+    }
+
+    /// The secret that PostHog signs webhooks with (`whsec_…`): only its shape is looked at.
+    pub fn webhook_secret(mut self, secret: impl Into<String>) -> Self {
+        self.options.webhook_secret = Some(Zeroizing::new(secret.into()));
+        self
+    }
+
+    /// The directory of `runbook.md`, `key-rotation.md`, `rollback.md` and `escalation.md`.
+    pub fn docs(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.options.docs = Some(directory.into());
+        self
+    }
+
+    /// Events per second on a busy day, for the size of the queue.
+    pub fn event_rate(mut self, per_second: f64) -> Self {
+        self.options.event_rate = Some(per_second);
+        self
+    }
+
+    /// The service's own health route, to be asked.
+    pub fn health_url(mut self, url: impl Into<String>) -> Self {
+        self.options.health_url = Some(url.into());
+        self
+    }
+
+    /// How long the orchestrator waits from the signal to the kill (`terminationGracePeriodSeconds`), less what it
+    /// spends before the signal.
+    pub fn grace_period(mut self, period: Duration) -> Self {
+        self.options.grace_period = Some(period);
+        self
+    }
+
+    /// What the service gives to [`PostHog::shutdown`]. Default 5 s.
+    pub fn shutdown_deadline(mut self, deadline: Duration) -> Self {
+        self.options.shutdown = deadline;
+        self
+    }
+
+    /// Asks PostHog's status page too: advice, which never fails the whole. Default no, as it is another host.
+    pub fn status_page(self) -> Self {
+        self.status_page_at(status_page::URL)
+    }
+
+    /// The same at another address: a mirror, or a stand-in.
+    pub fn status_page_at(mut self, url: impl Into<String>) -> Self {
+        self.options.status_page = Some(url.into());
+        self
+    }
+
+    /// Sends one event, `posthog_health_preflight`, which is billed as any. Default no.
+    pub fn send_test_event(mut self) -> Self {
+        self.options.test_event = true;
+        self
+    }
+
+    /// This process is not the service: what only a service has is not looked at here, and what was not configured
+    /// here is told to be the defaults. For commands such as `posthog-preflight`.
+    pub fn from_outside(mut self) -> Self {
+        self.options.is_outside = true;
+        self
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            secret_key: None,
+            needed_scopes: vec!["feature_flag:read".to_owned()],
+            app_host: None,
+            secret_files: Vec::new(),
+            webhook_url: None,
+            webhook_secret: None,
+            docs: None,
+            event_rate: None,
+            health_url: None,
+            grace_period: None,
+            shutdown: Duration::from_secs(5),
+            status_page: None,
+            test_event: false,
+            is_outside: false,
+        }
+    }
+}
+
+impl IntoFuture for Preflight {
+    type Output = PreflightReport;
+    type IntoFuture = Pin<Box<dyn Future<Output = PreflightReport> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(super::run(self))
+    }
+}
+
+/// Shows no value: some are secrets.
+impl fmt::Debug for Preflight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Preflight").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,100 @@
+//! Five requests that are not billed, one after the other.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::Url;
+use reqwest::header::{DATE, LOCATION};
+use tokio::time::{Instant, timeout_at};
+
+use super::ask;
+use super::check::CheckId;
+use super::clock::Sample;
+use crate::credentials::ProjectToken;
+use crate::health::ProbeRequest;
+use crate::outcome::Answer;
+use crate::transport::endpoint;
+use crate::{Error, ErrorKind};
+
+pub(super) const IDS: &[CheckId] =
+    &[CheckId::TokenAccepted, CheckId::Http, CheckId::Answer, CheckId::Latency, CheckId::Clock];
+
+/// Of one request; and of all.
+const LONGEST: Duration = Duration::from_secs(4);
+const LONGEST_OF_ALL: Duration = Duration::from_millis(8_500);
+const PROBES: usize = 5;
+
+/// What one request came to.
+#[derive(Debug)]
+pub(super) struct Probed {
+    pub(super) took: Duration,
+    pub(super) answer: Result<Answered, Error>,
+    pub(super) clock: Option<Sample>,
+}
+
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) status: u16,
+    /// What it means to a client.
+    pub(super) meaning: Result<(), ErrorKind>,
+    /// Whether the body is one of PostHog's.
+    pub(super) is_posthogs: bool,
+    /// The host that a redirect goes to.
+    pub(super) location: Option<String>,
+}
+
+/// Asks until five have answered, one has not, or the time is over.
+pub(super) async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probed> {
+    let end = Instant::now() + LONGEST_OF_ALL;
+    let request = match ask::client_of(host).await {
+        Ok(client) => ProbeRequest::new(client, host, LONGEST),
+        Err(error) => return vec![Probed { took: Duration::ZERO, answer: Err(error), clock: None }],
+    };
+    let mut probed = Vec::with_capacity(PROBES);
+    while probed.len() < PROBES {
+        let (started, sent) = (Instant::now(), SystemTime::now());
+        let asked = async {
+            match token {
+                Some(token) => request.ask(token).await,
+                // Answered before any token is looked at.
+                None => ask::get(&endpoint(host, "/flags/", None), None).await,
+            }
+        };
+        let answer = match timeout_at(end.min(started + LONGEST), asked).await {
+            Ok(answer) => answer,
+            // Slow, but there: enough is known.
+            Err(_) if started + LONGEST > end && !probed.is_empty() => break,
+            Err(elapsed) => Err(Error::new(ErrorKind::Timeout).with_source(elapsed)),
+        };
+        let took = started.elapsed();
+        let clock = answer.as_ref().ok().and_then(date).map(|server| Sample { sent, took, server });
+        let answer = answer.map(|answer| Answered::read(answer, token));
+        let is_over = answer.is_err();
+        probed.push(Probed { took, answer, clock });
+        if is_over {
+            break;
+        }
+    }
+    probed
+}
+
+fn date(answer: &Answer) -> Option<SystemTime> {
+    httpdate::parse_http_date(answer.headers.get(DATE)?.to_str().ok()?).ok()
+}
+
+impl Answered {
+    pub(super) fn read(answer: Answer, token: Option<&ProjectToken>) -> Self {
+        let status = answer.status;
+        let body: serde_json::Value =
+            answer.body.as_ref().ok().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
+        // What a GET answers is not documented.
+        let is_posthogs =
+            token.is_none() || ["flags", "featureFlags"].iter().any(|member| body.get(member).is_some());
+        let location = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+            // The host only: the rest of it may carry anything.
+            Some(Url::parse(value).ok()?.host_str()?.to_owned())
+        });
+        let stand_in = ProjectToken::stand_in();
+        let meaning = ProbeRequest::read(answer, token.unwrap_or(&stand_in)).map_err(|error| error.kind());
+        Self { status, meaning, is_posthogs, location }
+    }
+}

@@ -1,0 +1,80 @@
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::check::{CheckId, Finding, Findings};
+
+/// Checks that share what they look at, and the time that they have.
+pub(super) struct Group {
+    ids: &'static [CheckId],
+    limit: Duration,
+    work: Pin<Box<dyn Future<Output = Findings> + Send>>,
+}
+
+impl Group {
+    pub(super) fn new(
+        ids: &'static [CheckId],
+        limit: Duration,
+        work: impl Future<Output = Findings> + Send + 'static,
+    ) -> Self {
+        Self { ids, limit, work: Box::pin(work) }
+    }
+}
+
+/// Runs them all at once, each in a task of its own and for no longer than its limit, and the whole no longer than
+/// to the deadline. Who has no result then is told apart from who does.
+pub(super) async fn side_by_side(groups: Vec<Group>, deadline: Instant) -> HashMap<CheckId, Finding> {
+    let mut tasks = JoinSet::new();
+    for Group { ids, limit, work } in groups {
+        tasks.spawn(async move {
+            match timeout(limit, work).await {
+                Ok(findings) => findings,
+                Err(_) => ids.iter().map(|&id| (id, hangs(limit))).collect(),
+            }
+        });
+    }
+    let mut found = HashMap::new();
+    while let Ok(Some(ended)) = timeout_at(deadline, tasks.join_next()).await {
+        found.extend(ended.into_iter().flatten());
+    }
+    found
+}
+
+fn hangs(limit: Duration) -> Finding {
+    Finding::fail(
+        format!("no result within {} s", limit.as_secs()),
+        "something hangs: a disk, a mount, a resolver or a server; look at the checks beside it",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::preflight::CheckStatus;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_or_panics_delays_no_other_and_is_told() {
+        let started = Instant::now();
+        let groups = vec![
+            Group::new(&[CheckId::Dns, CheckId::Tcp], Duration::from_secs(4), pending()),
+            Group::new(&[CheckId::Clock], Duration::from_secs(60), pending()),
+            Group::new(&[CheckId::Tls], Duration::from_secs(4), async { panic!("a defect") }),
+            Group::new(&[CheckId::Host], Duration::from_secs(4), async {
+                vec![(CheckId::Host, Finding::pass("well"))]
+            }),
+        ];
+        let found = side_by_side(groups, started + Duration::from_secs(15)).await;
+        assert_eq!(started.elapsed(), Duration::from_secs(15));
+        assert_eq!(found[&CheckId::Host], Finding::pass("well"));
+        for id in [CheckId::Dns, CheckId::Tcp] {
+            assert_eq!(found[&id].status, CheckStatus::Fail);
+            assert!(found[&id].seen.contains("within 4 s"), "{found:?}");
+        }
+        assert!(!found.contains_key(&CheckId::Clock) && !found.contains_key(&CheckId::Tls));
+    }
+}

@@ -1,0 +1,98 @@
+//! PostHog's own word on how it is, beside ours. Advice, never decisive: it warns at most.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::Url;
+use serde::Deserialize;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::ask;
+use super::check::{CheckId, Finding, Findings};
+use super::configuration::count;
+
+pub(super) const IDS: &[CheckId] = &[CheckId::StatusPage];
+
+pub(super) const URL: &str = "https://www.posthogstatus.com/api/v1/summary";
+const LONGEST: Duration = Duration::from_secs(4);
+
+#[derive(Deserialize)]
+struct Summary {
+    #[serde(default)]
+    ongoing_incidents: Vec<Entry>,
+    #[serde(default)]
+    in_progress_maintenances: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    name: String,
+}
+
+/// `connected` is what our own requests come to.
+pub(super) async fn check(url: Option<String>, connected: oneshot::Receiver<bool>) -> Findings {
+    let finding = match url.as_deref().map(Url::parse) {
+        None => Finding::skipped("not asked for (--status-page)"),
+        Some(Err(_)) => Finding::skipped("the status page's address is not a URL"),
+        Some(Ok(url)) => match timeout(LONGEST, read(&url)).await.ok().flatten() {
+            None => Finding::skipped("the status page does not answer as it should"),
+            Some(summary) => judge(&summary, connected.await.ok()),
+        },
+    };
+    vec![(CheckId::StatusPage, finding)]
+}
+
+async fn read(url: &Url) -> Option<Summary> {
+    let body = ask::get(url, None).await.ok()?.into_body(SystemTime::now(), Duration::ZERO, "").ok()?;
+    serde_json::from_slice(&body).ok()
+}
+
+fn judge(summary: &Summary, connected: Option<bool>) -> Finding {
+    let all = summary.ongoing_incidents.iter().chain(&summary.in_progress_maintenances);
+    let names: Vec<String> =
+        all.take(3).map(|entry| entry.name.chars().filter(|c| !c.is_control()).take(80).collect()).collect();
+    let told = format!(
+        "{} and {} there",
+        count(summary.ongoing_incidents.len(), "incident"),
+        count(summary.in_progress_maintenances.len(), "maintenance")
+    );
+    match (names.is_empty(), connected) {
+        (true, Some(false)) => Finding::warn(
+            "all clear there, no connection here: probably ours",
+            "look at this machine's network, proxy and configuration first",
+        ),
+        (true, _) => Finding::pass("all clear there"),
+        (false, Some(false)) => Finding::warn(
+            format!("no connection here, {told}: theirs ({})", names.join("; ")),
+            "wait until it is over: events are kept, and nothing here needs a change",
+        ),
+        (false, _) => Finding::warn(
+            format!("connected here, {told}: theirs ({})", names.join("; ")),
+            "put the rollout off until it is over: what fails then says nothing about the new version",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::CheckStatus::{Pass, Warn};
+
+    #[test]
+    fn theirs_or_ours() {
+        let clear: Summary = serde_json::from_str(r#"{"page_title":"PostHog"}"#).unwrap();
+        let incident: Summary =
+            serde_json::from_str(r#"{"ongoing_incidents":[{"id":"1","name":"Ingestion is slow"}]}"#).unwrap();
+        let says = |summary, connected| {
+            let Finding { status, seen, .. } = judge(summary, connected);
+            (status, seen)
+        };
+        assert_eq!(says(&clear, Some(true)), (Pass, "all clear there".into()));
+        assert!(says(&clear, Some(false)).1.ends_with("probably ours"));
+        let (status, seen) = says(&incident, Some(false));
+        assert!(status == Warn && seen.contains("theirs (Ingestion is slow)"), "{seen}");
+        assert_eq!(says(&incident, None).0, Warn);
+        assert_eq!(says(&incident, Some(true)).0, Warn);
+    }
+}

@@ -1,0 +1,100 @@
+use std::time::Duration;
+
+use reqwest::Url;
+use tokio::time::timeout;
+
+use super::check::Finding;
+use super::configuration;
+use crate::config::{PostHogBuilder, Reviewed, Unbuilt};
+use crate::credentials::{CredentialSource, Key, ProjectToken, SecretKey};
+use crate::{ConfigError, PostHog};
+
+/// Whom the preflight is about.
+pub(super) enum Entry {
+    /// A client that runs.
+    Client(PostHog),
+    /// One that is not built yet, and may be impossible to build.
+    Builder(Box<PostHogBuilder>),
+}
+
+/// The client as far as it is known. What is not known has the finding that says why in its place.
+pub(super) struct Subject {
+    pub(super) settings: Finding,
+    pub(super) is_disabled: bool,
+    pub(super) token: Result<ProjectToken, Finding>,
+    /// Of local evaluation, if it is on.
+    pub(super) secret_key: Option<Result<SecretKey, Finding>>,
+    pub(super) host: Result<Url, Finding>,
+    pub(super) reviewed: Reviewed,
+}
+
+/// A file on a mount that hangs, a vault that does not answer: the other checks must still have their time.
+const READING: Duration = Duration::from_secs(4);
+
+impl Entry {
+    pub(super) async fn open(self) -> Subject {
+        match self {
+            Self::Client(client) => Subject::of_running(&client),
+            Self::Builder(builder) => Subject::of_unbuilt(builder.unbuilt()).await,
+        }
+    }
+}
+
+impl Subject {
+    fn of_running(client: &PostHog) -> Self {
+        let reviewed = client.reviewed().clone();
+        let is_disabled = reviewed.host.is_none();
+        let token = client.token().ok_or_else(|| {
+            if is_disabled { disabled() } else { configuration::none_yet(ProjectToken::NAME) }
+        });
+        let host = reviewed.host.clone().ok_or_else(disabled);
+        let secret_key =
+            client.secret_key().map(|key| key.ok_or_else(|| configuration::none_yet(SecretKey::NAME)));
+        Self { settings: configuration::settings(&Ok(())), is_disabled, token, secret_key, host, reviewed }
+    }
+
+    async fn of_unbuilt(unbuilt: Unbuilt) -> Self {
+        let Unbuilt { disabled: is_disabled, environment, source, secret_key, host, settings, reviewed } =
+            unbuilt;
+        let secret_key = async {
+            match secret_key.filter(|_| !is_disabled) {
+                Some(source) => Some(look(source).await),
+                None => None,
+            }
+        };
+        let token = async {
+            match source {
+                Ok(source) => look(source).await,
+                Err(error) => Err(refused(&error)),
+            }
+        };
+        let (token, secret_key) = tokio::join!(token, secret_key);
+        let (token, host, settings) = match environment {
+            _ if is_disabled => (Err(disabled()), Err(disabled()), settings),
+            Some(error) => (Err(see_settings()), Err(see_settings()), Err(error)),
+            None => (token, host.map_err(|error| refused(&error)), settings),
+        };
+        let settings = configuration::settings(&settings);
+        Self { settings, is_disabled, token, secret_key, host, reviewed }
+    }
+}
+
+async fn look<K: Key>(source: CredentialSource) -> Result<K, Finding> {
+    match timeout(READING, source.look()).await {
+        Ok(key) => key.map_err(|error| configuration::not_given(&error)),
+        Err(_) => Err(configuration::hangs(READING)),
+    }
+}
+
+fn disabled() -> Finding {
+    Finding::skipped("the client is disabled")
+}
+
+fn see_settings() -> Finding {
+    Finding::skipped("the environment cannot be read: see config.settings")
+}
+
+/// What the configuration itself says of a value.
+pub(super) fn refused(error: &ConfigError) -> Finding {
+    Finding::fail(format!("{} {}", error.field(), error.problem()), error.remedy().to_owned())
+}

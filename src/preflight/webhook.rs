@@ -1,0 +1,191 @@
+//! The webhook that PostHog is to call: its address, its certificate, its secret. No request is sent to it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use reqwest::Url;
+
+use super::check::{CheckId, Finding, Findings};
+use super::direct::{self, Reached};
+use super::tls;
+
+pub(super) const IDS: &[CheckId] = &[CheckId::WebhookUrl, CheckId::WebhookCertificate];
+
+pub(super) async fn check(url: Option<String>) -> Findings {
+    let (address, certificate) = match url.as_deref().map(Url::parse) {
+        None => (not_named(), not_named()),
+        Some(Err(_)) => (
+            Finding::fail("not a URL", "name it whole: https://hooks.your-domain/posthog"),
+            Finding::skipped("see webhook.url"),
+        ),
+        Some(Ok(url)) => {
+            let reached = direct::reach(&url).await;
+            (address(&url, &reached), certificate(&url, &reached))
+        }
+    };
+    vec![(CheckId::WebhookUrl, address), (CheckId::WebhookCertificate, certificate)]
+}
+
+fn not_named() -> Finding {
+    Finding::skipped("no webhook was named (--webhook-url)")
+}
+
+fn address(url: &Url, reached: &Reached) -> Finding {
+    if url.scheme() != "https" {
+        return Finding::fail(
+            format!("{}, not https", url.scheme()),
+            "give PostHog an https:// address: its events are in the request, readable on the way",
+        );
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Finding::fail(
+            "has a user name or password in it",
+            "take them out, and check the signature instead",
+        );
+    }
+    if let Err(error) = &reached.addresses {
+        return Finding::fail(format!("its name has no address: {error}"), "publish the name in public DNS");
+    }
+    match reached.ips().find_map(|ip| not_public(ip).map(|kind| (ip, kind))) {
+        Some((ip, kind)) => Finding::fail(
+            format!("{ip} is {kind}: PostHog Cloud cannot reach it"),
+            "give the webhook a public address; what resolves here must resolve so for PostHog",
+        ),
+        None => Finding::pass("https, at a public address"),
+    }
+}
+
+fn certificate(url: &Url, reached: &Reached) -> Finding {
+    match &reached.tls {
+        _ if url.scheme() != "https" => Finding::skipped("not https: see webhook.url"),
+        None => {
+            Finding::skipped("it cannot be reached from here, which says nothing about PostHog's way to it")
+        }
+        Some(handshake) => {
+            let chain = tls::judge(handshake);
+            if chain.remedy.is_some() { chain } else { tls::judge_certificate(handshake) }
+        }
+    }
+}
+
+/// What kind of address it is that the internet does not know. `None` for a public one.
+fn not_public(ip: IpAddr) -> Option<&'static str> {
+    match ip {
+        IpAddr::V4(ip) => not_public_v4(ip),
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => not_public_v4(ip),
+            None => not_public_v6(ip),
+        },
+    }
+}
+
+fn not_public_v4(ip: Ipv4Addr) -> Option<&'static str> {
+    let [a, b, c, _] = ip.octets();
+    match (a, b, c) {
+        _ if ip.is_loopback() => Some("this machine"),
+        _ if ip.is_private() => Some("private"),
+        _ if ip.is_link_local() => Some("link-local"),
+        (0, ..) => Some("no address"),
+        (100, 64..=127, _) => Some("shared by a carrier (CGNAT)"),
+        (192, 0, 0) | (198, 18..=19, _) | (240.., ..) => Some("reserved"),
+        _ if ip.is_documentation() => Some("for documentation"),
+        _ if ip.is_multicast() => Some("multicast"),
+        _ => None,
+    }
+}
+
+fn not_public_v6(ip: Ipv6Addr) -> Option<&'static str> {
+    let [first, second, ..] = ip.segments();
+    match first {
+        _ if ip.is_loopback() => Some("this machine"),
+        _ if ip.is_unspecified() => Some("no address"),
+        _ if ip.is_unique_local() => Some("unique-local"),
+        _ if ip.is_unicast_link_local() => Some("link-local"),
+        _ if ip.is_multicast() => Some("multicast"),
+        0x2001 if second == 0xdb8 => Some("for documentation"),
+        0xfec0..=0xfeff => Some("site-local"),
+        _ => None,
+    }
+}
+
+/// PostHog's own secrets decode to 24 bytes and more.
+const SHORTEST: usize = 24;
+
+/// Of a secret only its shape is said.
+pub(super) fn secret(has_url: bool, secret: Option<&str>) -> Finding {
+    match secret.map(str::trim) {
+        None if !has_url => not_named(),
+        None | Some("") => Finding::fail(
+            "no signing secret is set: PostHog signs nothing",
+            "set signing_secret on the webhook destination, and give it to the service (POSTHOG_WEBHOOK_SECRET)",
+        ),
+        Some(secret) if secret.trim_start_matches("whsec_").len() < SHORTEST => Finding::warn(
+            format!("{} characters are few", secret.len()),
+            "use 32 random bytes: echo whsec_$(openssl rand -base64 32)",
+        ),
+        Some(secret) if !secret.starts_with("whsec_") => Finding::warn(
+            "it does not begin with whsec_",
+            "use whsec_ and base64, as the Standard Webhooks scheme has it",
+        ),
+        Some(secret) => Finding::pass(format!("set, whsec_…, {} characters", secret.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::CheckStatus::{Fail, Pass, Skipped, Warn};
+
+    #[test]
+    fn addresses_that_the_internet_does_not_know() {
+        for ip in [
+            "127.0.0.1",
+            "127.255.0.1",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.127.255.255",
+            "0.0.0.0",
+            "192.0.2.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fdff::1",
+            "ff02::1",
+            "2001:db8::1",
+            "::ffff:10.0.0.1",
+            "::ffff:127.0.0.1",
+        ] {
+            assert!(not_public(ip.parse().unwrap()).is_some(), "{ip}");
+        }
+        for ip in [
+            "1.1.1.1",
+            "100.63.255.255",
+            "100.128.0.0",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.167.0.1",
+            "11.0.0.1",
+            "2606:4700::1111",
+            "::ffff:1.1.1.1",
+        ] {
+            assert_eq!(not_public(ip.parse().unwrap()), None, "{ip}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_set_and_long() {
+        assert_eq!(secret(false, None).status, Skipped);
+        assert_eq!(secret(true, None).status, Fail);
+        assert_eq!(secret(true, Some(" ")).status, Fail);
+        let long = "x".repeat(SHORTEST);
+        assert_eq!(secret(true, Some(&format!("whsec_{long}"))).status, Pass);
+        assert_eq!(secret(true, Some(&format!("whsec_{}", &long[1..]))).status, Warn);
+        assert_eq!(secret(true, Some(&long)).status, Warn);
+    }
+}

@@ -1,0 +1,157 @@
+//! From code: a client that runs, a builder that cannot be built.
+
+use std::time::Duration;
+
+use posthog_health::layers::{CircuitBreakerConfig, RetryConfig};
+use posthog_health::preflight::CheckStatus::{Fail, Pass, Skipped, Warn};
+use posthog_health::preflight::{CheckId, CheckStatus, PreflightReport, Verdict};
+use posthog_health::testing::{FakePostHog, Reply, Route};
+use posthog_health::{AlertName, AlertsConfig, CredentialSource, Event, PostHog, SpoolConfig};
+
+const S: fn(u64) -> Duration = Duration::from_secs;
+
+fn status(report: &PreflightReport, id: CheckId) -> CheckStatus {
+    report.check(id).unwrap().status
+}
+
+#[tokio::test]
+async fn a_running_client_is_looked_at_and_not_disturbed() {
+    let server = FakePostHog::start();
+    let place = tempfile::tempdir().unwrap();
+    let spool = place.path().join("spool");
+    let posthog = PostHog::builder(FakePostHog::TOKEN)
+        .host(server.url())
+        .spool(SpoolConfig::at(&spool))
+        .build()
+        .unwrap();
+    posthog.capture_durable(Event::new("before", "user-1")).await.unwrap();
+    let files = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(&spool).unwrap().map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    let report = posthog.preflight().event_rate(100.0).await;
+    assert_eq!(files(), before);
+    assert_eq!(report.counts().fail, 0, "{report}");
+    assert_eq!(status(&report, CheckId::Spool), Pass, "{report}");
+    assert_eq!(status(&report, CheckId::TokenAccepted), Pass);
+    assert!(report.check(CheckId::Queue).unwrap().seen.contains("on disk"), "{report}");
+    posthog.flush().await.unwrap();
+    assert_eq!((server.distinct(), server.billable_flag_requests()), (1, 0));
+    posthog.shutdown(S(5)).await;
+}
+
+#[tokio::test]
+async fn its_own_settings_are_judged() {
+    let server = FakePostHog::start();
+    let posthog = PostHog::builder(FakePostHog::TOKEN)
+        .host(server.url())
+        .circuit_breaker(CircuitBreakerConfig::default().open_time(S(1), S(120)))
+        .retry(RetryConfig::default().attempts(50))
+        .alerts(AlertsConfig::default().off(AlertName::AuthFailures))
+        .linger(S(20))
+        .build()
+        .unwrap();
+    let report = posthog.preflight().await;
+    for id in [CheckId::Breaker, CheckId::Backoff, CheckId::Alerts, CheckId::Timeouts] {
+        assert_eq!(status(&report, id), Warn, "{report}");
+    }
+    assert_eq!((report.verdict(), report.exit_code(false), report.exit_code(true)), (Verdict::Warn, 0, 1));
+    assert!(report.check(CheckId::Alerts).unwrap().seen.contains("Auth Failures"));
+}
+
+/// What `build()` refuses is a failed check with its remedy, and the others still run.
+#[tokio::test]
+async fn a_builder_that_cannot_be_built_is_a_report() {
+    let server = FakePostHog::start();
+    let of = |token: &'static str| PostHog::builder(token).host(server.url());
+    let report = of("phx_secret").preflight().await;
+    assert_eq!(status(&report, CheckId::Token), Fail);
+    assert_eq!(status(&report, CheckId::TokenAccepted), Skipped);
+    assert_eq!(status(&report, CheckId::Http), Pass, "without a token it is only reached: {report}");
+    assert!(server.requests().iter().all(|request| request.method == "GET" && request.body.is_empty()));
+
+    let report = PostHog::builder(FakePostHog::TOKEN).host("http://posthog.example").preflight().await;
+    assert_eq!(status(&report, CheckId::Host), Fail);
+    assert_eq!(status(&report, CheckId::Http), Skipped);
+
+    let report = of(FakePostHog::TOKEN).batch_events(0).preflight().await;
+    let settings = report.check(CheckId::Settings).unwrap();
+    assert_eq!((settings.status, settings.seen.as_str()), (Fail, "batch_events is 0"));
+    assert!(settings.remedy.as_ref().unwrap().contains("1 to 10000"));
+    assert_eq!(status(&report, CheckId::TokenAccepted), Pass);
+
+    let report = of(FakePostHog::TOKEN).retry(RetryConfig::default().attempts(0)).preflight().await;
+    assert_eq!(status(&report, CheckId::Settings), Fail);
+}
+
+#[tokio::test]
+async fn where_the_token_comes_from() {
+    let server = FakePostHog::start();
+    let of = async |source: CredentialSource| PostHog::builder(source).host(server.url()).preflight().await;
+    let literal = of(CredentialSource::fixed(FakePostHog::TOKEN)).await;
+    let expected = if cfg!(debug_assertions) { Pass } else { Warn };
+    assert_eq!(status(&literal, CheckId::TokenSource), expected);
+
+    let vault =
+        of(CredentialSource::provider(async || std::io::Result::Ok(FakePostHog::TOKEN.to_owned()))).await;
+    assert_eq!([CheckId::TokenSource, CheckId::TokenAccepted].map(|id| status(&vault, id)), [Pass, Pass]);
+
+    let closed = of(CredentialSource::provider(async || Err::<String, _>("phc_told_by_the_vault"))).await;
+    assert_eq!(status(&closed, CheckId::Token), Fail);
+    assert!(!closed.to_string().contains("told_by_the_vault"), "{closed}");
+}
+
+/// A vault that hangs takes its own time only.
+#[tokio::test]
+async fn a_provider_that_hangs_is_told_and_the_rest_is_looked_at() {
+    let server = FakePostHog::start();
+    let hangs = CredentialSource::provider(std::future::pending::<std::io::Result<String>>);
+    let report = PostHog::builder(hangs).host(server.url()).preflight().await;
+    assert!(report.took < S(15), "{report}");
+    assert_eq!([CheckId::Token, CheckId::Http].map(|id| status(&report, id)), [Fail, Pass], "{report}");
+}
+
+#[tokio::test]
+async fn the_key_of_local_evaluation_is_asked_about() {
+    let server = FakePostHog::start();
+    server.know_personal_key("phx_abc", &["feature_flag:read"], None);
+    let builder = || PostHog::builder(FakePostHog::TOKEN).host(server.url());
+    let posthog = builder().local_evaluation("phx_abc", S(30)).build().unwrap();
+    let report = posthog.preflight().await;
+    assert_eq!([CheckId::KeyScopes, CheckId::KeyUse].map(|id| status(&report, id)), [Pass, Pass], "{report}");
+    assert_eq!(server.request_count(Route::PersonalApiKey), 1);
+
+    server.personal_key().always(Reply::html());
+    let report = posthog.preflight().await;
+    assert_eq!(status(&report, CheckId::KeyScopes), Warn, "{report}");
+
+    let report = builder().local_evaluation("phs_abc", S(30)).preflight().await;
+    assert_eq!(status(&report, CheckId::KeyScopes), Skipped);
+    let report = builder().preflight().secret_key("phx_abc").app_host("http://app.example").await;
+    assert_eq!(status(&report, CheckId::KeyScopes), Fail, "not over http: {report}");
+}
+
+#[tokio::test]
+async fn a_disabled_client_warns_and_asks_nobody() {
+    let server = FakePostHog::start();
+    let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).disabled(true).build().unwrap();
+    let report = posthog.preflight().await;
+    assert_eq!(status(&report, CheckId::Enabled), Warn);
+    assert_eq!([CheckId::Token, CheckId::Http].map(|id| status(&report, id)), [Skipped, Skipped]);
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_process_without_a_subscriber_is_told_of_it() {
+    // No test of this binary installs one for all threads.
+    let server = FakePostHog::start();
+    let builder = || PostHog::builder(FakePostHog::TOKEN).host(server.url());
+    assert_eq!(status(&builder().preflight().await, CheckId::Logs), Warn);
+    let subscriber =
+        tracing_subscriber::fmt().with_writer(std::io::sink).with_max_level(tracing::Level::INFO).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    assert_eq!(status(&builder().preflight().await, CheckId::Logs), Pass);
+}
