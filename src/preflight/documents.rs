@@ -34,14 +34,14 @@ fn judge(name: &str, text: io::Result<String>) -> Finding {
         Err(error) => {
             return Finding::fail(
                 format!("{name}: {}", error.kind()),
-                "write it there; the library's repository has one to start from, in docs",
+                format!("write it there, from docs/{name} of the library's repository"),
             );
         }
     };
     if text.trim().is_empty() {
         return Finding::fail(
             format!("{name} is empty"),
-            "write it; the library's repository has one to start from",
+            format!("write it, from docs/{name} of the library's repository"),
         );
     }
     let unfilled = unfilled(&text);

@@ -82,7 +82,8 @@ fn not_asked(why: &str) -> Finding {
 
 /// Least privilege: what is needed, and nothing else.
 fn scopes(scopes: Option<&[String]>, needed: &[String]) -> Finding {
-    const REMEDY: &str = "create a key with these scopes only, deploy it, and delete this one";
+    const REMEDY: &str =
+        "create a key with these scopes only, deploy it, and delete this one (docs/key-rotation.md)";
     let Some(scopes) = scopes.filter(|scopes| !scopes.iter().any(|scope| scope == "*")) else {
         let remedy = format!("{REMEDY}: {}", listed(needed));
         return Finding::warn("the key may do everything (*)", remedy);
