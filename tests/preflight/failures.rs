@@ -1,8 +1,11 @@
 //! One run for each failure: which check tells it, how, and what it says to do.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use posthog_health::testing::{FakePostHog, Reply, Route};
@@ -184,6 +187,30 @@ const FAILURES: &[Failure] = &[
         make: |_, command, _| set(command, "POSTHOG_PERSONAL_API_KEY", FakePostHog::TOKEN),
         check: "config.key_scopes", status: "fail", code: 2,
         seen: "is a project token (phc_…)", remedy: "phx_" },
+    Failure { name: "a key's file that is not there",
+        make: |_, command, place| { command.env("POSTHOG_PERSONAL_API_KEY_FILE", place.join("none")); },
+        check: "config.key_scopes", status: "fail", code: 2,
+        seen: "names a file that cannot be read", remedy: "the mount and the permissions" },
+    Failure { name: "a key's file that hangs",
+        make: |_, command, place| { command.env("POSTHOG_PERSONAL_API_KEY_FILE", pipe(place, "key")); },
+        check: "config.key_scopes", status: "fail", code: 2,
+        seen: "not read within 4 s", remedy: "the mount that it comes from" },
+    Failure { name: "a key that is not UTF-8",
+        make: |_, command, _| { command.env("POSTHOG_PERSONAL_API_KEY", OsStr::from_bytes(b"phx_\xff")); },
+        check: "config.key_scopes", status: "fail", code: 2,
+        seen: "POSTHOG_PERSONAL_API_KEY is not UTF-8", remedy: "set it again" },
+    Failure { name: "a webhook's secret that the service would refuse",
+        make: |_, command, _| set(command, "POSTHOG_WEBHOOK_SECRET", "whsec_ZmFrZUZha2VGYWtlRmFrZUZha2U="),
+        check: "webhook.secret", status: "fail", code: 2,
+        seen: "20 bytes", remedy: "openssl rand -base64 32" },
+    Failure { name: "a webhook's secret that is not UTF-8",
+        make: |_, command, _| { command.env("POSTHOG_WEBHOOK_SECRET", OsStr::from_bytes(b"whsec_\xff")); },
+        check: "webhook.secret", status: "fail", code: 2,
+        seen: "no base64", remedy: "openssl rand -base64 32" },
+    Failure { name: "an event rate that is none",
+        make: |_, command, _| { command.arg("--event-rate=-100"); },
+        check: "integration.queue", status: "fail", code: 2,
+        seen: "-100 events/s", remedy: "--event-rate" },
     Failure { name: "an unwritable spool",
         make: |_, command, place| {
             // Where a file is, no directory can be: that holds for root too.
@@ -359,4 +386,38 @@ async fn an_environment_that_hangs_ends_too() {
     let output = timeout(WHOLE, command.output()).await.expect("it ends").unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no report within 15 s"));
+}
+
+/// Who reads the first lines only still gets the verdict, with and without somebody who reads the errors.
+#[tokio::test]
+async fn a_reader_that_leaves_changes_no_exit_code() {
+    let server = FakePostHog::start();
+    let exit = async |arguments: &[&str]| {
+        let closed = || Stdio::from(std::io::pipe().unwrap().1);
+        let mut command = asking(&server);
+        command.args(arguments).stdout(closed()).stderr(closed());
+        command.status().await.unwrap().code()
+    };
+    assert_eq!([exit(&[]).await, exit(&["--json"]).await], [Some(0); 2]);
+    server.forget_token(FakePostHog::TOKEN);
+    assert_eq!([exit(&[]).await, exit(&["--json"]).await], [Some(2); 2]);
+}
+
+/// A report that is nowhere is a failure, whoever hears of it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_report_that_cannot_be_written_is_a_failure() {
+    let server = FakePostHog::start();
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for errors in [Stdio::piped(), full().into()] {
+        let child = asking(&server).stdout(full()).stderr(errors).spawn().unwrap();
+        assert_eq!(child.wait_with_output().await.unwrap().status.code(), Some(2));
+    }
+}
+
+#[tokio::test]
+async fn an_empty_environment_is_a_report() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_posthog-preflight"));
+    let (code, report) = report(command.env_clear().arg("--host=http://127.0.0.1:1")).await;
+    assert_eq!((code, &check(&report, "config.token")["status"]), (2, &"fail".into()), "{report:#}");
 }
