@@ -1,6 +1,7 @@
 //! The go-live checklist as a command, for pipelines and init containers. `docs/preflight.md` tells how to use it.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -180,6 +181,26 @@ fn print(report: &PreflightReport, json: bool) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut out, report)?;
         return writeln!(out);
     }
-    let is_plain = !out.is_terminal() || env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if is_plain { write!(out, "{report}") } else { write!(out, "{}", report.colored()) }
+    if is_colored(out.is_terminal(), env::var_os("NO_COLOR")) {
+        write!(out, "{}", report.colored())
+    } else {
+        write!(out, "{report}")
+    }
+}
+
+fn is_colored(is_terminal: bool, no_color: Option<OsString>) -> bool {
+    is_terminal && no_color.is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_for_terminals_whose_user_wants_it() {
+        assert!(is_colored(true, None));
+        assert!(is_colored(true, Some("".into())), "as no-color.org has it");
+        assert!(!is_colored(true, Some("1".into())));
+        assert!(!is_colored(false, None));
+    }
 }

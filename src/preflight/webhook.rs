@@ -47,7 +47,7 @@ fn address(url: &Url, reached: &Reached) -> Finding {
     if let Err(error) = &reached.addresses {
         return Finding::fail(format!("its name has no address: {error}"), "publish the name in public DNS");
     }
-    match reached.ips().find_map(|ip| not_public(ip).map(|kind| (ip, kind))) {
+    match first_not_public(reached.ips()) {
         Some((ip, kind)) => Finding::fail(
             format!("{ip} is {kind}: PostHog Cloud cannot reach it"),
             "give the webhook a public address; what resolves here must resolve so for PostHog",
@@ -67,6 +67,11 @@ fn certificate(url: &Url, reached: &Reached) -> Finding {
             if chain.remedy.is_some() { chain } else { tls::judge_certificate(handshake) }
         }
     }
+}
+
+/// One is enough: PostHog may take any of them.
+fn first_not_public(ips: impl Iterator<Item = IpAddr>) -> Option<(IpAddr, &'static str)> {
+    ips.map(|ip| (ip, not_public(ip))).find_map(|(ip, kind)| Some((ip, kind?)))
 }
 
 /// What kind of address it is that the internet does not know. `None` for a public one.
@@ -199,6 +204,15 @@ mod tests {
         ] {
             assert_eq!(not_public(ip.parse().unwrap()), None, "{ip}");
         }
+    }
+
+    #[test]
+    fn a_name_with_one_address_that_is_not_public_is_refused() {
+        let of = |ips: &[&str]| first_not_public(ips.iter().map(|ip| ip.parse().unwrap()));
+        let private = Some(("10.0.0.1".parse().unwrap(), "private"));
+        assert_eq!(of(&["1.1.1.1", "10.0.0.1"]), private);
+        assert_eq!(of(&["10.0.0.1", "1.1.1.1"]), private);
+        assert_eq!(of(&["1.1.1.1", "2606:4700::1111"]), None);
     }
 
     #[test]
