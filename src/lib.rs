@@ -96,7 +96,7 @@
 //! | `cli` | no | the command `posthog-preflight`; with it `preflight` and `spool` |
 //! | `error-tracking` | no | `PostHog::capture_exception`: errors and panics, by the SDK's error tracking |
 //! | `metrics` | no | what is counted, for the [recorder](https://docs.rs/metrics) that the service has installed |
-//! | `preflight` | no | `PostHog::preflight`: the go-live checklist as code |
+//! | `preflight` | no | `PostHog::preflight`: the go-live checklist as code; with it `webhook` |
 //! | `spool` | no | `SpoolConfig`, `PostHog::capture_durable`: events on disk, in a [redb](https://docs.rs/redb) file |
 //! | `testing` | no | `testing::FakePostHog`: an in-process PostHog for your tests |
 //! | `webhook` | no | `webhook`: lets PostHog's webhooks in, and nobody else's |

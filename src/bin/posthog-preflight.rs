@@ -1,15 +1,18 @@
 //! The go-live checklist as a command, for pipelines and init containers. `docs/preflight.md` tells how to use it.
 
+use std::env;
+use std::ffi::OsString;
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
 use posthog_health::preflight::{Preflight, PreflightReport};
-use posthog_health::{PostHog, SpoolConfig};
+use posthog_health::{CredentialSource, PostHog, SpoolConfig};
 
 /// Looks whether this place is ready for a service that sends events to PostHog.
 ///
@@ -75,16 +78,28 @@ fn main() -> ExitCode {
     // Left behind if it hangs.
     thread::spawn(move || tell.send(report(&arguments)));
     let reported = match told.recv_timeout(WHOLE) {
-        Ok(report) => report.and_then(|report| print(&report, json).map(|()| report.exit_code(strict))),
-        Err(_) => Err(io::Error::other("no report within 15 s: a file that the environment names hangs")),
+        Ok(report) => report.and_then(|report| {
+            print(&report, json).or_else(who_left)?;
+            Ok(report.exit_code(strict))
+        }),
+        Err(RecvTimeoutError::Timeout) => {
+            Err(io::Error::other("no report within 15 s: a file that the environment names hangs"))
+        }
+        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("no report: a defect, told above")),
     };
     match reported {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("posthog-preflight: {error}");
+            // Nobody may be there to hear it; the code tells too.
+            let _ = writeln!(io::stderr(), "posthog-preflight: {error}");
             ExitCode::from(2)
         }
     }
+}
+
+/// A reader that has seen enough, as `head` has, is no failure.
+fn who_left(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
 fn report(arguments: &Arguments) -> io::Result<PreflightReport> {
@@ -134,30 +149,29 @@ fn plan(arguments: &Arguments) -> Preflight {
     if arguments.send_test_event {
         preflight = preflight.send_test_event();
     }
-    preflight = with_secret(
-        preflight,
-        "POSTHOG_PERSONAL_API_KEY",
-        "POSTHOG_PERSONAL_API_KEY_FILE",
-        Preflight::secret_key,
-    );
-    with_secret(preflight, "POSTHOG_WEBHOOK_SECRET", "POSTHOG_WEBHOOK_SECRET_FILE", Preflight::webhook_secret)
+    with_webhook_secret(with_personal_key(preflight))
 }
 
-/// From the variable, or from the file that the other names. What cannot be read is an empty secret, which no check
-/// takes for one.
-fn with_secret(
-    preflight: Preflight,
-    variable: &str,
-    file: &'static str,
-    take: fn(Preflight, String) -> Preflight,
-) -> Preflight {
-    match (std::env::var(variable), std::env::var_os(file)) {
-        (Ok(secret), _) => take(preflight, secret),
-        (Err(_), Some(path)) => {
-            let secret = std::fs::read_to_string(&path).unwrap_or_default();
-            take(preflight, secret).secret_file(file, path)
+/// From the variable, or from the file that the other names.
+fn with_personal_key(preflight: Preflight) -> Preflight {
+    const KEY: &str = "POSTHOG_PERSONAL_API_KEY";
+    match (env::var_os(KEY), env::var_os("POSTHOG_PERSONAL_API_KEY_FILE")) {
+        (Some(_), _) => preflight.secret_key(CredentialSource::environment(KEY)),
+        (None, Some(path)) => preflight.secret_key(CredentialSource::file(path)),
+        (None, None) => preflight,
+    }
+}
+
+/// The same. What cannot be read is an empty secret, and what is not UTF-8 is no base64: no check takes them for one.
+fn with_webhook_secret(preflight: Preflight) -> Preflight {
+    const FILE: &str = "POSTHOG_WEBHOOK_SECRET_FILE";
+    match (env::var_os("POSTHOG_WEBHOOK_SECRET"), env::var_os(FILE)) {
+        (Some(secret), _) => preflight.webhook_secret(secret.to_string_lossy()),
+        (None, Some(path)) => {
+            let secret = fs::read_to_string(&path).unwrap_or_default();
+            preflight.webhook_secret(secret).secret_file(FILE, path)
         }
-        (Err(_), None) => preflight,
+        (None, None) => preflight,
     }
 }
 
@@ -167,6 +181,26 @@ fn print(report: &PreflightReport, json: bool) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut out, report)?;
         return writeln!(out);
     }
-    let is_plain = !out.is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if is_plain { write!(out, "{report}") } else { write!(out, "{}", report.colored()) }
+    if is_colored(out.is_terminal(), env::var_os("NO_COLOR")) {
+        write!(out, "{}", report.colored())
+    } else {
+        write!(out, "{report}")
+    }
+}
+
+fn is_colored(is_terminal: bool, no_color: Option<OsString>) -> bool {
+    is_terminal && no_color.is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_for_terminals_whose_user_wants_it() {
+        assert!(is_colored(true, None));
+        assert!(is_colored(true, Some("".into())), "as no-color.org has it");
+        assert!(!is_colored(true, Some("1".into())));
+        assert!(!is_colored(false, None));
+    }
 }

@@ -76,8 +76,16 @@ impl Finding {
 
     pub(super) fn of(self, id: CheckId) -> Check {
         let Self { status, seen, remedy } = self;
-        Check { id, status, seen, why: id.why(), remedy }
+        Check { id, status, seen: plain(&seen), why: id.why(), remedy }
     }
+}
+
+/// In characters: longer than what any check says by itself.
+const LONGEST: usize = 400;
+
+/// A part of it may be a server's own words: they are neither lines nor commands to a terminal, and no book.
+fn plain(seen: &str) -> String {
+    seen.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
 }
 
 macro_rules! checks {

@@ -125,6 +125,17 @@ pub const CHECKLIST: &[Item] = {
             &[Id::WebhookUrl, Id::WebhookCertificate],
         ),
         item(Configuration, "Webhook secrets stored securely", &[Id::WebhookSecret])
+            .given(&[
+                shown(
+                    "a webhook that is not signed with the secret is refused",
+                    "tests/webhook/refusals.rs only_what_is_signed_with_our_secret_is_handled",
+                ),
+                shown(
+                    "the secret is changed while two are trusted",
+                    "tests/webhook/verifier.rs a_secret_is_changed_by_trusting_two",
+                ),
+                shown("no secret is in its log lines", "tests/webhook/logs.rs each_kind_of_refusal_is_one_line_an_episode_without_secrets"),
+            ])
             .manual("who may read the vault that the secret is in"),
         item(CodeQuality, "All tests passing", &[])
             .given(&[shown("the library's own", ".ci/run")])
@@ -190,12 +201,21 @@ pub const CHECKLIST: &[Item] = {
                 "flags fall back to what was known, or to your default",
                 "tests/flags.rs whatever_posthog_answers_the_last_known_good_stands_in_and_else_the_default",
             ),
+            shown(
+                "what was known of flags survives a restart",
+                "tests/flags_kept.rs a_start_in_an_outage_answers_as_the_process_before_did",
+            ),
         ]),
-        item(Documentation, "Incident runbook created", &[Id::Runbook]),
+        item(Documentation, "Incident runbook created", &[Id::Runbook]).given(&[
+            shown("a runbook to start from", "docs/runbook.md"),
+            shown("a section for each alert, with all its parts", "tests/docs.rs each_alert_has_a_section_with_all_its_parts"),
+        ]),
         item(Documentation, "Key rotation procedure documented", &[Id::KeyRotation])
             .given(&[shown("the procedure, to start from", "docs/key-rotation.md")]),
-        item(Documentation, "Rollback procedure documented", &[Id::Rollback]),
+        item(Documentation, "Rollback procedure documented", &[Id::Rollback])
+            .given(&[shown("the procedure, to start from", "docs/rollback.md")]),
         item(Documentation, "On-call escalation path defined", &[Id::Escalation])
+            .given(&[shown("a template to fill in", "docs/escalation.md")])
             .manual("call the number once"),
         item(
             Rollout,

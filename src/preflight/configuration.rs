@@ -65,7 +65,7 @@ pub(super) fn token(token: &ProjectToken) -> Finding {
 }
 
 /// Words that stand in for a token in examples and templates. A token is one word of letters and digits.
-const STAND_INS: [&str; 17] = [
+const STAND_INS: [&str; 22] = [
     "your",
     "my",
     "project",
@@ -83,6 +83,11 @@ const STAND_INS: [&str; 17] = [
     "here",
     "test",
     "dummy",
+    "secret",
+    "null",
+    "none",
+    "nil",
+    "undefined",
 ];
 
 fn is_placeholder(token: &str) -> bool {
@@ -199,6 +204,11 @@ mod tests {
             "YOUR-API-KEY",
             "phc_0000000000",
             "phc_ProjectTokenFromSettings",
+            // What templates make of nothing.
+            "null",
+            "undefined",
+            "None",
+            "phc_secret",
         ] {
             assert!(is_placeholder(text), "{text}");
         }

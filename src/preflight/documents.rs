@@ -34,14 +34,14 @@ fn judge(name: &str, text: io::Result<String>) -> Finding {
         Err(error) => {
             return Finding::fail(
                 format!("{name}: {}", error.kind()),
-                "write it there; the library's repository has one to start from, in docs",
+                format!("write it there, from docs/{name} of the library's repository"),
             );
         }
     };
     if text.trim().is_empty() {
         return Finding::fail(
             format!("{name} is empty"),
-            "write it; the library's repository has one to start from",
+            format!("write it, from docs/{name} of the library's repository"),
         );
     }
     let unfilled = unfilled(&text);
@@ -62,6 +62,8 @@ fn unfilled(text: &str) -> Vec<(usize, String)> {
     for (number, line) in (1..).zip(text.lines()) {
         let trimmed = line.trim_start();
         let mark = ["```", "~~~"].into_iter().find(|mark| trimmed.starts_with(mark));
+        // With more of them in the line it is a span.
+        let mark = mark.filter(|_| !trimmed.trim_start_matches('`').contains('`'));
         let is_code = fence.is_some() || mark.is_some();
         match (fence, mark) {
             (None, Some(mark)) => fence = Some(mark),
@@ -180,6 +182,7 @@ mod tests {
             "`<fill in: the command>`",
             "```\n<fill in: the command>\n```",
             "see <...>",
+            "```a span, no block```\nTODO",
         ] {
             assert_eq!(unfilled(text).len(), 1, "{text}");
         }

@@ -21,6 +21,15 @@ struct Introspected {
     last_used_at: Option<String>,
 }
 
+impl Introspected {
+    /// Who repeats the key in the place of its scopes is not PostHog, and a report is no place for it.
+    fn read(body: &[u8], key: &str) -> Option<Self> {
+        let said: Self = serde_json::from_slice(body).ok()?;
+        let repeats = said.scopes.iter().flatten().any(|scope| scope.contains(key));
+        (!repeats).then_some(said)
+    }
+}
+
 pub(super) async fn check(
     key: Option<Result<SecretKey, Finding>>,
     app_host: Result<Url, Finding>,
@@ -49,12 +58,12 @@ pub(super) async fn check(
     let url = endpoint(&app_host, "/api/personal_api_keys/@current/", None);
     let answer = ask::get(&url, Some(key.expose())).await;
     let body = answer.and_then(|answer| answer.into_body(SystemTime::now(), Duration::ZERO, key.expose()));
-    match body.map(|body| serde_json::from_slice::<Introspected>(&body)) {
-        Ok(Ok(said)) => vec![
+    match body.map(|body| Introspected::read(&body, key.expose())) {
+        Ok(Some(said)) => vec![
             (CheckId::KeyScopes, scopes(said.scopes.as_deref(), &needed)),
             (CheckId::KeyUse, last_use(said.last_used_at.as_deref(), SystemTime::now())),
         ],
-        Ok(Err(_)) => both(not_asked("the answer is not PostHog's"), "see config.key_scopes"),
+        Ok(None) => both(not_asked("the answer is not PostHog's"), "see config.key_scopes"),
         Err(error) => both(failed(&error), "see config.key_scopes"),
     }
 }
@@ -82,7 +91,8 @@ fn not_asked(why: &str) -> Finding {
 
 /// Least privilege: what is needed, and nothing else.
 fn scopes(scopes: Option<&[String]>, needed: &[String]) -> Finding {
-    const REMEDY: &str = "create a key with these scopes only, deploy it, and delete this one";
+    const REMEDY: &str =
+        "create a key with these scopes only, deploy it, and delete this one (docs/key-rotation.md)";
     let Some(scopes) = scopes.filter(|scopes| !scopes.iter().any(|scope| scope == "*")) else {
         let remedy = format!("{REMEDY}: {}", listed(needed));
         return Finding::warn("the key may do everything (*)", remedy);

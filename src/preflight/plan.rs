@@ -10,8 +10,7 @@ use super::report::PreflightReport;
 use super::status_page;
 use super::subject::Entry;
 use crate::config::PostHogBuilder;
-use crate::credentials::{Key, SecretKey};
-use crate::{ConfigError, PostHog};
+use crate::{CredentialSource, PostHog};
 
 /// The go-live checklist, ready to run: `.await` it. What it is not told about, it skips and says so.
 #[must_use = "nothing is looked at until it is awaited"]
@@ -22,7 +21,7 @@ pub struct Preflight {
 
 /// What only the user knows.
 pub(super) struct Options {
-    pub(super) secret_key: Option<Result<SecretKey, ConfigError>>,
+    pub(super) secret_key: Option<CredentialSource>,
     pub(super) needed_scopes: Vec<String>,
     pub(super) app_host: Option<String>,
     pub(super) secret_files: Vec<(&'static str, PathBuf)>,
@@ -47,11 +46,10 @@ impl Preflight {
         Self { entry: Entry::Builder(Box::new(builder)), options: Options::default() }
     }
 
-    /// A personal API key (`phx_…`) whose scopes and last use are looked at. It goes to PostHog's app host only.
-    /// Default that of [`local_evaluation`](PostHogBuilder::local_evaluation), if there is one.
-    pub fn secret_key(mut self, key: impl AsRef<str>) -> Self {
-        self.options.secret_key =
-            Some(SecretKey::parse(key.as_ref()).map_err(|error| error.of("secret_key")));
+    /// A personal API key (`phx_…`), or where it comes from, whose scopes and last use are looked at. It goes to
+    /// PostHog's app host only. Default that of [`local_evaluation`](PostHogBuilder::local_evaluation), if there is one.
+    pub fn secret_key(mut self, key: impl Into<CredentialSource>) -> Self {
+        self.options.secret_key = Some(key.into());
         self
     }
 
@@ -69,7 +67,7 @@ impl Preflight {
     }
 
     /// One more file that holds a secret, whose permissions are to be looked at; what to call it in the report. The
-    /// project token's is looked at in any case.
+    /// project token's and the secret key's are looked at in any case.
     pub fn secret_file(mut self, name: &'static str, path: impl Into<PathBuf>) -> Self {
         self.options.secret_files.push((name, path.into()));
         self

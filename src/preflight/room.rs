@@ -30,9 +30,15 @@ impl Room {
 }
 
 pub(super) fn judge(room: &Room, rate: Option<f64>) -> Finding {
-    let Some(rate) = rate.filter(|rate| *rate > 0.0) else {
+    let Some(rate) = rate else {
         return Finding::skipped("the event rate was not named (--event-rate)");
     };
+    if !rate.is_finite() || rate <= 0.0 {
+        return Finding::fail(
+            format!("{rate} events/s are no rate"),
+            "name the events per second of a busy day (--event-rate)",
+        );
+    }
     if rate > room.events_per_second {
         return Finding::fail(
             format!("{rate} events/s come, {:.0} can leave", room.events_per_second),
@@ -60,6 +66,9 @@ mod tests {
     fn room_for_a_minute_and_a_way_out() {
         let room = Room { events: 6_000.0, bytes: 1e9, spool_bytes: 0.0, events_per_second: 5_000.0 };
         assert_eq!(judge(&room, None).status, Skipped);
+        for none in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(judge(&room, Some(none)).status, Fail, "{none}");
+        }
         assert_eq!(judge(&room, Some(100.0)).status, Pass);
         assert_eq!(judge(&room, Some(101.0)).status, Warn);
         assert_eq!(judge(&Room { bytes: 600.0 * 5_999.0, ..room }, Some(100.0)).status, Warn);

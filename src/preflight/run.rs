@@ -11,7 +11,7 @@ use super::logs::{self, Logs};
 use super::plan::{Options, Preflight};
 use super::report::PreflightReport;
 use super::side_by_side::{Group, side_by_side};
-use super::subject::{Subject, refused};
+use super::subject::Subject;
 use super::{
     answers, configuration, documents, health_route, key_scopes, probes, proxy, spool, status_page,
     test_event, webhook,
@@ -33,9 +33,9 @@ const IS_RELEASE: bool = !cfg!(debug_assertions);
 
 pub(super) async fn run(preflight: Preflight) -> PreflightReport {
     let started = Instant::now();
-    let Preflight { entry, options } = preflight;
+    let Preflight { entry, mut options } = preflight;
     let logs = Logs::look();
-    let subject = entry.open().await;
+    let subject = entry.open(options.secret_key.take()).await;
     let known = known(&subject, &options, logs);
     let mut findings = side_by_side(groups(subject, options), started + WHOLE).await;
     findings.extend(known);
@@ -94,27 +94,16 @@ fn told_as_default(finding: Finding, is_outside: bool) -> Finding {
 }
 
 fn groups(subject: Subject, options: Options) -> Vec<Group> {
-    let Subject { token, secret_key: of_local_evaluation, host, reviewed, .. } = subject;
+    let Subject { token, secret_key, host, reviewed, .. } = subject;
     let (token, host) = (token.ok(), host.ok());
     let (tell, connected) = oneshot::channel();
-    let Options {
-        secret_key: named,
-        needed_scopes,
-        app_host,
-        webhook_url,
-        docs,
-        health_url,
-        status_page,
-        ..
-    } = options;
+    let Options { needed_scopes, app_host, webhook_url, docs, health_url, status_page, .. } = options;
     let app_host = match app_host {
         Some(url) => Url::parse(&url).map_err(|_| {
             Finding::fail("the app host is not a URL", "use https://us.posthog.com or the like")
         }),
         None => host.as_ref().map(app_host_of).ok_or_else(no_host),
     };
-    let named = named.map(|key| key.map_err(|error| refused(&error)));
-    let secret_key = named.or(of_local_evaluation);
     let mut secret_files = options.secret_files;
     if let Some(KeyOrigin::File(path)) = &reviewed.origin {
         secret_files.insert(0, ("the project token's file", path.clone()));

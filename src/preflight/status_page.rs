@@ -15,6 +15,8 @@ pub(super) const IDS: &[CheckId] = &[CheckId::StatusPage];
 
 pub(super) const URL: &str = "https://www.posthogstatus.com/api/v1/summary";
 const LONGEST: Duration = Duration::from_secs(4);
+/// Longer than the probes take.
+const LONGEST_OF_OURS: Duration = Duration::from_secs(9);
 
 #[derive(Deserialize)]
 struct Summary {
@@ -35,12 +37,17 @@ pub(super) async fn check(url: Option<String>, connected: oneshot::Receiver<bool
     let finding = match url.as_deref().map(Url::parse) {
         None => Finding::skipped("not asked for (--status-page)"),
         Some(Err(_)) => Finding::skipped("the status page's address is not a URL"),
-        Some(Ok(url)) => match timeout(LONGEST, read(&url)).await.ok().flatten() {
-            None => Finding::skipped("the status page does not answer as it should"),
-            Some(summary) => judge(&summary, connected.await.ok()),
+        Some(Ok(url)) => match tokio::join!(timeout(LONGEST, read(&url)), ours(connected)) {
+            (Ok(Some(summary)), connected) => judge(&summary, connected),
+            _ => Finding::skipped("the status page does not answer as it should"),
         },
     };
     vec![(CheckId::StatusPage, finding)]
+}
+
+/// Our own view, if there is one in time: no advice is a failure because of what hangs elsewhere.
+async fn ours(connected: oneshot::Receiver<bool>) -> Option<bool> {
+    timeout(LONGEST_OF_OURS, connected).await.ok()?.ok()
 }
 
 async fn read(url: &Url) -> Option<Summary> {
@@ -78,6 +85,19 @@ fn judge(summary: &Summary, connected: Option<bool>) -> Finding {
 mod tests {
     use super::*;
     use crate::preflight::CheckStatus::{Pass, Warn};
+
+    #[tokio::test(start_paused = true)]
+    async fn our_own_view_is_waited_for_but_not_for_ever() {
+        let (_open, never) = oneshot::channel();
+        assert_eq!(
+            timeout(Duration::from_secs(10), ours(never)).await,
+            Ok(None),
+            "before the check is given up"
+        );
+        let (tell, told) = oneshot::channel();
+        tell.send(false).unwrap();
+        assert_eq!(ours(told).await, Some(false));
+    }
 
     #[test]
     fn theirs_or_ours() {

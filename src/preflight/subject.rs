@@ -22,7 +22,7 @@ pub(super) struct Subject {
     pub(super) settings: Finding,
     pub(super) is_disabled: bool,
     pub(super) token: Result<ProjectToken, Finding>,
-    /// Of local evaluation, if it is on.
+    /// The one that was named, else that of local evaluation, if it is on.
     pub(super) secret_key: Option<Result<SecretKey, Finding>>,
     pub(super) host: Result<Url, Finding>,
     pub(super) reviewed: Reviewed,
@@ -32,32 +32,40 @@ pub(super) struct Subject {
 const READING: Duration = Duration::from_secs(4);
 
 impl Entry {
-    pub(super) async fn open(self) -> Subject {
-        match self {
-            Self::Client(client) => Subject::of_running(&client),
-            Self::Builder(builder) => Subject::of_unbuilt(builder.unbuilt()).await,
-        }
+    /// With the secret key that was named.
+    pub(super) async fn open(self, named: Option<CredentialSource>) -> Subject {
+        let origin = named.as_ref().map(CredentialSource::origin);
+        let mut subject = match self {
+            Self::Client(client) => Subject::of_running(&client, named).await,
+            Self::Builder(builder) => Subject::of_unbuilt(builder.unbuilt(), named).await,
+        };
+        subject.reviewed.key_origin = origin.or(subject.reviewed.key_origin);
+        subject
     }
 }
 
 impl Subject {
-    fn of_running(client: &PostHog) -> Self {
+    async fn of_running(client: &PostHog, named: Option<CredentialSource>) -> Self {
         let reviewed = client.reviewed().clone();
         let is_disabled = reviewed.host.is_none();
         let token = client.token().ok_or_else(|| {
             if is_disabled { disabled() } else { configuration::none_yet(ProjectToken::NAME) }
         });
         let host = reviewed.host.clone().ok_or_else(disabled);
-        let secret_key =
-            client.secret_key().map(|key| key.ok_or_else(|| configuration::none_yet(SecretKey::NAME)));
+        let secret_key = match named {
+            Some(source) => Some(look(source).await),
+            None => {
+                client.secret_key().map(|key| key.ok_or_else(|| configuration::none_yet(SecretKey::NAME)))
+            }
+        };
         Self { settings: configuration::settings(&Ok(())), is_disabled, token, secret_key, host, reviewed }
     }
 
-    async fn of_unbuilt(unbuilt: Unbuilt) -> Self {
+    async fn of_unbuilt(unbuilt: Unbuilt, named: Option<CredentialSource>) -> Self {
         let Unbuilt { disabled: is_disabled, environment, source, secret_key, host, settings, reviewed } =
             unbuilt;
         let secret_key = async {
-            match secret_key.filter(|_| !is_disabled) {
+            match named.or(secret_key.filter(|_| !is_disabled)) {
                 Some(source) => Some(look(source).await),
                 None => None,
             }

@@ -46,7 +46,7 @@ pub(super) fn judge(times: &Times) -> Finding {
                 "give shutdown() less time, or the orchestrator more (terminationGracePeriodSeconds)",
             );
         }
-        Some(grace) if shutdown + TO_SPARE > grace => {
+        Some(grace) if grace.saturating_sub(shutdown) < TO_SPARE => {
             return Finding::warn(
                 format!(
                     "shutdown takes up to {shutdown:?} of {grace:?}: nothing is left for the requests under way"

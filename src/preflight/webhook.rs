@@ -6,7 +6,9 @@ use reqwest::Url;
 
 use super::check::{CheckId, Finding, Findings};
 use super::direct::{self, Reached};
+use super::subject::refused;
 use super::tls;
+use crate::webhook::WebhookSecret;
 
 pub(super) const IDS: &[CheckId] = &[CheckId::WebhookUrl, CheckId::WebhookCertificate];
 
@@ -45,7 +47,7 @@ fn address(url: &Url, reached: &Reached) -> Finding {
     if let Err(error) = &reached.addresses {
         return Finding::fail(format!("its name has no address: {error}"), "publish the name in public DNS");
     }
-    match reached.ips().find_map(|ip| not_public(ip).map(|kind| (ip, kind))) {
+    match first_not_public(reached.ips()) {
         Some((ip, kind)) => Finding::fail(
             format!("{ip} is {kind}: PostHog Cloud cannot reach it"),
             "give the webhook a public address; what resolves here must resolve so for PostHog",
@@ -67,11 +69,16 @@ fn certificate(url: &Url, reached: &Reached) -> Finding {
     }
 }
 
+/// One is enough: PostHog may take any of them.
+fn first_not_public(ips: impl Iterator<Item = IpAddr>) -> Option<(IpAddr, &'static str)> {
+    ips.map(|ip| (ip, not_public(ip))).find_map(|(ip, kind)| Some((ip, kind?)))
+}
+
 /// What kind of address it is that the internet does not know. `None` for a public one.
 fn not_public(ip: IpAddr) -> Option<&'static str> {
     match ip {
         IpAddr::V4(ip) => not_public_v4(ip),
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+        IpAddr::V6(ip) => match ipv4_within(ip) {
             Some(ip) => not_public_v4(ip),
             None => not_public_v6(ip),
         },
@@ -86,11 +93,22 @@ fn not_public_v4(ip: Ipv4Addr) -> Option<&'static str> {
         _ if ip.is_link_local() => Some("link-local"),
         (0, ..) => Some("no address"),
         (100, 64..=127, _) => Some("shared by a carrier (CGNAT)"),
-        (192, 0, 0) | (198, 18..=19, _) | (240.., ..) => Some("reserved"),
+        (192, 0, 0) | (192, 88, 99) | (198, 18..=19, _) | (240.., ..) => Some("reserved"),
         _ if ip.is_documentation() => Some("for documentation"),
         _ if ip.is_multicast() => Some("multicast"),
         _ => None,
     }
+}
+
+/// Where a packet to it comes out: mapped, through NAT64 or 6to4.
+fn ipv4_within(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d] = match ip.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            (u32::from(high) << 16 | u32::from(low)).to_be_bytes()
+        }
+        _ => return ip.to_ipv4_mapped(),
+    };
+    Some(Ipv4Addr::new(a, b, c, d))
 }
 
 fn not_public_v6(ip: Ipv6Addr) -> Option<&'static str> {
@@ -102,31 +120,29 @@ fn not_public_v6(ip: Ipv6Addr) -> Option<&'static str> {
         _ if ip.is_unicast_link_local() => Some("link-local"),
         _ if ip.is_multicast() => Some("multicast"),
         0x2001 if second == 0xdb8 => Some("for documentation"),
+        0x3fff if second < 0x1000 => Some("for documentation"),
         0xfec0..=0xfeff => Some("site-local"),
-        _ => None,
+        0x2000..=0x3fff => None,
+        _ => Some("reserved"),
     }
 }
 
-/// PostHog's own secrets decode to 24 bytes and more.
-const SHORTEST: usize = 24;
-
-/// Of a secret only its shape is said.
+/// Of a secret only its shape is said: whether the service would take it.
 pub(super) fn secret(has_url: bool, secret: Option<&str>) -> Finding {
     match secret.map(str::trim) {
         None if !has_url => not_named(),
         None | Some("") => Finding::fail(
             "no signing secret is set: PostHog signs nothing",
-            "set signing_secret on the webhook destination, and give it to the service (POSTHOG_WEBHOOK_SECRET)",
+            "set signing_secret on the webhook destination, and give it to the service (POSTHOG_WEBHOOK_SECRET): docs/webhooks.md",
         ),
-        Some(secret) if secret.trim_start_matches("whsec_").len() < SHORTEST => Finding::warn(
-            format!("{} characters are few", secret.len()),
-            "use 32 random bytes: echo whsec_$(openssl rand -base64 32)",
-        ),
-        Some(secret) if !secret.starts_with("whsec_") => Finding::warn(
-            "it does not begin with whsec_",
-            "use whsec_ and base64, as the Standard Webhooks scheme has it",
-        ),
-        Some(secret) => Finding::pass(format!("set, whsec_…, {} characters", secret.len())),
+        Some(secret) => match WebhookSecret::parse(secret) {
+            Err(error) => refused(&error),
+            Ok(_) if !secret.starts_with("whsec_") => Finding::warn(
+                "it does not begin with whsec_",
+                "use whsec_ and base64, as the Standard Webhooks scheme has it",
+            ),
+            Ok(_) => Finding::pass(format!("set, whsec_…, {} characters", secret.len())),
+        },
     }
 }
 
@@ -160,6 +176,15 @@ mod tests {
             "2001:db8::1",
             "::ffff:10.0.0.1",
             "::ffff:127.0.0.1",
+            // NAT64, 6to4, and the old form of the two together: the address of IPv4 is in them.
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "2002:a00:1::1",
+            "::10.0.0.1",
+            "100::1",
+            "3fff::1",
+            "192.88.99.1",
         ] {
             assert!(not_public(ip.parse().unwrap()).is_some(), "{ip}");
         }
@@ -173,19 +198,43 @@ mod tests {
             "11.0.0.1",
             "2606:4700::1111",
             "::ffff:1.1.1.1",
+            "64:ff9b::1.1.1.1",
+            "2002:101:101::1",
+            "2a00:1450::1",
         ] {
             assert_eq!(not_public(ip.parse().unwrap()), None, "{ip}");
         }
     }
 
     #[test]
-    fn a_secret_is_set_and_long() {
+    fn a_name_with_one_address_that_is_not_public_is_refused() {
+        let of = |ips: &[&str]| first_not_public(ips.iter().map(|ip| ip.parse().unwrap()));
+        let private = Some(("10.0.0.1".parse().unwrap(), "private"));
+        assert_eq!(of(&["1.1.1.1", "10.0.0.1"]), private);
+        assert_eq!(of(&["10.0.0.1", "1.1.1.1"]), private);
+        assert_eq!(of(&["1.1.1.1", "2606:4700::1111"]), None);
+    }
+
+    #[test]
+    fn a_secret_is_one_that_the_service_takes() {
         assert_eq!(secret(false, None).status, Skipped);
         assert_eq!(secret(true, None).status, Fail);
         assert_eq!(secret(true, Some(" ")).status, Fail);
-        let long = "x".repeat(SHORTEST);
-        assert_eq!(secret(true, Some(&format!("whsec_{long}"))).status, Pass);
-        assert_eq!(secret(true, Some(&format!("whsec_{}", &long[1..]))).status, Warn);
-        assert_eq!(secret(true, Some(&long)).status, Warn);
+        // 24 to 64 bytes in base64, with and without padding.
+        for (encoded, status) in [
+            ("A".repeat(31), Fail),
+            ("A".repeat(32), Pass),
+            (format!("{}=", "A".repeat(43)), Pass),
+            ("A".repeat(43), Pass),
+            ("A".repeat(86), Pass),
+            (format!("{}==", "A".repeat(86)), Pass),
+            ("A".repeat(87), Fail),
+            (format!("{}-_", "A".repeat(42)), Fail),
+            ("$WEBHOOK_SECRET".repeat(3), Fail),
+        ] {
+            let judged = secret(true, Some(&format!("whsec_{encoded}")));
+            assert_eq!(judged.status, status, "{encoded}: {judged:?}");
+        }
+        assert_eq!(secret(true, Some(&"A".repeat(43))).status, Warn, "no whsec_");
     }
 }

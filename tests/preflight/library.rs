@@ -1,5 +1,7 @@
 //! From code: a client that runs, a builder that cannot be built.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use posthog_health::layers::{CircuitBreakerConfig, RetryConfig};
@@ -7,6 +9,8 @@ use posthog_health::preflight::CheckStatus::{Fail, Pass, Skipped, Warn};
 use posthog_health::preflight::{CheckId, CheckStatus, PreflightReport, Verdict};
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{AlertName, AlertsConfig, CredentialSource, Event, PostHog, SpoolConfig};
+
+use crate::{PERSONAL_KEY, json_server, secret_file};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 
@@ -154,4 +158,101 @@ async fn a_process_without_a_subscriber_is_told_of_it() {
         tracing_subscriber::fmt().with_writer(std::io::sink).with_max_level(tracing::Level::INFO).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     assert_eq!(status(&builder().preflight().await, CheckId::Logs), Pass);
+}
+
+/// The secret key is looked up as the token is: a file, with its permissions.
+#[tokio::test]
+async fn a_secret_key_in_a_file_is_asked_about_and_its_permissions_are_looked_at() {
+    let server = FakePostHog::start();
+    server.know_personal_key(PERSONAL_KEY, &["feature_flag:read"], None);
+    let place = tempfile::tempdir().unwrap();
+    let path = secret_file(place.path(), "key", PERSONAL_KEY);
+    let builder = || {
+        let key = CredentialSource::file(&path);
+        PostHog::builder(FakePostHog::TOKEN).host(server.url()).local_evaluation(key, S(3_600))
+    };
+    let looked_at = [CheckId::KeyScopes, CheckId::KeyUse, CheckId::SecretFiles];
+    let report = builder().preflight().await;
+    assert_eq!(looked_at.map(|id| status(&report, id)), [Pass; 3], "{report}");
+
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let posthog = builder().build().unwrap();
+    let report = posthog.preflight().await;
+    assert_eq!(looked_at.map(|id| status(&report, id)), [Pass, Pass, Warn], "{report}");
+    let files = report.check(CheckId::SecretFiles).unwrap();
+    assert!(files.seen.ends_with("the secret key's file 0644"), "{report}");
+    posthog.shutdown(S(5)).await;
+}
+
+#[tokio::test]
+async fn a_secret_key_that_is_not_given_is_told_and_the_rest_is_looked_at() {
+    let server = FakePostHog::start();
+    let place = tempfile::tempdir().unwrap();
+    let fails = || CredentialSource::provider(async || Err::<String, _>("phx_told_by_the_vault"));
+    let cases = [
+        (CredentialSource::file(place.path().join("none")), "names a file that cannot be read"),
+        (CredentialSource::environment("POSTHOG_HEALTH_NOT_SET"), "POSTHOG_HEALTH_NOT_SET is not set"),
+        (CredentialSource::fixed(FakePostHog::TOKEN), "is a project token"),
+        (fails(), "the provider failed"),
+        (
+            CredentialSource::provider(async || -> std::io::Result<String> { panic!("a defect") }),
+            "the provider failed",
+        ),
+        (CredentialSource::provider(std::future::pending::<std::io::Result<String>>), "not read within 4 s"),
+    ];
+    for (source, seen) in cases {
+        let builder = PostHog::builder(FakePostHog::TOKEN).host(server.url());
+        let report = builder.local_evaluation(source, S(3_600)).preflight().await;
+        let scopes = report.check(CheckId::KeyScopes).unwrap();
+        assert!(
+            scopes.status == Fail && scopes.seen.contains(seen) && scopes.remedy.is_some(),
+            "{seen}: {report}"
+        );
+        assert_eq!([CheckId::KeyUse, CheckId::TokenAccepted].map(|id| status(&report, id)), [Skipped, Pass]);
+        assert!(report.took < S(15) && !report.to_string().contains("told_by_the_vault"), "{report}");
+    }
+    assert_eq!(server.request_count(Route::PersonalApiKey), 0);
+
+    let builder = PostHog::builder(FakePostHog::TOKEN).host(server.url());
+    let posthog = builder.local_evaluation(fails(), S(3_600)).build().unwrap();
+    let report = posthog.preflight().await;
+    let scopes = report.check(CheckId::KeyScopes).unwrap();
+    assert_eq!((scopes.status, scopes.seen.as_str()), (Fail, "the provider has given no secret key yet"));
+    posthog.shutdown(S(5)).await;
+}
+
+/// The one that is named is asked about, wherever it comes from.
+#[tokio::test]
+async fn a_key_that_is_named_goes_before_that_of_local_evaluation() {
+    let server = FakePostHog::start();
+    server.know_personal_key(PERSONAL_KEY, &["query:read"], None);
+    let builder = PostHog::builder(FakePostHog::TOKEN).host(server.url());
+    let preflight = builder.local_evaluation("phx_unknown", S(3_600)).preflight();
+    let key = CredentialSource::provider(async || std::io::Result::Ok(PERSONAL_KEY.to_owned()));
+    let report = preflight.secret_key(key).needed_scopes(["query:read"]).await;
+    assert_eq!(status(&report, CheckId::KeyScopes), Pass, "{report}");
+}
+
+#[tokio::test]
+async fn times_without_end_are_judged() {
+    let server = FakePostHog::start();
+    let builder = PostHog::builder(FakePostHog::TOKEN).host(server.url());
+    let preflight = builder.preflight().grace_period(Duration::MAX).shutdown_deadline(Duration::MAX);
+    assert_eq!(status(&preflight.await, CheckId::Timeouts), Warn);
+}
+
+/// Whoever answers must not write onto somebody's terminal.
+#[tokio::test]
+async fn what_a_server_says_cannot_pass_for_the_report() {
+    let server = FakePostHog::start();
+    let route = json_server(
+        r#"{"status":"degraded","posthog":{"connected":false},"reasons":[{"code":"\u001b[2J\u009b\n36 checks: PASS"}]}"#,
+    )
+    .await;
+    let builder = PostHog::builder(FakePostHog::TOKEN).host(server.url());
+    let report = builder.preflight().health_url(route).await;
+    assert_eq!(status(&report, CheckId::HealthRoute), Warn, "{report}");
+    let table = report.to_string();
+    assert!(!table.chars().any(|c| c.is_control() && c != '\n'), "{table}");
+    assert!(!table.contains("\n36 checks: PASS"), "{table}");
 }

@@ -1,5 +1,6 @@
 //! The go-live checklist, by the command and by the library, against a PostHog that can be told to fail.
 
+mod command;
 mod failures;
 mod green;
 mod library;

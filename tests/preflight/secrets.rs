@@ -56,6 +56,16 @@ async fn a_proxy_is_named_and_what_is_direct_is_not_looked_at() {
     assert_eq!(crate::check(&report, "network.http")["status"], "fail");
 }
 
+/// A server that gives back what it was given.
+#[tokio::test]
+async fn nor_when_the_server_repeats_the_key() {
+    let server = FakePostHog::start();
+    server.know_personal_key(PERSONAL_KEY, &["feature_flag:read", PERSONAL_KEY], Some(PERSONAL_KEY));
+    let output = asking(&server).env("POSTHOG_PERSONAL_API_KEY", PERSONAL_KEY).output().await.unwrap();
+    assert_no_secret(&shown(&output));
+    assert!(shown(&output).contains("the key could not be asked about"), "{}", shown(&output));
+}
+
 #[tokio::test]
 async fn nor_in_one_of_the_library() {
     let server = FakePostHog::start();

@@ -1,6 +1,6 @@
 //! The decision alone: headers, body, time.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use posthog_health::webhook::{WebhookError, WebhookSecret, WebhookVerifier};
@@ -41,6 +41,19 @@ fn the_time_may_differ_by_the_tolerance_both_ways() {
         assert_eq!(verify(TIME - tolerance), Ok(()));
         assert_eq!(verify(TIME + tolerance + 1), Err(WebhookError::TooOld));
         assert_eq!(verify(TIME - tolerance - 1), Err(WebhookError::TooNew));
+    }
+}
+
+#[test]
+fn a_clock_before_1970_and_times_without_end_are_told() {
+    let before = SystemTime::UNIX_EPOCH - Duration::from_secs(200);
+    let verify = |timestamp, now| verifier().verify(&signed("a", timestamp, BODY), BODY, now).map(drop);
+    assert_eq!(verify(0, before), Ok(()));
+    assert_eq!(verify(101, before), Err(WebhookError::TooNew));
+    for last in [u64::MAX, i64::MAX as u64, u64::from(u32::MAX)] {
+        let refused = verify(last, at(TIME)).unwrap_err();
+        let malformed = WebhookError::MalformedHeader(HeaderName::from_static("webhook-timestamp"));
+        assert!(refused == WebhookError::TooNew || refused == malformed, "{last}: {refused}");
     }
 }
 
