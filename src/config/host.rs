@@ -32,6 +32,12 @@ pub(super) fn parse(host: &str, allow_insecure: bool) -> Result<Url, ConfigError
     if url.query().is_some() || url.fragment().is_some() {
         return refuse("has a query or a fragment".into(), "end it before the ? or #");
     }
+    if url.host_str().is_some_and(|host| host.ends_with('.')) {
+        return refuse(
+            "ends in a dot".into(),
+            "take the dot away: with it PostHog Cloud is not known as such",
+        );
+    }
     let first = url.path_segments().into_iter().flatten().find(|segment| !segment.is_empty());
     let last = url.path_segments().into_iter().flatten().rfind(|segment| !segment.is_empty());
     if [first, last].iter().flatten().any(|segment| ENDPOINTS.contains(segment)) {
@@ -92,6 +98,7 @@ mod tests {
             ("https://example.com/ingest/flags", "endpoints"),
             ("https://us.posthog.com/project/123", "Cloud has none"),
             ("https://us.i.posthog.com/api/projects", "Cloud has none"),
+            ("https://us.i.posthog.com.", "dot"),
             ("http://us.i.posthog.com", "plain http"),
             ("http://localhost.example.com", "plain http"),
             ("http://10.0.0.1", "plain http"),

@@ -128,7 +128,8 @@ fn latency(took: &[Duration]) -> Finding {
     let (Some(median), Some(worst)) = (sorted.get(sorted.len() / 2), sorted.last()) else {
         return Finding::skipped("no answer: see network.http");
     };
-    let seen = format!("{} ms, the slowest of {} {} ms", median.as_millis(), sorted.len(), worst.as_millis());
+    let seen =
+        format!("{} ms, the slowest of {}: {} ms", median.as_millis(), sorted.len(), worst.as_millis());
     if *median > SLOW {
         return Finding::warn(
             seen,

@@ -1,5 +1,7 @@
 //! Whether log lines are taken.
 
+use tracing::subscriber::NoSubscriber;
+
 use super::check::Finding;
 
 /// What is seen of log lines in this process.
@@ -14,7 +16,7 @@ impl Logs {
     /// For the caller's thread, which may have a subscriber of its own.
     pub(super) fn look() -> Self {
         Self {
-            has_subscriber: tracing::dispatcher::has_been_set(),
+            has_subscriber: tracing::dispatcher::get_default(|subscriber| !subscriber.is::<NoSubscriber>()),
             shows_warnings: tracing::enabled!(target: "posthog_health", tracing::Level::WARN),
             shows_debug: tracing::enabled!(target: "posthog_health", tracing::Level::DEBUG),
         }

@@ -41,6 +41,11 @@ async fn a_running_client_is_looked_at_and_not_disturbed() {
     assert_eq!(report.counts().fail, 0, "{report}");
     assert_eq!(status(&report, CheckId::Spool), Pass, "{report}");
     assert_eq!(status(&report, CheckId::TokenAccepted), Pass);
+    let logs = &report.check(CheckId::Logs).unwrap().seen;
+    assert!(
+        logs.contains("no tracing subscriber is installed"),
+        "whatever the spool's thread has set: {logs}"
+    );
     assert!(report.check(CheckId::Queue).unwrap().seen.contains("on disk"), "{report}");
     posthog.flush().await.unwrap();
     assert_eq!((server.distinct(), server.billable_flag_requests()), (1, 0));
