@@ -263,6 +263,36 @@ async fn definitions_that_are_the_same_are_not_sent_again() {
     tokio::time::timeout(Duration::from_secs(60), changed).await.unwrap();
 }
 
+#[tokio::test]
+async fn definitions_are_left_alone_for_as_long_as_posthog_wants() {
+    let server = FakePostHog::start();
+    server.definitions().always(Reply::status(429).retry_after("3"));
+    let posthog = builder(&server).local_evaluation(FakePostHog::SECRET_KEY, OFTEN).build().unwrap();
+    posthog.flags("kim", options()).await;
+    server.wait_for_requests(Route::Definitions, 1).await;
+    let refused = std::time::Instant::now();
+    server.wait_for_requests(Route::Definitions, 2).await;
+    assert!(refused.elapsed() > MS(2_500), "{:?}", refused.elapsed());
+}
+
+/// As in tests, and in programs with a runtime for each part.
+#[test]
+fn fetching_goes_on_in_another_runtime() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = FakePostHog::start();
+    server.definitions().always(Reply::hang());
+    let first = runtime();
+    let posthog = first.block_on(async {
+        let posthog = start(&server);
+        posthog.flags("kim", options()).await;
+        server.wait_for_requests(Route::Definitions, 1).await;
+        posthog
+    });
+    drop(first);
+    server.definitions().recover();
+    runtime().block_on(once_local(&posthog));
+}
+
 /// The project secret key was rotated, and then its backup deleted.
 #[tokio::test]
 async fn a_new_secret_key_is_taken_without_a_restart() {

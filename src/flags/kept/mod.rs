@@ -184,6 +184,21 @@ mod tests {
         known
     }
 
+    /// A disk that was full.
+    #[tokio::test]
+    async fn what_could_not_be_written_is_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("spool");
+        std::fs::write(&place, "taken").unwrap();
+        let kept = kept(&place);
+        let known = known(&kept, "kim");
+        Arc::clone(&kept).write(Arc::clone(&known)).await;
+        assert!(kept.disk().failed);
+        std::fs::remove_file(&place).unwrap();
+        Arc::clone(&kept).write(known).await;
+        assert!(!kept.disk().failed && place.join("flags.last-known-good").exists());
+    }
+
     /// A process that ends before the file was read.
     #[tokio::test]
     async fn what_was_not_read_yet_is_not_lost() {
