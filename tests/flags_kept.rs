@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use posthog_health::layers::CircuitBreakerConfig;
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{AlertName, FlagOptions, FlagSource, Flags, FlagsConfig, PostHog, SpoolConfig};
+use posthog_health::{
+    AlertName, ErrorKind, FlagOptions, FlagSource, Flags, FlagsConfig, PostHog, SpoolConfig,
+};
 use support::{MS, builder, until};
 use tokio::time::Instant;
 
@@ -163,6 +165,44 @@ async fn a_disk_that_hangs_delays_the_first_fallbacks_by_the_timeout_and_nothing
         posthog.flags("mia", options()).await;
     }
     assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+/// Who has waited for PostHog has no time left for the disk.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_disk_and_a_posthog_that_hang_delay_by_the_timeout_together() {
+    let (server, disk) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    let made = std::process::Command::new("mkfifo").arg(disk.path().join(FILE)).status().unwrap();
+    assert!(made.success());
+    server.always(Reply::hang());
+    let hour = Duration::from_secs(3600);
+    let posthog = builder(&server)
+        .flags(FlagsConfig::default().timeout(hour))
+        .spool(SpoolConfig::at(disk.path()))
+        .build()
+        .unwrap();
+    tokio::time::pause();
+    let begun = Instant::now();
+    let flags = posthog.flags("kim", options()).await;
+    assert_eq!((flags.source("on"), flags.error()), (FlagSource::Default, Some(ErrorKind::Timeout)));
+    assert!(begun.elapsed() <= hour + MS(1), "{:?}", begun.elapsed());
+}
+
+/// By a process that is stopped, for example.
+#[tokio::test]
+async fn a_lock_that_is_never_given_back_holds_up_neither_flags_nor_the_end() {
+    let (server, disk) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    let lock = fs::File::create(disk.path().join(format!("{FILE}.lock"))).unwrap();
+    lock.lock().unwrap();
+    server.set_flag("on", true);
+    let posthog = start(&server, disk.path());
+    assert_eq!(of_kim(&posthog).await.source("on"), FlagSource::Remote);
+    tokio::time::timeout(PATIENCE, posthog.shutdown(MS(400))).await.unwrap();
+    assert!(!disk.path().join(FILE).exists());
+    assert!(age(&of_kim(&posthog).await, "on").is_some());
+    // And then it is written after all.
+    lock.unlock().unwrap();
+    until(|| disk.path().join(FILE).exists()).await;
 }
 
 /// A file stands where the directory should: even root cannot write there.

@@ -142,6 +142,53 @@ async fn what_cannot_be_decided_here_is_asked_and_what_can_stands() {
     assert_eq!(server.request_count(Route::Flags), asked + 1);
 }
 
+/// PostHog alone knows which id an identified person had before, and on which device.
+#[tokio::test]
+async fn what_is_decided_by_another_id_is_asked() {
+    let server = FakePostHog::start();
+    let on_for_all =
+        |key: &str| json!({"key": key, "active": true, "filters": {"groups": [{"properties": []}]}});
+    let with = |key: &str, field: &str, value: Value| {
+        let mut flag = on_for_all(key);
+        flag[field] = value;
+        flag
+    };
+    let continues = |key| with(key, "ensure_experience_continuity", json!(true));
+    let depends = json!({"key": "$feature/continues", "value": true, "operator": "exact", "type": "flag"});
+    let mut inactive = continues("inactive");
+    inactive["active"] = json!(false);
+    server.definitions().always(definitions(&[
+        on_for_all("on"),
+        with("usual", "bucketing_identifier", json!("distinct_id")),
+        continues("continues"),
+        with("by-device", "bucketing_identifier", json!("device_id")),
+        with("depends", "filters", json!({"groups": [{"properties": [depends]}]})),
+        inactive,
+    ]));
+    let asked_for = ["by-device", "continues", "depends"];
+    for key in asked_for {
+        server.set_flag(key, false);
+    }
+    let posthog = builder(&server).local_evaluation(FakePostHog::SECRET_KEY, HOUR).build().unwrap();
+    once_local(&posthog).await;
+    let all = posthog.flags("kim", options()).await;
+    let those = posthog.flags("kim", options().only(["on", "usual"].into_iter().chain(asked_for))).await;
+    for flags in [all, those] {
+        assert!(is_local(&flags, "on") && is_local(&flags, "usual"));
+        for key in asked_for {
+            assert_eq!(
+                (flags.source(key), flags.is_enabled(key, true)),
+                (FlagSource::Remote, false),
+                "{key}"
+            );
+        }
+    }
+    let asked = server.request_count(Route::Flags);
+    let flags = posthog.flags("kim", options().only(["on", "inactive"])).await;
+    assert!(is_local(&flags, "inactive") && !flags.is_enabled("inactive", true), "off is off for all");
+    assert_eq!(server.request_count(Route::Flags), asked);
+}
+
 #[tokio::test]
 async fn in_an_outage_the_definitions_stand_in_up_to_an_age() {
     let server = FakePostHog::start();
@@ -214,6 +261,36 @@ async fn definitions_that_are_the_same_are_not_sent_again() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), changed).await.unwrap();
+}
+
+#[tokio::test]
+async fn definitions_are_left_alone_for_as_long_as_posthog_wants() {
+    let server = FakePostHog::start();
+    server.definitions().always(Reply::status(429).retry_after("3"));
+    let posthog = builder(&server).local_evaluation(FakePostHog::SECRET_KEY, OFTEN).build().unwrap();
+    posthog.flags("kim", options()).await;
+    server.wait_for_requests(Route::Definitions, 1).await;
+    let refused = std::time::Instant::now();
+    server.wait_for_requests(Route::Definitions, 2).await;
+    assert!(refused.elapsed() > MS(2_500), "{:?}", refused.elapsed());
+}
+
+/// As in tests, and in programs with a runtime for each part.
+#[test]
+fn fetching_goes_on_in_another_runtime() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = FakePostHog::start();
+    server.definitions().always(Reply::hang());
+    let first = runtime();
+    let posthog = first.block_on(async {
+        let posthog = start(&server);
+        posthog.flags("kim", options()).await;
+        server.wait_for_requests(Route::Definitions, 1).await;
+        posthog
+    });
+    drop(first);
+    server.definitions().recover();
+    runtime().block_on(once_local(&posthog));
 }
 
 /// The project secret key was rotated, and then its backup deleted.

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use posthog_rs::{FlagCache, LocalEvaluationResponse, LocalEvaluator};
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Method, Request, Url};
 use tokio::time::{Instant, sleep};
@@ -157,11 +156,9 @@ impl DefinitionsEndpoint {
         }
         let etag = tag(&answer.headers);
         let body = answer.into_body(SystemTime::now(), self.longest_retry_after, key.expose())?;
-        let definitions: LocalEvaluationResponse = serde_json::from_slice(&body)
-            .map_err(|cause| Error::new(ErrorKind::WrongHost).with_source(cause))?;
-        let cache = FlagCache::new();
-        cache.update(definitions);
-        Ok(Fetched::New(Arc::new(Local::new(LocalEvaluator::new(cache))), etag))
+        let local =
+            Local::read(&body).map_err(|cause| Error::new(ErrorKind::WrongHost).with_source(cause))?;
+        Ok(Fetched::New(Arc::new(local), etag))
     }
 }
 

@@ -1,7 +1,8 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use posthog_rs::{FlagValue, LocalEvaluator};
+use posthog_rs::{FlagCache, FlagValue, LocalEvaluationResponse, LocalEvaluator};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::parsed;
@@ -15,6 +16,28 @@ pub(crate) struct Local {
     payloads: BTreeMap<String, HashMap<String, Value>>,
 }
 
+/// What the SDK's evaluator does not look at.
+#[derive(Deserialize)]
+struct Unseen {
+    flags: Vec<UnseenOfFlag>,
+}
+
+#[derive(Deserialize)]
+struct UnseenOfFlag {
+    key: String,
+    #[serde(default)]
+    ensure_experience_continuity: Value,
+    #[serde(default)]
+    bucketing_identifier: Value,
+}
+
+impl UnseenOfFlag {
+    /// PostHog alone remembers which id a person had before, and on which device.
+    fn needs_another_id(&self) -> bool {
+        self.ensure_experience_continuity == true || self.bucketing_identifier == "device_id"
+    }
+}
+
 /// What could be evaluated here.
 #[derive(Debug, Default)]
 pub(super) struct LocalAnswer {
@@ -24,30 +47,48 @@ pub(super) struct LocalAnswer {
 }
 
 impl Local {
-    pub(super) fn new(evaluator: LocalEvaluator) -> Self {
-        let flags = evaluator.cache().get_all_flags();
-        let payloads = flags.into_iter().map(|flag| (flag.key, flag.filters.payloads)).collect();
-        Self { evaluator, payloads }
+    /// Reads what PostHog says.
+    ///
+    /// # Errors
+    ///
+    /// When these are no definitions.
+    pub(super) fn read(body: &[u8]) -> serde_json::Result<Self> {
+        let mut definitions: LocalEvaluationResponse = serde_json::from_slice(body)?;
+        let Unseen { flags } = serde_json::from_slice(body)?;
+        let undecidable: HashSet<String> =
+            flags.into_iter().filter(UnseenOfFlag::needs_another_id).map(|flag| flag.key).collect();
+        let payloads = definitions.flags.iter();
+        let payloads = payloads.map(|flag| (flag.key.clone(), flag.filters.payloads.clone())).collect();
+        // What is off is off for all.
+        definitions.flags.retain(|flag| !flag.active || !undecidable.contains(&flag.key));
+        let cache = FlagCache::new();
+        cache.update(definitions);
+        Ok(Self { evaluator: LocalEvaluator::new(cache), payloads })
     }
 
-    /// Evaluates the flags that are asked for. What depends on what is not known here, another property of the person
-    /// for example, is left out.
+    /// Evaluates the flags that are asked for. What depends on what is not known here, another property of the person or
+    /// an earlier id for example, is left out.
     pub(super) fn evaluate(&self, distinct_id: &str, options: &FlagOptions) -> LocalAnswer {
         let mut person: HashMap<String, Value> = owned(&options.person_properties);
         person.entry("distinct_id".to_owned()).or_insert_with(|| distinct_id.into());
         let groups = owned(&options.groups);
         let of_groups = options.group_properties.iter();
         let of_groups = of_groups.map(|(group, properties)| (group.clone(), owned(properties))).collect();
-        let asked: Vec<&String> = match &options.keys {
-            Some(keys) => keys.iter().collect(),
-            None => self.payloads.keys().collect(),
+        let values: Vec<(String, FlagValue)> = match &options.keys {
+            Some(keys) => {
+                let value =
+                    |key| self.evaluator.evaluate_flag(key, distinct_id, &person, &groups, &of_groups);
+                keys.iter().filter_map(|key| Some((key.clone(), value(key).ok()??))).collect()
+            }
+            // One by one, the SDK would copy all cohorts for each.
+            None => {
+                let all = self.evaluator.evaluate_all_flags(distinct_id, &person, &groups, &of_groups);
+                all.into_iter().filter_map(|(key, value)| Some((key, value.ok()?))).collect()
+            }
         };
-        let count = asked.len();
-        let evaluated = asked.into_iter().filter_map(|key| {
-            let value = self.evaluator.evaluate_flag(key, distinct_id, &person, &groups, &of_groups);
-            Some((key.clone(), self.with_payload(key, value.ok()??)))
-        });
-        let flags: BTreeMap<_, _> = evaluated.collect();
+        let count = options.keys.as_ref().map_or(self.payloads.len(), BTreeSet::len);
+        let flags = values.into_iter().map(|(key, value)| (key.clone(), self.with_payload(&key, value)));
+        let flags: BTreeMap<_, _> = flags.collect();
         LocalAnswer { is_whole: flags.len() == count, flags }
     }
 
@@ -81,7 +122,6 @@ impl fmt::Debug for Local {
 
 #[cfg(test)]
 mod tests {
-    use posthog_rs::FlagCache;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -89,9 +129,7 @@ mod tests {
 
     fn local(flags: Value, cohorts: Value) -> Option<Local> {
         let definitions = json!({"flags": flags, "group_type_mapping": {"0": "company"}, "cohorts": cohorts});
-        let cache = FlagCache::new();
-        cache.update(serde_json::from_value(definitions).ok()?);
-        Some(Local::new(LocalEvaluator::new(cache)))
+        Local::read(definitions.to_string().as_bytes()).ok()
     }
 
     fn flag(key: &str, property: &Value) -> Value {

@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use reqwest::Url;
+use tokio::time::Instant;
 
 use super::config::FlagsConfig;
 use super::known::{Known, LastKnownGood};
@@ -22,7 +22,7 @@ impl Kept {
         match self.0 {}
     }
 
-    pub(super) async fn read(&self, _: Duration) {
+    pub(super) async fn read(&self, _: Instant) {
         match self.0 {}
     }
 

@@ -143,11 +143,12 @@ impl FlagsRoad {
             <_>::default()
         } else {
             let question: Question = options.question(&distinct_id, self.geoip).into();
+            let deadline = Instant::now() + self.timeout;
             let outcome = self.ask(&question).await;
             if !outcome.as_ref().is_ok_and(|answer| answer.is_whole())
                 && let Some(kept) = self.known.kept()
             {
-                kept.read(self.timeout).await;
+                kept.read(deadline).await;
             }
             put_together(outcome, self.known.recall(&question, Instant::now()))
         };

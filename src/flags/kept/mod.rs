@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::Url;
 use tokio::sync::watch;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
 
 use self::format::{Digest, Entry};
 use super::config::FlagsConfig;
@@ -41,8 +41,16 @@ pub(crate) struct Kept {
     persons: usize,
     before: Mutex<HashMap<Digest, Arc<Known>>>,
     is_read: watch::Sender<bool>,
-    /// Held by whoever writes; whether that failed the last time.
-    failed: Mutex<bool>,
+    /// Held by whoever reads or writes.
+    disk: Mutex<Disk>,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    /// Nobody writes before, or what is there would be lost.
+    was_read: bool,
+    /// The last time that it was written.
+    failed: bool,
 }
 
 impl Kept {
@@ -53,7 +61,7 @@ impl Kept {
             persons: config.persons,
             before: Mutex::default(),
             is_read: watch::Sender::new(false),
-            failed: Mutex::default(),
+            disk: Mutex::default(),
         }
     }
 
@@ -66,34 +74,21 @@ impl Kept {
         before.get(&format::digest(&self.host, question)).cloned()
     }
 
-    /// Waits until the file was read, for this long at most, all callers together: a disk that hangs delays no more than
-    /// the first.
-    pub(super) async fn read(&self, limit: Duration) {
+    /// Waits until the file was read, up to the first caller's deadline: a disk that hangs delays no more than the first.
+    pub(super) async fn read(&self, deadline: Instant) {
         let mut is_read = self.is_read.subscribe();
-        if !*is_read.borrow() && timeout(limit, is_read.wait_for(|is_read| *is_read)).await.is_err() {
+        if !*is_read.borrow() && timeout_at(deadline, is_read.wait_for(|is_read| *is_read)).await.is_err() {
             self.is_read.send_replace(true);
         }
     }
 
     /// Reads the file, and then writes it again and again until it is aborted.
     pub(super) async fn run(self: Arc<Self>, known: Arc<LastKnownGood>) {
-        let directory = self.directory.clone();
-        let read = aside(move || file::read(&directory)).await;
-        match read {
-            Some(Ok(content)) => {
-                let (entries, damaged) = format::decode(&content, SystemTime::now(), known.age());
-                if damaged > 0 {
-                    tracing::warn!(damaged, "flags that were kept on disk are damaged: forgotten");
-                }
-                let now = Instant::now();
-                *self.before() =
-                    entries.into_iter().map(|(digest, flags)| (digest, Arc::new(flags.since(now)))).collect();
-            }
-            Some(Err(error)) => tracing::warn!("flags that were kept on disk cannot be read: {error}"),
-            None => {}
-        }
+        let (kept, age, now) = (Arc::clone(&self), known.age(), Instant::now());
+        aside_and_told(move || kept.load(&mut kept.disk(), age, now)).await;
         self.is_read.send_replace(true);
         let mut every = interval_at(Instant::now() + EVERY, EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             every.tick().await;
             Arc::clone(&self).write(Arc::clone(&known)).await;
@@ -103,27 +98,41 @@ impl Kept {
     /// Writes the file, if something was learned since it was written.
     pub(super) async fn write(self: Arc<Self>, known: Arc<LastKnownGood>) {
         let now = Instant::now();
-        let subscriber = tracing::dispatcher::get_default(Clone::clone);
-        let span = tracing::Span::current();
-        aside(move || {
-            tracing::dispatcher::with_default(&subscriber, || span.in_scope(|| self.write_news(&known, now)));
-        })
-        .await;
+        aside_and_told(move || self.write_news(&known, now)).await;
+    }
+
+    fn load(&self, disk: &mut Disk, age: Duration, now: Instant) {
+        if std::mem::replace(&mut disk.was_read, true) {
+            return;
+        }
+        let time = SystemTime::now();
+        match file::read(&self.directory) {
+            Ok(content) => {
+                let (entries, damaged) = format::decode(&content, time, age);
+                if damaged > 0 {
+                    tracing::warn!(damaged, "flags that were kept on disk are damaged: forgotten");
+                }
+                *self.before() =
+                    entries.into_iter().map(|(digest, flags)| (digest, Arc::new(flags.since(now)))).collect();
+            }
+            Err(error) => tracing::warn!("flags that were kept on disk cannot be read: {error}"),
+        }
     }
 
     fn write_news(&self, known: &LastKnownGood, now: Instant) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut disk = self.disk();
         if !known.take_news() {
             return;
         }
+        self.load(&mut disk, known.age(), now);
         let result = self.write_all(known, now);
         if let Err(error) = &result {
             known.put_news_back();
-            if !*failed {
+            if !disk.failed {
                 tracing::warn!("flags cannot be kept on disk: {error}");
             }
         }
-        *failed = result.is_err();
+        disk.failed = result.is_err();
     }
 
     fn write_all(&self, known: &LastKnownGood, now: Instant) -> io::Result<()> {
@@ -140,9 +149,20 @@ impl Kept {
         file::write(&self.directory, &content)
     }
 
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn before(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Known>>> {
         self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Aside, with log lines that name the client.
+async fn aside_and_told(work: impl FnOnce() + Send + 'static) {
+    let subscriber = tracing::dispatcher::get_default(Clone::clone);
+    let span = tracing::Span::current();
+    aside(move || tracing::dispatcher::with_default(&subscriber, || span.in_scope(work))).await;
 }
 
 #[cfg(test)]
@@ -151,17 +171,56 @@ mod tests {
     use crate::flags::answer::FlagsAnswer;
     use crate::flags::snapshot::Evaluated;
 
+    fn kept(directory: &std::path::Path) -> Arc<Kept> {
+        let host = Url::parse("https://us.i.posthog.com").unwrap();
+        Arc::new(Kept::beside(&SpoolConfig::at(directory), &host, &FlagsConfig::default()))
+    }
+
+    fn known(kept: &Arc<Kept>, person: &str) -> Arc<LastKnownGood> {
+        let known = Arc::new(LastKnownGood::new(10, Duration::from_secs(3600), Some(Arc::clone(kept))));
+        let answer =
+            FlagsAnswer { flags: [("a".to_owned(), Evaluated::default())].into(), ..FlagsAnswer::default() };
+        known.learn(&Arc::from(person), &answer, Instant::now());
+        known
+    }
+
+    /// A disk that was full.
+    #[tokio::test]
+    async fn what_could_not_be_written_is_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("spool");
+        std::fs::write(&place, "taken").unwrap();
+        let kept = kept(&place);
+        let known = known(&kept, "kim");
+        Arc::clone(&kept).write(Arc::clone(&known)).await;
+        assert!(kept.disk().failed);
+        std::fs::remove_file(&place).unwrap();
+        Arc::clone(&kept).write(known).await;
+        assert!(!kept.disk().failed && place.join("flags.last-known-good").exists());
+    }
+
+    /// A process that ends before the file was read.
+    #[tokio::test]
+    async fn what_was_not_read_yet_is_not_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        for person in ["kim", "lee"] {
+            let kept = kept(directory.path());
+            Arc::clone(&kept).write(known(&kept, person)).await;
+        }
+        let next = kept(directory.path());
+        next.load(&mut next.disk(), Duration::from_secs(3600), Instant::now());
+        assert!(next.find("kim").is_some() && next.find("lee").is_some());
+    }
+
     /// A process that is killed.
     #[tokio::test(start_paused = true)]
     async fn what_was_learned_is_on_disk_within_a_minute() {
         let directory = tempfile::tempdir().unwrap();
-        let host = Url::parse("https://us.i.posthog.com").unwrap();
-        let open =
-            || Arc::new(Kept::beside(&SpoolConfig::at(directory.path()), &host, &FlagsConfig::default()));
+        let open = || kept(directory.path());
         let kept = open();
         let known = Arc::new(LastKnownGood::new(10, Duration::from_secs(3600), Some(Arc::clone(&kept))));
         let running = tokio::spawn(Arc::clone(&kept).run(Arc::clone(&known)));
-        kept.read(Duration::from_secs(1)).await;
+        kept.read(Instant::now() + Duration::from_secs(1)).await;
         let answer =
             FlagsAnswer { flags: [("a".to_owned(), Evaluated::default())].into(), ..FlagsAnswer::default() };
         known.learn(&Arc::from("kim"), &answer, Instant::now());
