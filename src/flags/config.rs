@@ -37,7 +37,8 @@ impl FlagsConfig {
     ///
     /// With a spool it survives a restart, in the file `flags.last-known-good` in the spool's directory: for each person
     /// a hash of what was asked, and what was answered. It is written once a minute and at shutdown, up to 32 MiB, the
-    /// latest first. Processes that share the directory overwrite one another's.
+    /// latest first. Processes that share the directory overwrite one another's, and take one
+    /// another's for their own: a directory is for one project, as the spool's is.
     #[must_use]
     pub fn last_known_good(mut self, persons: usize, age: Duration) -> Self {
         self.persons = persons;

@@ -71,7 +71,7 @@ impl LastKnownGood {
             fresh.collect()
         };
         self.answers.insert(Arc::clone(question), Arc::new(known));
-        self.has_news.store(true, Ordering::Relaxed);
+        self.has_news.store(true, Ordering::Release);
     }
 
     /// What is known and not too old, with its age.
@@ -85,12 +85,12 @@ impl LastKnownGood {
 
     /// Whether something was learned since this was last called.
     pub(super) fn take_news(&self) -> bool {
-        self.has_news.swap(false, Ordering::Relaxed)
+        self.has_news.swap(false, Ordering::Acquire)
     }
 
     /// What was learned is still to be kept.
     pub(super) fn put_news_back(&self) {
-        self.has_news.store(true, Ordering::Relaxed);
+        self.has_news.store(true, Ordering::Release);
     }
 
     /// All that was learned and is remembered.
