@@ -56,7 +56,10 @@ async fn leave_behind(server: &FakePostHog, directory: &Path) {
 #[tokio::test]
 async fn a_start_in_an_outage_answers_as_the_process_before_did() {
     let (server, disk) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    // A process that was killed has left this half written.
+    fs::write(disk.path().join(format!("{FILE}.next")), "x".repeat(100_000)).unwrap();
     leave_behind(&server, disk.path()).await;
+    assert!(!fs::read_to_string(disk.path().join(FILE)).unwrap().contains("xxx"));
     server.always(Reply::status(503));
     let posthog = start(&server, disk.path());
     let flags = of_kim(&posthog).await;
@@ -78,6 +81,22 @@ async fn a_start_in_an_outage_answers_as_the_process_before_did() {
     let (kim, lee) = (of_kim(&posthog).await, of_lee(&posthog).await);
     assert!(age(&kim, "on").is_some() && !kim.is_enabled("on", true));
     assert!(age(&lee, "on").is_some() && lee.is_enabled("on", false));
+}
+
+#[tokio::test]
+async fn a_part_of_an_answer_is_filled_from_what_the_process_before_knew() {
+    let (server, disk) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    leave_behind(&server, disk.path()).await;
+    let part = r#"{"flags":{"on":{"key":"on","enabled":false}},"errorsWhileComputingFlags":true}"#;
+    server.flags().then(Reply::status(200).body(part));
+    let posthog = start(&server, disk.path());
+    let flags = of_kim(&posthog).await;
+    assert!(flags.source("on") == FlagSource::Remote && !flags.is_enabled("on", true));
+    assert!(age(&flags, "button").is_some());
+    server.always(Reply::status(503));
+    let flags = of_kim(&posthog).await;
+    assert!(age(&flags, "on").is_some() && !flags.is_enabled("on", true));
+    assert_eq!(flags.variant("button", "red"), "blue");
 }
 
 #[tokio::test]

@@ -251,7 +251,14 @@ async fn definitions_that_are_the_same_are_not_sent_again() {
     once_local(&posthog).await;
     server.wait_for_requests(Route::Definitions, 2).await;
     until(|| server.requests().iter().any(|request| request.status == Some(304))).await;
-    assert!(is_local(&posthog.flags("kim", options()).await, "on"));
+    // They are confirmed with that, and so as young as can be.
+    let confirmed = async {
+        while !matches!(posthog.flags("kim", options()).await.source("on"), FlagSource::Local { age } if age < OFTEN / 2)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), confirmed).await.unwrap();
     // And others are taken.
     server.set_flag("on", false);
     server.wait_for_requests(Route::Definitions, 3).await;

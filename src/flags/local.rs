@@ -138,6 +138,14 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_may_ask_for_the_persons_id() {
+        let is_kim = json!({"key": "distinct_id", "type": "person", "value": "kim", "operator": "exact"});
+        let local = local(json!([flag("a", &is_kim)]), json!({})).unwrap();
+        let is_on = |id: &str| local.evaluate(id, &FlagOptions::default()).flags["a"].enabled;
+        assert!(is_on("kim") && !is_on("lee"));
+    }
+
+    #[test]
     fn definitions_that_refer_to_themselves_are_undecided() {
         let depends =
             |key: &str| json!({"key": key, "type": "flag", "value": true, "operator": "flag_evaluates_to"});
