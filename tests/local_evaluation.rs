@@ -4,6 +4,8 @@
 mod support;
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use posthog_health::testing::{FakePostHog, Reply, Route};
@@ -347,6 +349,26 @@ async fn a_refused_secret_key_fires_is_renewed_and_local_evaluation_resumes() {
     // The source is asked again by itself.
     fs::write(&file, NEW).unwrap();
     once_local(&posthog).await;
+}
+
+/// A stray answer: the same key is taken again.
+#[tokio::test]
+async fn a_key_that_works_again_is_asked_for_no_more() {
+    let server = FakePostHog::start();
+    server.set_flag("on", true);
+    server.definitions().then(Reply::status(401));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&asked);
+    let provider = CredentialSource::provider(move || {
+        counts.fetch_add(1, Ordering::Relaxed);
+        async { Ok::<_, String>(FakePostHog::SECRET_KEY.to_owned()) }
+    });
+    let posthog = builder(&server).local_evaluation(provider, OFTEN).build().unwrap();
+    once_local(&posthog).await;
+    let (before, fetches) = (asked.load(Ordering::Relaxed), server.request_count(Route::Definitions));
+    assert!(before > 2, "while it was refused, again and again: {before}");
+    server.wait_for_requests(Route::Definitions, fetches + 1).await;
+    assert!(asked.load(Ordering::Relaxed) <= before + 1, "one may have been under way");
 }
 
 #[tokio::test]
