@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,6 +29,14 @@ fn start(server: &FakePostHog) -> PostHog {
     server.set_flag("off", false);
     server.set_flag("button", "blue");
     builder(server).local_evaluation(FakePostHog::SECRET_KEY, HOUR).build().unwrap()
+}
+
+/// Its key is looked at so rarely that nothing in a test is due to it.
+fn start_with_key_in(server: &FakePostHog, file: &Path) -> PostHog {
+    server.set_flag("on", true);
+    fs::write(file, FakePostHog::SECRET_KEY).unwrap();
+    let source = CredentialSource::file(file).check_every(HOUR);
+    builder(server).local_evaluation(source, HOUR).build().unwrap()
 }
 
 fn is_local(flags: &Flags, key: &str) -> bool {
@@ -306,12 +315,8 @@ fn fetching_goes_on_in_another_runtime() {
 #[tokio::test]
 async fn a_new_secret_key_is_taken_without_a_restart() {
     const NEW: &str = "phs_newNewNewNewNewNewNewNewNewNewNewNewNewNewNe";
-    let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
-    server.set_flag("on", true);
-    let file = directory.path().join("secret-key");
-    fs::write(&file, FakePostHog::SECRET_KEY).unwrap();
-    let source = CredentialSource::file(&file).check_every(HOUR);
-    let posthog = builder(&server).local_evaluation(source, HOUR).build().unwrap();
+    let (server, file) = (FakePostHog::start(), tempfile::NamedTempFile::new().unwrap());
+    let posthog = start_with_key_in(&server, file.path());
     once_local(&posthog).await;
     let key_of = |n: usize| {
         let fetches = server.requests().into_iter().filter(|request| request.route == Route::Definitions);
@@ -319,7 +324,7 @@ async fn a_new_secret_key_is_taken_without_a_restart() {
     };
     // On demand, while the backup works.
     server.know_secret_key(NEW);
-    fs::write(&file, NEW).unwrap();
+    fs::write(file.path(), NEW).unwrap();
     assert!(posthog.reload_credentials().await.unwrap());
     server.wait_for_requests(Route::Definitions, 2).await;
     assert_eq!(key_of(1), format!("Bearer {NEW}"));
@@ -329,12 +334,8 @@ async fn a_new_secret_key_is_taken_without_a_restart() {
 #[tokio::test]
 async fn a_refused_secret_key_fires_is_renewed_and_local_evaluation_resumes() {
     const NEW: &str = "phx_newNewNewNewNewNewNewNewNewNewNewNewNewNewNe";
-    let (server, directory) = (FakePostHog::start(), tempfile::tempdir().unwrap());
-    server.set_flag("on", true);
-    let file = directory.path().join("secret-key");
-    fs::write(&file, FakePostHog::SECRET_KEY).unwrap();
-    let source = CredentialSource::file(&file).check_every(HOUR);
-    let posthog = builder(&server).local_evaluation(source, HOUR).build().unwrap();
+    let (server, file) = (FakePostHog::start(), tempfile::NamedTempFile::new().unwrap());
+    let posthog = start_with_key_in(&server, file.path());
     server.forget_secret_key(FakePostHog::SECRET_KEY);
     server.know_secret_key(NEW);
     let flags = posthog.flags("kim", options()).await;
@@ -347,7 +348,7 @@ async fn a_refused_secret_key_fires_is_renewed_and_local_evaluation_resumes() {
     };
     until(fires).await;
     // The source is asked again by itself.
-    fs::write(&file, NEW).unwrap();
+    fs::write(file.path(), NEW).unwrap();
     once_local(&posthog).await;
 }
 

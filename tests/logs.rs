@@ -1,59 +1,19 @@
 //! What the library says, and what it never says.
 
+#[path = "support/log.rs"]
+mod log;
 #[path = "support/client.rs"]
 mod support;
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
+use log::Log;
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{AlertName, AlertsConfig, Event, PostHog, Severity};
 use support::{MS, builder, capture, until};
 use tracing::Level;
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::fmt::MakeWriter;
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Log {
-    /// Everything that this thread logs; the tests run on a runtime of one thread.
-    fn start(level: Level) -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_ansi(false)
-            .with_writer(log.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    /// All lines but those of the alerts, which come when the monitor looks.
-    fn lines(&self) -> Vec<String> {
-        self.text().lines().filter(|line| !line.contains(" alert ")).map(str::to_owned).collect()
-    }
+/// All lines but those of the alerts, which come when the monitor looks.
+fn lines(log: &Log) -> Vec<String> {
+    log.text().lines().filter(|line| !line.contains(" alert ")).map(str::to_owned).collect()
 }
 
 /// Guarantee 7: every failure, at the most talkative level.
@@ -197,7 +157,7 @@ async fn an_outage_is_one_line_when_it_begins_and_one_when_it_ends() {
     server.recover();
     posthog.flush().await.unwrap();
     until(|| posthog.health().breaker.state == posthog_health::layers::circuit_breaker::State::Closed).await;
-    let lines = log.lines();
+    let lines = lines(&log);
     let count = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
     assert_eq!((count("circuit breaker open"), count("circuit breaker closed")), (1, 1), "{lines:#?}");
     assert_eq!(count("queue full: dropping events"), 1, "{lines:#?}");
@@ -214,7 +174,7 @@ async fn a_refused_token_is_one_line_until_it_works_again() {
     server.wait_for_requests(posthog_health::testing::Route::Batch, 20).await;
     server.recover();
     posthog.flush().await.unwrap();
-    let lines = log.lines();
+    let lines = lines(&log);
     assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(lines[0].contains("WARN") && lines[0].contains("delivery pauses, events are kept"), "{lines:#?}");
     assert!(lines[1].contains("INFO") && lines[1].contains("delivery resumed"), "{lines:#?}");
@@ -228,7 +188,7 @@ async fn rejected_events_are_two_lines_until_one_is_taken() {
     let posthog = builder(&server).build().unwrap();
     capture(&posthog, 1_000);
     until(|| posthog.stats().dead_lettered >= 20).await;
-    let lines = log.lines();
+    let lines = lines(&log);
     assert!(
         lines[0].contains("dead letters: PostHog rejects the request as malformed (HTTP 400)"),
         "{lines:#?}"
@@ -244,7 +204,7 @@ async fn what_a_dropped_client_loses_is_told() {
     let posthog = builder(&server).build().unwrap();
     capture(&posthog, 42);
     drop(posthog);
-    let lines = log.lines();
+    let lines = lines(&log);
     assert!(lines.len() == 1 && lines[0].contains("lost=42"), "{lines:#?}");
 }
 
@@ -262,7 +222,7 @@ async fn a_spool_that_fails_is_logged_once() {
     // More than one attempt.
     tokio::time::sleep(MS(4_500)).await;
     std::fs::remove_file(parent.path().join("not yet")).unwrap();
-    let lines = || -> Vec<_> { log.lines().into_iter().filter(|line| line.contains("spool")).collect() };
+    let lines = || -> Vec<_> { lines(&log).into_iter().filter(|line| line.contains("spool")).collect() };
     until(|| lines().len() > 1 && state() == posthog_health::SpoolState::Ready).await;
     let lines = lines();
     assert_eq!(lines.len(), 2, "{lines:?}");

@@ -1,9 +1,11 @@
 //! What an outage of an hour logs, in simulated time: the real queue, worker, layers and monitor over a service
 //! that fails. tokio's clock and the circuit breaker's are both moved by hand.
 
-use std::io;
+#[path = "../../tests/support/log.rs"]
+mod log;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use failsafe::clock::{self, MockClock};
@@ -13,6 +15,7 @@ use tokio::time::sleep;
 use tower::service_fn;
 use tracing::Level;
 
+use self::log::Log;
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::{Encoder, Queue, Worker};
@@ -88,29 +91,15 @@ async fn live(clock: &mut MockClock, queue: &Queue, seconds: u32) {
     }
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// All lines at info and above of an hour in which each request fails, and of twenty minutes after it.
 fn lines_of_an_hour(fault: Fault) -> Vec<String> {
     let log = Log::default();
-    let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(Level::INFO)
         .with_ansi(false)
         .without_time()
         .with_target(false)
-        .with_writer(move || writer.clone())
+        .with_writer(log.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -131,7 +120,7 @@ fn lines_of_an_hour(fault: Fault) -> Vec<String> {
             assert!(queue.ledger().queued < 100, "it has recovered");
         });
     });
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     text.lines().map(|line| line.trim_start().to_owned()).collect()
 }
 

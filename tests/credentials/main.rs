@@ -1,5 +1,7 @@
 //! Where the project token comes from, and what happens when it changes while the client runs.
 
+#[path = "../support/log.rs"]
+mod log;
 mod provider;
 mod rotation;
 #[cfg(all(feature = "metrics", feature = "spool"))]
@@ -7,17 +9,13 @@ mod secrets;
 #[path = "../support/client.rs"]
 mod support;
 
+use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
-use std::{fs, io};
 
 use posthog_health::testing::{FakePostHog, Route};
 use posthog_health::{CredentialSource, CredentialsError, PostHog};
 use support::{MS, builder, capture};
-use tracing::Dispatch;
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::fmt::MakeWriter;
 
 const OLD: &str = FakePostHog::TOKEN;
 const NEW: &str = "phc_newNewNewNewNewNewNewNewNewNewNewNewNewNewNe";
@@ -49,46 +47,6 @@ impl Mount {
     /// Looked at so rarely that nothing in a test is due to it.
     fn source(&self) -> CredentialSource {
         CredentialSource::file(self.path()).check_every(HOUR)
-    }
-}
-
-/// All that this thread logs; its tests run on a runtime of one thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Log {
-    fn start() -> (Self, DefaultGuard) {
-        // While there is one subscriber only, `tracing` asks that of the thread which comes to a line first, and
-        // lets it decide for all: in the tests beside this one, that is none.
-        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
-        LazyLock::force(&SECOND);
-        let log = Self::default();
-        let subscriber =
-            tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone());
-        let guard = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
-        (log, guard)
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 

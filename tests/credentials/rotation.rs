@@ -5,9 +5,11 @@ use std::time::Duration;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{AlertName, AlertTransition, PostHog, Reason};
 use tokio::time::interval;
+use tracing::Level;
 
+use crate::log::Log;
 use crate::support::{MS, assert_balanced, builder, capture, event, until};
-use crate::{HOUR, Log, Mount, NEW, OLD, token_of_batch};
+use crate::{HOUR, Mount, NEW, OLD, token_of_batch};
 
 const EVENTS: usize = 3_000;
 
@@ -75,7 +77,7 @@ async fn a_probe_that_finds_the_token_reset_holds_events_back_for_the_next() {
 #[tokio::test]
 async fn a_new_token_ends_the_pause_of_the_old_one_at_once() {
     for status in [401, 403] {
-        let (log, _guard) = Log::start();
+        let (log, _guard) = Log::start(Level::TRACE);
         let (server, mount) = (FakePostHog::start(), Mount::new());
         server.batch().then(Reply::status(status));
         let posthog = builder(&server).credentials(mount.source()).refusal_pause(HOUR).build().unwrap();
@@ -96,7 +98,7 @@ async fn a_new_token_ends_the_pause_of_the_old_one_at_once() {
 /// What is under way is answered for the token that it was sent with.
 #[tokio::test]
 async fn a_refusal_of_the_token_before_holds_nothing_up() {
-    let (log, _guard) = Log::start();
+    let (log, _guard) = Log::start(Level::TRACE);
     let (server, mount) = (FakePostHog::start(), Mount::new());
     server.batch().then(Reply::status(401).delayed(MS(300)));
     let posthog = builder(&server).credentials(mount.source()).refusal_pause(HOUR).build().unwrap();

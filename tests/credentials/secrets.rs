@@ -7,9 +7,11 @@ use std::path::Path;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{CredentialSource, FlagOptions, Reason, SpoolConfig, SpoolState};
+use tracing::Level;
 
+use crate::log::Log;
 use crate::support::{MS, builder, capture, until};
-use crate::{HOUR, Log, Mount, NEW, OLD};
+use crate::{HOUR, Mount, NEW, OLD};
 
 const SECRET_KEY: &str = "phs_secretKeySecretKeySecretKeySecretKey";
 
@@ -21,7 +23,7 @@ fn bytes(directory: &Path) -> Vec<u8> {
 
 #[tokio::test]
 async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
-    let (log, _logs) = Log::start();
+    let (log, _logs) = Log::start(Level::TRACE);
     let recorder = PrometheusBuilder::new().build_recorder();
     let scrape = recorder.handle();
     let _metrics = metrics::set_default_local_recorder(Box::leak(Box::new(recorder)));

@@ -1,50 +1,21 @@
 //! What the log says of refusals: once an episode, and nothing secret.
 
 use std::io;
-use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
+use tracing::Level;
 
 use super::layer::{layer, request};
+use super::log::Log;
 use super::{BODY, SECRET, headers, now, secret, signed};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn lines(&self, level: &str) -> usize {
-        let text = self.text();
-        text.lines().filter(|line| line.contains(level)).count()
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
 
 #[tokio::test]
 async fn each_kind_of_refusal_is_one_line_an_episode_without_secrets() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::start(Level::TRACE);
+    let lines = |level: &str| log.text().lines().filter(|line| line.contains(level)).count();
 
     let layer = layer().replay_ids(1);
     let handler = service_fn(async |_: Request<Full<Bytes>>| {
@@ -60,12 +31,12 @@ async fn each_kind_of_refusal_is_one_line_an_episode_without_secrets() {
         assert_eq!(send(HeaderMap::new()).await, 401);
         assert_eq!(send(forged.clone()).await, 401);
     }
-    assert_eq!((log.lines(" WARN "), log.lines(" DEBUG ")), (2, 198), "{}", log.text());
+    assert_eq!((lines(" WARN "), lines(" DEBUG ")), (2, 198), "{}", log.text());
 
     for id in ["id-of-a", "id-of-a", "id-of-c", "id-of-d"] {
         assert_eq!(send(signed(id, now(), BODY)).await, 200);
     }
-    assert_eq!((log.lines(" WARN "), log.lines(" DEBUG ")), (3, 199), "{}", log.text());
+    assert_eq!((lines(" WARN "), lines(" DEBUG ")), (3, 199), "{}", log.text());
 
     let text = log.text();
     for line in

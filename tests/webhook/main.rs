@@ -2,6 +2,8 @@
 
 mod axum;
 mod layer;
+#[path = "../support/log.rs"]
+mod log;
 mod logs;
 mod refusals;
 mod shared;
