@@ -61,6 +61,11 @@
 //! them. `capture_durable(event).await` resolves when the event is on disk. A disk that is full, damaged or
 //! missing stops nothing: events stay in memory, health says so, and what can be read is read.
 //!
+//! # Typed events
+//!
+//! [`TypedEvent`] takes any `Serialize` type as an event's properties and writes it straight to JSON: the fast way in, with
+//! the same guarantees.
+//!
 //! # The SDK's own events
 //!
 //! [`sdk`](PostHog::sdk) is the inner [`posthog_rs::Client`], for feature flags and whatever else this crate has no method
@@ -105,7 +110,7 @@
 //!
 //! `posthog_rs` (re-exported: [`Event`], [`RequestContext`]; its client, options and errors as [`posthog_rs`]), `tower` and `tokio::sync::watch` in [`layers`], `tower`,
 //! `http` and `http_body` in [`routes`] and `webhook`, `bytes` and `http_body_util::Full` in `webhook`,
-//! `serde_json::Value` in [`FlagOptions`] and [`Flags`], `reqwest`'s request, response and error in [`layers::HttpStatus`], [`layers::Replay`] and [`Error`]. A new
+//! `serde::Serialize`, `serde_json::Error` and `uuid::Uuid` in [`TypedEvent`] and [`PropertiesError`], `serde_json::Value` in [`FlagOptions`] and [`Flags`], `reqwest`'s request, response and error in [`layers::HttpStatus`], [`layers::Replay`] and [`Error`]. A new
 //! major version of one of these is a new major version of this crate.
 
 #![forbid(unsafe_code)]
@@ -144,7 +149,8 @@ pub use client::{FlushTimeout, PostHog, ShutdownReport};
 pub use config::PostHogBuilder;
 pub use credentials::{CredentialSource, CredentialsError};
 pub use delivery::{
-    DeadLetter, DropReason, Drops, Ledger, Overflow, QueueFill, SpoolHealth, SpoolIssue, SpoolState,
+    AnyEvent, DeadLetter, DropReason, Drops, Ledger, Overflow, PropertiesError, QueueFill, SpoolHealth,
+    SpoolIssue, SpoolState, TypedEvent,
 };
 #[cfg(feature = "spool")]
 pub use delivery::{SpoolConfig, SpoolMode};

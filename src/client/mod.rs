@@ -14,14 +14,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use posthog_rs::{Event, RequestContext};
+use posthog_rs::RequestContext;
 use reqwest::Url;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::ConfigError;
 use crate::config::{Enrichment, PostHogBuilder, Reviewed, Settings};
 use crate::credentials::{CredentialSource, Opened, ProjectToken};
-use crate::delivery::{DeadLetter, DropReason, Ledger, Queue};
+use crate::delivery::{AnyEvent, DeadLetter, DropReason, Ledger, Queue};
 use crate::health::{BreakerHealth, Evidence, HealthReport, Life, Probe, report};
 use crate::layers::CircuitBreaker;
 use crate::layers::circuit_breaker::State as BreakerState;
@@ -98,17 +98,14 @@ impl PostHog {
         Ok(Self { inner: Arc::new(Inner { queue, flush_timeout, running, reviewed }) })
     }
 
-    /// Captures an event. Returns at once, whatever PostHog does: no I/O, no waiting, no error. Works on any
-    /// thread.
+    /// Captures an [`Event`](crate::Event) or a [`TypedEvent`](crate::TypedEvent). Returns at once, whatever PostHog does: no I/O, no
+    /// waiting, no error. Works on any thread.
     ///
     /// Takes the time (unless the event has its own) and the ambient
     /// [`RequestContext`](posthog_rs::RequestContext) here and now; the rest happens in the background. What
     /// becomes of the event is counted in [`stats`](Self::stats).
-    pub fn capture(&self, mut event: Event) {
-        if let Some(context) = RequestContext::current() {
-            context.apply_to_event(&mut event);
-        }
-        self.inner.queue.capture(event);
+    pub fn capture(&self, event: impl Into<AnyEvent>) {
+        self.inner.queue.capture(in_context(event.into()));
     }
 
     /// Sends what has been captured so far without waiting for full batches, and resolves when each of these
@@ -359,12 +356,17 @@ impl PostHog {
     /// # Cancel safety
     ///
     /// Dropping the future leaves the event captured as by [`capture`](Self::capture).
-    pub async fn capture_durable(&self, mut event: Event) -> Result<(), NotDurable> {
-        if let Some(context) = RequestContext::current() {
-            context.apply_to_event(&mut event);
-        }
+    pub async fn capture_durable(&self, event: impl Into<AnyEvent>) -> Result<(), NotDurable> {
+        let event = in_context(event.into());
         self.inner.queue.capture_durable(event).await.map_err(|reason| NotDurable { reason })
     }
+}
+
+fn in_context(mut event: AnyEvent) -> AnyEvent {
+    if let Some(context) = RequestContext::current() {
+        event.apply(&context);
+    }
+    event
 }
 
 /// An event that [`PostHog::capture_durable`] did not take.

@@ -8,19 +8,21 @@
 mod admit;
 mod dead_letter;
 mod encode;
+mod event;
 mod ledger;
 #[cfg(feature = "spool")]
 #[cfg(test)]
 mod outage_tests;
-mod parts;
 mod queue;
 #[cfg_attr(not(feature = "spool"), path = "no_spool.rs")]
 mod spool;
+mod typed_event;
 mod worker;
 
 pub use dead_letter::DeadLetter;
 pub(crate) use dead_letter::DeadLetterLimits;
 pub(crate) use encode::{Encoder, Hook};
+pub use event::AnyEvent;
 pub use ledger::{DropReason, Drops, Ledger};
 pub(crate) use queue::{Limits, Queue, Snapshot, optional_ms};
 pub use queue::{Overflow, QueueFill, SpoolHealth, SpoolIssue, SpoolState};
@@ -33,4 +35,5 @@ pub(crate) use spool::SpoolLook;
 pub use spool::{SpoolConfig, SpoolMode};
 #[cfg(feature = "spool")]
 pub(crate) use spool::{create_directory, open_file, sync_directory};
+pub use typed_event::{PropertiesError, TypedEvent};
 pub(crate) use worker::{Pacing, Worker};

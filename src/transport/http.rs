@@ -9,6 +9,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Request, Url, redirect};
 use tower::Service;
 
+use super::gzip::Compressors;
 use super::wire::Batch;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::outcome::{Accepted, Answer, read_failure};
@@ -43,7 +44,8 @@ pub(crate) struct Capture {
     client: reqwest::Client,
     url: Url,
     credentials: Arc<Credentials<ProjectToken>>,
-    gzip: bool,
+    /// `None`: bodies are sent as they are.
+    compressors: Option<Arc<Compressors>>,
     longest_retry_after: Duration,
 }
 
@@ -56,17 +58,19 @@ impl Capture {
         longest_retry_after: Duration,
     ) -> Self {
         let url = endpoint(host, "/batch/", gzip.then_some("compression=gzip"));
-        Self { client, url, credentials, gzip, longest_retry_after }
+        let compressors = gzip.then(Arc::default);
+        Self { client, url, credentials, compressors, longest_retry_after }
     }
 
     async fn send(self, batch: Batch) -> Result<Accepted, Error> {
         // Without one nothing is sent: no token is as good as a refused one.
         let token = self.credentials.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))?;
         let body = batch
-            .body(&token, SystemTime::now(), self.gzip)
+            .body(&token, SystemTime::now(), self.compressors.as_deref())
             .await
             .map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
-        let answer = post(&self.client, self.url, body, self.gzip, LONGEST_ANSWER).await?;
+        let gzip = self.compressors.is_some();
+        let answer = post(&self.client, self.url, body, gzip, LONGEST_ANSWER).await?;
         answer.read(SystemTime::now(), self.longest_retry_after, token.expose())
     }
 }

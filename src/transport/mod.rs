@@ -1,7 +1,11 @@
 //! The way to PostHog: bodies and requests. Knows HTTP, knows nothing of queues.
 
+mod gzip;
 mod http;
+mod timestamp;
 mod wire;
 
+pub(crate) use gzip::Compressors;
 pub(crate) use http::{Capture, LONGEST_ANSWER, client, endpoint, is_loopback, post, send};
-pub(crate) use wire::{Batch, ENVELOPE_BYTES, timestamp};
+pub(crate) use timestamp::{Timestamps, timestamp};
+pub(crate) use wire::{Batch, ENVELOPE_BYTES};

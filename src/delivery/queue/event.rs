@@ -3,12 +3,13 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use posthog_rs::Event;
+
+use crate::delivery::event::AnyEvent;
 
 /// A raw event, numbered in the order of capture.
 #[derive(Debug)]
 pub(in crate::delivery) struct Captured {
-    pub(in crate::delivery) event: Event,
+    pub(in crate::delivery) event: AnyEvent,
     pub(in crate::delivery) ticket: Ticket,
 }
 

@@ -20,12 +20,12 @@ mod written;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use posthog_rs::Event;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::admit::admit;
 use super::dead_letter::DeadLetter;
+use super::event::AnyEvent;
 use super::ledger::{DropReason, Ledger, Totals};
 use disk::{Sleep, Waiter};
 pub(super) use event::Encoded;
@@ -95,12 +95,12 @@ impl Queue {
         }
     }
 
-    pub(crate) fn capture(&self, event: Event) {
-        self.enter(event, None);
+    pub(crate) fn capture(&self, event: impl Into<AnyEvent>) {
+        self.enter(event.into(), None);
     }
 
     /// Lets an event in, or drops it. `waiter` is told when it is on disk.
-    fn enter(&self, event: Event, waiter: Option<Waiter>) {
+    fn enter(&self, event: AnyEvent, waiter: Option<Waiter>) {
         let at = SystemTime::now();
         let admitted = admit(&event);
         let mut state = self.state();

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use posthog_rs::Event;
 use tokio::sync::oneshot;
 
 use super::disk::{DiskState, Sleep};
@@ -13,14 +12,15 @@ use super::spool_health::SpoolIssue;
 use super::turn::{Read, SETTLE_EVERY, Turn};
 use super::{DropReason, Queue};
 use crate::delivery::dead_letter::DeadLetter;
+use crate::delivery::event::AnyEvent;
 use crate::delivery::ledger::Totals;
 use crate::delivery::spool::{Applied, Contents, Fill};
 
 impl Queue {
     /// Captures an event and tells when it is on disk, or why it was dropped instead.
-    pub(crate) async fn capture_durable(&self, event: Event) -> Result<(), DropReason> {
+    pub(crate) async fn capture_durable(&self, event: impl Into<AnyEvent>) -> Result<(), DropReason> {
         let (waiter, told) = oneshot::channel();
-        self.enter(event, Some(waiter));
+        self.enter(event.into(), Some(waiter));
         told.await.unwrap_or(Err(DropReason::Shutdown))
     }
 

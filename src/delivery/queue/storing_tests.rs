@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use posthog_rs::Event;
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
@@ -154,7 +155,7 @@ impl Run {
                 self.captured += 1;
                 let (waiter, told) = oneshot::channel();
                 self.told.extend(durable.then_some(told));
-                queue.enter(Event::new("event", "user"), durable.then_some(waiter));
+                queue.enter(Event::new("event", "user").into(), durable.then_some(waiter));
             }),
             Step::Encode => {
                 let encoded = |raw: event::Captured| (raw.ticket, Ok(Bytes::from_static(b"{}")));

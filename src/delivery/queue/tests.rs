@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use posthog_rs::Event;
 use proptest::prelude::*;
 use tokio_test::task;
 

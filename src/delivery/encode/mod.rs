@@ -1,16 +1,24 @@
+mod enrichment;
+mod parts;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use posthog_rs::Event;
 use serde::Serialize;
 use serde_json::{Error, Value};
+use uuid::Uuid;
 
 use super::DropReason;
-use super::admit::admit;
-use super::parts::Parts;
-use crate::transport::timestamp;
+use super::admit::admit_sdk;
+use super::event::{AnyEvent, Kind};
+use super::typed_event::TypedEvent;
+use crate::transport::Timestamps;
+use enrichment::Enrichment;
+pub(in crate::delivery) use enrichment::Own;
+pub(crate) use enrichment::os;
+use parts::Parts;
 
 /// Changes or drops an event before it is encoded.
 pub(crate) type Hook = Box<dyn FnMut(Event) -> Option<Event> + Send>;
@@ -19,36 +27,36 @@ pub(crate) type Hook = Box<dyn FnMut(Event) -> Option<Event> + Send>;
 /// enrichment, in one pass.
 pub(crate) struct Encoder {
     hooks: Vec<Hook>,
-    enrichment: Vec<Constant>,
+    enrichment: Enrichment,
+    timestamps: Timestamps,
     buffer: Vec<u8>,
     parts: Parts,
 }
 
-/// A property that every event gets unless it has its own.
-struct Constant {
-    name: &'static str,
-    member: Vec<u8>,
-}
-
 impl Encoder {
     pub(crate) fn new(hooks: Vec<Hook>, is_server: bool, geoip: bool) -> Self {
-        let (os, os_version) = os();
-        let mut enrichment = vec![
-            Constant::new("$lib", "posthog-health"),
-            Constant::new("$lib_version", env!("CARGO_PKG_VERSION")),
-            Constant::new("$os", os.as_str()),
-            Constant::new("$os_version", os_version.as_str()),
-        ];
-        enrichment.extend(is_server.then(|| Constant::new("$is_server", true)));
-        enrichment.extend((!geoip).then(|| Constant::new("$geoip_disable", true)));
-        Self { hooks, enrichment, buffer: Vec::new(), parts: Parts::default() }
+        let enrichment = Enrichment::new(is_server, geoip);
+        let (timestamps, buffer, parts) = Default::default();
+        Self { hooks, enrichment, timestamps, buffer, parts }
     }
 
     /// The event's bytes, or why there are none. `captured_at` is its time unless it has its own.
-    pub(super) fn encode(&mut self, event: Event, captured_at: SystemTime) -> Result<Bytes, DropReason> {
-        let event = self.run_hooks(event)?;
-        self.write(&event, captured_at).map_err(|_| DropReason::NotEncodable)?;
+    pub(super) fn encode(&mut self, event: AnyEvent, captured_at: SystemTime) -> Result<Bytes, DropReason> {
+        match event.0 {
+            Kind::Typed(event) if self.hooks.is_empty() => self.write_typed(&event, captured_at),
+            Kind::Typed(event) => {
+                let at = event.timestamp().unwrap_or(captured_at);
+                let event = event.into_event().ok_or(DropReason::NotEncodable)?;
+                self.encode_sdk(event, at)?;
+            }
+            Kind::Sdk(event) => self.encode_sdk(event, captured_at)?,
+        }
         Ok(Bytes::copy_from_slice(&self.buffer))
+    }
+
+    fn encode_sdk(&mut self, event: Event, captured_at: SystemTime) -> Result<(), DropReason> {
+        let event = self.run_hooks(event)?;
+        self.write_sdk(&event, captured_at).map_err(|_| DropReason::NotEncodable)
     }
 
     /// What comes out of the hooks is admitted anew.
@@ -63,10 +71,24 @@ impl Encoder {
                 Err(_) => return Err(DropReason::HookPanicked),
             }
         }
-        admit(&event).map(|_| event)
+        admit_sdk(&event).map(|_| event)
     }
 
-    fn write(&mut self, event: &Event, captured_at: SystemTime) -> Result<(), Error> {
+    fn write_typed(&mut self, event: &TypedEvent, captured_at: SystemTime) {
+        let out = &mut self.buffer;
+        out.clear();
+        out.extend_from_slice(b"{\"uuid\":\"");
+        out.extend_from_slice(event.uuid().hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        out.extend_from_slice(b"\",");
+        out.extend_from_slice(event.json());
+        self.enrichment.write(out, event.own());
+        end_object(out);
+        out.extend_from_slice(b",\"timestamp\":\"");
+        self.timestamps.write(out, event.timestamp().unwrap_or(captured_at));
+        out.extend_from_slice(b"\"}");
+    }
+
+    fn write_sdk(&mut self, event: &Event, captured_at: SystemTime) -> Result<(), Error> {
         self.parts.clear();
         event.serialize(&mut self.parts)?;
         let out = &mut self.buffer;
@@ -78,26 +100,21 @@ impl Encoder {
         out.extend_from_slice(b",\"distinct_id\":");
         serde_json::to_writer(&mut *out, event.distinct_id())?;
         out.extend_from_slice(b",\"properties\":{");
-        let first = out.len();
         let has_groups = self.parts.groups != b"{}";
+        let mut own = Own::default();
         for (name, value) in event.properties() {
-            if has_groups && name == "$groups" {
-                continue;
-            }
-            member(out, first, name, value)?;
-        }
-        for constant in &self.enrichment {
-            if !event.properties().contains_key(constant.name) {
-                separate(out, first);
-                out.extend_from_slice(&constant.member);
+            if !(has_groups && name == "$groups") {
+                member(out, name, value)?;
+                own.add(name);
             }
         }
+        self.enrichment.write(out, own);
         if has_groups {
-            separate(out, first);
             out.extend_from_slice(b"\"$groups\":");
             out.extend_from_slice(&self.parts.groups);
         }
-        out.extend_from_slice(b"},\"timestamp\":");
+        end_object(out);
+        out.extend_from_slice(b",\"timestamp\":");
         match self.parts.timestamp.as_slice() {
             // The event's own, which the SDK keeps in UTC without a zone.
             [own @ .., b'"'] => {
@@ -106,7 +123,7 @@ impl Encoder {
             }
             _ => {
                 out.push(b'"');
-                out.extend_from_slice(timestamp(captured_at).as_bytes());
+                self.timestamps.write(out, captured_at);
                 out.extend_from_slice(b"\"}");
             }
         }
@@ -114,33 +131,18 @@ impl Encoder {
     }
 }
 
-impl Constant {
-    fn new(name: &'static str, value: impl Into<Value>) -> Self {
-        Self { name, member: format!("\"{name}\":{}", value.into()).into_bytes() }
-    }
-}
-
-fn member(out: &mut Vec<u8>, first: usize, name: &str, value: &Value) -> Result<(), Error> {
-    separate(out, first);
+/// A member with a comma behind it.
+fn member(out: &mut Vec<u8>, name: &str, value: &Value) -> Result<(), Error> {
     serde_json::to_writer(&mut *out, name)?;
     out.push(b':');
-    serde_json::to_writer(out, value)
+    serde_json::to_writer(&mut *out, value)?;
+    out.push(b',');
+    Ok(())
 }
 
-fn separate(out: &mut Vec<u8>, first: usize) {
-    if out.len() > first {
-        out.push(b',');
-    }
-}
-
-/// The operating system as posthog-rs reports it. The first call may start a process (`lsb_release`), so it
-/// is made where blocking is fine.
-pub(crate) fn os() -> &'static (String, String) {
-    static OS: OnceLock<(String, String)> = OnceLock::new();
-    OS.get_or_init(|| {
-        let info = os_info::get();
-        (info.os_type().to_string(), info.version().to_string())
-    })
+fn end_object(out: &mut Vec<u8>) {
+    out.pop_if(|last| *last == b',');
+    out.push(b'}');
 }
 
 #[cfg(test)]
@@ -151,13 +153,13 @@ mod tests {
 
     use super::*;
 
-    fn encode_with(hooks: Vec<Hook>, event: Event) -> Result<Value, DropReason> {
+    fn encode_with(hooks: Vec<Hook>, event: impl Into<AnyEvent>) -> Result<Value, DropReason> {
         let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
-        let bytes = Encoder::new(hooks, true, false).encode(event, at)?;
+        let bytes = Encoder::new(hooks, true, false).encode(event.into(), at)?;
         Ok(serde_json::from_slice(&bytes).unwrap())
     }
 
-    fn encode(event: Event) -> Value {
+    fn encode(event: impl Into<AnyEvent>) -> Value {
         encode_with(Vec::new(), event).unwrap()
     }
 
@@ -213,7 +215,7 @@ mod tests {
         let mut event = Event::new("e", "u");
         event.insert_prop("$groups", json!({"team": "t"})).unwrap();
         event.add_group("company", "acme");
-        let bytes = Encoder::new(Vec::new(), true, true).encode(event, SystemTime::now()).unwrap();
+        let bytes = Encoder::new(Vec::new(), true, true).encode(event.into(), SystemTime::now()).unwrap();
         assert_eq!(String::from_utf8(bytes.to_vec()).unwrap().matches("$groups").count(), 1);
     }
 
@@ -247,5 +249,74 @@ mod tests {
         assert_eq!(result("drop"), Err(DropReason::BeforeSend));
         assert_eq!(result("panic"), Err(DropReason::HookPanicked));
         assert_eq!(result("rename to nothing"), Err(DropReason::NoName));
+    }
+
+    fn typed(properties: Value) -> TypedEvent {
+        TypedEvent::new("order \"placed\"", "user-\u{1F994}", &properties).unwrap()
+    }
+
+    #[test]
+    fn a_typed_event_is_on_the_wire_what_the_same_event_of_the_sdk_is() {
+        let uuid = Uuid::from_u128(7);
+        for properties in [
+            json!({"amount": 9.5, "items": ["a", "b"], "$groups": {"company": "acme"}, "text": "\"$lib\": \n"}),
+            json!({"$lib": "mine", "$os": null, "$is_server": false, "nested": {"$lib_version": 1}}),
+            json!({"$lib": 1, "$lib_version": 2, "$os": 3, "$os_version": 4, "$is_server": 5, "$geoip_disable": 6}),
+            json!({}),
+        ] {
+            let mut sdk = Event::new("order \"placed\"", "user-\u{1F994}");
+            sdk.set_uuid(uuid);
+            for (name, value) in properties.as_object().unwrap() {
+                sdk.insert_prop(name, value).unwrap();
+            }
+            assert_eq!(encode(typed(properties.clone()).with_uuid(uuid)), encode(sdk), "{properties}");
+        }
+    }
+
+    #[test]
+    fn a_typed_event_has_a_uuid_and_a_time_or_its_own() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_600_000_000_000_007);
+        let event = typed(json!({})).with_timestamp(at);
+        let (first, again) = (encode(event.clone()), encode(event));
+        assert_eq!(first["timestamp"], "2020-09-13T12:26:40.000007Z");
+        assert_eq!(first["uuid"], again["uuid"]);
+        let uuid: Uuid = serde_json::from_value(first["uuid"].clone()).unwrap();
+        assert_eq!(uuid.get_version_num(), 7);
+        assert_ne!(encode(typed(json!({})))["uuid"], first["uuid"]);
+    }
+
+    #[test]
+    fn the_context_fills_in_what_a_typed_event_has_not() {
+        let mut event = AnyEvent::from(typed(json!({"mine": 1, "$os": "mine", "text": "\"plan\":"})));
+        let context = posthog_rs::RequestContext::new().property("mine", 2).unwrap();
+        let context = context.property("plan", "pro").unwrap().property("$lib", "theirs").unwrap();
+        event.apply(&context);
+        let properties = encode(event)["properties"].clone();
+        assert_eq!(properties["mine"], 1);
+        assert_eq!(properties["$os"], "mine");
+        assert_eq!(properties["plan"], "pro");
+        assert_eq!(properties["$lib"], "theirs");
+        let mut empty = AnyEvent::from(typed(json!({})));
+        empty.apply(&context);
+        assert_eq!(encode(empty)["properties"]["plan"], "pro");
+    }
+
+    #[test]
+    fn hooks_see_a_typed_event_as_one_of_the_sdks() {
+        let hook = |mut event: Event| {
+            assert_eq!((event.event_name(), event.distinct_id()), ("order \"placed\"", "user-\u{1F994}"));
+            let amount = event.remove_prop("amount").unwrap();
+            event.insert_prop("was", amount).unwrap();
+            Some(event)
+        };
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+        let event = typed(json!({"amount": 9.5})).with_uuid(Uuid::from_u128(7)).with_timestamp(at);
+        let encoded = encode_with(vec![Box::new(hook)], event).unwrap();
+        assert_eq!(
+            (&encoded["properties"]["was"], &encoded["properties"]["amount"]),
+            (&json!(9.5), &Value::Null)
+        );
+        assert_eq!(encoded["uuid"], json!(Uuid::from_u128(7)));
+        assert_eq!(encoded["timestamp"], "2020-09-13T12:26:40.000000Z");
     }
 }

@@ -1,0 +1,35 @@
+use posthog_rs::{Event, RequestContext};
+
+use super::typed_event::TypedEvent;
+
+/// What can be captured: an [`Event`] of the SDK's, or a [`TypedEvent`].
+#[derive(Debug)]
+pub struct AnyEvent(pub(super) Kind);
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Sdk(Event),
+    Typed(TypedEvent),
+}
+
+impl AnyEvent {
+    /// What the context says, where the event says nothing itself.
+    pub(crate) fn apply(&mut self, context: &RequestContext) {
+        match &mut self.0 {
+            Kind::Sdk(event) => context.apply_to_event(event),
+            Kind::Typed(event) => event.apply(context),
+        }
+    }
+}
+
+impl From<Event> for AnyEvent {
+    fn from(event: Event) -> Self {
+        Self(Kind::Sdk(event))
+    }
+}
+
+impl From<TypedEvent> for AnyEvent {
+    fn from(event: TypedEvent) -> Self {
+        Self(Kind::Typed(event))
+    }
+}
