@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "not every bench needs everything")]
 
+pub(crate) mod checkout;
+pub(crate) mod process;
+pub(crate) mod sink;
 pub(crate) mod times;
 
 use std::fmt::Display;
@@ -133,11 +136,16 @@ pub(crate) fn seconds(time: Option<Duration>) -> String {
 
 /// The last line of every bench.
 pub(crate) fn print_machine(seen_by: &FakePostHog) {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
     // As it calls itself on the wire: that is the one that ran.
     let requests = seen_by.requests();
     let sdk = requests.first().and_then(|request| request.header("user-agent")).unwrap_or("posthog-rs");
+    print_machine_beside(sdk);
+}
+
+/// The same, where somebody else saw it.
+pub(crate) fn print_machine_beside(sdk: &str) {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
     println!(
         "machine: {cores} cores, {arch} {os}; posthog-health/{} beside {sdk}",
         env!("CARGO_PKG_VERSION")

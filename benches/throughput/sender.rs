@@ -1,0 +1,102 @@
+//! The process that is measured: it makes events as fast as one thread can, and has them delivered.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use posthog_health::PostHog;
+use posthog_health::layers::RateLimitConfig;
+use posthog_health::posthog_rs::{self, CaptureCompression, ClientOptionsBuilder};
+use posthog_health::testing::FakePostHog;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
+
+use crate::support::process::{memory, tell};
+use crate::support::times::cpu_time;
+use crate::support::{Arguments, event};
+
+/// What it finds.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Finding {
+    /// From the first capture until the last event is delivered.
+    pub(crate) took: Duration,
+    /// Of the process, in that time.
+    pub(crate) cpu: Duration,
+    pub(crate) peak: u64,
+}
+
+/// What is to be done.
+struct Task {
+    url: String,
+    events: usize,
+    batch: usize,
+    gzip: bool,
+}
+
+pub(crate) fn run(role: &str, arguments: &Arguments) {
+    let number = |flag| arguments.value(flag).map_or(100, |value| value.parse().expect("a number"));
+    let task = Task {
+        url: arguments.value("--url").unwrap_or_default().to_owned(),
+        events: number("--events"),
+        batch: number("--batch"),
+        gzip: arguments.value("--gzip") == Some("on"),
+    };
+    let runtime = Runtime::new().expect("a runtime");
+    let _inside = runtime.enter();
+    tell(&match role {
+        "events" => task.building(event),
+        "ours" => task.ours(&runtime, |posthog, number| posthog.capture(event(number))),
+        "theirs" => task.theirs(&runtime),
+        other => panic!("--role is sink, events, ours or theirs, not {other}"),
+    });
+    // Dropping the SDK's client may block.
+    std::process::exit(0);
+}
+
+impl Task {
+    /// The control: what making the events costs, whoever sends them.
+    fn building<T>(&self, make: impl Fn(usize) -> T) -> Finding {
+        measure(|| (0..self.events).for_each(|number| drop(black_box(make(number)))))
+    }
+
+    fn ours(&self, runtime: &Runtime, capture: impl Fn(&PostHog, usize)) -> Finding {
+        let unlimited = RateLimitConfig::default().rate(1_000_000).burst(1_000_000);
+        let posthog = PostHog::builder(FakePostHog::TOKEN)
+            .host(&self.url)
+            .batch_events(self.batch)
+            .gzip(self.gzip)
+            .queue_events(self.events)
+            .queue_bytes(1 << 32)
+            .rate_limit(unlimited)
+            .flush_timeout(Duration::from_secs(60))
+            .build()
+            .expect("a good configuration");
+        measure(|| {
+            (0..self.events).for_each(|number| capture(&posthog, number));
+            runtime.block_on(posthog.flush()).expect("a healthy server");
+        })
+    }
+
+    fn theirs(&self, runtime: &Runtime) -> Finding {
+        let mut options = ClientOptionsBuilder::default();
+        options
+            .api_key(FakePostHog::TOKEN.to_owned())
+            .host(self.url.clone())
+            .flush_at(self.batch)
+            .max_batch_size(self.batch)
+            .max_queue_size(self.events);
+        if self.gzip {
+            options.capture_compression(CaptureCompression::Gzip);
+        }
+        let client = runtime.block_on(posthog_rs::client(options.build().expect("complete options")));
+        measure(|| {
+            (0..self.events).for_each(|number| client.capture(event(number)));
+            runtime.block_on(client.flush());
+        })
+    }
+}
+
+fn measure(work: impl FnOnce()) -> Finding {
+    let (started, cpu) = (Instant::now(), cpu_time());
+    work();
+    Finding { took: started.elapsed(), cpu: cpu_time() - cpu, peak: memory("VmHWM") }
+}
