@@ -1,5 +1,6 @@
 //! The event of [`event`](super::event) as a service with structs has it.
 
+use posthog_health::TypedEvent;
 use serde::Serialize;
 
 /// The same properties, the same JSON.
@@ -47,6 +48,12 @@ impl Checkout {
     pub(crate) fn distinct_id(number: usize) -> String {
         format!("user-{number:08}")
     }
+}
+
+/// The event of [`event`](super::event) on the fast road.
+pub(crate) fn typed_event(number: usize) -> TypedEvent {
+    let id = Checkout::distinct_id(number);
+    TypedEvent::new(Checkout::NAME, &id, &Checkout::new(number)).expect("a struct is an object")
 }
 
 /// Whoever compares the two roads compares the same event.

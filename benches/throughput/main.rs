@@ -16,8 +16,11 @@ const EVENTS: usize = 200_000;
 
 /// The ways to send: the role of the sender, its name, and the role that only makes its events. The first is what the
 /// others are compared with.
-const ROADS: [(&str, &str, &str); 2] =
-    [("theirs", "posthog-rs", "events"), ("ours", "posthog-health", "events")];
+const ROADS: [(&str, &str, &str); 3] = [
+    ("theirs", "posthog-rs", "events"),
+    ("ours", "posthog-health", "events"),
+    ("typed", "typed events", "typed-events"),
+];
 
 fn main() {
     let Some(arguments) = Arguments::read() else { return };

@@ -10,6 +10,7 @@ use posthog_health::testing::FakePostHog;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
+use crate::support::checkout::typed_event;
 use crate::support::process::{memory, tell};
 use crate::support::times::cpu_time;
 use crate::support::{Arguments, event};
@@ -44,9 +45,11 @@ pub(crate) fn run(role: &str, arguments: &Arguments) {
     let _inside = runtime.enter();
     tell(&match role {
         "events" => task.building(event),
+        "typed-events" => task.building(typed_event),
         "ours" => task.ours(&runtime, |posthog, number| posthog.capture(event(number))),
+        "typed" => task.ours(&runtime, |posthog, number| posthog.capture(typed_event(number))),
         "theirs" => task.theirs(&runtime),
-        other => panic!("--role is sink, events, ours or theirs, not {other}"),
+        other => panic!("--role is sink, events, typed-events, ours, typed or theirs, not {other}"),
     });
     // Dropping the SDK's client may block.
     std::process::exit(0);
