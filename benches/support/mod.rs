@@ -29,6 +29,10 @@ impl Arguments {
         let at = self.0.iter().position(|argument| argument == flag)?;
         self.0.get(at + 1).map(String::as_str)
     }
+
+    pub(crate) fn has(&self, flag: &str) -> bool {
+        self.0.iter().any(|argument| argument == flag)
+    }
 }
 
 /// Ours, at this server, all else by default.

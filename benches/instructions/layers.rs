@@ -1,0 +1,97 @@
+//! What the protections cost a call of a service that does nothing.
+
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use posthog_health::Error;
+use posthog_health::layers::{
+    CircuitBreakerConfig, CircuitBreakerLayer, Classify, RateLimitConfig, RateLimitLayer, Replay,
+    RetryConfig, RetryLayer, Verdict,
+};
+use tower::{Layer, Service, ServiceBuilder};
+
+use crate::{CALLS, measured};
+
+/// What its answer will be.
+#[derive(Clone, Copy)]
+struct Request(Verdict);
+
+impl Replay for Request {
+    fn replay(&self) -> Option<Self> {
+        Some(*self)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct AsAnswered;
+
+impl Classify<Verdict, Error> for AsAnswered {
+    fn classify(&self, result: Result<&Verdict, &Error>) -> Verdict {
+        result.map_or(Verdict::NotAttempted, |verdict| *verdict)
+    }
+}
+
+#[derive(Clone)]
+struct Nothing;
+
+impl Service<Request> for Nothing {
+    type Response = Verdict;
+    type Error = Error;
+    type Future = Ready<Result<Verdict, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        ready(Ok(request.0))
+    }
+}
+
+pub(crate) fn breaker_closed() {
+    count(breaker(CircuitBreakerConfig::default()).layer(Nothing));
+}
+
+pub(crate) fn breaker_open() {
+    let hour = Duration::from_secs(3600);
+    let mut service = breaker(CircuitBreakerConfig::default().open_time(hour, hour)).layer(Nothing);
+    for _ in 0..10 {
+        call(&mut service, Request(Verdict::Failed { retry_after: None }));
+    }
+    count(service);
+}
+
+pub(crate) fn limiter() {
+    count(rate_limit().layer(Nothing));
+}
+
+pub(crate) fn stack() {
+    let retry = RetryLayer::new(RetryConfig::default(), AsAnswered).expect("a good configuration");
+    let breaker = breaker(CircuitBreakerConfig::default());
+    count(ServiceBuilder::new().layer(retry).layer(breaker).layer(rate_limit()).service(Nothing));
+}
+
+fn breaker(config: CircuitBreakerConfig) -> CircuitBreakerLayer<AsAnswered> {
+    CircuitBreakerLayer::new(config, AsAnswered).expect("a good configuration")
+}
+
+/// Never waits.
+fn rate_limit() -> RateLimitLayer<AsAnswered> {
+    let config = RateLimitConfig::default().rate(100_000).burst(100_000);
+    RateLimitLayer::new(config, AsAnswered).expect("a good configuration")
+}
+
+fn count(mut service: impl Service<Request>) {
+    let requests = || vec![Request(Verdict::Success); CALLS].into_iter();
+    requests().for_each(|request| call(&mut service, request));
+    measured(&mut requests(), |request| call(&mut service, black_box(request)));
+}
+
+fn call<S: Service<Request>>(service: &mut S, request: Request) {
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut context).is_ready());
+    assert!(pin!(service.call(request)).poll(&mut context).is_ready());
+}
