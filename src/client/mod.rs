@@ -105,7 +105,10 @@ impl PostHog {
     /// [`RequestContext`](posthog_rs::RequestContext) here and now; the rest happens in the background. What
     /// becomes of the event is counted in [`stats`](Self::stats).
     pub fn capture(&self, event: impl Into<AnyEvent>) {
-        self.inner.queue.capture(in_context(event.into()));
+        match RequestContext::current() {
+            None => self.inner.queue.capture(event),
+            Some(context) => self.inner.queue.capture(event.into().within(&context)),
+        }
     }
 
     /// Sends what has been captured so far without waiting for full batches, and resolves when each of these
@@ -357,16 +360,12 @@ impl PostHog {
     ///
     /// Dropping the future leaves the event captured as by [`capture`](Self::capture).
     pub async fn capture_durable(&self, event: impl Into<AnyEvent>) -> Result<(), NotDurable> {
-        let event = in_context(event.into());
+        let event = match RequestContext::current() {
+            None => event.into(),
+            Some(context) => event.into().within(&context),
+        };
         self.inner.queue.capture_durable(event).await.map_err(|reason| NotDurable { reason })
     }
-}
-
-fn in_context(mut event: AnyEvent) -> AnyEvent {
-    if let Some(context) = RequestContext::current() {
-        event.apply(&context);
-    }
-    event
 }
 
 /// An event that [`PostHog::capture_durable`] did not take.

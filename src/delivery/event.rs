@@ -13,12 +13,13 @@ pub(super) enum Kind {
 }
 
 impl AnyEvent {
-    /// What the context says, where the event says nothing itself.
-    pub(crate) fn apply(&mut self, context: &RequestContext) {
+    /// With what the context says where the event says nothing itself.
+    pub(crate) fn within(mut self, context: &RequestContext) -> Self {
         match &mut self.0 {
             Kind::Sdk(event) => context.apply_to_event(event),
             Kind::Typed(event) => event.apply(context),
         }
+        self
     }
 }
 

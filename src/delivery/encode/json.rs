@@ -1,19 +1,22 @@
 //! JSON of a value as `serde_json` writes it, with a shorter way for text that needs no escape: most of an event is.
 
-use serde_json::{Error, Value, to_writer};
+use serde::Serialize;
+use serde_json::{Value, to_writer};
 
-/// A member with a comma behind it.
-pub(super) fn member(out: &mut Vec<u8>, name: &str, value: &Value) -> Result<(), Error> {
+use crate::delivery::DropReason;
+
+/// A member with a comma behind it, if its value is nested no deeper than that.
+pub(super) fn member(out: &mut Vec<u8>, name: &str, value: &Value, levels: usize) -> Result<(), DropReason> {
     text(out, name)?;
     out.push(b':');
-    write(out, value)?;
+    write(out, value, levels)?;
     out.push(b',');
     Ok(())
 }
 
-pub(super) fn text(out: &mut Vec<u8>, text: &str) -> Result<(), Error> {
+pub(super) fn text(out: &mut Vec<u8>, text: &str) -> Result<(), DropReason> {
     if !is_plain(text) {
-        return to_writer(out, text);
+        return other(out, text);
     }
     out.push(b'"');
     out.extend_from_slice(text.as_bytes());
@@ -27,27 +30,33 @@ pub(super) fn end(out: &mut Vec<u8>, bracket: u8) {
     out.push(bracket);
 }
 
-fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), Error> {
+fn write(out: &mut Vec<u8>, value: &Value, levels: usize) -> Result<(), DropReason> {
     match value {
         Value::String(string) => text(out, string)?,
         Value::Array(items) => {
+            let levels = levels.checked_sub(1).ok_or(DropReason::TooDeep)?;
             out.push(b'[');
             for item in items {
-                write(out, item)?;
+                write(out, item, levels)?;
                 out.push(b',');
             }
             end(out, b']');
         }
         Value::Object(members) => {
+            let levels = levels.checked_sub(1).ok_or(DropReason::TooDeep)?;
             out.push(b'{');
             for (name, value) in members {
-                member(out, name, value)?;
+                member(out, name, value, levels)?;
             }
             end(out, b'}');
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => to_writer(out, value)?,
+        Value::Null | Value::Bool(_) | Value::Number(_) => other(out, value)?,
     }
     Ok(())
+}
+
+fn other(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), DropReason> {
+    to_writer(out, value).map_err(|_| DropReason::NotEncodable)
 }
 
 /// Looks at every byte without a branch, which the compiler makes many at a time of.
@@ -83,8 +92,20 @@ mod tests {
         #[test]
         fn writes_what_serde_json_writes(value in values()) {
             let mut out = Vec::new();
-            write(&mut out, &value).unwrap();
+            write(&mut out, &value, 5).unwrap();
             prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
         }
+    }
+
+    #[test]
+    fn refuses_what_is_nested_too_deep() {
+        let nested = |levels: usize| {
+            (0..levels).fold(
+                json!(1),
+                |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({ "a": inner }) },
+            )
+        };
+        let written = |levels| member(&mut Vec::new(), "a", &nested(levels), 120);
+        assert_eq!((written(120), written(121)), (Ok(()), Err(DropReason::TooDeep)));
     }
 }

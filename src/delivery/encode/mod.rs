@@ -9,11 +9,11 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use posthog_rs::Event;
 use serde::Serialize;
-use serde_json::{Error, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::DropReason;
-use super::admit::admit_sdk;
+use super::admit::{DEEPEST, admit_names};
 use super::event::{AnyEvent, Kind};
 use super::typed_event::TypedEvent;
 use crate::transport::Timestamps;
@@ -58,7 +58,7 @@ impl Encoder {
 
     fn encode_sdk(&mut self, event: Event, captured_at: SystemTime) -> Result<(), DropReason> {
         let event = self.run_hooks(event)?;
-        self.write_sdk(&event, captured_at).map_err(|_| DropReason::NotEncodable)
+        self.write_sdk(&event, captured_at)
     }
 
     /// What comes out of the hooks is admitted anew.
@@ -73,7 +73,7 @@ impl Encoder {
                 Err(_) => return Err(DropReason::HookPanicked),
             }
         }
-        admit_sdk(&event).map(|_| event)
+        admit_names(event.event_name(), event.distinct_id()).map(|()| event)
     }
 
     fn write_typed(&mut self, event: &TypedEvent, captured_at: SystemTime) {
@@ -90,9 +90,9 @@ impl Encoder {
         out.extend_from_slice(b"\"}");
     }
 
-    fn write_sdk(&mut self, event: &Event, captured_at: SystemTime) -> Result<(), Error> {
+    fn write_sdk(&mut self, event: &Event, captured_at: SystemTime) -> Result<(), DropReason> {
         self.parts.clear();
-        event.serialize(&mut self.parts)?;
+        event.serialize(&mut self.parts).map_err(|_| DropReason::NotEncodable)?;
         let out = &mut self.buffer;
         out.clear();
         out.extend_from_slice(b"{\"uuid\":");
@@ -106,7 +106,7 @@ impl Encoder {
         let mut own = Own::default();
         for (name, value) in in_order(event.properties()) {
             if !(has_groups && name == "$groups") {
-                json::member(out, name, value)?;
+                json::member(out, name, value, DEEPEST)?;
                 own.add(name);
             }
         }
@@ -282,18 +282,16 @@ mod tests {
 
     #[test]
     fn the_context_fills_in_what_a_typed_event_has_not() {
-        let mut event = AnyEvent::from(typed(json!({"mine": 1, "$os": "mine", "text": "\"plan\":"})));
+        let event = typed(json!({"mine": 1, "$os": "mine", "text": "\"plan\":"}));
         let context = posthog_rs::RequestContext::new().property("mine", 2).unwrap();
         let context = context.property("plan", "pro").unwrap().property("$lib", "theirs").unwrap();
-        event.apply(&context);
-        let properties = encode(event)["properties"].clone();
+        let within = |event| encode(AnyEvent::from(event).within(&context))["properties"].clone();
+        let properties = within(event);
         assert_eq!(properties["mine"], 1);
         assert_eq!(properties["$os"], "mine");
         assert_eq!(properties["plan"], "pro");
         assert_eq!(properties["$lib"], "theirs");
-        let mut empty = AnyEvent::from(typed(json!({})));
-        empty.apply(&context);
-        assert_eq!(encode(empty)["properties"]["plan"], "pro");
+        assert_eq!(within(typed(json!({})))["plan"], "pro");
     }
 
     #[test]

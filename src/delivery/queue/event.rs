@@ -13,6 +13,13 @@ pub(in crate::delivery) struct Captured {
     pub(in crate::delivery) ticket: Ticket,
 }
 
+impl Captured {
+    /// Captured now; its place and its size are still to come.
+    pub(super) fn now(event: impl Into<AnyEvent>) -> Self {
+        Self { event: event.into(), ticket: Ticket { at: SystemTime::now(), number: 0, size: 0 } }
+    }
+}
+
 /// An event's place in the order of capture, its time, and the size that was reckoned for it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::delivery) struct Ticket {

@@ -18,7 +18,6 @@ mod turn;
 mod written;
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -28,8 +27,8 @@ use super::dead_letter::DeadLetter;
 use super::event::AnyEvent;
 use super::ledger::{DropReason, Ledger, Totals};
 use disk::{Sleep, Waiter};
+use event::Captured;
 pub(super) use event::Encoded;
-use event::{Captured, Ticket};
 pub(crate) use spool_health::optional_ms;
 pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
 pub(crate) use state::Limits;
@@ -52,6 +51,9 @@ pub(crate) struct Queue {
     /// The number of the first event that has not met its end: all before it have.
     settled_to: watch::Sender<u64>,
 }
+
+/// Until the first events are encoded, an event counts as that many bytes.
+const FIRST_MEAN_SIZE: usize = 1_000;
 
 /// The queue at one moment: its numbers agree with each other.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +86,7 @@ impl Queue {
             first_number,
             next_number: first_number,
             due_to: first_number,
+            mean_size: FIRST_MEAN_SIZE,
             ..State::default()
         };
         Self {
@@ -96,42 +99,51 @@ impl Queue {
     }
 
     pub(crate) fn capture(&self, event: impl Into<AnyEvent>) {
-        self.enter(event.into(), None);
+        self.enter(Captured::now(event), None);
     }
 
     /// Lets an event in, or drops it. `waiter` is told when it is on disk.
-    fn enter(&self, event: AnyEvent, waiter: Option<Waiter>) {
-        let at = SystemTime::now();
-        let admitted = admit(&event);
+    fn enter(&self, mut captured: Captured, waiter: Option<Waiter>) {
+        let admitted = admit(&captured.event);
         let mut state = self.state();
         let number = state.number();
-        let size = match state.closed.map_or(admitted, Err) {
+        let size = match state.closed.map_or(admitted, Err).map(|size| size.unwrap_or(state.mean_size)) {
             Ok(size) if size <= self.limits.bytes => size,
             refused => return self.refuse(&mut state, refused.err().unwrap_or(DropReason::TooLarge), waiter),
         };
+        if !state.has_room(size, &self.limits) {
+            state = self.make_room(state, size);
+            if !state.has_room(size, &self.limits) {
+                return self.refuse(&mut state, DropReason::QueueFull, waiter);
+            }
+        }
+        if let Some(waiter) = waiter {
+            state.encode_to = number + 1;
+            state.disk.waiters.insert(number, waiter);
+        }
+        captured.ticket.number = number;
+        captured.ticket.size = size;
+        let wake = state.push(captured, &self.limits);
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Makes room, if the policy is to, and tells of the first overflow of an episode. Lets go of the lock to do so.
+    #[cold]
+    fn make_room<'q>(&'q self, mut state: MutexGuard<'q, State>, size: usize) -> MutexGuard<'q, State> {
         let evicted = state.make_room(size, &self.limits);
         let full = !state.has_room(size, &self.limits);
         let overflow_begins = (full || !evicted.is_empty())
             && !std::mem::replace(&mut state.overflowing, true)
             && state.overflow.begins(Instant::now().into_std());
-        let wake = if full {
-            self.refuse(&mut state, DropReason::QueueFull, waiter);
-            false
-        } else {
-            if let Some(waiter) = waiter {
-                state.encode_to = number + 1;
-                state.disk.waiters.insert(number, waiter);
-            }
-            state.push(Captured { event, ticket: Ticket { at, number, size } }, &self.limits)
-        };
-        if !evicted.is_empty() {
-            self.publish(&mut state);
+        if evicted.is_empty() && !overflow_begins {
+            return state;
         }
+        self.publish(&mut state);
         drop(state);
         drop(evicted);
-        if wake {
-            self.wake.notify_one();
-        }
         if overflow_begins {
             tracing::warn!(
                 events = self.limits.events,
@@ -139,14 +151,20 @@ impl Queue {
                 "queue full: dropping events"
             );
         }
+        self.state()
     }
 
+    /// Of what is in memory nothing has changed: who waits for it need not know.
     fn refuse(&self, state: &mut State, reason: DropReason, waiter: Option<Waiter>) {
         state.lose(1, reason);
         if let Some(waiter) = waiter {
             let _ = waiter.send(Err(reason));
         }
-        self.publish(state);
+        if state.in_memory() == 0 {
+            self.publish(state);
+        } else if state.disk.sleeps_through(&state.ledger) {
+            self.wake_disk(state);
+        }
     }
 
     pub(crate) fn dead_letters(&self) -> Vec<DeadLetter> {

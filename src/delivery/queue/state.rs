@@ -41,6 +41,8 @@ pub(super) struct State {
     /// Events that were read back from disk.
     pub(super) backlog: VecDeque<Encoded>,
     pub(super) under_way: Vec<UnderWay>,
+    /// Of the latest events that were encoded: what those count as that are not yet.
+    pub(super) mean_size: usize,
     /// Of `raw`.
     pub(super) raw_bytes: usize,
     /// Of all that is in memory.
@@ -271,6 +273,7 @@ impl State {
 
     /// Whether the worker must be woken: for the first event of a linger period and for a full batch,
     /// never for each event.
+    #[inline]
     pub(super) fn push(&mut self, captured: Captured, limits: &Limits) -> bool {
         let bytes_before = self.raw_bytes;
         let at_once = captured.ticket.number < self.encode_to;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::disk::{DiskState, Sleep};
+use super::event::Captured;
 use super::spool_health::SpoolIssue;
 use super::turn::{Read, SETTLE_EVERY, Turn};
 use super::{DropReason, Queue};
@@ -20,7 +21,7 @@ impl Queue {
     /// Captures an event and tells when it is on disk, or why it was dropped instead.
     pub(crate) async fn capture_durable(&self, event: impl Into<AnyEvent>) -> Result<(), DropReason> {
         let (waiter, told) = oneshot::channel();
-        self.enter(event.into(), Some(waiter));
+        self.enter(Captured::now(event), Some(waiter));
         told.await.unwrap_or(Err(DropReason::Shutdown))
     }
 
