@@ -77,6 +77,16 @@ async fn without_a_hint_the_pause_doubles_until_a_success() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_is_paused_from_the_429_until_the_service_answers_again() {
+    let layer = RateLimitLayer::new(RateLimitConfig::default(), AsAnswered).unwrap();
+    let service = layer.layer(service_fn(|verdict: Verdict| async move { Ok::<_, Error>(verdict) }));
+    for (verdict, is_paused) in [(OK, false), (THROTTLED, true), (FAILED, true), (OK, false), (OK, false)] {
+        wait(&service, verdict).await;
+        assert_eq!(layer.handle().is_paused(), is_paused, "{verdict:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shorter_hint_does_not_shorten_a_pause_and_failures_do_not_pause() {
     let service = limited(RateLimitConfig::default());
     assert_eq!(wait(&service, FAILED).await, MS(0));

@@ -9,8 +9,8 @@ use super::{Classify, Verdict};
 /// The right to make one call, given by a gate. Dropped without [`settle`](Self::settle), the call taught
 /// the gate nothing.
 pub trait Pass {
-    /// Tells the gate what became of the call.
-    fn settle(self, verdict: Verdict);
+    /// Tells the gate what became of the call. Once: a pass is for one call.
+    fn settle(&mut self, verdict: Verdict);
 }
 
 /// A pass that is still to come.
@@ -29,18 +29,21 @@ pin_project! {
     #[project = StateProj]
     enum State<S, F, E, P, Req> {
         Rejected { error: Option<E> },
-        Waiting { call: Option<(S, Req)>, pass: Waiting<P> },
-        Called { #[pin] future: F, pass: Option<P> },
+        // Boxed, so that calls that need not wait do not carry room for a service and a request along.
+        Waiting { call: Option<Box<(S, Req)>>, pass: Waiting<P> },
+        Called { #[pin] future: F, pass: P },
     }
 }
 
 impl<S: Service<Req>, P, C, Req> ResponseFuture<S, P, C, Req> {
+    #[inline]
     pub(super) fn rejected(error: S::Error, classifier: C) -> Self {
         Self { state: State::Rejected { error: Some(error) }, classifier }
     }
 
+    #[inline]
     pub(super) fn called(future: S::Future, pass: P, classifier: C) -> Self {
-        Self { state: State::Called { future, pass: Some(pass) }, classifier }
+        Self { state: State::Called { future, pass }, classifier }
     }
 
     /// Takes the service that was polled ready, and leaves its clone in its place.
@@ -50,7 +53,7 @@ impl<S: Service<Req>, P, C, Req> ResponseFuture<S, P, C, Req> {
     {
         let clone = service.clone();
         let ready = std::mem::replace(service, clone);
-        Self { state: State::Waiting { call: Some((ready, request)), pass }, classifier }
+        Self { state: State::Waiting { call: Some(Box::new((ready, request))), pass }, classifier }
     }
 }
 
@@ -62,6 +65,7 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
@@ -70,17 +74,14 @@ where
                     return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
                 }
                 StateProj::Waiting { call, pass } => {
-                    let pass = Some(ready!(pass.as_mut().poll(cx)));
-                    let Some((mut service, request)) = call.take() else {
-                        return Poll::Pending;
-                    };
+                    let pass = ready!(pass.as_mut().poll(cx));
+                    let Some(call) = call.take() else { return Poll::Pending };
+                    let (mut service, request) = *call;
                     this.state.set(State::Called { future: service.call(request), pass });
                 }
                 StateProj::Called { future, pass } => {
                     let result = ready!(future.poll(cx));
-                    if let Some(pass) = pass.take() {
-                        pass.settle(this.classifier.classify(result.as_ref()));
-                    }
+                    pass.settle(this.classifier.classify(result.as_ref()));
                     return Poll::Ready(result);
                 }
             }

@@ -1,228 +1,228 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use failsafe::{StateMachine, clock};
-use serde::Serialize;
+use failsafe::clock;
 use tokio::sync::{Notify, watch};
 
+use super::machine::Machine;
+use super::open_until::OpenUntil;
 use super::permit::Permit;
-use super::policy::{Exchange, Policy};
+use super::phase::{CurrentPhase, Phase};
+use super::policy::Policy;
 use super::window::Call;
-use super::{CircuitBreakerConfig, CircuitOpen, WhenOpen};
+use super::{CircuitBreakerConfig, CircuitOpen, State, WhenOpen};
 use crate::episode::Episode;
 use crate::layers::Verdict;
 
-/// The breaker's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(clippy::exhaustive_enums, reason = "a circuit breaker has three states")]
-pub enum State {
-    /// Calls pass.
-    Closed,
-    /// Calls are rejected or wait.
-    Open,
-    /// A few calls may try.
-    HalfOpen,
-}
-
-impl State {
-    pub(crate) const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
-
-    /// As it stands in JSON and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
-}
-
-/// A handle on a breaker: its state, and nothing that changes it.
-#[derive(Clone, Debug)]
-pub struct CircuitBreaker {
-    pub(super) shared: Arc<Shared>,
-}
-
-impl CircuitBreaker {
-    /// The state now. An open breaker whose time is over stays `Open` until a call comes to probe.
-    pub fn state(&self) -> State {
-        *self.shared.state.borrow()
-    }
-
-    /// Time until the next probe is due, while open.
-    pub fn retry_in(&self) -> Option<Duration> {
-        let until = self.shared.exchange.note().open_until?;
-        (self.state() == State::Open).then(|| until.saturating_duration_since(clock::now()))
-    }
-
-    /// How often it has changed to this state.
-    pub fn transitions(&self, to: State) -> u64 {
-        self.shared.transitions[to as usize].load(Ordering::Relaxed)
-    }
-
-    /// Follows the state. A slow reader sees the latest state and may miss some in between.
-    pub fn subscribe(&self) -> watch::Receiver<State> {
-        self.shared.state.subscribe()
-    }
-}
-
+/// The breaker, shared by all. What decides lies behind the gate; a healthy service's calls and those that an
+/// open breaker rejects read what is published beside it, and take no lock.
 #[derive(Debug)]
 pub(super) struct Shared {
+    config: CircuitBreakerConfig,
+    phase: CurrentPhase,
+    open_until: OpenUntil,
     gate: Mutex<Gate>,
-    exchange: Exchange,
     state: watch::Sender<State>,
-    /// The number of state changes, and the state in its lowest two bits: what the closed path reads
-    /// instead of taking the lock.
-    epoch: AtomicU64,
     /// By the new state.
     transitions: [AtomicU64; State::ALL.len()],
     /// Told of each state change and each permit that comes back.
     pub(super) changed: Arc<Notify>,
-    config: CircuitBreakerConfig,
 }
 
 #[derive(Debug)]
 struct Gate {
-    machine: StateMachine<Policy, Exchange>,
+    policy: Policy,
+    machine: Machine,
     free_probes: u32,
     episode: Episode,
     /// Its beginning was logged, and its end is to be.
     is_told: bool,
 }
 
-const CLOSED: u64 = 0;
-const EPOCH_STEP: u64 = 4;
-
 impl Shared {
     pub(super) fn new(config: CircuitBreakerConfig) -> Self {
-        let exchange = Exchange::default();
-        let machine = StateMachine::new(Policy::new(config.clone(), exchange.clone()), exchange.clone());
-        exchange.note().entered = None;
+        let gate = Gate {
+            policy: Policy::new(config.clone()),
+            machine: Machine::new(),
+            free_probes: 0,
+            episode: Episode::default(),
+            is_told: false,
+        };
         Self {
-            gate: Mutex::new(Gate { machine, free_probes: 0, episode: Episode::default(), is_told: false }),
-            exchange,
+            config,
+            phase: CurrentPhase::default(),
+            open_until: OpenUntil::passed(clock::now()),
+            gate: Mutex::new(gate),
             state: watch::Sender::new(State::Closed),
-            epoch: AtomicU64::new(CLOSED),
             transitions: Default::default(),
             changed: Arc::default(),
-            config,
         }
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.phase.read().state()
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    pub(super) fn transitions(&self, to: State) -> u64 {
+        self.transitions[to as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn open_time_left(&self) -> Duration {
+        self.open_until.left(clock::now())
     }
 
     pub(super) fn waits_when_open(&self) -> bool {
         self.config.when_open == WhenOpen::Wait
     }
 
+    /// When a call began, if that is asked for.
+    #[inline]
+    fn slow_at(&self) -> Option<Duration> {
+        self.config.slow_calls.map(|(at_least, _)| at_least)
+    }
+
     /// Lets a call pass, or says why not.
+    #[inline]
     pub(super) fn admit(self: &Arc<Self>) -> Result<Permit, CircuitOpen> {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        if epoch % EPOCH_STEP == CLOSED {
-            return Ok(Permit::new(Arc::clone(self), epoch));
+        let phase = self.phase.read();
+        if phase.state() == State::Closed {
+            return Ok(self.permit(phase));
         }
-        let (permit, epoch) = self.locked(|gate, exchange| {
-            if !gate.machine.is_call_permitted() {
-                let until = exchange.note().open_until;
-                return Err(CircuitOpen {
-                    retry_in: until.map(|at| at.saturating_duration_since(clock::now())),
-                });
-            }
-            if exchange.note().entered == Some(State::HalfOpen) {
-                gate.free_probes = self.config.probes;
-            }
-            if gate.free_probes == 0 && *self.state.borrow() != State::Closed {
-                return Err(CircuitOpen { retry_in: None });
-            }
-            gate.free_probes = gate.free_probes.saturating_sub(1);
-            Ok(())
-        });
-        permit.map(|()| Permit::new(Arc::clone(self), epoch))
+        self.admit_to_probe()
+    }
+
+    #[inline(never)]
+    fn admit_to_probe(self: &Arc<Self>) -> Result<Permit, CircuitOpen> {
+        let retry_in = self.open_time_left();
+        if !retry_in.is_zero() {
+            return Err(CircuitOpen { retry_in: Some(retry_in) });
+        }
+        self.probe().map(|phase| self.permit(phase))
+    }
+
+    #[inline]
+    fn permit(self: &Arc<Self>, phase: Phase) -> Permit {
+        Permit::new(Arc::clone(self), phase, self.slow_at().is_some())
+    }
+
+    #[cold]
+    fn probe(&self) -> Result<Phase, CircuitOpen> {
+        let mut gate = self.gate();
+        let (may_probe, entered) = gate.machine.may_probe();
+        if !may_probe {
+            return Err(CircuitOpen { retry_in: Some(self.open_time_left()) });
+        }
+        if entered == Some(State::HalfOpen) {
+            gate.free_probes = self.config.probes;
+        }
+        if gate.free_probes == 0 && self.state() != State::Closed {
+            return Err(CircuitOpen { retry_in: None });
+        }
+        gate.free_probes = gate.free_probes.saturating_sub(1);
+        Ok(self.publish(gate, entered))
     }
 
     /// Takes a call's result into account, unless the state has changed since it was let pass.
-    pub(super) fn settle(&self, epoch: u64, verdict: Verdict, elapsed: Duration) {
+    #[inline]
+    pub(super) fn settle(&self, since: Phase, verdict: Verdict, elapsed: Option<Duration>) {
         let failed = match verdict {
             Verdict::Success | Verdict::Refused => false,
             Verdict::Failed { .. } => true,
-            Verdict::Throttled { .. } | Verdict::NotAttempted => return self.release(epoch),
+            Verdict::Throttled { .. } | Verdict::NotAttempted => return self.release(since),
         };
-        let slow = self.config.slow_calls.is_some_and(|(at_least, _)| elapsed >= at_least);
-        self.locked(|gate, exchange| {
-            if self.epoch.load(Ordering::Acquire) != epoch {
-                return;
-            }
-            if failed || slow {
-                let mut note = exchange.note();
-                note.call = Some(Call { failed, slow });
-                if let Verdict::Failed { retry_after: Some(hint) } = verdict {
-                    note.not_before = note.not_before.max(clock::now().checked_add(hint));
-                }
-                drop(note);
-                gate.machine.on_error();
-            } else {
-                gate.machine.on_success();
-            }
-        });
+        let slow = self.slow_at().zip(elapsed).is_some_and(|(at_least, elapsed)| elapsed >= at_least);
+        let call = Call { failed, slow };
+        let phase = self.phase.read();
+        if call == Call::GOOD && phase.is_spotless() && phase.is_same(since) {
+            return;
+        }
+        self.record(since, call, verdict);
+    }
+
+    fn record(&self, since: Phase, call: Call, verdict: Verdict) {
+        let mut gate = self.gate();
+        if !self.phase.read().is_same(since) {
+            return;
+        }
+        if let Verdict::Failed { retry_after: Some(hint) } = verdict {
+            gate.policy.not_before(clock::now().checked_add(hint));
+        }
+        let was_probe = since.state() != State::Closed;
+        let must_open = if was_probe { call != Call::GOOD } else { gate.policy.record(call) };
+        let entered = if must_open {
+            let now = clock::now();
+            let time = gate.policy.opens(now, fastrand::f64());
+            self.open_until.set(now + time);
+            gate.machine.open(time)
+        } else if was_probe {
+            gate.policy.recovers();
+            gate.machine.close()
+        } else {
+            return self.phase.set_spotless(gate.policy.is_spotless());
+        };
+        self.publish(gate, entered);
     }
 
     /// Gives back the permit of a probe that says nothing about the service.
-    pub(super) fn release(&self, epoch: u64) {
-        if epoch % EPOCH_STEP == CLOSED {
-            return;
+    #[inline]
+    pub(super) fn release(&self, since: Phase) {
+        if since.state() != State::Closed {
+            self.release_probe(since);
         }
-        self.locked(|gate, _| {
-            if self.epoch.load(Ordering::Acquire) == epoch {
-                gate.free_probes += 1;
-            }
-        });
+    }
+
+    #[cold]
+    fn release_probe(&self, since: Phase) {
+        let mut gate = self.gate();
+        if self.phase.read().is_same(since) {
+            gate.free_probes += 1;
+        }
+        drop(gate);
         self.changed.notify_waiters();
     }
 
-    /// Runs `decide` on the machine, then publishes the state change that it caused, if any: inside the
-    /// lock what others read, outside it what may run foreign code. Gives the epoch after the decision.
-    fn locked<T>(&self, decide: impl FnOnce(&mut Gate, &Exchange) -> T) -> (T, u64) {
-        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = *self.state.borrow();
-        let decision = decide(&mut gate, &self.exchange);
-        let mut note = self.exchange.note();
-        let entered = note.entered.take();
-        let until = note.open_until;
-        drop(note);
-        let mut epoch = self.epoch.load(Ordering::Acquire);
-        if let Some(state) = entered {
-            epoch = (epoch / EPOCH_STEP + 1) * EPOCH_STEP + state as u64;
-            self.epoch.store(epoch, Ordering::Release);
-            self.transitions[state as usize].fetch_add(1, Ordering::Relaxed);
-            self.state.send_replace(state);
-        }
-        let is_news = match entered {
-            Some(State::Open) if gate.episode.begins(clock::now()) && before == State::Closed => {
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes a state change, if there was one: inside the lock what others read, outside it what may run
+    /// foreign code. Gives the phase after it.
+    fn publish(&self, mut gate: MutexGuard<'_, Gate>, entered: Option<State>) -> Phase {
+        let Some(state) = entered else { return self.phase.read() };
+        let before = self.state();
+        self.phase.enter(state);
+        let phase = self.phase.read();
+        self.transitions[state as usize].fetch_add(1, Ordering::Relaxed);
+        self.state.send_replace(state);
+        let is_news = match state {
+            State::Open if gate.episode.begins(clock::now()) && before == State::Closed => {
                 gate.is_told = true;
                 true
             }
-            Some(State::Closed) => {
+            State::Closed => {
                 gate.episode.begins(clock::now());
                 std::mem::take(&mut gate.is_told)
             }
             _ => false,
         };
         drop(gate);
-        if let Some(state) = entered {
-            log(before, state, until, is_news);
-            self.changed.notify_waiters();
-        }
-        (decision, epoch)
+        log(before, state, self.open_time_left(), is_news);
+        self.changed.notify_waiters();
+        phase
     }
 }
 
 /// An episode is one line when it begins and one when it first ends.
-fn log(before: State, entered: State, until: Option<Instant>, is_news: bool) {
-    let probe_in = until.map(|at| tracing::field::debug(at.saturating_duration_since(clock::now())));
+fn log(before: State, entered: State, probe_in: Duration, is_news: bool) {
     match (before, entered) {
-        (_, State::Open) if is_news => tracing::warn!(probe_in, "circuit breaker open"),
-        (State::Closed, State::Open) => tracing::debug!(probe_in, "circuit breaker open, as lately"),
-        (_, State::Open) => tracing::debug!(probe_in, "circuit breaker open again: a probe failed"),
+        (_, State::Open) if is_news => tracing::warn!(?probe_in, "circuit breaker open"),
+        (State::Closed, State::Open) => tracing::debug!(?probe_in, "circuit breaker open, as lately"),
+        (_, State::Open) => tracing::debug!(?probe_in, "circuit breaker open again: a probe failed"),
         (_, State::HalfOpen) => tracing::debug!("circuit breaker half open"),
         (_, State::Closed) if is_news => tracing::info!("circuit breaker closed"),
         (_, State::Closed) => tracing::debug!("circuit breaker closed, as lately"),

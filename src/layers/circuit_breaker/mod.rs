@@ -19,7 +19,7 @@
 //!   slides call by call, so a thousand old successes do not hide ten new failures, and recording costs
 //!   the same however many calls it holds.
 //! - **Open.** Calls are rejected with [`CircuitOpen`] at once, or wait ([`WhenOpen`]). The open time starts
-//!   at 1 s and doubles with each failed probe up to 10 s, shortened by up to a fifth at random so that
+//!   at 1 s and doubles with each failed probe up to 10 s, shortened by up to a tenth at random so that
 //!   many clients do not probe in step. It never undercuts a `Retry-After` that a failure carried.
 //! - **Half open.** `failsafe` alone would let everyone in; here exactly `probes` calls may be under way. A
 //!   probe that is dropped before its end gives its permit back. The first success closes the breaker, a
@@ -33,6 +33,12 @@
 //!
 //! Half of the last 10 calls failed, 5 at least; open for 1 s doubling to 10 s; 1 probe; calls are rejected
 //! while open. Each method of [`CircuitBreakerConfig`] tells the reason.
+//!
+//! # Cost
+//!
+//! Closed or rejected, a call asks for no memory. While the window holds successes alone, one more changes
+//! nothing and is not recorded, which spares a healthy service's calls the lock; rejections are spared it too.
+//! The clock is read for a call that passes only where [`slow_calls`](CircuitBreakerConfig::slow_calls) count.
 //!
 //! # Clone
 //!
@@ -64,13 +70,17 @@
 
 mod breaker;
 mod config;
+mod handle;
+mod machine;
+mod open_until;
 mod permit;
+mod phase;
 mod policy;
 mod service;
 mod window;
 
-pub use breaker::{CircuitBreaker, State};
 pub use config::{CircuitBreakerConfig, WhenOpen};
+pub use handle::{CircuitBreaker, State};
 pub use permit::Permit;
 pub use service::{CircuitBreakerLayer, CircuitBroken};
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::breaker::Shared;
+use super::phase::Phase;
 use crate::layers::Verdict;
 use crate::layers::gated::Pass;
 
@@ -11,28 +12,34 @@ use crate::layers::gated::Pass;
 #[derive(Debug)]
 pub struct Permit {
     breaker: Arc<Shared>,
-    epoch: u64,
-    since: Instant,
+    /// In which it was given.
+    phase: Phase,
+    /// Reading the clock is half of what a call costs, so only where slow calls count.
+    since: Option<Instant>,
     settled: bool,
 }
 
 impl Permit {
-    pub(super) fn new(breaker: Arc<Shared>, epoch: u64) -> Self {
-        Self { breaker, epoch, since: Instant::now(), settled: false }
+    #[inline]
+    pub(super) fn new(breaker: Arc<Shared>, phase: Phase, timed: bool) -> Self {
+        Self { breaker, phase, since: timed.then(Instant::now), settled: false }
     }
 }
 
 impl Pass for Permit {
-    fn settle(mut self, verdict: Verdict) {
+    #[inline]
+    fn settle(&mut self, verdict: Verdict) {
         self.settled = true;
-        self.breaker.settle(self.epoch, verdict, self.since.elapsed());
+        let elapsed = self.since.map(|since| since.elapsed());
+        self.breaker.settle(self.phase, verdict, elapsed);
     }
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
         if !self.settled {
-            self.breaker.release(self.epoch);
+            self.breaker.release(self.phase);
         }
     }
 }

@@ -1,43 +1,28 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use failsafe::{FailurePolicy, Instrument, clock};
-
+use super::CircuitBreakerConfig;
 use super::window::{Call, Window};
-use super::{CircuitBreakerConfig, State};
 
-/// What failsafe's machine does not carry between us and our own policy: the call that it is being told
-/// of, the server's hint, and what it decided. Only touched while the breaker's lock is held.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Exchange(Arc<Mutex<Note>>);
-
-#[derive(Debug, Default)]
-pub(super) struct Note {
-    pub(super) call: Option<Call>,
-    /// The latest moment that a failure's `Retry-After` pointed to.
-    pub(super) not_before: Option<Instant>,
-    pub(super) open_until: Option<Instant>,
-    pub(super) entered: Option<State>,
-}
-
-impl Exchange {
-    pub(super) fn note(&self) -> MutexGuard<'_, Note> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Opens on the window's rates, for longer each time until a recovery.
+/// Opens on the window's rates, for longer each time until a recovery. Pure: time and chance are arguments.
+#[derive(Debug)]
 pub(super) struct Policy {
     config: CircuitBreakerConfig,
     window: Window,
     openings: u32,
-    exchange: Exchange,
+    /// The latest moment that a failure's `Retry-After` pointed to.
+    not_before: Option<Instant>,
 }
 
 impl Policy {
-    pub(super) fn new(config: CircuitBreakerConfig, exchange: Exchange) -> Self {
+    pub(super) fn new(config: CircuitBreakerConfig) -> Self {
         let window = Window::new(config.window);
-        Self { config, window, openings: 0, exchange }
+        Self { config, window, openings: 0, not_before: None }
+    }
+
+    /// Takes a call into account. True when it must open.
+    pub(super) fn record(&mut self, call: Call) -> bool {
+        self.window.record(call);
+        call != Call::GOOD && self.must_open()
     }
 
     fn must_open(&self) -> bool {
@@ -45,59 +30,37 @@ impl Policy {
         let failing = self.window.failure_rate() >= self.config.failure_rate;
         self.window.len() >= self.config.min_calls as usize && (failing || slow)
     }
-}
 
-impl FailurePolicy for Policy {
-    fn record_success(&mut self) {
-        self.window.record(Call { failed: false, slow: false });
+    /// Whether one more success would change nothing.
+    pub(super) fn is_spotless(&self) -> bool {
+        self.window.is_spotless()
     }
 
-    /// Told of slow successes too, since only here can the machine be opened.
-    fn mark_dead_on_failure(&mut self) -> Option<Duration> {
-        let mut note = self.exchange.note();
-        let probe_failed = self.openings > 0;
-        if let Some(call) = note.call.take() {
-            self.window.record(call);
-        }
-        if !probe_failed && !self.must_open() {
-            return None;
-        }
-        let now = clock::now();
-        let hinted = note.not_before.take().map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-        let time = open_time(&self.config, self.openings, fastrand::f64()).max(hinted);
-        note.open_until = now.checked_add(time);
-        self.openings += 1;
-        Some(time)
+    pub(super) fn not_before(&mut self, hinted: Option<Instant>) {
+        self.not_before = self.not_before.max(hinted);
     }
 
-    fn revived(&mut self) {
+    /// For how long to open now. `random` is from `[0, 1)`.
+    pub(super) fn opens(&mut self, now: Instant, random: f64) -> Duration {
+        let hinted = self.not_before.take().map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        let time = open_time(&self.config, self.openings, random).max(hinted);
+        self.openings = self.openings.saturating_add(1);
+        time
+    }
+
+    /// Forgets what was. The success that it recovered with is the first of a new window.
+    pub(super) fn recovers(&mut self) {
         self.window.clear();
+        self.window.record(Call::GOOD);
         self.openings = 0;
-        self.exchange.note().not_before = None;
+        self.not_before = None;
     }
 }
 
-/// Doubles with each opening, capped, shortened by up to a fifth. `random` is from `[0, 1)`.
+/// Doubles with each opening, capped, shortened by up to a tenth. `random` is from `[0, 1)`.
 fn open_time(config: &CircuitBreakerConfig, openings: u32, random: f64) -> Duration {
     let full = config.open_time.saturating_mul(1 << openings.min(31)).min(config.longest_open_time);
-    full.mul_f64(1.0 - 0.2 * random)
-}
-
-/// Notes the machine's state changes; the breaker publishes them.
-impl Instrument for Exchange {
-    fn on_call_rejected(&self) {}
-
-    fn on_open(&self) {
-        self.note().entered = Some(State::Open);
-    }
-
-    fn on_half_open(&self) {
-        self.note().entered = Some(State::HalfOpen);
-    }
-
-    fn on_closed(&self) {
-        self.note().entered = Some(State::Closed);
-    }
+    full.mul_f64(1.0 - 0.1 * random)
 }
 
 #[cfg(test)]
@@ -114,11 +77,38 @@ mod tests {
 
     proptest! {
         #[test]
-        fn jitter_takes_at_most_a_fifth_and_adds_nothing(n in 0u32..200, random in 0.0f64..1.0) {
+        fn jitter_takes_at_most_a_tenth_and_adds_nothing(n in 0u32..200, random in 0.0f64..1.0) {
             let config = CircuitBreakerConfig::default();
             let full = open_time(&config, n, 0.0);
             let time = open_time(&config, n, random);
-            prop_assert!(time <= full && time >= full.mul_f64(0.8));
+            prop_assert!(time <= full && time >= full.mul_f64(0.9));
         }
+    }
+
+    /// Requests of an outage of five minutes that answers at once: those that open the breaker, then the probes.
+    fn requests(mut random: impl FnMut() -> f64) -> u32 {
+        let config = CircuitBreakerConfig::default();
+        let mut policy = Policy::new(config.clone());
+        let start = Instant::now();
+        let (mut now, mut requests) = (start, config.min_calls);
+        loop {
+            now += policy.opens(now, random());
+            if now - start >= Duration::from_secs(300) {
+                return requests;
+            }
+            requests += 1;
+        }
+    }
+
+    #[test]
+    fn five_minutes_of_outage_cost_forty_requests_at_most() {
+        assert_eq!((requests(|| 0.0), requests(|| 1.0)), (37, 40), "however the dice fall");
+        let total: u32 = (0..1000)
+            .map(|seed| {
+                let mut dice = fastrand::Rng::with_seed(seed);
+                requests(|| dice.f64())
+            })
+            .sum();
+        assert_eq!(total / 1000, 38);
     }
 }

@@ -5,6 +5,11 @@ pub(super) struct Call {
     pub(super) slow: bool,
 }
 
+impl Call {
+    /// Neither failed nor slow.
+    pub(super) const GOOD: Self = Self { failed: false, slow: false };
+}
+
 /// The latest calls, oldest out first. Recording and reading cost the same at any size.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -17,8 +22,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(size: u32) -> Self {
-        let empty = Call { failed: false, slow: false };
-        Self { calls: vec![empty; size as usize].into(), next: 0, len: 0, failed: 0, slow: 0 }
+        Self { calls: vec![Call::GOOD; size as usize].into(), next: 0, len: 0, failed: 0, slow: 0 }
     }
 
     pub(super) fn record(&mut self, call: Call) {
@@ -31,11 +35,16 @@ impl Window {
         }
         self.failed += usize::from(call.failed);
         self.slow += usize::from(call.slow);
-        self.next = (self.next + 1) % self.calls.len();
+        self.next = if self.next + 1 == self.calls.len() { 0 } else { self.next + 1 };
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Full, and all of it is good: one more good call changes nothing.
+    pub(super) fn is_spotless(&self) -> bool {
+        self.len == self.calls.len() && self.failed == 0 && self.slow == 0
     }
 
     pub(super) fn failure_rate(&self) -> f64 {
@@ -94,6 +103,8 @@ mod tests {
                 }
                 let share = |n: usize| n as f64 / model.len() as f64;
                 prop_assert_eq!(window.len(), model.len());
+                let is_good = |call: &(bool, bool)| !call.0 && !call.1;
+                prop_assert_eq!(window.is_spotless(), model.len() == size as usize && model.iter().all(is_good));
                 prop_assert_eq!(window.failure_rate(), share(model.iter().filter(|c| c.0).count()));
                 prop_assert_eq!(window.slow_rate(), share(model.iter().filter(|c| c.1).count()));
             }

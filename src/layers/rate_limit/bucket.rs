@@ -1,5 +1,5 @@
 use std::ops::Add;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::layers::Verdict;
 #[derive(Debug)]
 pub(super) struct Bucket {
     tokens: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Tick>>,
+    /// Whether an episode is on: what a call reads instead of taking the lock. Written while it is held.
+    is_throttled: AtomicBool,
     throttle: Mutex<Throttle>,
     first_pause: Duration,
     longest_pause: Duration,
@@ -52,6 +54,7 @@ impl Bucket {
     pub(super) fn new(quota: Quota, first_pause: Duration, longest_pause: Duration) -> Self {
         Self {
             tokens: RateLimiter::direct_with_clock(quota, TokioClock),
+            is_throttled: AtomicBool::new(false),
             throttle: Mutex::default(),
             first_pause,
             longest_pause,
@@ -62,7 +65,21 @@ impl Bucket {
     }
 
     /// Takes a token, or says what to wait for before asking again.
+    #[inline]
     pub(super) fn take(self: &Arc<Self>) -> Result<Token, Wait> {
+        let is_scout =
+            if self.is_paused() { self.take_throttled()? } else { self.take_one().map(|()| false)? };
+        Ok(Token::new(Arc::clone(self), is_scout))
+    }
+
+    #[inline]
+    fn take_one(&self) -> Result<(), Wait> {
+        self.tokens.check().map_err(|until| Wait::For(until.wait_time_from(TokioClock.now())))
+    }
+
+    /// The same in an episode. Tells whether this call is the scout.
+    #[cold]
+    fn take_throttled(&self) -> Result<bool, Wait> {
         let mut throttle = self.throttle();
         if let Some(until) = throttle.until {
             let left = until.saturating_duration_since(Instant::now());
@@ -73,18 +90,20 @@ impl Bucket {
                 return Err(Wait::ForScout);
             }
         }
-        self.tokens.check().map_err(|until| Wait::For(until.wait_time_from(TokioClock.now())))?;
+        self.take_one()?;
         throttle.scouting = throttle.until.is_some();
-        Ok(Token::new(Arc::clone(self), throttle.scouting))
+        Ok(throttle.scouting)
     }
 
     /// Learns from a call's result.
+    #[inline]
     pub(super) fn settle(&self, verdict: Verdict) {
         match verdict {
             Verdict::Throttled { retry_after } => self.pause(retry_after, true),
             Verdict::Failed { retry_after: Some(hint) } => self.pause(Some(hint), false),
             // Whoever refuses has time for us.
-            Verdict::Success | Verdict::Refused => self.resume(),
+            Verdict::Success | Verdict::Refused if self.is_paused() => self.resume(),
+            Verdict::Success | Verdict::Refused => {}
             Verdict::Failed { retry_after: None } | Verdict::NotAttempted => {}
         }
     }
@@ -109,8 +128,9 @@ impl Bucket {
         Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed))
     }
 
+    #[inline]
     pub(super) fn is_paused(&self) -> bool {
-        self.throttle().until.is_some()
+        self.is_throttled.load(Ordering::Acquire)
     }
 
     fn pause(&self, hint: Option<Duration>, grows: bool) {
@@ -126,6 +146,7 @@ impl Bucket {
         }
         let until = now.checked_add(pause).unwrap_or(now + FOREVER);
         throttle.until = throttle.until.max(Some(until));
+        self.is_throttled.store(true, Ordering::Release);
         drop(throttle);
         if begins {
             tracing::info!(?pause, "asked to slow down: pausing");
@@ -134,11 +155,13 @@ impl Bucket {
         }
     }
 
+    #[cold]
     fn resume(&self) {
         let mut throttle = self.throttle();
         if throttle.until.is_some_and(|until| until <= Instant::now()) {
             throttle.until = None;
             throttle.streak = 0;
+            self.is_throttled.store(false, Ordering::Release);
         }
     }
 

@@ -83,10 +83,12 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, Token, C, Req>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.service.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let classifier = self.classifier.clone();
         match self.bucket.take() {

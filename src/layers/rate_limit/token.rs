@@ -20,12 +20,14 @@ impl Token {
 }
 
 impl Pass for Token {
-    fn settle(self, verdict: Verdict) {
+    #[inline]
+    fn settle(&mut self, verdict: Verdict) {
         self.bucket.settle(verdict);
     }
 }
 
 impl Drop for Token {
+    #[inline]
     fn drop(&mut self) {
         if self.is_scout {
             self.bucket.scout_is_back();

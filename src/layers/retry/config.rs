@@ -1,7 +1,5 @@
 use std::time::Duration;
 
-use tower::retry::budget::TpsBudget;
-
 use crate::ConfigError;
 use crate::config::check;
 
@@ -49,7 +47,7 @@ impl RetryConfig {
         (self.base, self.cap.min(Duration::from_secs(5)))
     }
 
-    pub(super) fn validated(&self) -> Result<TpsBudget, ConfigError> {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
         check::within("retry.attempts", self.attempts, 1, 100)?;
         check::duration("retry.backoff.base", self.base, check::MILLISECOND, check::HOUR)?;
         check::duration("retry.backoff.cap", self.cap, self.base, check::HOUR)?;
@@ -60,7 +58,6 @@ impl RetryConfig {
                 "use a share from 0 to 10",
             ));
         }
-        // Ten seconds and a reserve of one a second: see the module's page.
-        Ok(TpsBudget::new(Duration::from_secs(10), 1, self.share))
+        Ok(())
     }
 }

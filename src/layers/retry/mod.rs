@@ -40,6 +40,7 @@
 //! ```
 
 mod backoff;
+mod budget;
 mod config;
 mod policy;
 

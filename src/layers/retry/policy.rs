@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 use tower::Layer;
-use tower::retry::budget::{Budget, TpsBudget};
 use tower::retry::{Policy, Retry};
 
+use super::budget::SharedBudget;
 use super::{RetryConfig, full_jitter};
 use crate::ConfigError;
 use crate::layers::{Classify, Verdict};
@@ -36,14 +36,15 @@ impl<C> RetryLayer<C> {
     ///
     /// When a value of `config` is zero or absurd.
     pub fn new(config: RetryConfig, classifier: C) -> Result<Self, ConfigError> {
-        let budget = Arc::new(config.validated()?);
-        let retries = Retries::default();
-        Ok(Self { policy: RetryPolicy { config, budget, classifier, retries, attempts_made: 0 } })
+        config.validate()?;
+        let budget = SharedBudget::new(config.share);
+        let shared = Arc::new(Shared { config, budget, retries: Retries::default() });
+        Ok(Self { policy: RetryPolicy { shared, classifier, attempts_made: 0 } })
     }
 
     /// A handle on the count of retries.
     pub fn handle(&self) -> Retries {
-        self.policy.retries.clone()
+        self.policy.shared.retries.clone()
     }
 }
 
@@ -69,11 +70,17 @@ impl Retries {
 /// When to try again and how long to wait before.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy<C> {
-    config: RetryConfig,
-    budget: Arc<TpsBudget>,
+    shared: Arc<Shared>,
     classifier: C,
-    retries: Retries,
     attempts_made: u32,
+}
+
+/// In one place, since each call clones the policy.
+#[derive(Debug)]
+struct Shared {
+    config: RetryConfig,
+    budget: SharedBudget,
+    retries: Retries,
 }
 
 impl<C, Req, Res, Err> Policy<Req, Res, Err> for RetryPolicy<C>
@@ -83,29 +90,31 @@ where
 {
     type Future = Sleep;
 
+    #[inline]
     fn retry(&mut self, _request: &mut Req, result: &mut Result<Res, Err>) -> Option<Sleep> {
         let hint = match self.classifier.classify(result.as_ref()) {
             Verdict::Throttled { retry_after } | Verdict::Failed { retry_after } => retry_after,
             Verdict::Success => {
-                self.budget.deposit();
+                self.shared.budget.deposit();
                 return None;
             }
             Verdict::Refused | Verdict::NotAttempted => return None,
         };
         self.attempts_made += 1;
-        if self.attempts_made >= self.config.attempts {
+        if self.attempts_made >= self.shared.config.attempts {
             return None;
         }
-        if hint.is_none() && !self.budget.withdraw() {
+        if hint.is_none() && !self.shared.budget.withdraw() {
             tracing::debug!("no retry: the budget is spent");
             return None;
         }
         let wait = self.wait(hint);
-        self.retries.0.fetch_add(1, Ordering::Relaxed);
+        self.shared.retries.0.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(attempt = self.attempts_made + 1, ?wait, "retrying");
         Some(sleep(wait))
     }
 
+    #[inline]
     fn clone_request(&mut self, request: &Req) -> Option<Req> {
         request.replay()
     }
@@ -115,7 +124,7 @@ impl<C> RetryPolicy<C> {
     /// The backoff, and never less than the hint. Clients that were given the same hint are spread by a
     /// first backoff on top of it.
     fn wait(&self, hint: Option<Duration>) -> Duration {
-        let RetryConfig { base, cap, .. } = self.config;
+        let RetryConfig { base, cap, .. } = self.shared.config;
         let backoff = full_jitter(base, cap, self.attempts_made - 1, fastrand::f64());
         match hint {
             Some(hint) => backoff.max(hint.saturating_add(full_jitter(base, cap, 0, fastrand::f64()))),

@@ -1,0 +1,83 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::State;
+
+/// What a call reads instead of taking the lock: the state, how often it has changed, and whether one more
+/// success would change anything. Two phases are the same as long as no state change lies between them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Phase(u64);
+
+/// The lowest two bits are the state.
+const STATE: u64 = 0b011;
+const SPOTLESS: u64 = 0b100;
+const CHANGE: u64 = 0b1000;
+
+impl Phase {
+    #[inline]
+    pub(super) fn state(self) -> State {
+        match self.0 & STATE {
+            0 => State::Closed,
+            1 => State::Open,
+            _ => State::HalfOpen,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_same(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !SPOTLESS == 0
+    }
+
+    /// Closed, and the window holds successes alone, as many as it can: one more changes nothing.
+    #[inline]
+    pub(super) fn is_spotless(self) -> bool {
+        self.0 & SPOTLESS != 0
+    }
+
+    fn next(self, state: State) -> Self {
+        Self((self.0 & !(STATE | SPOTLESS)).wrapping_add(CHANGE) | state as u64)
+    }
+}
+
+/// Written only while the breaker's lock is held, read by everybody.
+#[derive(Debug, Default)]
+pub(super) struct CurrentPhase(AtomicU64);
+
+impl CurrentPhase {
+    #[inline]
+    pub(super) fn read(&self) -> Phase {
+        Phase(self.0.load(Ordering::Acquire))
+    }
+
+    pub(super) fn enter(&self, state: State) {
+        self.0.store(self.read().next(state).0, Ordering::Release);
+    }
+
+    /// Writes nothing when it is nothing new, so that the others need not read it anew.
+    pub(super) fn set_spotless(&self, spotless: bool) {
+        let phase = self.read();
+        if phase.is_spotless() != spotless {
+            self.0.store(phase.0 ^ SPOTLESS, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_change_makes_another_phase_and_a_spot_does_not() {
+        let current = CurrentPhase::default();
+        let first = current.read();
+        assert_eq!((first.state(), first.is_spotless()), (State::Closed, false));
+        current.set_spotless(true);
+        assert!(current.read().is_spotless() && current.read().is_same(first));
+        for state in [State::Open, State::HalfOpen, State::Closed] {
+            let before = current.read();
+            current.enter(state);
+            let after = current.read();
+            assert_eq!((after.state(), after.is_spotless()), (state, false));
+            assert!(!after.is_same(before) && !after.is_same(first));
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A call through the layers asks for no memory: not while the service is healthy, and not when the breaker
+//! rejects it.
+
+mod support;
+
+use std::future::{Ready, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use posthog_health::Error;
+use posthog_health::layers::circuit_breaker::State;
+use posthog_health::layers::{
+    CircuitBreakerConfig, CircuitBreakerLayer, CircuitOpen, Classify, DeliveryLayers, Observe,
+    RateLimitConfig, RateLimitLayer, Replay, RetryConfig, RetryLayer, Verdict, delivery_stack,
+};
+use support::{AsAnswered, FAILED, OK};
+use tower::{Layer, Service, ServiceBuilder};
+
+/// What a rejection is to a caller who keeps it on the stack.
+#[derive(Debug)]
+struct Rejected;
+
+impl From<CircuitOpen> for Rejected {
+    fn from(_: CircuitOpen) -> Self {
+        Self
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Request(Verdict);
+
+impl Replay for Request {
+    fn replay(&self) -> Option<Self> {
+        Some(*self)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Verdicts;
+
+impl Classify<Verdict, Rejected> for Verdicts {
+    fn classify(&self, result: Result<&Verdict, &Rejected>) -> Verdict {
+        result.copied().unwrap_or(Verdict::NotAttempted)
+    }
+}
+
+macro_rules! echo {
+    ($error:ty) => {
+        tower::service_fn(|Request(verdict)| -> Ready<Result<Verdict, $error>> { ready(Ok(verdict)) })
+    };
+}
+
+/// Once: only what waits for a retry is not ready, and is dropped.
+fn call<S: Service<Request>>(service: &mut S, verdict: Verdict) -> Option<Result<S::Response, S::Error>> {
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut context).is_ready());
+    match pin!(service.call(Request(verdict))).poll(&mut context) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
+    }
+}
+
+fn allocations(mut calls: impl FnMut()) -> u64 {
+    allocation_counter::measure(|| (0..100).for_each(|_| calls())).count_total
+}
+
+#[tokio::test]
+async fn three_layers_closed_and_open() {
+    let breaker = CircuitBreakerLayer::new(CircuitBreakerConfig::default(), Verdicts).unwrap();
+    let mut service = ServiceBuilder::new()
+        .layer(RetryLayer::new(RetryConfig::default(), Verdicts).unwrap())
+        .layer(breaker.clone())
+        .layer(RateLimitLayer::new(RateLimitConfig::default().burst(1000), Verdicts).unwrap())
+        .service(echo!(Rejected));
+    assert_eq!(allocations(|| assert!(matches!(call(&mut service, OK), Some(Ok(OK))))), 0);
+    (0..10).for_each(|_| _ = call(&mut service, FAILED));
+    assert_eq!(breaker.handle().state(), State::Open);
+    assert_eq!(allocations(|| assert!(matches!(call(&mut service, OK), Some(Err(Rejected))))), 0);
+}
+
+#[test]
+fn a_window_with_failures() {
+    let layer = CircuitBreakerLayer::new(CircuitBreakerConfig::default(), Verdicts).unwrap();
+    let mut service = layer.layer(echo!(Rejected));
+    let mut n = 0;
+    let next = || {
+        n += 1;
+        assert!(call(&mut service, if n % 5 == 0 { FAILED } else { OK }).is_some());
+    };
+    assert_eq!(allocations(next), 0);
+    assert_eq!(layer.handle().state(), State::Closed);
+}
+
+#[derive(Clone)]
+struct Nobody;
+
+impl Observe<Verdict, Error> for Nobody {
+    fn attempt(&self, _: Duration, _: Result<&Verdict, &Error>) {}
+}
+
+#[tokio::test]
+async fn the_delivery_stack() {
+    let layers = DeliveryLayers {
+        retry: RetryLayer::new(RetryConfig::default(), AsAnswered).unwrap(),
+        circuit_breaker: CircuitBreakerLayer::new(CircuitBreakerConfig::default(), AsAnswered).unwrap(),
+        rate_limit: RateLimitLayer::new(RateLimitConfig::default().burst(1000), AsAnswered).unwrap(),
+        observer: Nobody,
+        timeout: Duration::from_secs(1),
+    };
+    let mut service = delivery_stack(layers, echo!(Error));
+    assert_eq!(allocations(|| assert!(matches!(call(&mut service, OK), Some(Ok(OK))))), 0);
+}
