@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "not every bench needs everything")]
 
+pub(crate) mod process;
+pub(crate) mod subject;
 pub(crate) mod times;
 
 use std::fmt::Display;
