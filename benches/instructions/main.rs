@@ -69,6 +69,7 @@ fn main() {
     print(&counted);
     let ours: Vec<_> = counted.iter().map(|(name, ours, _)| (*name, ours.instructions)).collect();
     if arguments.has("--save") {
+        assert!(only.is_none(), "--save takes all scenarios");
         baseline::save(&ours);
     } else if arguments.has("--check") && !baseline::holds(&ours) {
         exit(1);

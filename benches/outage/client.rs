@@ -1,6 +1,5 @@
 //! A client in a process of its own, whose CPU and memory are nobody else's.
 
-use std::io::stdin;
 use std::process::exit;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use posthog_health::{Event, PostHog};
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::support::process::{memory, tell};
+use crate::support::process::{memory, tell, wait};
 use crate::support::times::cpu_time;
 use crate::support::{Arguments, event};
 use crate::{LONGEST_DRAIN, RATE, WARM_UP};
@@ -87,9 +86,4 @@ async fn traffic(outage: usize, capture: impl Fn(Event)) {
     let captured = feed(outage).await;
     tell(&During { captured, cpu: cpu_time().saturating_sub(before), memory: memory("VmHWM") });
     wait();
-}
-
-/// For a word of the one that started us.
-fn wait() {
-    stdin().read_line(&mut String::new()).expect("a pipe");
 }

@@ -16,6 +16,8 @@ use support::{Arguments, DEFAULT_QUEUE, cells, print_columns, print_machine, sec
 
 const RATE: usize = 200;
 const WARM_UP: usize = 5;
+/// We do not wait longer for a drain: a request that hangs is given up after 30 s.
+const LONGEST_DRAIN: Duration = Duration::from_secs(40);
 
 fn main() {
     let Some(arguments) = Arguments::read() else { return };
@@ -128,6 +130,3 @@ fn require(met: bool, fault: &Fault, what: &str) -> bool {
     }
     met
 }
-
-/// We do not wait longer for a drain: a request that hangs is given up after 30 s.
-const LONGEST_DRAIN: Duration = Duration::from_secs(40);
