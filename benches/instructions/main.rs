@@ -1,9 +1,9 @@
 //! What calls cost in instructions, whatever else the machine does. See README.md above it.
 
 mod baseline;
+mod capture;
 mod delivery;
 mod layers;
-mod subject;
 #[path = "../support/mod.rs"]
 mod support;
 mod valgrind;
@@ -11,7 +11,7 @@ mod valgrind;
 use std::process::exit;
 use std::vec::IntoIter;
 
-use subject::{Ours, Theirs};
+use support::subject::{Ours, Theirs};
 use support::{Arguments, cells, print_columns};
 use valgrind::Counted;
 
@@ -27,11 +27,11 @@ struct Scenario {
 
 /// In the order of the table.
 const SCENARIOS: &[Scenario] = &[
-    Scenario::both("capture, tight loop", subject::tight::<Ours>, subject::tight::<Theirs>),
-    Scenario::both("capture, worker asleep", subject::asleep::<Ours>, subject::asleep::<Theirs>),
-    Scenario::both("capture, queue full", subject::full::<Ours>, subject::full::<Theirs>),
-    Scenario::both("capture, client disabled", subject::disabled::<Ours>, subject::disabled::<Theirs>),
-    Scenario::both("build + capture", subject::build::<Ours>, subject::build::<Theirs>),
+    Scenario::both("capture, tight loop", capture::tight::<Ours>, capture::tight::<Theirs>),
+    Scenario::both("capture, worker asleep", capture::asleep::<Ours>, capture::asleep::<Theirs>),
+    Scenario::both("capture, queue full", capture::full::<Ours>, capture::full::<Theirs>),
+    Scenario::both("capture, client disabled", capture::disabled::<Ours>, capture::disabled::<Theirs>),
+    Scenario::both("build + capture", capture::build::<Ours>, capture::build::<Theirs>),
     Scenario::ours("encode + send", delivery::plain),
     Scenario::ours("encode + gzip + send", delivery::gzip),
     Scenario::ours("breaker closed", layers::breaker_closed),
@@ -69,6 +69,7 @@ fn main() {
     print(&counted);
     let ours: Vec<_> = counted.iter().map(|(name, ours, _)| (*name, ours.instructions)).collect();
     if arguments.has("--save") {
+        assert!(only.is_none(), "--save takes all scenarios");
         baseline::save(&ours);
     } else if arguments.has("--check") && !baseline::holds(&ours) {
         exit(1);

@@ -10,6 +10,10 @@ use serde::Deserialize;
 
 use crate::CALLS;
 
+/// Of glibc: a thread's own store of freed memory has room for all. Otherwise what `free` does depends on the
+/// history of the heap, and the counts differ by a tenth from run to run.
+const STEADY_HEAP: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=65535");
+
 /// Of one call.
 pub(crate) struct Counted {
     pub(crate) instructions: u64,
@@ -73,6 +77,7 @@ fn run(tool: &str, options: &[&str], scenario: &str, side: &str) -> String {
         .args(options)
         .arg(env::current_exe().expect("a program"))
         .args(["--bench", "--scenario", scenario, side])
+        .env(STEADY_HEAP.0, STEADY_HEAP.1)
         .output()
         .expect("valgrind");
     let complaints = String::from_utf8_lossy(&output.stderr);

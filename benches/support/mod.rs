@@ -5,6 +5,7 @@
 pub(crate) mod checkout;
 pub(crate) mod process;
 pub(crate) mod sink;
+pub(crate) mod subject;
 pub(crate) mod times;
 
 use std::fmt::Display;

@@ -23,6 +23,10 @@ impl Times {
         self.0.push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
     pub(crate) fn calls(&self) -> usize {
         self.0.len()
     }

@@ -4,72 +4,15 @@ use std::hint::black_box;
 use std::thread::sleep;
 use std::time::Duration;
 
-use posthog_health::posthog_rs::{Client, ClientOptionsBuilder, client};
+use posthog_health::Event;
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{Event, PostHog};
-use tokio::runtime::Runtime;
 
-use crate::support::{DEFAULT_QUEUE, event, ours, server, theirs};
+use crate::support::subject::Subject;
+use crate::support::{DEFAULT_QUEUE, event, server};
 use crate::{CALLS, measured};
 
-/// A client with its runtime.
-pub(crate) trait Subject {
-    fn start(server: &FakePostHog, queue_events: usize) -> Self;
-    fn disabled() -> Self;
-    fn capture(&self, event: Event);
-    fn flush(&self);
-}
-
-pub(crate) struct Ours(Runtime, PostHog);
-
-impl Subject for Ours {
-    fn start(server: &FakePostHog, queue_events: usize) -> Self {
-        let runtime = runtime();
-        let inside = runtime.enter();
-        let client = ours(server).queue_events(queue_events).build().expect("a good configuration");
-        drop(inside);
-        Self(runtime, client)
-    }
-
-    fn disabled() -> Self {
-        let client = PostHog::builder(FakePostHog::TOKEN).disabled(true).build();
-        Self(runtime(), client.expect("a good configuration"))
-    }
-
-    fn capture(&self, event: Event) {
-        self.1.capture(event);
-    }
-
-    fn flush(&self) {
-        self.0.block_on(self.1.flush()).expect("a healthy server");
-    }
-}
-
-pub(crate) struct Theirs(Runtime, Client);
-
-impl Subject for Theirs {
-    fn start(server: &FakePostHog, queue_events: usize) -> Self {
-        let runtime = runtime();
-        let client = runtime.block_on(theirs(server, queue_events));
-        Self(runtime, client)
-    }
-
-    fn disabled() -> Self {
-        let runtime = runtime();
-        let mut options = ClientOptionsBuilder::default();
-        options.api_key(FakePostHog::TOKEN.to_owned()).disabled(true);
-        let client = runtime.block_on(client(options.build().expect("complete options")));
-        Self(runtime, client)
-    }
-
-    fn capture(&self, event: Event) {
-        self.1.capture(event);
-    }
-
-    fn flush(&self) {
-        self.0.block_on(self.1.flush());
-    }
-}
+/// Until threads that have work have begun it, and those that have none sleep.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// The event is there, the worker is awake.
 pub(crate) fn tight<S: Subject>() {
@@ -96,6 +39,7 @@ pub(crate) fn full<S: Subject>() {
     for event in events().into_iter().chain(events()) {
         subject.capture(event);
     }
+    sleep(SETTLING);
     measured(&mut events().into_iter(), |event| subject.capture(event));
     // Dropping the SDK's client waits for the server.
     std::mem::forget(subject);
@@ -121,13 +65,10 @@ fn warm<S: Subject>(server: &FakePostHog) -> S {
         subject.capture(event);
     }
     subject.flush();
+    sleep(SETTLING);
     subject
 }
 
 pub(crate) fn events() -> Vec<Event> {
     (0..CALLS).map(event).collect()
-}
-
-fn runtime() -> Runtime {
-    Runtime::new().expect("a runtime")
 }
