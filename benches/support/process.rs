@@ -2,7 +2,7 @@
 //! in a role. It tells what it finds in lines of JSON, and is told what to do in lines of words.
 
 use std::fmt::Display;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write, stdin};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::{env, fs};
 
@@ -53,6 +53,11 @@ impl Drop for Process {
 /// Says something to the one that started this process.
 pub(crate) fn tell(found: &impl Serialize) {
     println!("{}", serde_json::to_string(found).expect("JSON"));
+}
+
+/// Waits for the one that started this process to say something.
+pub(crate) fn wait() {
+    stdin().read_line(&mut String::new()).expect("a pipe");
 }
 
 /// Memory of this process, in bytes: `VmRSS` now, `VmHWM` at its peak.
