@@ -57,9 +57,9 @@ async fn run() {
 
     let mut table = Table::default();
     table.of("answered, ours", REMOTE, async |n| ask_ours(&ours_remote, n).await).await;
-    table.of("answered, posthog-rs", REMOTE, async |n| ask_theirs(&theirs_remote, n).await).await;
+    table.of("answered, posthog-rs", REMOTE, async |n| ask_theirs(&theirs_remote, n, false).await).await;
     table.of("local, ours", LOCAL, async |n| ask_ours(&ours_local, n).await).await;
-    table.of("local, posthog-rs", LOCAL, async |n| ask_theirs(&theirs_local, n).await).await;
+    table.of("local, posthog-rs", LOCAL, async |n| ask_theirs(&theirs_local, n, true).await).await;
 
     server.flags().always(Reply::hang());
     server.definitions().always(Reply::hang());
@@ -67,9 +67,9 @@ async fn run() {
     // One after the other, as the worst case.
     while ours_remote.flags("user-0", FlagOptions::default()).await.error() != Some(ErrorKind::CircuitOpen) {}
     table.of("hangs, ours, breaker open", LOCAL, async |n| ask_ours(&ours_remote, n).await).await;
-    table.of("hangs, posthog-rs", HANGING, async |n| ask_theirs(&theirs_remote, n).await).await;
+    table.of("hangs, posthog-rs", HANGING, async |n| ask_theirs(&theirs_remote, n, false).await).await;
     table.of("hangs, local, ours", LOCAL, async |n| ask_ours(&ours_local, n).await).await;
-    table.of("hangs, local, posthog-rs", LOCAL, async |n| ask_theirs(&theirs_local, n).await).await;
+    table.of("hangs, local, posthog-rs", LOCAL, async |n| ask_theirs(&theirs_local, n, true).await).await;
     print_columns(&table.0);
     print_machine(&server);
 }
@@ -104,8 +104,10 @@ async fn ask_ours(posthog: &PostHog, number: usize) -> &'static str {
     flags.source("flag-0").as_str()
 }
 
-async fn ask_theirs(sdk: &Client, number: usize) -> &'static str {
-    match sdk.evaluate_flags(person(number), EvaluateFlagsOptions::default()).await {
+/// `is_local`: as long as it may ask, it does, for flags that it has no definition of.
+async fn ask_theirs(sdk: &Client, number: usize, is_local: bool) -> &'static str {
+    let options = EvaluateFlagsOptions { only_evaluate_locally: is_local, ..Default::default() };
+    match sdk.evaluate_flags(person(number), options).await {
         Ok(flags) if flags.is_enabled("flag-0") => "the value",
         Ok(_) => "nothing",
         Err(_) => "an error",
