@@ -4,9 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use posthog_health::PostHog;
-use posthog_health::layers::RateLimitConfig;
-use posthog_health::posthog_rs::{self, CaptureCompression, ClientOptionsBuilder};
-use posthog_health::testing::FakePostHog;
+use posthog_health::posthog_rs::{self, CaptureCompression};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
