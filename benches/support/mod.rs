@@ -11,6 +11,7 @@ pub(crate) mod times;
 use std::fmt::Display;
 use std::time::Duration;
 
+use posthog_health::layers::RateLimitConfig;
 use posthog_health::posthog_rs::{Client, ClientOptionsBuilder, client};
 use posthog_health::testing::FakePostHog;
 use posthog_health::{Event, PostHog, PostHogBuilder};
@@ -46,6 +47,24 @@ pub(crate) async fn theirs(server: &FakePostHog, queue_events: usize) -> Client 
     let mut options = ClientOptionsBuilder::default();
     options.api_key(FakePostHog::TOKEN.to_owned()).host(server.url()).max_queue_size(queue_events);
     client(options.build().expect("complete options")).await
+}
+
+/// Ours, with a queue for so many events and nothing in the way of sending them.
+pub(crate) fn ours_unbounded(url: &str, events: usize) -> PostHogBuilder {
+    let unlimited = RateLimitConfig::default().rate(1_000_000).burst(1_000_000);
+    PostHog::builder(FakePostHog::TOKEN)
+        .host(url)
+        .queue_events(events)
+        .queue_bytes(1 << 36)
+        .rate_limit(unlimited)
+        .flush_timeout(Duration::from_secs(60))
+}
+
+/// The SDK, with a queue for so many events.
+pub(crate) fn theirs_unbounded(url: &str, events: usize) -> ClientOptionsBuilder {
+    let mut options = ClientOptionsBuilder::default();
+    options.api_key(FakePostHog::TOKEN.to_owned()).host(url).max_queue_size(events);
+    options
 }
 
 /// The bound of both queues by default.

@@ -4,16 +4,14 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use posthog_health::PostHog;
-use posthog_health::layers::RateLimitConfig;
-use posthog_health::posthog_rs::{self, CaptureCompression, ClientOptionsBuilder};
-use posthog_health::testing::FakePostHog;
+use posthog_health::posthog_rs::{self, CaptureCompression};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use crate::support::checkout::typed_event;
 use crate::support::process::{memory, tell};
 use crate::support::times::cpu_time;
-use crate::support::{Arguments, event};
+use crate::support::{Arguments, event, ours_unbounded, theirs_unbounded};
 
 /// What it finds.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -62,15 +60,9 @@ impl Task {
     }
 
     fn ours(&self, runtime: &Runtime, capture: impl Fn(&PostHog, usize)) -> Finding {
-        let unlimited = RateLimitConfig::default().rate(1_000_000).burst(1_000_000);
-        let posthog = PostHog::builder(FakePostHog::TOKEN)
-            .host(&self.url)
+        let posthog = ours_unbounded(&self.url, self.events)
             .batch_events(self.batch)
             .gzip(self.gzip)
-            .queue_events(self.events)
-            .queue_bytes(1 << 32)
-            .rate_limit(unlimited)
-            .flush_timeout(Duration::from_secs(60))
             .build()
             .expect("a good configuration");
         measure(|| {
@@ -80,13 +72,8 @@ impl Task {
     }
 
     fn theirs(&self, runtime: &Runtime) -> Finding {
-        let mut options = ClientOptionsBuilder::default();
-        options
-            .api_key(FakePostHog::TOKEN.to_owned())
-            .host(self.url.clone())
-            .flush_at(self.batch)
-            .max_batch_size(self.batch)
-            .max_queue_size(self.events);
+        let mut options = theirs_unbounded(&self.url, self.events);
+        options.flush_at(self.batch).max_batch_size(self.batch);
         if self.gzip {
             options.capture_compression(CaptureCompression::Gzip);
         }
