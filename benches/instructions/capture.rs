@@ -7,7 +7,8 @@ use std::time::Duration;
 use posthog_health::Event;
 use posthog_health::testing::{FakePostHog, Reply};
 
-use crate::support::subject::Subject;
+use crate::support::checkout::typed_event;
+use crate::support::subject::{Ours, Subject};
 use crate::support::{DEFAULT_QUEUE, event, server};
 use crate::{CALLS, measured};
 
@@ -56,6 +57,14 @@ pub(crate) fn build<S: Subject>() {
     let subject = warm::<S>(&server);
     let numbers: Vec<_> = (0..CALLS).collect();
     measured(&mut numbers.into_iter(), |number| subject.capture(event(black_box(number))));
+}
+
+/// The same from a struct, its text made for it too.
+pub(crate) fn build_typed() {
+    let server = server();
+    let subject = warm::<Ours>(&server);
+    let numbers: Vec<_> = (0..CALLS).collect();
+    measured(&mut numbers.into_iter(), |number| subject.client.capture(typed_event(black_box(number))));
 }
 
 /// Threads run, a connection is open, the queue has grown.

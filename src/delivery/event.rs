@@ -24,12 +24,14 @@ impl AnyEvent {
 }
 
 impl From<Event> for AnyEvent {
+    #[inline]
     fn from(event: Event) -> Self {
         Self(Kind::Sdk(event))
     }
 }
 
 impl From<TypedEvent> for AnyEvent {
+    #[inline]
     fn from(event: TypedEvent) -> Self {
         Self(Kind::Typed(event))
     }

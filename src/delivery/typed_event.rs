@@ -12,6 +12,7 @@ use uuid::{Builder, Uuid};
 
 use super::admit::{DEEPEST, admit_names};
 use super::encode::Own;
+use super::encode::json::{self, NotWritten};
 use super::ledger::DropReason;
 
 /// An event whose properties are a type of yours, written straight to JSON: the fast way in, at about a tenth of
@@ -92,11 +93,11 @@ impl TypedEvent {
     ) -> Result<Self, PropertiesError> {
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
-        let written = write(&mut scratch, event, distinct_id, properties).map(|members| {
+        let written = write(&mut scratch, event, distinct_id, properties).map(|(members, written)| {
             let json = scratch.as_slice().to_vec();
-            let admitted = admit_names(event, distinct_id).and_then(|()| admit_depth(&json[members..]));
-            let (uuid, own) = (new_uuid(), Own::default());
-            let mut event = Self { uuid, timestamp: None, json, members, own, refused: admitted.err() };
+            let refused = admit_names(event, distinct_id).and(written).err();
+            let mut event =
+                Self { uuid: new_uuid(), timestamp: None, json, members, own: Own::default(), refused };
             if Own::is_mentioned(event.members()) {
                 event.own = Own::of(|name| event.has(name));
             }
@@ -215,26 +216,39 @@ thread_local! {
 /// Larger ones are not kept.
 const LARGEST_SCRATCH: usize = 64 << 10;
 
-/// Writes it, and tells where its properties begin.
+/// Writes it, and tells where its properties begin, and whether they may enter.
 fn write<P: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     event: &str,
     distinct_id: &str,
     properties: &P,
-) -> Result<usize, PropertiesError> {
+) -> Result<(usize, Result<(), DropReason>), PropertiesError> {
     out.extend_from_slice(b"\"event\":");
-    serde_json::to_writer(&mut *out, event)?;
+    json::text(out, event)?;
     out.extend_from_slice(b",\"distinct_id\":");
-    serde_json::to_writer(&mut *out, distinct_id)?;
+    json::text(out, distinct_id)?;
     out.extend_from_slice(b",\"properties\":");
     let start = out.len();
-    serde_json::to_writer(&mut *out, properties)?;
+    let written = match json::write(out, properties, DEEPEST + 1) {
+        Err(NotWritten::TooDeep) => Err(DropReason::TooDeep),
+        written => Ok(written?),
+    };
     match &mut out[start..] {
         [b'{', b'}'] => _ = out.pop(),
         [b'{', .., last @ b'}'] => *last = b',',
+        [b'{', ..] if written.is_err() => out.truncate(start + 1),
         other => return Err(PropertiesError::NotAnObject { found: kind(other) }),
     }
-    Ok(start + 1)
+    Ok((start + 1, written))
+}
+
+impl From<NotWritten> for PropertiesError {
+    fn from(not_written: NotWritten) -> Self {
+        match not_written {
+            NotWritten::Failed(error) => Self::NotSerializable(error),
+            NotWritten::TooDeep => Self::NotSerializable(serde::ser::Error::custom("nested too deep")),
+        }
+    }
 }
 
 fn without_comma(json: &[u8]) -> &[u8] {
@@ -250,30 +264,6 @@ fn kind(json: &[u8]) -> &'static str {
         Some(b'-' | b'0'..=b'9') => "a number",
         _ => "other JSON",
     }
-}
-
-/// Whether PostHog's parser follows that deep. Looks closely only where there are brackets enough.
-fn admit_depth(members: &[u8]) -> Result<(), DropReason> {
-    let opens = |byte: &u8| matches!(byte, b'{' | b'[');
-    if members.len() <= 2 * DEEPEST || members.iter().filter(|byte| opens(byte)).count() <= DEEPEST {
-        return Ok(());
-    }
-    let (mut level, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in members {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => level += 1,
-            b'}' | b']' => level = level.saturating_sub(1),
-            _ => {}
-        }
-        if level > DEEPEST {
-            return Err(DropReason::TooDeep);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

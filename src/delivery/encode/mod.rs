@@ -1,5 +1,5 @@
 mod enrichment;
-mod json;
+pub(super) mod json;
 mod parts;
 
 use std::collections::HashMap;
@@ -20,6 +20,7 @@ use crate::transport::Timestamps;
 use enrichment::Enrichment;
 pub(in crate::delivery) use enrichment::Own;
 pub(crate) use enrichment::os;
+use json::NotWritten;
 use parts::Parts;
 
 /// Changes or drops an event before it is encoded.
@@ -58,7 +59,10 @@ impl Encoder {
 
     fn encode_sdk(&mut self, event: Event, captured_at: SystemTime) -> Result<(), DropReason> {
         let event = self.run_hooks(event)?;
-        self.write_sdk(&event, captured_at)
+        self.write_sdk(&event, captured_at).map_err(|not_written| match not_written {
+            NotWritten::TooDeep => DropReason::TooDeep,
+            NotWritten::Failed(_) => DropReason::NotEncodable,
+        })
     }
 
     /// What comes out of the hooks is admitted anew.
@@ -84,15 +88,15 @@ impl Encoder {
         out.extend_from_slice(b"\",");
         out.extend_from_slice(event.json());
         self.enrichment.write(out, event.own());
-        json::end(out, b'}');
+        json::end(out, "}");
         out.extend_from_slice(b",\"timestamp\":\"");
         self.timestamps.write(out, event.timestamp().unwrap_or(captured_at));
         out.extend_from_slice(b"\"}");
     }
 
-    fn write_sdk(&mut self, event: &Event, captured_at: SystemTime) -> Result<(), DropReason> {
+    fn write_sdk(&mut self, event: &Event, captured_at: SystemTime) -> Result<(), NotWritten> {
         self.parts.clear();
-        event.serialize(&mut self.parts).map_err(|_| DropReason::NotEncodable)?;
+        event.serialize(&mut self.parts)?;
         let out = &mut self.buffer;
         out.clear();
         out.extend_from_slice(b"{\"uuid\":");
@@ -115,7 +119,7 @@ impl Encoder {
             out.extend_from_slice(b"\"$groups\":");
             out.extend_from_slice(&self.parts.groups);
         }
-        json::end(out, b'}');
+        json::end(out, "}");
         out.extend_from_slice(b",\"timestamp\":");
         match self.parts.timestamp.as_slice() {
             // The event's own, which the SDK keeps in UTC without a zone.

@@ -15,6 +15,7 @@ pub(in crate::delivery) struct Captured {
 
 impl Captured {
     /// Captured now; its place and its size are still to come.
+    #[inline]
     pub(super) fn now(event: impl Into<AnyEvent>) -> Self {
         Self { event: event.into(), ticket: Ticket { at: SystemTime::now(), number: 0, size: 0 } }
     }

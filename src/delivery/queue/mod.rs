@@ -3,6 +3,7 @@
 mod disk;
 mod event;
 mod sending;
+mod sizes;
 mod spool_health;
 mod state;
 #[cfg(feature = "spool")]
@@ -22,13 +23,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::admit::admit;
+use super::admit::{admit, measure};
 use super::dead_letter::DeadLetter;
 use super::event::AnyEvent;
 use super::ledger::{DropReason, Ledger, Totals};
 use disk::{Sleep, Waiter};
-use event::Captured;
 pub(super) use event::Encoded;
+use event::{Captured, Ticket};
 pub(crate) use spool_health::optional_ms;
 pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
 pub(crate) use state::Limits;
@@ -51,9 +52,6 @@ pub(crate) struct Queue {
     /// The number of the first event that has not met its end: all before it have.
     settled_to: watch::Sender<u64>,
 }
-
-/// Until the first events are encoded, an event counts as that many bytes.
-const FIRST_MEAN_SIZE: usize = 1_000;
 
 /// The queue at one moment: its numbers agree with each other.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +84,6 @@ impl Queue {
             first_number,
             next_number: first_number,
             due_to: first_number,
-            mean_size: FIRST_MEAN_SIZE,
             ..State::default()
         };
         Self {
@@ -98,31 +95,39 @@ impl Queue {
         }
     }
 
+    #[inline(always)] // An event is moved once less.
     pub(crate) fn capture(&self, event: impl Into<AnyEvent>) {
-        self.enter(Captured::now(event), None);
+        self.enter(Captured::now(event), &mut None);
     }
 
     /// Lets an event in, or drops it. `waiter` is told when it is on disk.
-    fn enter(&self, mut captured: Captured, waiter: Option<Waiter>) {
+    fn enter(&self, mut captured: Captured, waiter: &mut Option<Waiter>) {
         let admitted = admit(&captured.event);
         let mut state = self.state();
+        let is_first = state.raw.is_empty() && !state.overflowing;
+        let admitted = match admitted {
+            Ok(None) if state.sizes.must_measure(state.next_number, is_first) => {
+                drop(state);
+                let size = measure(&captured.event);
+                state = self.state_with(size);
+                Ok(size)
+            }
+            Ok(size) => Ok(size.unwrap_or(state.sizes.mean())),
+            Err(reason) => Err(reason),
+        };
         let number = state.number();
-        let size = match state.closed.map_or(admitted, Err).map(|size| size.unwrap_or(state.mean_size)) {
+        let size = match state.closed.map_or(admitted, Err) {
             Ok(size) if size <= self.limits.bytes => size,
             refused => return self.refuse(&mut state, refused.err().unwrap_or(DropReason::TooLarge), waiter),
         };
-        if !state.has_room(size, &self.limits) {
-            state = self.make_room(state, size);
-            if !state.has_room(size, &self.limits) {
-                return self.refuse(&mut state, DropReason::QueueFull, waiter);
-            }
-        }
-        if let Some(waiter) = waiter {
-            state.encode_to = number + 1;
-            state.disk.waiters.insert(number, waiter);
-        }
         captured.ticket.number = number;
         captured.ticket.size = size;
+        if !state.has_room(size, &self.limits) {
+            return self.overflow(state, captured, waiter);
+        }
+        if let Some(waiter) = waiter.take() {
+            state.announce(number, waiter);
+        }
         let wake = state.push(captured, &self.limits);
         drop(state);
         if wake {
@@ -130,34 +135,48 @@ impl Queue {
         }
     }
 
-    /// Makes room, if the policy is to, and tells of the first overflow of an episode. Lets go of the lock to do so.
+    /// Makes room for an event, or drops it.
     #[cold]
-    fn make_room<'q>(&'q self, mut state: MutexGuard<'q, State>, size: usize) -> MutexGuard<'q, State> {
+    fn overflow(&self, mut state: MutexGuard<'_, State>, captured: Captured, waiter: &mut Option<Waiter>) {
+        let Ticket { number, size, .. } = captured.ticket;
         let evicted = state.make_room(size, &self.limits);
         let full = !state.has_room(size, &self.limits);
-        let overflow_begins = (full || !evicted.is_empty())
+        let begins = (full || !evicted.is_empty())
             && !std::mem::replace(&mut state.overflowing, true)
             && state.overflow.begins(Instant::now().into_std());
-        if evicted.is_empty() && !overflow_begins {
-            return state;
+        if full {
+            self.refuse(&mut state, DropReason::QueueFull, waiter);
+        } else {
+            if let Some(waiter) = waiter.take() {
+                state.announce(number, waiter);
+            }
+            if state.push(captured, &self.limits) {
+                self.wake.notify_one();
+            }
         }
-        self.publish(&mut state);
+        if !evicted.is_empty() {
+            self.publish(&mut state);
+        }
         drop(state);
         drop(evicted);
-        if overflow_begins {
-            tracing::warn!(
-                events = self.limits.events,
-                bytes = self.limits.bytes,
-                "queue full: dropping events"
-            );
+        if begins {
+            let Limits { events, bytes, .. } = self.limits;
+            tracing::warn!(events, bytes, "queue full: dropping events");
         }
-        self.state()
+    }
+
+    #[cold]
+    fn state_with(&self, measured: usize) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        state.sizes.measured(measured);
+        state
     }
 
     /// Of what is in memory nothing has changed: who waits for it need not know.
-    fn refuse(&self, state: &mut State, reason: DropReason, waiter: Option<Waiter>) {
+    #[cold]
+    fn refuse(&self, state: &mut State, reason: DropReason, waiter: &mut Option<Waiter>) {
         state.lose(1, reason);
-        if let Some(waiter) = waiter {
+        if let Some(waiter) = waiter.take() {
             let _ = waiter.send(Err(reason));
         }
         if state.in_memory() == 0 {

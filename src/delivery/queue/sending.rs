@@ -59,8 +59,7 @@ impl Queue {
         }
         let mut evicted = Vec::new();
         let sizes = results.iter().filter_map(|(_, result)| Some(result.as_ref().ok()?.len()));
-        let (count, bytes) = sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
-        state.mean_size = (state.mean_size + bytes) / (count + 1);
+        state.sizes.encoded(sizes);
         for (ticket, result) in results {
             let number = ticket.number;
             state.bytes -= ticket.size;

@@ -3,8 +3,9 @@ use std::collections::VecDeque;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::disk::{Disk, DiskState};
+use super::disk::{Disk, DiskState, Waiter};
 use super::event::{Captured, Encoded, Ticket, UnderWay};
+use super::sizes::Sizes;
 use crate::delivery::dead_letter::{DeadLetter, DeadLetterLimits, DeadLetters};
 use crate::delivery::ledger::{DropReason, Ledger, Totals};
 use crate::episode::Episode;
@@ -41,8 +42,8 @@ pub(super) struct State {
     /// Events that were read back from disk.
     pub(super) backlog: VecDeque<Encoded>,
     pub(super) under_way: Vec<UnderWay>,
-    /// Of the latest events that were encoded: what those count as that are not yet.
-    pub(super) mean_size: usize,
+    /// Of `raw`'s events.
+    pub(super) sizes: Sizes,
     /// Of `raw`.
     pub(super) raw_bytes: usize,
     /// Of all that is in memory.
@@ -259,7 +260,7 @@ impl State {
     /// Whether live events are on disk too.
     fn has_copies(&self) -> bool {
         let taken = self.under_way.iter().flat_map(|taken| &taken.events).filter(|event| event.stored);
-        self.held > (self.backlog.len() + taken.count()) as u64
+        self.held > 0 && self.held > (self.backlog.len() + taken.count()) as u64
     }
 
     /// Forgets the live events that are on disk too. Gives them back to be freed outside the lock.
@@ -269,6 +270,12 @@ impl State {
         self.encoded = others;
         copies.iter().for_each(|copy| self.release(copy));
         copies
+    }
+
+    /// Takes note of who waits for the event of this number to be on disk.
+    pub(super) fn announce(&mut self, number: u64, waiter: Waiter) {
+        self.encode_to = number + 1;
+        self.disk.waiters.insert(number, waiter);
     }
 
     /// Whether the worker must be woken: for the first event of a linger period and for a full batch,

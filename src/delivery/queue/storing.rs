@@ -21,7 +21,7 @@ impl Queue {
     /// Captures an event and tells when it is on disk, or why it was dropped instead.
     pub(crate) async fn capture_durable(&self, event: impl Into<AnyEvent>) -> Result<(), DropReason> {
         let (waiter, told) = oneshot::channel();
-        self.enter(Captured::now(event), Some(waiter));
+        self.enter(Captured::now(event), &mut Some(waiter));
         told.await.unwrap_or(Err(DropReason::Shutdown))
     }
 

@@ -155,7 +155,8 @@ impl Run {
                 self.captured += 1;
                 let (waiter, told) = oneshot::channel();
                 self.told.extend(durable.then_some(told));
-                queue.enter(event::Captured::now(Event::new("event", "user")), durable.then_some(waiter));
+                queue
+                    .enter(event::Captured::now(Event::new("event", "user")), &mut durable.then_some(waiter));
             }),
             Step::Encode => {
                 let encoded = |raw: event::Captured| (raw.ticket, Ok(Bytes::from_static(b"{}")));

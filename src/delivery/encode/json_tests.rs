@@ -1,0 +1,160 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::*;
+
+fn written(value: &(impl Serialize + ?Sized)) -> String {
+    let mut out = Vec::new();
+    write(&mut out, value, 120).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn assert_as_serde_json(value: &(impl Serialize + ?Sized)) {
+    assert_eq!(written(value), serde_json::to_string(value).unwrap());
+}
+
+#[derive(Serialize)]
+enum Variant {
+    Unit,
+    Newtype(u8),
+    Tuple(u8, &'static str),
+    Struct { a: u8, b: Option<u8> },
+}
+
+#[derive(Serialize)]
+struct Everything<'a> {
+    numbers: (i8, i16, i32, i64, i128, u8, u16, u32, u64, u128),
+    floats: (f32, f64, f64, f64),
+    others: (bool, char, char, &'a str, (), Option<u8>, Option<u8>),
+    variants: [Variant; 4],
+    #[serde(serialize_with = "as_bytes")]
+    bytes: &'a [u8],
+    tuple: Tuple,
+    unit: Unit,
+    newtype: Newtype,
+    empty: (Vec<u8>, BTreeMap<u8, u8>, Empty),
+    keys:
+        (BTreeMap<i32, u8>, BTreeMap<bool, u8>, BTreeMap<char, u8>, BTreeMap<&'a str, u8>, BTreeMap<Key, u8>),
+    raw: Box<RawValue>,
+    #[serde(flatten)]
+    flat: BTreeMap<&'a str, Value>,
+}
+
+#[derive(Serialize)]
+struct Tuple(u8, u8);
+#[derive(Serialize)]
+struct Unit;
+#[derive(Serialize)]
+struct Newtype(f64);
+#[derive(Serialize)]
+struct Empty {}
+#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    A,
+}
+
+fn as_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
+}
+
+#[test]
+fn every_kind_of_type_is_written_as_serde_json_writes_it() {
+    assert_as_serde_json(&Everything {
+        numbers: (-1, -2, -3, i64::MIN, i128::MIN, 1, 2, 3, u64::MAX, u128::MAX),
+        floats: (1.5, 1e300, f64::NAN, f64::INFINITY),
+        others: (true, '"', '\u{1F994}', "\"\\\n\u{1}\u{7f}é", (), None, Some(1)),
+        variants: [
+            Variant::Unit,
+            Variant::Newtype(1),
+            Variant::Tuple(1, "a"),
+            Variant::Struct { a: 1, b: None },
+        ],
+        bytes: b"ab",
+        tuple: Tuple(1, 2),
+        unit: Unit,
+        newtype: Newtype(0.1),
+        empty: (vec![], BTreeMap::new(), Empty {}),
+        keys: (
+            BTreeMap::from([(-1, 1), (2, 2)]),
+            BTreeMap::from([(true, 1)]),
+            BTreeMap::from([('\n', 1)]),
+            BTreeMap::from([("a\"b", 1)]),
+            BTreeMap::from([(Key::A, 1)]),
+        ),
+        raw: RawValue::from_string("{\"a\" : [1.000]}".to_owned()).unwrap(),
+        flat: BTreeMap::from([("x", json!({"y": [null]}))]),
+    });
+}
+
+#[test]
+fn a_byte_that_needs_an_escape_is_seen_wherever_it_is() {
+    for length in 1..20 {
+        for at in 0..length {
+            for byte in 0..=127_u8 {
+                let mut text = vec![b'\x7f'; length];
+                text[at] = byte;
+                assert_as_serde_json(std::str::from_utf8(&text).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_no_text_is_an_error() {
+    for refused in [
+        write(&mut Vec::new(), &BTreeMap::from([([1], 2)]), 9),
+        write(&mut Vec::new(), &BTreeMap::from([((), 2)]), 9),
+    ] {
+        assert_eq!(refused.unwrap_err().to_string(), "key must be a string");
+    }
+}
+
+#[test]
+fn refuses_what_is_nested_too_deep() {
+    let nested = |levels: usize| {
+        (0..levels).fold(
+            json!(1),
+            |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({ "a": inner }) },
+        )
+    };
+    let deep = |value: &dyn Fn(&mut Vec<u8>) -> Result<(), NotWritten>| {
+        matches!(value(&mut Vec::new()), Err(NotWritten::TooDeep))
+    };
+    let raw =
+        |levels| RawValue::from_string(nested(levels).to_string().replace("\"a\"", "\"{[\\\"{[\"")).unwrap();
+    for (levels, is_deep) in [(9, false), (10, false), (11, true)] {
+        assert_eq!(deep(&|out| write(out, &nested(levels), 10)), is_deep);
+        assert_eq!(deep(&|out| write(out, &raw(levels), 10)), is_deep);
+        assert_eq!(deep(&|out| write(out, &[raw(levels - 1)], 10)), is_deep);
+    }
+    let variant = Variant::Struct { a: 1, b: None };
+    assert!(deep(&|out| write(out, &variant, 1)) && !deep(&|out| write(out, &variant, 2)));
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(|value| json!(value)),
+        any::<i64>().prop_map(|value| json!(value)),
+        any::<f64>().prop_map(|value| json!(value)),
+        ".{0,40}".prop_map(|value| json!(value)),
+        any::<String>().prop_map(|value| json!(value)),
+    ];
+    leaf.prop_recursive(4, 40, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(|items| json!(items)),
+            prop::collection::btree_map(any::<String>(), inner, 0..5).prop_map(|members| json!(members)),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_value_is_written_as_serde_json_writes_it(value in values()) {
+        prop_assert_eq!(written(&value), value.to_string());
+    }
+}
