@@ -37,8 +37,11 @@ struct Everything<'a> {
     unit: Unit,
     newtype: Newtype,
     empty: (Vec<u8>, BTreeMap<u8, u8>, Empty),
-    keys:
-        (BTreeMap<i32, u8>, BTreeMap<bool, u8>, BTreeMap<char, u8>, BTreeMap<&'a str, u8>, BTreeMap<Key, u8>),
+    numbers_as_keys: BTreeMap<i32, u8>,
+    booleans_as_keys: BTreeMap<bool, u8>,
+    characters_as_keys: BTreeMap<char, u8>,
+    text_as_keys: BTreeMap<&'a str, u8>,
+    variants_as_keys: BTreeMap<Key, u8>,
     raw: Box<RawValue>,
     #[serde(flatten)]
     flat: BTreeMap<&'a str, Value>,
@@ -78,13 +81,11 @@ fn every_kind_of_type_is_written_as_serde_json_writes_it() {
         unit: Unit,
         newtype: Newtype(0.1),
         empty: (vec![], BTreeMap::new(), Empty {}),
-        keys: (
-            BTreeMap::from([(-1, 1), (2, 2)]),
-            BTreeMap::from([(true, 1)]),
-            BTreeMap::from([('\n', 1)]),
-            BTreeMap::from([("a\"b", 1)]),
-            BTreeMap::from([(Key::A, 1)]),
-        ),
+        numbers_as_keys: BTreeMap::from([(-1, 1), (2, 2)]),
+        booleans_as_keys: BTreeMap::from([(true, 1)]),
+        characters_as_keys: BTreeMap::from([('\n', 1)]),
+        text_as_keys: BTreeMap::from([("a\"b", 1)]),
+        variants_as_keys: BTreeMap::from([(Key::A, 1)]),
         raw: RawValue::from_string("{\"a\" : [1.000]}".to_owned()).unwrap(),
         flat: BTreeMap::from([("x", json!({"y": [null]}))]),
     });
