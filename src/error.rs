@@ -250,9 +250,10 @@ impl std::error::Error for Error {
     }
 }
 
+/// Says all that it says: there is no source, and no memory is asked for while a breaker is open.
 impl From<CircuitOpen> for Error {
     fn from(open: CircuitOpen) -> Self {
-        Self::new(ErrorKind::CircuitOpen).with_retry_after(open.retry_in).with_source(open)
+        Self::new(ErrorKind::CircuitOpen).with_retry_after(open.retry_in)
     }
 }
 

@@ -420,6 +420,39 @@ async fn the_queue_is_bounded_by_bytes_too() {
     assert_balanced(posthog.stats());
 }
 
+/// Most events count as the mean of the latest until they are encoded. A guess must cost no event.
+#[tokio::test]
+async fn a_large_event_costs_the_small_ones_after_it_no_room() {
+    let server = FakePostHog::start();
+    let posthog = builder(&server).queue_bytes(2_000_000).build().unwrap();
+    for round in 0..3 {
+        let mut large = event(0);
+        large.insert_prop("filler", "x".repeat(900_000)).unwrap();
+        posthog.capture(large);
+        posthog.flush().await.unwrap();
+        capture(&posthog, 1_000);
+        posthog.flush().await.unwrap();
+        assert_eq!(posthog.stats().delivered, 1_001 * (round + 1), "{:?}", posthog.stats());
+    }
+}
+
+#[tokio::test]
+async fn large_events_after_a_small_one_are_bounded_too() {
+    let server = FakePostHog::start();
+    server.batch().always(Reply::hang());
+    let posthog = builder(&server).batch_bytes(100_000).queue_bytes(100_000).build().unwrap();
+    capture(&posthog, 1);
+    for n in 0..1_000 {
+        let mut large = event(n);
+        large.insert_prop("filler", "x".repeat(5_000)).unwrap();
+        posthog.capture(large);
+    }
+    until(|| posthog.health().queue.bytes > 0 && posthog.stats().queued < 150).await;
+    let fill = posthog.health().queue;
+    assert!(fill.events <= 128 + 20, "one in 128 is measured, and then all: {fill:?}");
+    assert_balanced(posthog.stats());
+}
+
 #[tokio::test]
 async fn hooks_change_and_drop_events_and_a_panicking_hook_costs_one() {
     let server = FakePostHog::start();

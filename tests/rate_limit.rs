@@ -173,3 +173,14 @@ fn impossible_configurations_are_named() {
     assert_eq!(field(RateLimitConfig::default().pause(MS(0), MS(1))), "rate_limit.pause.first");
     assert_eq!(field(RateLimitConfig::default().pause(MS(2), MS(1))), "rate_limit.pause.longest");
 }
+
+/// A call that has ended may be kept by whoever made it.
+#[tokio::test(start_paused = true)]
+async fn a_scout_is_back_when_its_answer_is_there_though_its_future_is_not_dropped() {
+    let service = limited(RateLimitConfig::default().pause(MS(10), MS(10)));
+    wait(&service, THROTTLED).await;
+    let mut scout = std::pin::pin!(service.clone().oneshot(FAILED));
+    scout.as_mut().await.unwrap();
+    let next = tokio::time::timeout(MS(1000), service.clone().oneshot(OK)).await;
+    assert!(next.is_ok(), "it waits for a scout that has been back for long");
+}

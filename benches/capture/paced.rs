@@ -6,8 +6,9 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{DropReason, Event};
+use posthog_health::{DropReason, Event, TypedEvent};
 
+use crate::support::checkout::typed_event;
 use crate::support::subject::{Ours, Subject, Theirs};
 use crate::support::times::{Times, cpu_time};
 use crate::support::{DEFAULT_QUEUE, cells, nanos, print_columns, server};
@@ -34,6 +35,8 @@ pub(crate) fn run(prototype: &Event) {
         "posthog-rs, no gzip",
         "ours / theirs",
         "ours, as by default",
+        "ours / theirs",
+        "typed, no gzip",
         "ours / theirs"
     ]];
     for every in [BUSY, CALM] {
@@ -44,7 +47,14 @@ pub(crate) fn run(prototype: &Event) {
             idle(every, prototype, Some(&|server| Box::new(Theirs::start(server, DEFAULT_QUEUE))));
         let by_default =
             idle(every, prototype, Some(&|server| Box::new(Ours::start(server, DEFAULT_QUEUE)))).1;
-        let [ours, theirs, by_default] = [ours, theirs, by_default].map(|cpu| (cpu - control).max(0.0));
+        let typed = idle(
+            every,
+            prototype,
+            Some(&|server| Box::new(Typed(ours_plain(server, DEFAULT_QUEUE), typed_event(7)))),
+        )
+        .1;
+        let costs_of = [ours, theirs, by_default, typed];
+        let [ours, theirs, by_default, typed] = costs_of.map(|cpu| (cpu - control).max(0.0));
         times.add(format!("{every:?}, idle"), &our_times, &their_times);
         let ratio = |cpu: f64| format!("{:.2}", cpu / theirs);
         costs.push(cells![
@@ -53,7 +63,9 @@ pub(crate) fn run(prototype: &Event) {
             nanos(theirs),
             ratio(ours),
             nanos(by_default),
-            ratio(by_default)
+            ratio(by_default),
+            nanos(typed),
+            ratio(typed)
         ]);
     }
     let our_times = loaded(prototype, |server| Box::new(ours_plain(server, DEFAULT_QUEUE)));
@@ -68,6 +80,32 @@ pub(crate) fn run(prototype: &Event) {
         "CPU is the whole process's, delivery included; the servers' and a control run's are taken off.\n"
     );
     print_columns(&costs);
+}
+
+/// Captures its own typed event in the place of each that it is given.
+struct Typed(Ours, TypedEvent);
+
+impl Subject for Typed {
+    fn start(server: &FakePostHog, queue_events: usize) -> Self {
+        Self(Ours::start(server, queue_events), typed_event(7))
+    }
+
+    fn disabled() -> Self {
+        Self(Ours::disabled(), typed_event(7))
+    }
+
+    fn capture(&self, event: Event) {
+        drop(black_box(event));
+        self.0.client.capture(self.1.clone());
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+
+    fn end(self: Box<Self>) {
+        Box::new(self.0).end();
+    }
 }
 
 type Start = dyn Fn(&FakePostHog) -> Box<dyn Subject>;

@@ -227,7 +227,7 @@ impl PostHogBuilder {
     /// Changes an event or drops it (`None`) before it is encoded. Hooks run in order, off the caller's
     /// thread, once on every event, whatever its origin, on events as captured: the constant enrichment (`$lib`, `$os`,
     /// …) is added after them, where the event has no value of its own. Those of [the SDK](PostHog::sdk) have the
-    /// SDK's already. A hook that panics costs the event that it panicked on
+    /// SDK's already. A [`TypedEvent`](crate::TypedEvent) comes as an event too, made for the hook. A hook that panics costs the event that it panicked on
     /// ([`HookPanicked`](crate::DropReason::HookPanicked)). Keep it short: all events wait for it.
     pub fn before_send(mut self, hook: impl FnMut(Event) -> Option<Event> + Send + 'static) -> Self {
         self.enrichment.hooks.push(Box::new(hook));

@@ -1,14 +1,14 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use memchr::memmem;
 use posthog_rs::{Event, RequestContext};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use uuid::{Builder, Uuid};
+use uuid::Uuid;
 
 use super::admit::{DEEPEST, admit_names};
 use super::encode::Own;
@@ -46,8 +46,12 @@ use super::ledger::DropReason;
 /// would reject is refused and counted. PostHog's own properties (`$groups`, `$set`, `$process_person_profile`) are
 /// members of your type with that name.
 ///
-/// [`before_send`](crate::PostHogBuilder::before_send) hooks see it as an [`Event`]: with a hook it costs as much as
-/// one, in the background.
+/// [`before_send`](crate::PostHogBuilder::before_send) hooks see it as an [`Event`], its numbers as `serde_json::Value`
+/// keeps them: with a hook it costs as much as one, in the background.
+///
+/// # Clone
+///
+/// A clone is the same event, with the same uuid: captured twice, it counts once.
 #[derive(Clone)]
 pub struct TypedEvent {
     uuid: Uuid,
@@ -97,8 +101,8 @@ impl TypedEvent {
             let json = scratch.as_slice().to_vec();
             let refused = admit_names(event, distinct_id).and(written).err();
             let mut event =
-                Self { uuid: new_uuid(), timestamp: None, json, members, own: Own::default(), refused };
-            if Own::is_mentioned(event.members()) {
+                Self { uuid: Uuid::now_v7(), timestamp: None, json, members, own: Own::default(), refused };
+            if Own::is_mentioned(event.members()) || has_disguise(event.members()) {
                 event.own = Own::of(|name| event.has(name));
             }
             event
@@ -116,7 +120,8 @@ impl TypedEvent {
         self
     }
 
-    /// As of this time, to the microsecond, and not of its capture. A year after 9999 reads as the end of 9999.
+    /// As of this time, to the microsecond, and not of its capture. A time before 1970 reads as 1970, one after 9999 as
+    /// the end of 9999.
     #[must_use]
     pub fn with_timestamp(mut self, at: SystemTime) -> Self {
         self.timestamp = Some(at);
@@ -181,10 +186,11 @@ impl TypedEvent {
         &self.json[self.members..]
     }
 
-    /// Whether there is a member of this name. Parses only where the name is found in the text.
+    /// Whether there is a member of this name. Parses only where the name is found in the text, or may be in disguise.
     fn has(&self, name: &str) -> bool {
         let text = Value::from(name).to_string();
-        memmem::find(self.members(), text.as_bytes()).is_some() && {
+        let is_mentioned = memmem::find(self.members(), text.as_bytes()).is_some();
+        (is_mentioned || has_disguise(self.members())) && {
             let whole = [b"{", without_comma(self.members()), b"}"].concat();
             serde_json::from_slice::<HashMap<String, IgnoredAny>>(&whole)
                 .is_ok_and(|all| all.contains_key(name))
@@ -197,14 +203,6 @@ impl fmt::Debug for TypedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TypedEvent").field("bytes", &self.json.len()).finish_non_exhaustive()
     }
-}
-
-/// Version 7, as the SDK's events have: the time, and 74 random bits.
-fn new_uuid() -> Uuid {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    let [random @ .., _, _, _, _, _, _] = fastrand::u128(..).to_ne_bytes();
-    Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
 thread_local! {
@@ -229,17 +227,26 @@ fn write<P: Serialize + ?Sized>(
     json::text(out, distinct_id)?;
     out.extend_from_slice(b",\"properties\":");
     let start = out.len();
-    let written = match json::write(out, properties, DEEPEST + 1) {
-        Err(NotWritten::TooDeep) => Err(DropReason::TooDeep),
-        written => Ok(written?),
-    };
-    match &mut out[start..] {
-        [b'{', b'}'] => _ = out.pop(),
-        [b'{', .., last @ b'}'] => *last = b',',
-        [b'{', ..] if written.is_err() => out.truncate(start + 1),
-        other => return Err(PropertiesError::NotAnObject { found: kind(other) }),
+    match json::write(out, properties, DEEPEST + 1) {
+        Err(NotWritten::TooDeep) => return Ok((out.len(), Err(DropReason::TooDeep))),
+        written => written?,
     }
-    Ok((start + 1, written))
+    open_again(out, start)?;
+    Ok((start + 1, Ok(())))
+}
+
+/// Takes the bracket off the end of an object, for more members to come.
+fn open_again(out: &mut Vec<u8>, start: usize) -> Result<(), PropertiesError> {
+    if out.get(start) != Some(&b'{') {
+        return Err(PropertiesError::NotAnObject { found: kind(&out[start..]) });
+    }
+    out.pop();
+    // A raw value has its spaces still.
+    while out.pop_if(|last| last.is_ascii_whitespace()).is_some() {}
+    if out.len() > start + 1 {
+        out.push(b',');
+    }
+    Ok(())
 }
 
 impl From<NotWritten> for PropertiesError {
@@ -249,6 +256,11 @@ impl From<NotWritten> for PropertiesError {
             NotWritten::TooDeep => Self::NotSerializable(serde::ser::Error::custom("nested too deep")),
         }
     }
+}
+
+/// Whether a letter may be written as its number, as in raw values.
+fn has_disguise(json: &[u8]) -> bool {
+    memmem::find(json, b"\\u").is_some()
 }
 
 fn without_comma(json: &[u8]) -> &[u8] {
@@ -331,6 +343,11 @@ mod tests {
         );
         assert_eq!(of(TypedEvent::new("e", "u", &Empty {})), json!({}));
         assert_eq!(of(TypedEvent::new("e", "u", &raw)), json!({"a": 1}));
+        for empty in ["{}", "{ }", "{\n}"] {
+            let raw = serde_json::value::RawValue::from_string(empty.to_owned()).unwrap();
+            let event = TypedEvent::new("e", "u", &raw).unwrap();
+            assert!(event.json().ends_with(b"\"properties\":{"), "{event:?}");
+        }
         assert_eq!(of(TypedEvent::new("e", "u", &json!({"b": [{"c": "d"}]}))), json!({"b": [{"c": "d"}]}));
     }
 
@@ -344,6 +361,9 @@ mod tests {
         let wide = vec![json!({"a": "{[\\\"{[" }); 200];
         assert_eq!(refused(&json!({ "a": nested(DEEPEST - 1), "wide": wide })), None);
         assert_eq!(refused(&json!({ "wide": wide, "a": nested(DEEPEST) })), Some(DropReason::TooDeep));
+        let raw =
+            serde_json::value::RawValue::from_string(json!({ "a": nested(DEEPEST) }).to_string()).unwrap();
+        assert_eq!(refused(&raw), Some(DropReason::TooDeep));
     }
 
     #[test]
@@ -360,6 +380,8 @@ mod tests {
             assert!(!event(other.clone()).has("$lib"), "{other}");
         }
         assert!(event(json!({"quoted \"name\"\n": 1})).has("quoted \"name\"\n"));
+        let raw = serde_json::value::RawValue::from_string(r#"{"\u0024lib": 1}"#.into()).unwrap();
+        assert!(TypedEvent::new("e", "u", &raw).unwrap().has("$lib"));
     }
 
     #[test]

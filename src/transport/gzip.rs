@@ -105,4 +105,18 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn an_abandoned_body_costs_its_compressor_and_two_at_once_have_one_each() {
+        let (compressors, body) = (Compressors::default(), vec![b'x'; 2 * SLICE]);
+        let mut abandoned = tokio_test::task::spawn(compressors.gzip(&body));
+        assert!(abandoned.poll().is_pending());
+        drop(abandoned);
+        assert_eq!(compressors.kept().len(), 0);
+        let mut first = Box::pin(compressors.gzip(&body));
+        assert!(tokio_test::task::spawn(&mut first).poll().is_pending());
+        tokio_test::block_on(compressors.gzip(&body)).unwrap();
+        tokio_test::block_on(first).unwrap();
+        assert_eq!(compressors.kept().len(), 2);
+    }
 }

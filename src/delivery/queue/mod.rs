@@ -28,8 +28,8 @@ use super::dead_letter::DeadLetter;
 use super::event::AnyEvent;
 use super::ledger::{DropReason, Ledger, Totals};
 use disk::{Sleep, Waiter};
-pub(super) use event::Encoded;
-use event::{Captured, Ticket};
+use event::Ticket;
+pub(super) use event::{Captured, Encoded};
 pub(crate) use spool_health::optional_ms;
 pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
 pub(crate) use state::Limits;
@@ -104,9 +104,8 @@ impl Queue {
     fn enter(&self, mut captured: Captured, waiter: &mut Option<Waiter>) {
         let admitted = admit(&captured.event);
         let mut state = self.state();
-        let is_first = state.raw.is_empty() && !state.overflowing;
         let admitted = match admitted {
-            Ok(None) if state.sizes.must_measure(state.next_number, is_first) => {
+            Ok(None) if state.closed.is_none() && self.must_measure(&state) => {
                 drop(state);
                 let size = measure(&captured.event);
                 state = self.state_with(size);
@@ -133,6 +132,13 @@ impl Queue {
         if wake {
             self.wake.notify_one();
         }
+    }
+
+    #[inline]
+    fn must_measure(&self, state: &State) -> bool {
+        let is_first = state.raw.is_empty() && !state.overflowing;
+        let leaves_no_room = state.bytes + state.sizes.mean() > self.limits.bytes;
+        leaves_no_room || state.sizes.must_measure(state.next_number, is_first)
     }
 
     /// Makes room for an event, or drops it.
@@ -172,7 +178,7 @@ impl Queue {
         state
     }
 
-    /// Of what is in memory nothing has changed: who waits for it need not know.
+    /// Of what is in memory nothing has changed. Who waits for it is told by the next flush.
     #[cold]
     fn refuse(&self, state: &mut State, reason: DropReason, waiter: &mut Option<Waiter>) {
         state.lose(1, reason);
@@ -229,6 +235,7 @@ impl Queue {
     /// Asks that what is here now leaves now, and tells the number to wait for.
     pub(crate) fn flush(&self) -> u64 {
         let number = self.make_due();
+        self.publish(&mut self.state());
         self.wake.notify_one();
         number
     }

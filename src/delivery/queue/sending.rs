@@ -51,15 +51,23 @@ impl Queue {
         raw
     }
 
-    /// Puts back as encoded, or drops, what [`take_raw`](Self::take_raw) gave.
-    pub(in crate::delivery) fn put_encoded(&self, results: Vec<(Ticket, Result<Bytes, DropReason>)>) {
+    /// Puts back as encoded, or drops, what [`take_raw`](Self::take_raw) gave; and as it is what there was no time for.
+    pub(in crate::delivery) fn put_encoded(
+        &self,
+        results: Vec<(Ticket, Result<Bytes, DropReason>)>,
+        rest: VecDeque<Captured>,
+    ) {
         let mut state = self.state();
         if state.untake(results.first().map(|(first, _)| first.number)).is_none() {
             return;
         }
+        for raw in rest.into_iter().rev() {
+            state.raw_bytes += raw.ticket.size;
+            state.raw.push_front(raw);
+        }
         let mut evicted = Vec::new();
         let sizes = results.iter().filter_map(|(_, result)| Some(result.as_ref().ok()?.len()));
-        state.sizes.encoded(sizes);
+        state.sizes.encoded(sizes.map(|size| size.min(self.limits.event_bytes)));
         for (ticket, result) in results {
             let number = ticket.number;
             state.bytes -= ticket.size;

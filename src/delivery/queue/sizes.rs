@@ -1,23 +1,23 @@
 /// How large events are that are not encoded yet.
 ///
 /// To measure each would be most of what a capture costs. So an event counts as the mean of the latest that were
-/// encoded; the first that waits and one in [`SAMPLE`] are measured, and all of them once one is found to be much
-/// larger, until what is larger has found its way into the mean.
+/// encoded. Measured are the first that waits, one in [`SAMPLE`], whoever comes after one that was far from the mean, and
+/// all that a guess would leave no room for: what is refused was measured.
 #[derive(Debug)]
 pub(super) struct Sizes {
     mean: usize,
-    measures_all: bool,
+    is_far_off: bool,
 }
 
 /// What goes by unseen meanwhile is little more than a batch.
 const SAMPLE: u64 = 128;
 
-/// Events of one service differ by less.
-const MUCH_LARGER: usize = 4;
+/// Events of one service mostly differ by less.
+const FAR: usize = 4;
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { mean: 1_000, measures_all: false }
+        Self { mean: 1_000, is_far_off: false }
     }
 }
 
@@ -28,18 +28,18 @@ impl Sizes {
 
     /// Whether the event of this number must be measured.
     pub(super) fn must_measure(&self, number: u64, is_first: bool) -> bool {
-        is_first || self.measures_all || number.is_multiple_of(SAMPLE)
+        is_first || self.is_far_off || number.is_multiple_of(SAMPLE)
     }
 
     pub(super) fn measured(&mut self, size: usize) {
-        self.measures_all |= size / MUCH_LARGER > self.mean;
+        self.is_far_off = size / FAR > self.mean || self.mean / FAR > size;
     }
 
-    /// Learns from what was encoded.
+    /// Learns from what was encoded. What the past has taught weighs as much as a sample's events do.
     pub(super) fn encoded(&mut self, sizes: impl Iterator<Item = usize>) {
-        let (bytes, count) = sizes.fold((self.mean, 1), |(bytes, count), size| (bytes + size, count + 1));
+        let past = (self.mean * SAMPLE as usize, SAMPLE as usize);
+        let (bytes, count) = sizes.fold(past, |(bytes, count), size| (bytes + size, count + 1));
         self.mean = bytes / count;
-        self.measures_all = false;
     }
 }
 
@@ -47,9 +47,9 @@ impl Sizes {
 mod tests {
     use super::*;
 
-    /// What so many events of a size count as, and how many of them were measured.
-    fn reckon(sizes: &mut Sizes, events: usize, size: usize) -> (usize, usize) {
-        (0..events).fold((0, 0), |(bytes, measured), n| {
+    /// What events of these sizes count as, and how many of them were measured.
+    fn reckon(sizes: &mut Sizes, events: impl IntoIterator<Item = usize>) -> (usize, usize) {
+        events.into_iter().enumerate().fold((0, 0), |(bytes, measured), (n, size)| {
             if sizes.must_measure(n as u64 + 1, n == 0) {
                 sizes.measured(size);
                 (bytes + size, measured + 1)
@@ -59,38 +59,45 @@ mod tests {
         })
     }
 
+    fn learnt(size: usize) -> Sizes {
+        let mut sizes = Sizes::default();
+        (0..20).for_each(|_| sizes.encoded([size; 100].into_iter()));
+        sizes
+    }
+
     #[test]
     fn events_as_ever_are_hardly_measured() {
-        let mut sizes = Sizes::default();
-        sizes.encoded([600; 100].into_iter());
-        let (bytes, measured) = reckon(&mut sizes, 6_400, 610);
+        let (bytes, measured) = reckon(&mut learnt(600), [610; 6_400]);
         assert!(measured <= 52, "{measured}");
-        assert!((6_380 * 600..6_400 * 620).contains(&bytes), "{bytes}");
+        assert!((6_390 * 600..6_400 * 620).contains(&bytes), "{bytes}");
     }
 
     #[test]
     fn a_burst_of_large_ones_is_measured_until_the_mean_knows() {
-        let mut sizes = Sizes::default();
-        assert_eq!(reckon(&mut sizes, 100, 100_000), (10_000_000, 100));
+        let mut sizes = learnt(600);
+        assert_eq!(reckon(&mut sizes, [100_000; 100]), (10_000_000, 100));
         sizes.encoded([100_000; 100].into_iter());
-        let (bytes, measured) = reckon(&mut sizes, 100, 100_000);
-        assert!(measured <= 2 && bytes > 9_800_000, "{bytes}, {measured}");
+        let (bytes, measured) = reckon(&mut sizes, [100_000; 100]);
+        assert!(measured <= 2 && bytes > 10_000_000 / FAR, "{bytes}, {measured}");
     }
 
     #[test]
-    fn large_ones_among_small_ones_are_found_within_a_batch() {
-        let mut sizes = Sizes::default();
-        reckon(&mut sizes, 10, 500);
-        let unseen = (11..1_000).take_while(|n| !sizes.must_measure(*n, false)).count();
+    fn large_ones_among_small_ones_are_found_within_a_sample() {
+        let mut sizes = learnt(600);
+        let unseen = (1..1_000).take_while(|n| !sizes.must_measure(*n, false)).count();
+        assert_eq!(unseen, 127);
         sizes.measured(100_000);
-        assert!(unseen < 128);
-        assert_eq!(reckon(&mut sizes, 10, 100_000), (1_000_000, 10));
+        assert_eq!(reckon(&mut sizes, [100_000; 10]), (1_000_000, 10));
     }
 
     #[test]
-    fn one_stray_large_one_makes_the_others_count_no_more() {
-        let mut sizes = Sizes::default();
-        sizes.measured(1_000_000);
-        assert_eq!(reckon(&mut sizes, 100, 500), (50_000, 100));
+    fn one_stray_large_one_hardly_makes_the_others_count_more() {
+        let mut sizes = learnt(600);
+        assert_eq!(reckon(&mut sizes, [1_000_000]), (1_000_000, 1));
+        sizes.encoded([1_000_000].into_iter());
+        let (bytes, measured) = reckon(&mut sizes, [600; 100]);
+        assert_eq!((bytes, measured), (60_000, 100), "far from the mean: each is measured");
+        (0..20).for_each(|_| sizes.encoded([600; 100].into_iter()));
+        assert!(reckon(&mut sizes, [600; 100]).1 <= 2);
     }
 }

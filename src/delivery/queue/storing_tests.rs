@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -160,7 +160,7 @@ impl Run {
             }),
             Step::Encode => {
                 let encoded = |raw: event::Captured| (raw.ticket, Ok(Bytes::from_static(b"{}")));
-                queue.put_encoded(queue.take_raw().into_iter().map(encoded).collect());
+                queue.put_encoded(queue.take_raw().into_iter().map(encoded).collect(), VecDeque::new());
             }
             Step::Take { from_disk } => {
                 queue.make_due();

@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use posthog_rs::Event;
 use proptest::prelude::*;
@@ -79,7 +81,10 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn encode(queue: &Queue, lose: bool) {
     let result = |_| if lose { Err(DropReason::BeforeSend) } else { Ok(Bytes::from_static(b"{}")) };
-    queue.put_encoded(queue.take_raw().into_iter().map(|raw| (raw.ticket, result(()))).collect());
+    queue.put_encoded(
+        queue.take_raw().into_iter().map(|raw| (raw.ticket, result(()))).collect(),
+        VecDeque::new(),
+    );
 }
 
 proptest! {

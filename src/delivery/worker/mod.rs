@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -15,7 +16,7 @@ use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
 use super::encode::{Encoder, os};
-use super::queue::{Encoded, Queue};
+use super::queue::{Captured, Encoded, Queue};
 use crate::credentials::{Credentials, ProjectToken};
 use crate::episode::Episode;
 use crate::layers::circuit_breaker::State as BreakerState;
@@ -174,10 +175,16 @@ where
         if !self.queue.must_encode() {
             return false;
         }
-        let raw = self.queue.take_raw();
-        let encoded =
-            raw.into_iter().map(|raw| (raw.ticket, encoder.encode(raw.event, raw.ticket.at))).collect();
-        self.queue.put_encoded(encoded);
+        let mut raw = self.queue.take_raw();
+        let (mut encoded, mut bytes) = (Vec::with_capacity(raw.len()), 0);
+        while bytes < self.queue.limits.batch_bytes
+            && let Some(Captured { event, ticket }) = raw.pop_front()
+        {
+            let result = encoder.encode(event, ticket.at);
+            bytes += result.as_ref().map_or(0, Bytes::len);
+            encoded.push((ticket, result));
+        }
+        self.queue.put_encoded(encoded, raw);
         true
     }
 

@@ -80,7 +80,7 @@ impl Shared {
         self.config.when_open == WhenOpen::Wait
     }
 
-    /// When a call began, if that is asked for.
+    /// From when on a call is slow, if that counts.
     #[inline]
     fn slow_at(&self) -> Option<Duration> {
         self.config.slow_calls.map(|(at_least, _)| at_least)

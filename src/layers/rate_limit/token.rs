@@ -17,21 +17,27 @@ impl Token {
     pub(super) fn new(bucket: Arc<Bucket>, is_scout: bool) -> Self {
         Self { bucket, is_scout }
     }
+
+    #[inline]
+    fn end_scouting(&mut self) {
+        if std::mem::take(&mut self.is_scout) {
+            self.bucket.scout_is_back();
+        }
+    }
 }
 
 impl Pass for Token {
     #[inline]
     fn settle(&mut self, verdict: Verdict) {
         self.bucket.settle(verdict);
+        self.end_scouting();
     }
 }
 
 impl Drop for Token {
     #[inline]
     fn drop(&mut self) {
-        if self.is_scout {
-            self.bucket.scout_is_back();
-        }
+        self.end_scouting();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The thread and the queue together, over a disk that fails.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,7 @@ impl Process {
             let raw = self.queue.take_raw();
             let json = |ticket: u64| format!(r#"{{"uuid":"{ticket}"}}"#).into();
             let encoded = raw.into_iter().map(|raw| (raw.ticket, Ok(json(raw.ticket.number())))).collect();
-            self.queue.put_encoded(encoded);
+            self.queue.put_encoded(encoded, VecDeque::new());
         }
     }
 
