@@ -179,7 +179,8 @@ fn impossible_configurations_are_named() {
 async fn a_scout_is_back_when_its_answer_is_there_though_its_future_is_not_dropped() {
     let service = limited(RateLimitConfig::default().pause(MS(10), MS(10)));
     wait(&service, THROTTLED).await;
-    let mut scout = std::pin::pin!(service.clone().oneshot(FAILED));
+    tokio::time::sleep(MS(10)).await;
+    let mut scout = std::pin::pin!(service.clone().ready().await.unwrap().call(FAILED));
     scout.as_mut().await.unwrap();
     let next = tokio::time::timeout(MS(1000), service.clone().oneshot(OK)).await;
     assert!(next.is_ok(), "it waits for a scout that has been back for long");

@@ -105,7 +105,7 @@ impl Queue {
         let admitted = admit(&captured.event);
         let mut state = self.state();
         let admitted = match admitted {
-            Ok(None) if state.closed.is_none() && self.must_measure(&state) => {
+            Ok(None) if self.must_measure(&state) && state.closed.is_none() => {
                 drop(state);
                 let size = measure(&captured.event);
                 state = self.state_with(size);
@@ -178,16 +178,14 @@ impl Queue {
         state
     }
 
-    /// Of what is in memory nothing has changed. Who waits for it is told by the next flush.
+    /// Who waits for earlier events need not know, and whoever is to wait from now on is told by [`flush`](Self::flush).
     #[cold]
     fn refuse(&self, state: &mut State, reason: DropReason, waiter: &mut Option<Waiter>) {
         state.lose(1, reason);
         if let Some(waiter) = waiter.take() {
             let _ = waiter.send(Err(reason));
         }
-        if state.in_memory() == 0 {
-            self.publish(state);
-        } else if state.disk.sleeps_through(&state.ledger) {
+        if state.disk.sleeps_through(&state.ledger) {
             self.wake_disk(state);
         }
     }

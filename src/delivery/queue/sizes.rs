@@ -95,6 +95,7 @@ mod tests {
         let mut sizes = learnt(600);
         assert_eq!(reckon(&mut sizes, [1_000_000]), (1_000_000, 1));
         sizes.encoded([1_000_000].into_iter());
+        assert!(sizes.mean() < 10_000);
         let (bytes, measured) = reckon(&mut sizes, [600; 100]);
         assert_eq!((bytes, measured), (60_000, 100), "far from the mean: each is measured");
         (0..20).for_each(|_| sizes.encoded([600; 100].into_iter()));

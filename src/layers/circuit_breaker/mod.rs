@@ -36,7 +36,7 @@
 //!
 //! # Cost
 //!
-//! Closed or rejected, a call asks for no memory. While the window holds successes alone, one more changes
+//! Closed or rejected, a call asks the breaker for no memory. While the window holds successes alone, one more changes
 //! nothing and is not recorded, which spares a healthy service's calls the lock; rejections are spared it too.
 //! The clock is read for a call that passes only where [`slow_calls`](CircuitBreakerConfig::slow_calls) count.
 //!
