@@ -63,12 +63,23 @@ pub(crate) fn clock() -> String {
 /// CPU time of this process's living threads, without those of the fake servers. `/proc/self/stat` has it
 /// too, in steps of 10 ms and with the servers; threads that ended are in neither's way here.
 pub(crate) fn cpu_time() -> Duration {
+    cpu_time_of(|_| true)
+}
+
+/// The same without the main thread's.
+pub(crate) fn cpu_time_behind() -> Duration {
+    let main = std::process::id().to_string();
+    cpu_time_of(|task| task != main)
+}
+
+fn cpu_time_of(counts: impl Fn(&str) -> bool) -> Duration {
     let tasks = fs::read_dir("/proc/self/task").expect("this bench needs Linux");
     let of_task = |task: fs::DirEntry| {
         let read = |file| fs::read_to_string(task.path().join(file)).ok();
         let name = read("comm")?;
         let time: u64 = read("schedstat")?.split_whitespace().next()?.parse().ok()?;
-        (name.trim() != "fake-posthog").then(|| Duration::from_nanos(time))
+        let is_counted = name.trim() != "fake-posthog" && counts(task.file_name().to_str()?);
+        is_counted.then(|| Duration::from_nanos(time))
     };
     tasks.flatten().filter_map(of_task).sum()
 }
