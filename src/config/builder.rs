@@ -166,7 +166,9 @@ impl PostHogBuilder {
     }
 
     /// Bytes in memory at most, reckoned as JSON. Default 64 MiB: what a small container can spare; average
-    /// events (600 bytes) meet the other bound first.
+    /// events (600 bytes) meet the other bound first. Exact for encoded events. Those that wait for the encoder, less than a
+    /// batch as a rule, are mostly reckoned by the mean of the latest ones: up to 127 that are unusually large may get in
+    /// before that is noticed.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.settings.limits.bytes = bytes;
         self

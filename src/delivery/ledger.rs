@@ -22,7 +22,7 @@ pub enum DropReason {
     NotEncodable,
     /// Its properties are nested deeper than PostHog's parser goes; PostHog would reject its whole batch.
     TooDeep,
-    /// It is larger than the whole queue may be.
+    /// It is larger than the whole queue may be, and that was seen when it was captured: else it is a dead letter.
     TooLarge,
     /// It was the oldest dead letter when the store was full.
     DeadLettersFull,
