@@ -69,6 +69,7 @@ fn main() {
     let only = arguments.value("--only");
     let wanted = |scenario: &&Scenario| only.is_none_or(|only| scenario.name.contains(only));
     let counted: Vec<_> = SCENARIOS.iter().filter(wanted).map(count).collect();
+    assert!(!counted.is_empty(), "no scenario has {} in its name", only.unwrap_or_default());
     print(&counted);
     let ours: Vec<_> = counted.iter().map(|(name, ours, _)| (*name, ours.instructions)).collect();
     if arguments.has("--save") {
