@@ -61,6 +61,25 @@ async fn a_typed_event_arrives_as_the_same_event_of_the_sdk_does() {
     assert_balanced(posthog.stats());
 }
 
+/// PostHog would reject the whole batch.
+#[tokio::test]
+async fn what_the_context_nests_too_deep_costs_one_event_of_either_kind() {
+    let server = FakePostHog::start();
+    let posthog = builder(&server).build().unwrap();
+    let nested = (0..200).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let context = RequestContext::new().property("deep", nested).unwrap();
+    context
+        .scope(async {
+            posthog.capture(typed());
+            posthog.capture(Event::new("order placed", "user-1"));
+        })
+        .await;
+    posthog.capture(typed());
+    posthog.flush().await.unwrap();
+    let ledger = posthog.stats();
+    assert_eq!((ledger.delivered, ledger.dropped.count(DropReason::TooDeep)), (1, 2), "{ledger:?}");
+}
+
 #[tokio::test]
 async fn a_typed_event_that_is_captured_twice_counts_once() {
     let server = FakePostHog::start();

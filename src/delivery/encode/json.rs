@@ -1,10 +1,12 @@
-//! JSON as `serde_json` writes it, in two thirds of the instructions: text that needs no escape, which most of an event
-//! is, is copied as a whole. Counts how deep values are nested.
+//! JSON as `serde_json` writes it, in fewer instructions: text that needs no escape, which most of an event is, is copied
+//! as a whole. Counts how deep values are nested.
 
 use std::fmt::{self, Display};
 
 use serde::ser::{self, Serialize, Serializer};
 use serde_json::{Error, Value, to_writer};
+
+use crate::delivery::DropReason;
 
 /// Writes a value that is nested no deeper than so many levels.
 pub(in crate::delivery) fn write(
@@ -16,7 +18,7 @@ pub(in crate::delivery) fn write(
 }
 
 /// Writes a member with a comma behind it.
-pub(super) fn member(
+pub(in crate::delivery) fn member(
     out: &mut Vec<u8>,
     name: &str,
     value: &(impl Serialize + ?Sized),
@@ -29,9 +31,9 @@ pub(super) fn member(
     Ok(())
 }
 
-pub(in crate::delivery) fn text(out: &mut Vec<u8>, text: &str) -> Result<(), NotWritten> {
+pub(in crate::delivery) fn text(out: &mut Vec<u8>, text: &str) -> Result<(), Error> {
     if !is_plain(text.as_bytes()) {
-        return Ok(to_writer(out, text)?);
+        return to_writer(out, text);
     }
     out.reserve(text.len() + 2);
     out.push(b'"');
@@ -76,6 +78,15 @@ pub(in crate::delivery) enum NotWritten {
 impl From<Error> for NotWritten {
     fn from(error: Error) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl From<NotWritten> for DropReason {
+    fn from(not_written: NotWritten) -> Self {
+        match not_written {
+            NotWritten::TooDeep => Self::TooDeep,
+            NotWritten::Failed(_) => Self::NotEncodable,
+        }
     }
 }
 
@@ -144,11 +155,11 @@ impl<'a> Serializer for Json<'a> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), NotWritten> {
-        text(self.out, value)
+        Ok(text(self.out, value)?)
     }
 
     fn serialize_char(self, value: char) -> Result<(), NotWritten> {
-        text(self.out, value.encode_utf8(&mut [0; 4]))
+        Ok(text(self.out, value.encode_utf8(&mut [0; 4]))?)
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), NotWritten> {
@@ -186,7 +197,7 @@ impl<'a> Serializer for Json<'a> {
         _: u32,
         variant: &'static str,
     ) -> Result<(), NotWritten> {
-        text(self.out, variant)
+        Ok(text(self.out, variant)?)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -197,7 +208,7 @@ impl<'a> Serializer for Json<'a> {
         value: &T,
     ) -> Result<(), NotWritten> {
         let mut object = self.open("{", None, "}")?;
-        ser::SerializeStruct::serialize_field(&mut object, variant, value)?;
+        object.field(variant, value)?;
         object.end()
     }
 
@@ -300,14 +311,14 @@ fn admit_depth(json: &[u8], levels: usize) -> Result<(), NotWritten> {
     Ok(())
 }
 
-macro_rules! items {
-    ($($trait:ident::$method:ident)*) => {
+macro_rules! made_of {
+    ($($trait:ident::$method:ident($($name:ident)?) => $part:ident;)*) => {
         $(impl ser::$trait for Open<'_> {
             type Ok = ();
             type Error = NotWritten;
 
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotWritten> {
-                self.item(value)
+            fn $method<T: Serialize + ?Sized>(&mut self, $($name: &'static str,)? value: &T) -> Result<(), NotWritten> {
+                self.$part($($name,)? value)
             }
 
             fn end(self) -> Result<(), NotWritten> {
@@ -317,31 +328,14 @@ macro_rules! items {
     };
 }
 
-macro_rules! fields {
-    ($($trait:ident)*) => {
-        $(impl ser::$trait for Open<'_> {
-            type Ok = ();
-            type Error = NotWritten;
-
-            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), NotWritten> {
-                self.field(name, value)
-            }
-
-            fn end(self) -> Result<(), NotWritten> {
-                Open::end(self)
-            }
-        })*
-    };
+made_of! {
+    SerializeSeq::serialize_element() => item;
+    SerializeTuple::serialize_element() => item;
+    SerializeTupleStruct::serialize_field() => item;
+    SerializeTupleVariant::serialize_field() => item;
+    SerializeStruct::serialize_field(name) => field;
+    SerializeStructVariant::serialize_field(name) => field;
 }
-
-items! {
-    SerializeSeq::serialize_element
-    SerializeTuple::serialize_element
-    SerializeTupleStruct::serialize_field
-    SerializeTupleVariant::serialize_field
-}
-
-fields! { SerializeStruct SerializeStructVariant }
 
 impl ser::SerializeMap for Open<'_> {
     type Ok = ();
