@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use posthog_health::layers::CircuitBreakerConfig;
-use posthog_health::testing::{FakePostHog, Reply};
+use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{
     AlertName, ErrorKind, FlagOptions, FlagSource, Flags, FlagsConfig, PostHog, SpoolConfig,
 };
@@ -24,7 +24,7 @@ fn options() -> FlagOptions {
 }
 
 fn start(server: &FakePostHog, directory: &Path) -> PostHog {
-    let flags = FlagsConfig::default().timeout(MS(300));
+    let flags = FlagsConfig::default().timeout(PATIENCE);
     builder(server).flags(flags).spool(SpoolConfig::at(directory)).build().unwrap()
 }
 
@@ -97,6 +97,32 @@ async fn a_part_of_an_answer_is_filled_from_what_the_process_before_knew() {
     let flags = of_kim(&posthog).await;
     assert!(age(&flags, "on").is_some() && !flags.is_enabled("on", true));
     assert_eq!(flags.variant("button", "red"), "blue");
+}
+
+/// A part that came before the file was read once hid what was in it.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_part_waits_for_what_the_process_before_knew() {
+    let (server, disk) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    leave_behind(&server, disk.path()).await;
+    let (file, content) = (disk.path().join(FILE), fs::read(disk.path().join(FILE)).unwrap());
+    fs::remove_file(&file).unwrap();
+    // Who opens a pipe waits for the other end.
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let part = r#"{"flags":{"on":{"key":"on","enabled":false}},"errorsWhileComputingFlags":true}"#;
+    server.flags().then(Reply::status(200).body(part));
+    let flags = FlagsConfig::default().timeout(PATIENCE);
+    let posthog = builder(&server).flags(flags).spool(SpoolConfig::at(disk.path())).build().unwrap();
+    let asked = server.request_count(Route::Flags);
+    let asking = posthog.clone();
+    let asking = tokio::spawn(async move { of_kim(&asking).await });
+    until(|| server.request_count(Route::Flags) > asked).await;
+    // A whole answer waits for no disk; the part has come before it.
+    assert_eq!(posthog.flags("mia", options()).await.source("on"), FlagSource::Remote);
+    tokio::task::spawn_blocking(move || fs::write(file, content)).await.unwrap().unwrap();
+    let flags = asking.await.unwrap();
+    assert_eq!(flags.source("on"), FlagSource::Remote);
+    assert!(age(&flags, "button").is_some(), "{flags:?}");
 }
 
 #[tokio::test]

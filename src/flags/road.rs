@@ -145,10 +145,8 @@ impl FlagsRoad {
             let question: Question = options.question(&distinct_id, self.geoip).into();
             let deadline = Instant::now() + self.timeout;
             let outcome = self.ask(&question).await;
-            if !outcome.as_ref().is_ok_and(|answer| answer.is_whole())
-                && let Some(kept) = self.known.kept()
-            {
-                kept.read(deadline).await;
+            if !outcome.as_ref().is_ok_and(|answer| answer.is_whole()) {
+                self.read_kept(deadline).await;
             }
             put_together(outcome, self.known.recall(&question, Instant::now()))
         };
@@ -212,12 +210,24 @@ impl FlagsRoad {
         question: Question,
         sender: watch::Sender<Option<Outcome>>,
     ) {
+        let deadline = Instant::now() + self.timeout;
         let result = stack.oneshot(Arc::clone(&question)).await;
         if let Ok(answer) = &result {
+            if !answer.is_whole() {
+                // A part adds to what is known, which must be there by then.
+                self.read_kept(deadline).await;
+            }
             self.known.learn(&question, answer, Instant::now());
         }
         self.under_way().answers.remove(&question);
         sender.send_replace(Some(result.map(Arc::new).map_err(|error| Failure::from(&error))));
+    }
+
+    /// What stands in may be on disk: waits until that was read, up to the deadline.
+    async fn read_kept(&self, deadline: Instant) {
+        if let Some(kept) = self.known.kept() {
+            kept.read(deadline).await;
+        }
     }
 
     /// Ends what is under way, and lets nothing begin. Gives the tasks.
