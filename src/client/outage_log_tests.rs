@@ -16,12 +16,11 @@ use tower::service_fn;
 use tracing::Level;
 
 use self::log::Log;
+use super::guards::Guards;
 use crate::config::Settings;
 use crate::credentials::Opened;
-use crate::delivery::{Encoder, Queue, Worker};
-use crate::layers::{CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack};
-use crate::monitor::{Monitor, Sources, Surface, Watch};
-use crate::outcome::{Accepted, DeliveryClassifier};
+use crate::delivery::{Encoder, Queue};
+use crate::outcome::Accepted;
 use crate::transport::Batch;
 use crate::{Error, ErrorKind};
 
@@ -34,30 +33,11 @@ fn failed(kind: ErrorKind, status: u16) -> Option<Result<Accepted, Error>> {
     Some(Err(Error::new(kind).with_status(status)))
 }
 
-/// A client with all defaults, put together as `Running` does it. PostHog is down while the switch is on.
+/// A client with all defaults. PostHog is down while the switch is on.
 fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
     let settings = Settings::default();
-    let queue = Arc::new(Queue::new(settings.limits, 1, None));
-    let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker, DeliveryClassifier).unwrap();
-    let of_flags = CircuitBreakerLayer::new(settings.flags.breaker(), DeliveryClassifier).unwrap();
-    let watches_breaker = circuit_breaker.handle().subscribe();
-    let setback = settings.retry.setback();
-    let retry = RetryLayer::new(settings.retry, DeliveryClassifier).unwrap();
-    let rate_limit = RateLimitLayer::new(settings.rate_limit, DeliveryClassifier).unwrap();
-    let sources = Sources {
-        queue: Arc::clone(&queue),
-        breakers: [circuit_breaker.handle(), of_flags.handle()],
-        limiter: rate_limit.handle(),
-        retries: retry.handle(),
-    };
-    let monitor = Arc::new(Monitor::new(settings.alerts, settings.rollout, sources));
-    let layers = DeliveryLayers {
-        retry,
-        circuit_breaker,
-        rate_limit,
-        observer: Watch::new(Arc::clone(&monitor), Surface::Capture),
-        timeout: settings.request_timeout,
-    };
+    let queue = Arc::new(Queue::new(settings.limits.clone(), 1, None));
+    let guards = Guards::new(&queue, &settings).unwrap();
     let is_down = Arc::new(AtomicBool::new(false));
     let (switch, requests) = (Arc::clone(&is_down), Arc::new(AtomicU32::new(0)));
     let service = service_fn(move |_: Batch| {
@@ -73,10 +53,8 @@ fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
         }
     });
     let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    let stack = delivery_stack(layers, service);
-    tokio::spawn(monitor.run(credentials.refusals()));
-    let worker =
-        Worker::new(Arc::clone(&queue), stack, settings.pacing, setback, credentials, watches_breaker);
+    tokio::spawn(Arc::clone(&guards.monitor).run(credentials.refusals()));
+    let worker = guards.worker(&queue, service, &credentials);
     tokio::spawn(worker.run(|| Encoder::new(Vec::new(), true, true)));
     (queue, is_down)
 }

@@ -1,8 +1,14 @@
 //! `docs/defaults.md` tells each default as it is.
 #![cfg(feature = "spool")]
 
-use super::*;
-use crate::monitor::AlertName;
+use std::time::Duration;
+
+use super::settings::MIB;
+use super::{Enrichment, PostHogBuilder, Settings};
+use crate::credentials::CredentialSource;
+use crate::delivery::SpoolConfig;
+use crate::layers::{CircuitBreakerConfig, WhenOpen};
+use crate::monitor::{AlertName, AlertsConfig};
 
 #[test]
 fn the_page_tells_each_default_as_it_is() {

@@ -10,9 +10,6 @@ mod dead_letter;
 mod encode;
 mod event;
 mod ledger;
-#[cfg(feature = "spool")]
-#[cfg(test)]
-mod outage_tests;
 mod queue;
 #[cfg_attr(not(feature = "spool"), path = "no_spool.rs")]
 mod spool;

@@ -1,5 +1,6 @@
 //! A long outage in simulated time: the real queue, worker, layers and spool over a service that is switched
 //! off and on.
+#![cfg(feature = "spool")]
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -13,15 +14,12 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tower::service_fn;
 
-use super::spool::SpoolConfig;
-use super::{DropReason, Encoder, Ledger, Queue, Spool, Worker};
+use super::guards::Guards;
 use crate::config::Settings;
 use crate::credentials::Opened;
-use crate::layers::{
-    CircuitBreakerConfig, CircuitBreakerLayer, DeliveryLayers, Observe, RateLimitConfig, RateLimitLayer,
-    RetryLayer, WhenOpen, delivery_stack,
-};
-use crate::outcome::{Accepted, DeliveryClassifier};
+use crate::delivery::{DropReason, Encoder, Ledger, Queue, Spool, SpoolConfig};
+use crate::layers::{CircuitBreakerConfig, RateLimitConfig, WhenOpen};
+use crate::outcome::Accepted;
 use crate::transport::Batch;
 use crate::{Error, ErrorKind};
 
@@ -45,13 +43,6 @@ impl Sink {
     }
 }
 
-#[derive(Clone)]
-struct Nobody;
-
-impl Observe<Accepted, Error> for Nobody {
-    fn attempt(&self, _: Duration, _: Result<&Accepted, &Error>) {}
-}
-
 /// A service's process.
 struct Process {
     queue: Arc<Queue>,
@@ -61,25 +52,18 @@ struct Process {
 
 impl Process {
     fn start(directory: &Path, sink: &Sink) -> Self {
-        let settings = Settings::default();
         let millis = Duration::from_millis;
+        // The breaker's and the limiter's clocks are real, so their times are short.
+        let settings = Settings {
+            circuit_breaker: CircuitBreakerConfig::default()
+                .when_open(WhenOpen::Wait)
+                .open_time(millis(1), millis(5)),
+            rate_limit: RateLimitConfig::default().rate(100_000).burst(100_000),
+            ..Settings::default()
+        };
         let first_number =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let queue = Arc::new(Queue::new(settings.limits, first_number, None));
-        // The breaker's and the limiter's clocks are real, so their times are short.
-        let breaker =
-            CircuitBreakerConfig::default().when_open(WhenOpen::Wait).open_time(millis(1), millis(5));
-        let rate_limit = RateLimitConfig::default().rate(100_000).burst(100_000);
-        let circuit_breaker = CircuitBreakerLayer::new(breaker, DeliveryClassifier).unwrap();
-        let watches_breaker = circuit_breaker.handle().subscribe();
-        let setback = settings.retry.setback();
-        let layers = DeliveryLayers {
-            retry: RetryLayer::new(settings.retry, DeliveryClassifier).unwrap(),
-            circuit_breaker,
-            rate_limit: RateLimitLayer::new(rate_limit, DeliveryClassifier).unwrap(),
-            observer: Nobody,
-            timeout: settings.request_timeout,
-        };
+        let queue = Arc::new(Queue::new(settings.limits.clone(), first_number, None));
         let sink = sink.clone();
         let service = service_fn(move |batch: Batch| {
             let answer = sink.take(&batch);
@@ -89,9 +73,7 @@ impl Process {
             }
         });
         let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-        let stack = delivery_stack(layers, service);
-        let worker =
-            Worker::new(Arc::clone(&queue), stack, settings.pacing, setback, credentials, watches_breaker);
+        let worker = Guards::new(&queue, &settings).unwrap().worker(&queue, service, &credentials);
         let spool = Spool::start(&queue, SpoolConfig::at(directory));
         let worker = tokio::spawn(worker.run(|| Encoder::new(Vec::new(), true, true)));
         Self { queue, spool, worker }

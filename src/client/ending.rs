@@ -1,0 +1,172 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{Inner, PostHog};
+use crate::delivery::{Ledger, Queue};
+
+impl PostHog {
+    /// Sends what has been captured so far without waiting for full batches, and resolves when each of these
+    /// events is delivered or has met another end, those that [the SDK](Self::sdk) made included. Waits up to the
+    /// [flush timeout](crate::PostHogBuilder::flush_timeout). Events that come meanwhile may travel along, but are
+    /// not waited for, nor is what other processes left in a spool. A pending retry does not come earlier.
+    ///
+    /// # Errors
+    ///
+    /// [`FlushTimeout`] when some are still on their way; they stay there.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the waiting, not the sending.
+    pub async fn flush(&self) -> Result<(), FlushTimeout> {
+        let deadline = Instant::now() + self.inner.flush_timeout;
+        let is_all_here = match &self.inner.running {
+            Some(running) => running.sdk.drain(Some(deadline)).await,
+            None => true,
+        };
+        let number = self.inner.queue.flush();
+        match timeout_at(deadline, self.inner.queue.settled(number)).await {
+            Ok(()) if is_all_here => Ok(()),
+            _ => {
+                let Ledger { queued, spooled, .. } = self.inner.queue.ledger();
+                Err(FlushTimeout { undelivered: queued + spooled })
+            }
+        }
+    }
+
+    /// Ends the client: takes no more events, delivers what it can within `deadline`, and drops and counts
+    /// the rest. Returns at the deadline at the latest, whatever PostHog does; afterwards no task, thread or
+    /// connection of the client is left. Other handles stay usable and drop what they capture.
+    ///
+    /// With a spool, everything that is left is on disk within moments (unless the disk fails or is full, or its
+    /// file is still being checked) and waits there for the next start. While PostHog does not answer, the call
+    /// ends as soon as that is done. The last fourth of the deadline, half a second at most, is for the last
+    /// write; a disk that hangs is left behind with its thread.
+    ///
+    /// What [the SDK](Self::sdk) still has comes first, for a fourth of the deadline at most, which is thousands of
+    /// times what it needs.
+    ///
+    /// Give it what your orchestrator's grace period leaves, 5 s if in doubt.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the client closed for new events and draining; call `shutdown` again to end
+    /// it.
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let started = Instant::now();
+        let before = self.inner.queue.own_totals();
+        let closing = Closing(&self.inner.queue);
+        if let Some(running) = &self.inner.running {
+            running.sdk.drain(started.checked_add(deadline / 4)).await;
+        }
+        let first = closing.now();
+        let mut undelivered = 0;
+        if let Some(running) = &self.inner.running {
+            running.sdk.end();
+            let drained = deadline - running.last_write(deadline);
+            running.stop(started.checked_add(drained)).await;
+            undelivered = self.inner.queue.abandon();
+            running.stop_spool(started.checked_add(deadline)).await;
+            running.sdk.ended(started.checked_add(deadline)).await;
+            running.end_monitor();
+            running.monitor_ended().await;
+        }
+        let after = self.inner.queue.own_totals();
+        let ledger = self.inner.queue.ledger();
+        let report = ShutdownReport {
+            delivered: after.delivered.saturating_sub(before.delivered),
+            undelivered,
+            dropped: after.dropped.total().saturating_sub(before.dropped.total() + undelivered),
+            spooled: ledger.spooled,
+            dead_letters: ledger.dead_lettered,
+        };
+        if first {
+            let _named = self.inner.running.as_ref().map(|running| running.span.enter());
+            let ShutdownReport { delivered, undelivered, spooled, dead_letters, .. } = report;
+            let lost = after.dropped.lost().saturating_sub(before.dropped.lost());
+            if lost + dead_letters == 0 {
+                tracing::info!(delivered, spooled, took = ?started.elapsed(), "shut down");
+            } else {
+                tracing::warn!(
+                    delivered,
+                    spooled,
+                    undelivered,
+                    lost,
+                    dead_letters,
+                    "shut down, not everything was delivered"
+                );
+            }
+        }
+        report
+    }
+}
+
+/// Closes the queue, though the future that would have done it be dropped before.
+struct Closing<'a>(&'a Queue);
+
+impl Closing<'_> {
+    /// True for the first.
+    fn now(self) -> bool {
+        let first = self.0.close();
+        std::mem::forget(self);
+        first
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let Some(running) = &self.running else { return };
+        running.sdk.end();
+        running.abort.abort();
+        running.end_probe();
+        running.flags.end();
+        running.end_renewal();
+        let lost = self.queue.abandon();
+        running.end_monitor();
+        if lost > 0 {
+            let _named = running.span.enter();
+            tracing::warn!(lost, "dropped without shutdown: undelivered events are lost");
+        }
+    }
+}
+
+/// What a [`PostHog::shutdown`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Events delivered since the call.
+    pub delivered: u64,
+    /// Events that were still here at the deadline: lost to this process, though PostHog may have some of
+    /// them. Counted as [`DropReason::Shutdown`](crate::DropReason::Shutdown).
+    pub undelivered: u64,
+    /// Events dropped for other reasons since the call.
+    pub dropped: u64,
+    /// Events that wait on disk for the next start.
+    pub spooled: u64,
+    /// Dead letters: without a spool gone with the process unless they are
+    /// [exported](PostHog::dead_letters).
+    pub dead_letters: u64,
+}
+
+/// [`PostHog::flush`] ran out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("flush timed out with {undelivered} events undelivered: they stay on their way")]
+#[non_exhaustive]
+pub struct FlushTimeout {
+    /// Events in memory or on disk now.
+    pub undelivered: u64,
+}

@@ -1,0 +1,70 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower::Service;
+
+use crate::config::Settings;
+use crate::credentials::{Credentials, ProjectToken};
+use crate::delivery::{Pacing, Queue, Worker};
+use crate::layers::{
+    CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
+};
+use crate::monitor::{Monitor, Sources, Surface, Watch};
+use crate::outcome::{Accepted, DeliveryClassifier};
+use crate::transport::Batch;
+use crate::{ConfigError, Error};
+
+/// What stands between us and PostHog, and the monitor that looks at it.
+pub(super) struct Guards {
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) flags: CircuitBreakerLayer<DeliveryClassifier>,
+    delivery: DeliveryLayers<DeliveryClassifier, Watch>,
+    pacing: Pacing,
+    /// The first and the longest pause after a batch whose attempts ended.
+    setback: (Duration, Duration),
+}
+
+impl Guards {
+    pub(super) fn new(queue: &Arc<Queue>, settings: &Settings) -> Result<Self, ConfigError> {
+        let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker.clone(), DeliveryClassifier)?;
+        let flags = CircuitBreakerLayer::new(settings.flags.breaker(), DeliveryClassifier)?;
+        let retry = RetryLayer::new(settings.retry.clone(), DeliveryClassifier)?;
+        let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), DeliveryClassifier)?;
+        let sources = Sources {
+            queue: Arc::clone(queue),
+            breakers: [circuit_breaker.handle(), flags.handle()],
+            limiter: rate_limit.handle(),
+            retries: retry.handle(),
+        };
+        let monitor = Arc::new(Monitor::new(settings.alerts.clone(), settings.rollout.clone(), sources));
+        let delivery = DeliveryLayers {
+            retry,
+            circuit_breaker,
+            rate_limit,
+            observer: Watch::new(Arc::clone(&monitor), Surface::Capture),
+            timeout: settings.request_timeout,
+        };
+        let (pacing, setback) = (settings.pacing.clone(), settings.retry.setback());
+        Ok(Self { monitor, flags, delivery, pacing, setback })
+    }
+
+    /// Delivery's.
+    pub(super) fn breaker(&self) -> CircuitBreaker {
+        self.delivery.circuit_breaker.handle()
+    }
+
+    /// What delivers by this service.
+    pub(super) fn worker<S>(
+        self,
+        queue: &Arc<Queue>,
+        service: S,
+        credentials: &Arc<Credentials<ProjectToken>>,
+    ) -> Worker<impl Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static>
+    where
+        S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
+    {
+        let breaker = self.breaker().subscribe();
+        let stack = delivery_stack(self.delivery, service);
+        Worker::new(Arc::clone(queue), stack, self.pacing, self.setback, Arc::clone(credentials), breaker)
+    }
+}

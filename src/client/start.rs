@@ -1,0 +1,189 @@
+//! A client's parts, put together.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reqwest::Url;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tracing::{Instrument, Span};
+
+use super::guards::Guards;
+use super::running::Running;
+use crate::ConfigError;
+use crate::config::{Enrichment, Settings};
+use crate::credentials::{Credentials, Opened, ProjectToken, SecretKey};
+use crate::delivery::{Encoder, Queue, Spool};
+use crate::flags::{Definitions, DefinitionsEndpoint, Endpoint, FlagsParts, FlagsRoad, Kept};
+use crate::health::Probe;
+use crate::monitor::{Surface, Watch};
+use crate::sdk::{LocalEvaluation, Road, Sdk};
+use crate::transport::{Capture, client};
+
+/// What several parts are made of.
+struct Common<'a> {
+    queue: &'a Arc<Queue>,
+    host: &'a Url,
+    http: reqwest::Client,
+    credentials: Arc<Credentials<ProjectToken>>,
+    settings: &'a Settings,
+    is_server: bool,
+    geoip: bool,
+    /// Names the client in each of its log lines.
+    span: Span,
+}
+
+/// The key by which flags are evaluated here.
+struct LocalKey {
+    opened: Opened<SecretKey>,
+    poll_interval: Duration,
+}
+
+impl Running {
+    pub(super) fn start(
+        queue: &Arc<Queue>,
+        mut settings: Settings,
+        host: &Url,
+        token: Opened<ProjectToken>,
+        enrichment: Enrichment,
+    ) -> Result<Self, ConfigError> {
+        let runtime = Handle::try_current().map_err(|_| no_runtime())?;
+        let http = client(host).map_err(|error| no_tls(&error))?;
+        let local = settings.sdk.local_evaluation.take().map(LocalKey::open).transpose()?;
+        let spool = settings.spool.take();
+        let Enrichment { hooks, is_server, geoip } = enrichment;
+        let Opened { credentials, renewal } = token;
+        let span = tracing::info_span!("posthog", host = host.host_str());
+        let common = Common { queue, host, http, credentials, settings: &settings, is_server, geoip, span };
+
+        let sdk = common.sdk(local.as_ref())?;
+        let guards = Guards::new(queue, &settings)?;
+        let (monitor, breaker) = (Arc::clone(&guards.monitor), guards.breaker());
+        let kept = spool.as_ref().map(|spool| Kept::beside(spool, host, &settings.flags));
+        let flags = Arc::new(common.flags(&guards, local.as_ref(), kept));
+        let probe = common.probe();
+        let worker = guards.worker(queue, common.capture(), &common.credentials);
+
+        // Nothing has begun so far; nothing fails from here on.
+        let Common { credentials, span, .. } = common;
+        let begin = Begin { runtime: &runtime, span: &span };
+        span.in_scope(|| flags.keep());
+        let spool = spool.map(|spool| span.in_scope(|| Spool::start(queue, spool)));
+        let watching = begin.task(Arc::clone(&monitor).run(credentials.refusals()));
+        let pause = settings.pacing.refusal_pause;
+        let mut renewing: Vec<_> =
+            renewal.map(|renewal| begin.task(renewal.run(pause))).into_iter().collect();
+        let secret_keys = local.map(|LocalKey { opened: Opened { credentials, renewal }, .. }| {
+            renewing.extend(renewal.map(|renewal| begin.task(renewal.run(pause))));
+            credentials
+        });
+        let worker = begin.task(worker.run(move || Encoder::new(hooks, is_server, geoip)));
+        Ok(Self {
+            monitor,
+            flags,
+            watching_abort: watching.abort_handle(),
+            watching: tokio::sync::Mutex::new(Some(watching)),
+            breaker,
+            probe: Mutex::new(Some(Arc::new(probe))),
+            abort: worker.abort_handle(),
+            credentials,
+            secret_keys,
+            renewing: Mutex::new(renewing),
+            worker: tokio::sync::Mutex::new(Some(worker)),
+            spool,
+            sdk,
+            span,
+        })
+    }
+}
+
+impl LocalKey {
+    fn open(LocalEvaluation { secret_key, poll_interval }: LocalEvaluation) -> Result<Self, ConfigError> {
+        Ok(Self { opened: Opened::open(secret_key)?, poll_interval })
+    }
+}
+
+impl Common<'_> {
+    fn sdk(&self, local: Option<&LocalKey>) -> Result<Sdk, ConfigError> {
+        let token = self.credentials.current().unwrap_or_else(ProjectToken::stand_in);
+        let local_evaluation =
+            local.and_then(|key| Some((key.opened.credentials.current()?, key.poll_interval)));
+        let road = Road {
+            queue: self.queue,
+            span: &self.span,
+            http: &self.http,
+            host: self.host,
+            token: &token,
+            local_evaluation,
+            is_server: self.is_server,
+            geoip: self.geoip,
+            request_timeout: self.settings.request_timeout,
+            events: self.settings.limits.events,
+        };
+        Sdk::new(&self.settings.sdk, &road)
+    }
+
+    fn flags(&self, guards: &Guards, local: Option<&LocalKey>, kept: Option<Kept>) -> FlagsRoad {
+        let watch = Watch::new(Arc::clone(&guards.monitor), Surface::Flags);
+        let parts = FlagsParts {
+            breaker: guards.flags.clone(),
+            watch: watch.clone(),
+            endpoint: Endpoint::new(
+                self.http.clone(),
+                self.host,
+                self.credentials(),
+                self.longest_retry_after(),
+            ),
+            definitions: local.map(|key| self.definitions(key, watch)),
+            kept,
+            geoip: self.geoip,
+        };
+        FlagsRoad::new(&self.settings.flags, parts)
+    }
+
+    fn definitions(&self, key: &LocalKey, watch: Watch) -> Definitions {
+        let (http, timeout) = (self.http.clone(), self.settings.request_timeout);
+        let endpoint =
+            DefinitionsEndpoint::new(http, self.host, self.credentials(), self.longest_retry_after());
+        Definitions::new(endpoint, watch, Arc::clone(&key.opened.credentials), key.poll_interval, timeout)
+    }
+
+    fn probe(&self) -> Probe {
+        let Settings { probe_timeout, probe_cache, .. } = *self.settings;
+        Probe::new(self.http.clone(), self.host, self.credentials(), probe_timeout, probe_cache)
+    }
+
+    fn capture(&self) -> Capture {
+        let gzip = self.settings.gzip;
+        Capture::new(self.http.clone(), self.host, self.credentials(), gzip, self.longest_retry_after())
+    }
+
+    fn credentials(&self) -> Arc<Credentials<ProjectToken>> {
+        Arc::clone(&self.credentials)
+    }
+
+    fn longest_retry_after(&self) -> Duration {
+        self.settings.longest_retry_after
+    }
+}
+
+/// Begins tasks whose log lines name the client.
+struct Begin<'a> {
+    runtime: &'a Handle,
+    span: &'a Span,
+}
+
+impl Begin<'_> {
+    fn task(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.runtime.spawn(task.instrument(self.span.clone()))
+    }
+}
+
+fn no_runtime() -> ConfigError {
+    let remedy = "call it from async code or a runtime's enter()";
+    ConfigError::new("build()", "was called outside a tokio runtime", remedy)
+}
+
+fn no_tls(error: &reqwest::Error) -> ConfigError {
+    ConfigError::new("TLS", format!("cannot be set up ({error})"), "check the system's CA certificates")
+}

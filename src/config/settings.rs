@@ -1,0 +1,101 @@
+use std::time::Duration;
+
+use super::check;
+use crate::ConfigError;
+use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing, SpoolConfig};
+use crate::flags::FlagsConfig;
+use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig, WhenOpen};
+use crate::monitor::{AlertsConfig, RolloutConfig};
+use crate::sdk::SdkSettings;
+
+/// How the client works, apart from where it sends to.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) pacing: Pacing,
+    pub(crate) spool: Option<SpoolConfig>,
+    pub(crate) gzip: bool,
+    pub(crate) request_timeout: Duration,
+    pub(crate) retry: RetryConfig,
+    pub(crate) circuit_breaker: CircuitBreakerConfig,
+    pub(crate) rate_limit: RateLimitConfig,
+    pub(crate) longest_retry_after: Duration,
+    pub(crate) flush_timeout: Duration,
+    pub(crate) probe_timeout: Duration,
+    pub(crate) probe_cache: Duration,
+    pub(crate) alerts: AlertsConfig,
+    pub(crate) rollout: RolloutConfig,
+    pub(crate) flags: FlagsConfig,
+    pub(crate) sdk: SdkSettings,
+}
+
+/// What the encoder needs.
+pub(crate) struct Enrichment {
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) is_server: bool,
+    pub(crate) geoip: bool,
+}
+
+const KIB: usize = 1024;
+pub(super) const MIB: usize = 1024 * KIB;
+
+/// The reasons stand at the builder's methods.
+impl Default for Settings {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            limits: Limits {
+                events: 10_000,
+                bytes: 64 * MIB,
+                event_bytes: 1_000_000,
+                batch_events: 100,
+                batch_bytes: MIB,
+                overflow: Overflow::default(),
+                dead_letters: DeadLetterLimits { events: 1_000, bytes: 16 * MIB },
+            },
+            pacing: Pacing { linger: seconds(1), in_flight: 4, refusal_pause: seconds(60) },
+            spool: None,
+            gzip: true,
+            request_timeout: seconds(10),
+            retry: RetryConfig::default(),
+            circuit_breaker: CircuitBreakerConfig::default().when_open(WhenOpen::Wait),
+            rate_limit: RateLimitConfig::default(),
+            longest_retry_after: seconds(300),
+            flush_timeout: seconds(10),
+            probe_timeout: seconds(2),
+            probe_cache: seconds(10),
+            alerts: AlertsConfig::default(),
+            rollout: RolloutConfig::default(),
+            flags: FlagsConfig::default(),
+            sdk: SdkSettings::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Checks what is not checked by the layers themselves.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let day = check::HOUR * 24;
+        let Self { limits, pacing, .. } = self;
+        self.spool.as_ref().map_or(Ok(()), SpoolConfig::validate)?;
+        check::within("batch_events", limits.batch_events, 1, 10_000)?;
+        check::within("batch_bytes", limits.batch_bytes, KIB, 20 * MIB)?;
+        check::within("queue_events", limits.events, limits.batch_events, 100_000_000)?;
+        check::within("queue_bytes", limits.bytes, limits.batch_bytes, usize::MAX / 4)?;
+        check::within("event_bytes", limits.event_bytes, KIB, 20 * MIB)?;
+        check::within("dead_letter_events", limits.dead_letters.events, 1, 10_000_000)?;
+        check::within("dead_letter_bytes", limits.dead_letters.bytes, limits.event_bytes, usize::MAX / 4)?;
+        check::within("in_flight", pacing.in_flight, 1, 64)?;
+        check::duration("linger", pacing.linger, check::MILLISECOND, check::HOUR)?;
+        check::duration("request_timeout", self.request_timeout, check::MILLISECOND, check::HOUR)?;
+        check::duration("longest_retry_after", self.longest_retry_after, check::MILLISECOND, day)?;
+        check::duration("refusal_pause", pacing.refusal_pause, check::MILLISECOND, day)?;
+        check::duration("flush_timeout", self.flush_timeout, check::MILLISECOND, day)?;
+        check::duration("probe_timeout", self.probe_timeout, check::MILLISECOND, check::HOUR)?;
+        check::duration("probe_cache", self.probe_cache, check::MILLISECOND, check::HOUR)?;
+        self.alerts.validate()?;
+        self.rollout.validate()?;
+        self.flags.validate()?;
+        self.sdk.validate()
+    }
+}

@@ -1,0 +1,53 @@
+use serde::Serialize;
+
+use super::PropertiesError;
+use crate::delivery::DropReason;
+use crate::delivery::admit::DEEPEST;
+use crate::delivery::encode::json::{self, NotWritten};
+
+/// Writes it, and tells where its properties begin, and whether they may enter.
+pub(super) fn write<P: Serialize + ?Sized>(
+    out: &mut Vec<u8>,
+    event: &str,
+    distinct_id: &str,
+    properties: &P,
+) -> Result<(usize, Result<(), DropReason>), PropertiesError> {
+    out.extend_from_slice(b"\"event\":");
+    json::text(out, event)?;
+    out.extend_from_slice(b",\"distinct_id\":");
+    json::text(out, distinct_id)?;
+    out.extend_from_slice(b",\"properties\":");
+    let start = out.len();
+    match json::write(out, properties, DEEPEST + 1) {
+        Ok(()) => {}
+        Err(NotWritten::TooDeep) => return Ok((out.len(), Err(DropReason::TooDeep))),
+        Err(NotWritten::Failed(error)) => return Err(error.into()),
+    }
+    open_again(out, start)?;
+    Ok((start + 1, Ok(())))
+}
+
+/// Takes the bracket off the end of an object, for more members to come.
+fn open_again(out: &mut Vec<u8>, start: usize) -> Result<(), PropertiesError> {
+    if out.get(start) != Some(&b'{') {
+        return Err(PropertiesError::NotAnObject { found: kind(&out[start..]) });
+    }
+    out.pop();
+    // A raw value has its spaces still.
+    while out.pop_if(|last| last.is_ascii_whitespace()).is_some() {}
+    if out.len() > start + 1 {
+        out.push(b',');
+    }
+    Ok(())
+}
+
+fn kind(json: &[u8]) -> &'static str {
+    match json.first() {
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        Some(b'-' | b'0'..=b'9') => "a number",
+        _ => "other JSON",
+    }
+}
