@@ -1,7 +1,12 @@
 //! All events that are on their way, and the numbers about them.
 
+mod dead_letters;
 mod disk;
+mod ending;
+mod entering;
 mod event;
+mod limits;
+mod room;
 mod sending;
 mod sizes;
 mod spool_health;
@@ -23,18 +28,14 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::admit::{admit, measure};
-use super::dead_letter::DeadLetter;
-use super::event::AnyEvent;
 use super::ledger::{DropReason, Ledger, Totals};
-use disk::{Sleep, Waiter};
-use event::Ticket;
+use disk::Sleep;
 pub(super) use event::{Captured, Encoded};
+pub(crate) use limits::Limits;
+pub use limits::{Overflow, QueueFill};
 pub(crate) use spool_health::optional_ms;
 pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
-pub(crate) use state::Limits;
 use state::State;
-pub use state::{Overflow, QueueFill};
 #[cfg(feature = "spool")]
 pub(super) use turn::{Read, Turn};
 
@@ -93,194 +94,6 @@ impl Queue {
             disk_wake: Condvar::new(),
             settled_to: watch::Sender::new(first_number),
         }
-    }
-
-    #[inline(always)] // An event is moved once less.
-    pub(crate) fn capture(&self, event: impl Into<AnyEvent>) {
-        self.enter(Captured::now(event), &mut None);
-    }
-
-    /// Lets an event in, or drops it. `waiter` is told when it is on disk.
-    fn enter(&self, mut captured: Captured, waiter: &mut Option<Waiter>) {
-        let admitted = admit(&captured.event);
-        let mut state = self.state();
-        let admitted = match admitted {
-            Ok(None) if self.must_measure(&state) && state.closed.is_none() => {
-                drop(state);
-                let size = measure(&captured.event);
-                state = self.state_with(size);
-                Ok(size)
-            }
-            Ok(size) => Ok(size.unwrap_or(state.sizes.mean())),
-            Err(reason) => Err(reason),
-        };
-        let number = state.number();
-        let size = match state.closed.map_or(admitted, Err) {
-            Ok(size) if size <= self.limits.bytes => size,
-            refused => return self.refuse(&mut state, refused.err().unwrap_or(DropReason::TooLarge), waiter),
-        };
-        captured.ticket.number = number;
-        captured.ticket.size = size;
-        if !state.has_room(size, &self.limits) {
-            return self.overflow(state, captured, waiter);
-        }
-        if let Some(waiter) = waiter.take() {
-            state.announce(number, waiter);
-        }
-        let wake = state.push(captured, &self.limits);
-        drop(state);
-        if wake {
-            self.wake.notify_one();
-        }
-    }
-
-    #[inline]
-    fn must_measure(&self, state: &State) -> bool {
-        let is_first = state.raw.is_empty() && !state.overflowing;
-        let leaves_no_room = state.bytes + state.sizes.mean() > self.limits.bytes;
-        leaves_no_room || state.sizes.must_measure(state.next_number, is_first)
-    }
-
-    /// Makes room for an event, or drops it.
-    #[cold]
-    fn overflow(&self, mut state: MutexGuard<'_, State>, captured: Captured, waiter: &mut Option<Waiter>) {
-        let Ticket { number, size, .. } = captured.ticket;
-        let evicted = state.make_room(size, &self.limits);
-        let full = !state.has_room(size, &self.limits);
-        let begins = (full || !evicted.is_empty())
-            && !std::mem::replace(&mut state.overflowing, true)
-            && state.overflow.begins(Instant::now().into_std());
-        if full {
-            self.refuse(&mut state, DropReason::QueueFull, waiter);
-        } else {
-            if let Some(waiter) = waiter.take() {
-                state.announce(number, waiter);
-            }
-            if state.push(captured, &self.limits) {
-                self.wake.notify_one();
-            }
-        }
-        if !evicted.is_empty() {
-            self.publish(&mut state);
-        }
-        drop(state);
-        drop(evicted);
-        if begins {
-            let Limits { events, bytes, .. } = self.limits;
-            tracing::warn!(events, bytes, "queue full: dropping events");
-        }
-    }
-
-    #[cold]
-    fn state_with(&self, measured: usize) -> MutexGuard<'_, State> {
-        let mut state = self.state();
-        state.sizes.measured(measured);
-        state
-    }
-
-    /// Who waits for earlier events need not know, and whoever is to wait from now on is told by [`flush`](Self::flush).
-    #[cold]
-    fn refuse(&self, state: &mut State, reason: DropReason, waiter: &mut Option<Waiter>) {
-        state.lose(1, reason);
-        if let Some(waiter) = waiter.take() {
-            let _ = waiter.send(Err(reason));
-        }
-        if state.disk.sleeps_through(&state.ledger) {
-            self.wake_disk(state);
-        }
-    }
-
-    pub(crate) fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.state().dead.to_vec()
-    }
-
-    /// Queues the dead letters again, as long as there is room. Tells how many.
-    pub(crate) fn replay_dead_letters(&self) -> u64 {
-        let mut replayed = 0;
-        let mut state = self.state();
-        while state.closed.is_none() {
-            let Some(bytes) = state.dead.next_bytes() else { break };
-            if !state.has_room(bytes, &self.limits) {
-                break;
-            }
-            let Some(letter) = state.dead.pop() else { break };
-            state.ledger.dead_lettered -= 1;
-            state.revive(letter);
-            replayed += 1;
-        }
-        self.publish(&mut state);
-        drop(state);
-        self.flush();
-        replayed
-    }
-
-    /// Drops the dead letters. Tells how many.
-    pub(crate) fn discard_dead_letters(&self) -> u64 {
-        let mut state = self.state();
-        let discarded = std::mem::take(&mut state.dead).into_vec();
-        state.drop_dead(&discarded, DropReason::DeadLetterDiscarded);
-        self.publish(&mut state);
-        drop(state);
-        discarded.len() as u64
-    }
-
-    /// Resolves when all events before `number` have met their end.
-    pub(crate) async fn settled(&self, number: u64) {
-        // The sender lives in self, so waiting cannot fail.
-        let _ = self.settled_to.subscribe().wait_for(|settled| *settled >= number).await;
-    }
-
-    /// Asks that what is here now leaves now, and tells the number to wait for.
-    pub(crate) fn flush(&self) -> u64 {
-        let number = self.make_due();
-        self.publish(&mut self.state());
-        self.wake.notify_one();
-        number
-    }
-
-    /// Ends admission. What is here becomes due, but for what lies on disk anyway. True for the first caller.
-    pub(crate) fn close(&self) -> bool {
-        let mut state = self.state();
-        let first = state.closed.is_none();
-        state.closed.get_or_insert(DropReason::AfterShutdown);
-        let on_disk = std::mem::take(&mut state.backlog);
-        on_disk.iter().for_each(|event| state.release(event));
-        self.publish(&mut state);
-        self.wake_disk(&mut state);
-        drop(state);
-        self.flush();
-        first
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.state().closed.is_some()
-    }
-
-    /// Ends admission, and drops all that is left in memory only, batches under way included. Tells how many
-    /// events that were.
-    pub(crate) fn abandon(&self) -> u64 {
-        let mut state = self.state();
-        state.abandoned = true;
-        state.closed.get_or_insert(DropReason::AfterShutdown);
-        let left = std::mem::take(&mut state.ledger.queued);
-        state.lose(left, DropReason::Shutdown);
-        let waiters = std::mem::take(&mut state.disk.waiters);
-        let freed = state.clear();
-        self.publish(&mut state);
-        self.wake_disk(&mut state);
-        drop(state);
-        drop(freed);
-        waiters.into_values().for_each(|waiter| {
-            let _ = waiter.send(Err(DropReason::Shutdown));
-        });
-        left
-    }
-
-    /// Whether nothing is left to send: nothing in memory, or, while delivery stands still, nothing that is
-    /// not on disk.
-    pub(crate) fn is_done(&self) -> bool {
-        let state = self.state();
-        state.in_memory() == 0 || (state.disk.in_trouble && state.ledger.queued == 0)
     }
 
     pub(crate) fn ledger(&self) -> Ledger {

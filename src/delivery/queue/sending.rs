@@ -186,18 +186,6 @@ impl Queue {
         (batch, second)
     }
 
-    /// Sets an event that is under way aside, with the reason. Tells how many dead letters had to go for it.
-    pub(in crate::delivery) fn bury(&self, event: &Encoded, error: &Error) -> usize {
-        let letter = DeadLetter::new(event.number, event.json.clone(), error);
-        let mut state = self.state();
-        let Some(events) = state.untake(Some(event.number)) else { return 0 };
-        events.iter().for_each(|event| state.end(event));
-        let evicted = state.bury(letter, &self.limits);
-        self.publish(&mut state);
-        drop(state);
-        evicted.len()
-    }
-
     /// Makes everything captured so far due, and tells the number that it goes up to.
     pub(in crate::delivery) fn make_due(&self) -> u64 {
         let mut state = self.state();

@@ -1,36 +1,14 @@
 use std::collections::VecDeque;
 
-use serde::Serialize;
 use tokio::time::Instant;
 
-use super::disk::{Disk, DiskState, Waiter};
-use super::event::{Captured, Encoded, Ticket, UnderWay};
+use super::disk::{Disk, DiskState};
+use super::event::{Captured, Encoded, UnderWay};
+use super::limits::Limits;
 use super::sizes::Sizes;
-use crate::delivery::dead_letter::{DeadLetter, DeadLetterLimits, DeadLetters};
+use crate::delivery::dead_letter::DeadLetters;
 use crate::delivery::ledger::{DropReason, Ledger, Totals};
 use crate::episode::Episode;
-
-/// What gives way when the queue is full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "there is no third end of a queue")]
-pub enum Overflow {
-    /// The event that comes: what happened first is kept, as posthog-rs does.
-    #[default]
-    DropNewest,
-    /// The event that has waited longest and is not under way: what happened last is kept.
-    DropOldest,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    pub(crate) events: usize,
-    pub(crate) bytes: usize,
-    pub(crate) event_bytes: usize,
-    pub(crate) batch_events: usize,
-    pub(crate) batch_bytes: usize,
-    pub(crate) overflow: Overflow,
-    pub(crate) dead_letters: DeadLetterLimits,
-}
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -76,26 +54,8 @@ pub(super) struct State {
     pub(super) disk: Disk,
 }
 
-/// How full the queue is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct QueueFill {
-    /// Events in memory: those under way included, and those that are on disk too.
-    pub events: u64,
-    /// The bound on them.
-    pub capacity: u64,
-    /// Bytes of them: exact for encoded ones, an estimate for those that wait for the encoder.
-    pub bytes: u64,
-    /// The bound on them.
-    pub capacity_bytes: u64,
-}
-
 /// So many are told to the disk in one write at the latest.
 pub(super) const SETTLED_AT_ONCE: usize = 1_000;
-
-/// What had to make room for an event.
-pub(super) type Evicted = Vec<(Option<Encoded>, Option<Captured>)>;
 
 impl State {
     /// Events that this process got from earlier ones, those that these turned out to have lost included.
@@ -168,43 +128,6 @@ impl State {
         self.disk.release(event.number, self.first_number);
     }
 
-    /// Sets an event aside that has ended. Gives back what had to make room for it.
-    pub(super) fn bury(&mut self, letter: DeadLetter, limits: &Limits) -> Vec<DeadLetter> {
-        self.ledger.dead_lettered += 1;
-        self.last_burial = Some(Instant::now());
-        self.buried += u64::from(letter.number() >= self.first_number);
-        self.disk.bury(&letter);
-        let evicted = self.dead.push(letter, limits.dead_letters);
-        self.drop_dead(&evicted, DropReason::DeadLettersFull);
-        evicted
-    }
-
-    pub(super) fn drop_dead(&mut self, letters: &[DeadLetter], reason: DropReason) {
-        self.ledger.dead_lettered -= letters.len() as u64;
-        self.lose(letters.len() as u64, reason);
-        for letter in letters {
-            if self.disk.discard(letter.number()) {
-                self.disk.journal.ended.dropped.add(reason, 1);
-            }
-        }
-    }
-
-    /// Makes an event of a dead letter that counts as such no more. It is due at once.
-    pub(super) fn revive(&mut self, letter: DeadLetter) {
-        let ticket = Ticket { at: letter.at, number: letter.number(), size: 0 };
-        self.ledger.queued += 1;
-        self.bytes += letter.event.len();
-        let event = Encoded::new(letter.event, ticket);
-        if self.disk.state == DiskState::Ready {
-            // If it is on disk as a dead letter, that goes when it comes as an event.
-            self.disk.journal.buried.remove(&event.number);
-            self.outbox.push_back(event);
-        } else {
-            self.disk.discard(event.number);
-            self.insert(event);
-        }
-    }
-
     /// Forgets everything in memory, and gives it back to be freed outside the lock.
     pub(super) fn clear(&mut self) -> impl Sized + use<> {
         self.held = 0;
@@ -225,71 +148,6 @@ impl State {
         self.ledger.captured += 1;
         self.next_number += 1;
         self.next_number - 1
-    }
-
-    /// Whether one more event of this size has room in memory.
-    pub(super) fn has_room(&self, size: usize, limits: &Limits) -> bool {
-        self.in_memory() < limits.events as u64 && self.bytes + size <= limits.bytes
-    }
-
-    /// Makes room for a new event: forgets what is on disk too, and drops the oldest if that is the policy.
-    /// Gives back what is to be freed outside the lock.
-    pub(super) fn make_room(&mut self, size: usize, limits: &Limits) -> Evicted {
-        let mut evicted = Vec::new();
-        while !self.has_room(size, limits) {
-            if self.has_copies() {
-                self.release_copies();
-            } else if limits.overflow == Overflow::DropNewest {
-                break;
-            } else if let Some(oldest) = self.encoded.pop_front() {
-                self.bytes -= oldest.json.len();
-                self.lose_queued(oldest.number, DropReason::QueueFull);
-                evicted.push((Some(oldest), None));
-            } else if let Some(oldest) = self.raw.pop_front() {
-                self.raw_bytes -= oldest.ticket.size;
-                self.bytes -= oldest.ticket.size;
-                self.lose_queued(oldest.ticket.number, DropReason::QueueFull);
-                evicted.push((None, Some(oldest)));
-            } else {
-                break;
-            }
-        }
-        evicted
-    }
-
-    /// Whether live events are on disk too.
-    fn has_copies(&self) -> bool {
-        let taken = self.under_way.iter().flat_map(|taken| &taken.events).filter(|event| event.stored);
-        self.held > 0 && self.held > (self.backlog.len() + taken.count()) as u64
-    }
-
-    /// Forgets the live events that are on disk too. Gives them back to be freed outside the lock.
-    pub(super) fn release_copies(&mut self) -> VecDeque<Encoded> {
-        let (copies, others): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.encoded).into_iter().partition(|event| event.stored);
-        self.encoded = others;
-        copies.iter().for_each(|copy| self.release(copy));
-        copies
-    }
-
-    /// Takes note of who waits for the event of this number to be on disk.
-    pub(super) fn announce(&mut self, number: u64, waiter: Waiter) {
-        self.encode_to = number + 1;
-        self.disk.waiters.insert(number, waiter);
-    }
-
-    /// Whether the worker must be woken: for the first event of a linger period and for a full batch,
-    /// never for each event.
-    #[inline]
-    pub(super) fn push(&mut self, captured: Captured, limits: &Limits) -> bool {
-        let bytes_before = self.raw_bytes;
-        let at_once = captured.ticket.number < self.encode_to;
-        self.ledger.queued += 1;
-        self.raw_bytes += captured.ticket.size;
-        self.bytes += captured.ticket.size;
-        self.raw.push_back(captured);
-        let fills_bytes = bytes_before < limits.batch_bytes && self.raw_bytes >= limits.batch_bytes;
-        at_once || self.raw.len() == 1 || self.raw.len() == limits.batch_events || fills_bytes
     }
 
     /// Takes back what the worker has from this number on. `None` when everything was abandoned.

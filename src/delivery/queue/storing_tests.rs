@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio::sync::oneshot;
 
 use super::disk::DiskState;
-use super::state::Overflow;
+use super::limits::Overflow;
 use super::*;
 use crate::delivery::DeadLetterLimits;
 use crate::delivery::spool::{Applied, Changes, Contents, Fill, Stored};

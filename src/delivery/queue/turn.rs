@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::disk::{Disk, DiskState, Journal, Sleep};
 use super::event::Encoded;
-use super::state::{Limits, SETTLED_AT_ONCE, State};
+use super::limits::Limits;
+use super::state::{SETTLED_AT_ONCE, State};
 use crate::delivery::ledger::{Ledger, Totals};
 use crate::delivery::spool::{Changes, Fill, Stored};
 

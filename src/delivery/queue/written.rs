@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::disk::{DiskState, Waiter};
 use super::event::Encoded;
-use super::state::{Limits, State};
+use super::limits::Limits;
+use super::state::State;
 use super::turn::{FULL_FOR, Read, SETTLE_EVERY};
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{DropReason, Ledger, Totals};

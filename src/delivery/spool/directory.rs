@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -13,10 +13,9 @@ use super::changes::{Contents, Held, OpenError};
 use super::config::Bounds;
 use super::files::{create_directory, open_file, sync_directory};
 use super::record::{self, Record};
-use super::salvage::salvage;
+use super::set_aside::SetAside;
 use super::state::State;
 use super::store::Store;
-use crate::delivery::Overflow;
 
 /// The spool's directory: `spool-0.redb`, `spool-1.redb`, …, one for each process that runs at the same time.
 ///
@@ -24,7 +23,7 @@ use crate::delivery::Overflow;
 /// is done to a slot is done by two. The counts between two writes are noted there. A file is never deleted: an emptied one is a slot for the next process,
 /// and a damaged one is set aside.
 pub(in crate::delivery) struct Directory {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     wrap: Wrap,
     /// The slot of this process. Kept while its store is closed and opened again, so that no other process
     /// takes over what this one holds in memory.
@@ -44,16 +43,6 @@ pub(in crate::delivery) struct Opened {
     pub(in crate::delivery) set_aside: Vec<SetAside>,
     /// Files of a later version of this crate, left alone.
     pub(in crate::delivery) newer: Vec<PathBuf>,
-}
-
-/// A damaged file that was renamed.
-#[derive(Debug)]
-pub(in crate::delivery) struct SetAside {
-    pub(in crate::delivery) path: PathBuf,
-    /// Events and dead letters that are in the new file.
-    pub(in crate::delivery) salvaged: u64,
-    /// What is wrong with it, and what kept the rest from being salvaged.
-    pub(in crate::delivery) problem: String,
 }
 
 /// What stands between redb and a file. In production, nothing.
@@ -204,50 +193,14 @@ impl Directory {
         Ok(())
     }
 
-    fn open_file(&self, path: &Path, bounds: Bounds, held: &Held) -> Result<(Store, Contents), OpenError> {
+    pub(super) fn open_file(
+        &self,
+        path: &Path,
+        bounds: Bounds,
+        held: &Held,
+    ) -> Result<(Store, Contents), OpenError> {
         let file = FileBackend::new(open_file(path)?).map_err(io::Error::other)?;
         Store::open((self.wrap)(file), bounds, held.clone())
-    }
-
-    /// Puts a new file with what can be read of a damaged one in its place. The new one is complete before
-    /// it gets the name, so whenever this is cut short, it is done again or done.
-    fn set_aside(
-        &self,
-        file: &Path,
-        salvaged: &Path,
-        bounds: Bounds,
-        mut problem: String,
-    ) -> Result<SetAside, OpenError> {
-        if fs::exists(salvaged)? {
-            fs::remove_file(salvaged)?;
-        }
-        let all = Bounds { bytes: u64::MAX, age: Duration::MAX, overflow: Overflow::DropNewest, ..bounds };
-        let (mut store, _) = self.open_file(salvaged, all, &Held::default())?;
-        if let Err(error) = salvage(&mut File::open(file)?, &mut store, || self.free()) {
-            problem = format!("{problem}; not all was salvaged: {error}");
-        }
-        drop(store);
-        let (store, contents) = self.open_file(salvaged, all, &Held::default())?;
-        let salvaged_events = store.fill().events + contents.dead.len() as u64;
-        drop(store);
-
-        let path = self.free_name(file)?;
-        fs::rename(file, &path)?;
-        fs::rename(salvaged, file)?;
-        sync_directory(&self.path)?;
-        Ok(SetAside { path, salvaged: salvaged_events, problem })
-    }
-
-    fn free_name(&self, damaged: &Path) -> io::Result<PathBuf> {
-        let mut seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        loop {
-            let mut name = damaged.as_os_str().to_owned();
-            name.push(format!(".damaged-{seconds}"));
-            if !fs::exists(&name)? {
-                return Ok(name.into());
-            }
-            seconds += 1;
-        }
     }
 
     fn was_empty(&self, slot: u32, file: &Path) -> bool {

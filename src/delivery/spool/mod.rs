@@ -2,7 +2,7 @@
 //!
 //! # Constraints
 //!
-//! Nothing about a disk may stop the service, so a thread of its own, the [`keeper`], alone touches it, and the
+//! Nothing about a disk may stop the service, so a [`thread`] of its own, the [`keeper`]'s, alone touches it, and the
 //! queue goes on without it. Events are stored, not requests, since each attempt needs a fresh `sent_at`. Live
 //! events do not wait for what lies here. Nothing is sent by two processes.
 //!
@@ -42,16 +42,18 @@ mod look;
 mod open;
 mod record;
 mod salvage;
+mod set_aside;
 mod state;
 mod store;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod transaction;
 
 pub(super) use changes::{Applied, Changes, Contents, Fill, Stored};
 pub use config::{SpoolConfig, SpoolMode};
 pub(crate) use files::{create_directory, open_file, sync_directory};
-pub(crate) use keeper::Spool;
 #[cfg(feature = "preflight")]
 pub(crate) use look::SpoolLook;
+pub(crate) use thread::Spool;

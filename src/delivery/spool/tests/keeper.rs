@@ -10,7 +10,7 @@ use posthog_rs::Event;
 use super::super::config::SpoolConfig;
 use super::super::directory::Directory;
 use super::super::faults::Faults;
-use super::super::keeper::Spool;
+use super::super::thread::Spool;
 use super::set_version;
 use crate::config::Settings;
 use crate::delivery::queue::{Queue, SpoolIssue, SpoolState};

@@ -1,0 +1,40 @@
+use serde::Serialize;
+
+use crate::delivery::dead_letter::DeadLetterLimits;
+
+/// What gives way when the queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "there is no third end of a queue")]
+pub enum Overflow {
+    /// The event that comes: what happened first is kept, as posthog-rs does.
+    #[default]
+    DropNewest,
+    /// The event that has waited longest and is not under way: what happened last is kept.
+    DropOldest,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+    pub(crate) event_bytes: usize,
+    pub(crate) batch_events: usize,
+    pub(crate) batch_bytes: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) dead_letters: DeadLetterLimits,
+}
+
+/// How full the queue is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct QueueFill {
+    /// Events in memory: those under way included, and those that are on disk too.
+    pub events: u64,
+    /// The bound on them.
+    pub capacity: u64,
+    /// Bytes of them: exact for encoded ones, an estimate for those that wait for the encoder.
+    pub bytes: u64,
+    /// The bound on them.
+    pub capacity_bytes: u64,
+}

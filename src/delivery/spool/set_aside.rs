@@ -1,0 +1,64 @@
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::changes::{Held, OpenError};
+use super::config::Bounds;
+use super::directory::Directory;
+use super::files::sync_directory;
+use super::salvage::salvage;
+use crate::delivery::Overflow;
+
+/// A damaged file that was renamed.
+#[derive(Debug)]
+pub(in crate::delivery) struct SetAside {
+    pub(in crate::delivery) path: PathBuf,
+    /// Events and dead letters that are in the new file.
+    pub(in crate::delivery) salvaged: u64,
+    /// What is wrong with it, and what kept the rest from being salvaged.
+    pub(in crate::delivery) problem: String,
+}
+
+impl Directory {
+    /// Puts a new file with what can be read of a damaged one in its place. The new one is complete before
+    /// it gets the name, so whenever this is cut short, it is done again or done.
+    pub(super) fn set_aside(
+        &self,
+        file: &Path,
+        salvaged: &Path,
+        bounds: Bounds,
+        mut problem: String,
+    ) -> Result<SetAside, OpenError> {
+        if fs::exists(salvaged)? {
+            fs::remove_file(salvaged)?;
+        }
+        let all = Bounds { bytes: u64::MAX, age: Duration::MAX, overflow: Overflow::DropNewest, ..bounds };
+        let (mut store, _) = self.open_file(salvaged, all, &Held::default())?;
+        if let Err(error) = salvage(&mut File::open(file)?, &mut store, || self.free()) {
+            problem = format!("{problem}; not all was salvaged: {error}");
+        }
+        drop(store);
+        let (store, contents) = self.open_file(salvaged, all, &Held::default())?;
+        let salvaged_events = store.fill().events + contents.dead.len() as u64;
+        drop(store);
+
+        let path = Self::free_name(file)?;
+        fs::rename(file, &path)?;
+        fs::rename(salvaged, file)?;
+        sync_directory(&self.path)?;
+        Ok(SetAside { path, salvaged: salvaged_events, problem })
+    }
+
+    fn free_name(damaged: &Path) -> io::Result<PathBuf> {
+        let mut seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        loop {
+            let mut name = damaged.as_os_str().to_owned();
+            name.push(format!(".damaged-{seconds}"));
+            if !fs::exists(&name)? {
+                return Ok(name.into());
+            }
+            seconds += 1;
+        }
+    }
+}
