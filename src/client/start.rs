@@ -62,7 +62,7 @@ impl Running {
         let kept = spool.as_ref().map(|spool| Kept::beside(spool, host, &settings.flags));
         let flags = Arc::new(common.flags(&guards, local.as_ref(), kept));
         let probe = common.probe();
-        let worker = guards.worker(queue, common.capture(), &common.credentials);
+        let worker = guards.worker(queue, common.capture().service(), &common.credentials);
 
         // Nothing has begun so far; nothing fails from here on.
         let Common { credentials, span, .. } = common;

@@ -3,7 +3,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::Url;
-use tower::ServiceExt;
 
 use super::ask;
 use super::check::{CheckId, Finding, Findings};
@@ -40,7 +39,7 @@ async fn send(host: &Url, token: ProjectToken) -> Result<Accepted, Error> {
     let client = ask::client_of(host).await?;
     let credentials = Credentials::fixed(token);
     let capture = Capture::new(client, host, Arc::clone(&credentials), true, Duration::ZERO);
-    capture.oneshot(Batch::new(std::iter::once(Bytes::from(event.to_string())))).await
+    capture.send(Batch::new(std::iter::once(Bytes::from(event.to_string())))).await
 }
 
 fn judge(result: Result<&Accepted, &Error>) -> Finding {

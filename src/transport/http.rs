@@ -1,19 +1,11 @@
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Request, Url, redirect};
-use tower::Service;
 
-use super::gzip::Compressors;
-use super::wire::Batch;
-use crate::credentials::{Credentials, ProjectToken};
-use crate::outcome::{Accepted, Answer, read_failure};
-use crate::{Error, ErrorKind};
+use crate::Error;
+use crate::outcome::{Answer, read_failure};
 
 /// The HTTP client of everything: follows no redirect (a token must not travel to where it was not sent),
 /// takes no proxy to this machine, and says who we are.
@@ -36,57 +28,6 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
-}
-
-/// `POST {host}/batch/`: one call, one attempt.
-#[derive(Clone, Debug)]
-pub(crate) struct Capture {
-    client: reqwest::Client,
-    url: Url,
-    credentials: Arc<Credentials<ProjectToken>>,
-    /// `None`: bodies are sent as they are.
-    compressors: Option<Arc<Compressors>>,
-    longest_retry_after: Duration,
-}
-
-impl Capture {
-    pub(crate) fn new(
-        client: reqwest::Client,
-        host: &Url,
-        credentials: Arc<Credentials<ProjectToken>>,
-        gzip: bool,
-        longest_retry_after: Duration,
-    ) -> Self {
-        let url = endpoint(host, "/batch/", gzip.then_some("compression=gzip"));
-        let compressors = gzip.then(Arc::default);
-        Self { client, url, credentials, compressors, longest_retry_after }
-    }
-
-    async fn send(self, batch: Batch) -> Result<Accepted, Error> {
-        // Without one nothing is sent: no token is as good as a refused one.
-        let token = self.credentials.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))?;
-        let body = batch
-            .body(&token, SystemTime::now(), self.compressors.as_deref())
-            .await
-            .map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
-        let gzip = self.compressors.is_some();
-        let answer = post(&self.client, self.url, body, gzip, LONGEST_ANSWER).await?;
-        answer.read(SystemTime::now(), self.longest_retry_after, token.expose())
-    }
-}
-
-impl Service<Batch> for Capture {
-    type Response = Accepted;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Accepted, Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, batch: Batch) -> Self::Future {
-        Box::pin(self.clone().send(batch))
-    }
 }
 
 /// To a batch or a probe PostHog answers with a few bytes; what is longer is not read.
