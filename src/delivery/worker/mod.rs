@@ -1,7 +1,8 @@
-//! Sends: [`outcomes`] decides what becomes of each batch, [`suspects`] holds the parts of those that PostHog
-//! rejected.
+//! Sends: [`outcomes`] decides what becomes of each batch, [`pauses`] when delivery rests, and [`suspects`] holds the
+//! parts of batches that PostHog rejected.
 
 mod outcomes;
+mod pauses;
 mod suspects;
 
 use std::collections::HashMap;
@@ -17,13 +18,14 @@ use tracing::Instrument;
 
 use super::encode::{Encoder, os};
 use super::queue::{Captured, Encoded, Queue};
+use crate::Error;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::episode::Episode;
 use crate::layers::circuit_breaker::State as BreakerState;
 use crate::monitor::metrics;
 use crate::outcome::Accepted;
 use crate::transport::Batch;
-use crate::{Error, ErrorKind};
+use pauses::Pauses;
 use suspects::{Case, Part, Suspects};
 
 /// When the worker sends.
@@ -55,17 +57,7 @@ pub(crate) struct Worker<S> {
     suspects: Suspects,
     /// Shrinks when PostHog says that a batch is too large.
     batch_bytes: usize,
-    held_until: Option<Instant>,
-    /// The first and the longest pause after a batch whose attempts ended.
-    setback: (Duration, Duration),
-    setbacks: u32,
-    /// What stopped delivery.
-    refused: Option<ErrorKind>,
-    /// By what stops it.
-    refusal_episodes: [Episode; ErrorKind::ALL.len()],
-    /// That delivery pauses was logged, and that it resumes is to be.
-    refusal_is_told: bool,
-    refusals: u32,
+    pauses: Pauses,
     /// Whose turn it is when live events and the backlog of the spool both have a batch.
     backlog_is_next: bool,
     /// The event that PostHog last hung up on, and how often.
@@ -94,7 +86,6 @@ where
             batch_bytes: queue.limits.batch_bytes,
             queue,
             stack,
-            pacing,
             token_refused: credentials.refusals(),
             token: credentials.keys(),
             credentials,
@@ -102,13 +93,8 @@ where
             sends: JoinSet::new(),
             sent: HashMap::new(),
             suspects: Suspects::default(),
-            held_until: None,
-            setback,
-            setbacks: 0,
-            refused: None,
-            refusal_episodes: Default::default(),
-            refusal_is_told: false,
-            refusals: 0,
+            pauses: Pauses::new(setback, pacing.refusal_pause),
+            pacing,
             backlog_is_next: false,
             hung_up_on: (0, 0),
             lone: Case::default(),
@@ -133,10 +119,12 @@ where
                 gather = None;
                 self.queue.end_gathering();
             }
-            if self.queue.is_closed() && !std::mem::replace(&mut self.closing, true) && self.refused.is_some()
+            if self.queue.is_closed()
+                && !std::mem::replace(&mut self.closing, true)
+                && self.pauses.refused().is_some()
             {
                 // The last chance: a pause of our own must not use up shutdown's deadline.
-                self.held_until = None;
+                self.pauses.end();
             }
             // Before sending, not only when it is its turn below.
             if self.token_refused.has_changed().unwrap_or(false) {
@@ -148,7 +136,7 @@ where
             let has_more = self.encode(&mut encoder);
             self.send();
             let is_closed = *self.breaker.borrow() == BreakerState::Closed;
-            self.queue.set_in_trouble(self.held_until.is_some() || !is_closed || !self.has_token());
+            self.queue.set_in_trouble(self.pauses.until().is_some() || !is_closed || !self.has_token());
             if linger.is_none() && self.queue.lingers() {
                 linger = Some(Instant::now() + self.pacing.linger);
             }
@@ -161,7 +149,7 @@ where
                 () = self.queue.wake.notified(), if !has_more => {}
                 Some(done) = self.sends.join_next_with_id() => self.finish(done),
                 () = moment(linger.into_iter().chain(gather).min()) => {}
-                () = moment(self.held_until), if self.has_slot() => self.held_until = None,
+                () = moment(self.pauses.until()), if self.has_slot() => self.pauses.end(),
                 Ok(()) = self.token_refused.changed() => self.hear_the_probe(),
                 Ok(()) = self.token.changed() => self.take_the_new_token(),
                 Ok(()) = self.breaker.changed() => {}
@@ -189,7 +177,7 @@ where
     }
 
     fn send(&mut self) {
-        while self.held_until.is_none() && self.has_slot() {
+        while self.pauses.until().is_none() && self.has_slot() {
             let Some(part) = self.next_part() else { return };
             self.backlog_is_next = !part.events.first().is_some_and(Encoded::is_from_disk);
             metrics::batch(part.events.len(), part.events.iter().map(|event| event.json.len()).sum());
@@ -210,12 +198,12 @@ where
     }
 
     fn may_try_parked(&self) -> bool {
-        self.has_slot() && self.held_until.is_none() && !self.suspect_is_under_way()
+        self.has_slot() && self.pauses.until().is_none() && !self.suspect_is_under_way()
     }
 
     /// While delivery is refused, one request is enough to find out that it works again.
     fn has_slot(&self) -> bool {
-        let slots = if self.refused.is_some() { 1 } else { self.pacing.in_flight };
+        let slots = if self.pauses.refused().is_some() { 1 } else { self.pacing.in_flight };
         self.sends.len() < slots && self.has_token()
     }
 

@@ -1,7 +1,5 @@
 //! What the worker does about each [`Outcome`].
 
-use std::time::Duration;
-
 use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
 
@@ -9,7 +7,6 @@ use super::Worker;
 use super::suspects::{Case, Part};
 use crate::delivery::DropReason;
 use crate::delivery::queue::Encoded;
-use crate::layers::retry::full_jitter;
 use crate::outcome::{Accepted, Outcome};
 use crate::{Error, ErrorKind};
 
@@ -127,24 +124,15 @@ impl<S> Worker<S> {
     /// Tries again after a pause that grows.
     fn set_back(&mut self, batch: Vec<Encoded>) {
         self.queue.give_back_failed(&batch);
-        let (base, cap) = self.setback;
-        self.hold(full_jitter(base, cap, self.setbacks, fastrand::f64()));
-        self.setbacks = self.setbacks.saturating_add(1);
+        self.pauses.set_back(Instant::now(), fastrand::f64());
     }
 
-    /// Pauses after an answer that only a person can change: briefly at first, since it may have been a stray
-    /// one, then longer.
+    /// Pauses after an answer that only a person can change.
     fn refuse(&mut self, kind: ErrorKind, what: &str) {
-        let first = Duration::from_secs(1).min(self.pacing.refusal_pause);
-        let pause = first.saturating_mul(1 << self.refusals.min(31)).min(self.pacing.refusal_pause);
-        self.refusals = self.refusals.saturating_add(1);
-        self.hold(pause);
         if is_about_the_token(kind) {
             self.credentials.renew();
         }
-        let begins = self.refusal_episodes[kind as usize].begins(now());
-        if self.refused.replace(kind) != Some(kind) && begins {
-            self.refusal_is_told = true;
+        if self.pauses.refuse(Instant::now(), kind) {
             tracing::warn!("{what}");
         }
     }
@@ -152,7 +140,7 @@ impl<S> Worker<S> {
     /// What was refused was the old one.
     pub(super) fn take_the_new_token(&mut self) {
         self.token.mark_unchanged();
-        if self.refused.is_some_and(is_about_the_token) {
+        if self.pauses.refused().is_some_and(is_about_the_token) {
             self.recover(None);
         }
     }
@@ -165,8 +153,8 @@ impl<S> Worker<S> {
                 ErrorKind::Unauthorized,
                 "a probe found the project token refused: delivery pauses, events are kept",
             );
-            self.hold(self.pacing.refusal_pause);
-        } else if !refused && self.refused == Some(ErrorKind::Unauthorized) {
+            self.pauses.rest(Instant::now());
+        } else if !refused && self.pauses.refused() == Some(ErrorKind::Unauthorized) {
             self.recover(None);
         }
     }
@@ -174,24 +162,17 @@ impl<S> Worker<S> {
     /// PostHog took events: whatever paused delivery is over, unless a probe knows that it throws them away.
     fn recover(&mut self, case: Option<Case>) {
         if *self.token_refused.borrow() {
-            return self.hold(self.pacing.refusal_pause);
+            return self.pauses.rest(Instant::now());
         }
-        self.held_until = None;
-        (self.setbacks, self.refusals) = (0, 0);
         self.lone.accepted();
         if let Some(case) = case {
             case.accepted();
             self.suspects.unpark();
         }
         self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.queue.limits.batch_bytes);
-        self.refused = None;
-        if std::mem::take(&mut self.refusal_is_told) {
+        if self.pauses.recover() {
             tracing::info!("delivery resumed");
         }
-    }
-
-    fn hold(&mut self, time: Duration) {
-        self.held_until = self.held_until.max(Instant::now().checked_add(time));
     }
 }
 

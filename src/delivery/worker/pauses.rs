@@ -1,0 +1,143 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::ErrorKind;
+use crate::episode::Episode;
+use crate::layers::retry::full_jitter;
+
+/// When delivery rests, and why.
+#[derive(Debug)]
+pub(super) struct Pauses {
+    until: Option<Instant>,
+    /// The first and the longest pause after a batch whose attempts ended.
+    setback: (Duration, Duration),
+    /// In a row.
+    setbacks: u32,
+    /// The longest pause after a refusal.
+    refusal: Duration,
+    /// In a row.
+    refusals: u32,
+    /// What stopped delivery.
+    refused: Option<ErrorKind>,
+    /// By what stops it.
+    episodes: [Episode; ErrorKind::ALL.len()],
+    /// That delivery pauses was told, and that it resumes is to be.
+    is_told: bool,
+}
+
+impl Pauses {
+    pub(super) fn new(setback: (Duration, Duration), refusal: Duration) -> Self {
+        Self {
+            until: None,
+            setback,
+            setbacks: 0,
+            refusal,
+            refusals: 0,
+            refused: None,
+            episodes: Default::default(),
+            is_told: false,
+        }
+    }
+
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    pub(super) fn refused(&self) -> Option<ErrorKind> {
+        self.refused
+    }
+
+    /// A batch was tried in vain: tries again after a pause that grows, of which `random` (0 to 1) is taken.
+    pub(super) fn set_back(&mut self, now: Instant, random: f64) {
+        let (base, cap) = self.setback;
+        self.hold(now, full_jitter(base, cap, self.setbacks, random));
+        self.setbacks = self.setbacks.saturating_add(1);
+    }
+
+    /// An answer that only a person can change: pauses briefly at first, since it may have been a stray one, then longer.
+    /// Tells whether that is news.
+    pub(super) fn refuse(&mut self, now: Instant, kind: ErrorKind) -> bool {
+        let first = Duration::from_secs(1).min(self.refusal);
+        let pause = first.saturating_mul(1 << self.refusals.min(31)).min(self.refusal);
+        self.refusals = self.refusals.saturating_add(1);
+        self.hold(now, pause);
+        let begins = self.episodes[kind as usize].begins(now.into_std());
+        let is_news = self.refused.replace(kind) != Some(kind) && begins;
+        self.is_told |= is_news;
+        is_news
+    }
+
+    /// It is known that nothing has changed: the longest pause.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.hold(now, self.refusal);
+    }
+
+    /// The pause is over.
+    pub(super) fn end(&mut self) {
+        self.until = None;
+    }
+
+    /// PostHog took events: whatever paused delivery is over. Tells whether that is news.
+    pub(super) fn recover(&mut self) -> bool {
+        self.until = None;
+        (self.setbacks, self.refusals) = (0, 0);
+        self.refused = None;
+        std::mem::take(&mut self.is_told)
+    }
+
+    fn hold(&mut self, now: Instant, time: Duration) {
+        self.until = self.until.max(now.checked_add(time));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pauses() -> Pauses {
+        Pauses::new((SECOND, 30 * SECOND), 60 * SECOND)
+    }
+
+    #[test]
+    fn refusals_pause_for_a_second_doubling_to_the_longest() {
+        let (mut pauses, now) = (pauses(), Instant::now());
+        let mut lengths = Vec::new();
+        for _ in 0..8 {
+            pauses.end();
+            pauses.refuse(now, ErrorKind::Unauthorized);
+            lengths.push((pauses.until().unwrap() - now).as_secs());
+        }
+        assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
+        pauses.recover();
+        pauses.refuse(now, ErrorKind::Unauthorized);
+        assert_eq!(pauses.until(), Some(now + SECOND));
+    }
+
+    #[test]
+    fn a_refusal_is_news_once_an_episode_and_its_end_if_it_was() {
+        let (mut pauses, now) = (pauses(), Instant::now());
+        assert!(pauses.refuse(now, ErrorKind::Unauthorized));
+        assert!(!pauses.refuse(now, ErrorKind::Unauthorized));
+        assert!(pauses.refuse(now, ErrorKind::WrongHost), "another kind is");
+        assert!(pauses.recover());
+        assert!(!pauses.recover());
+        assert!(!pauses.refuse(now + 299 * SECOND, ErrorKind::WrongHost), "the same episode");
+        assert!(!pauses.recover());
+    }
+
+    #[test]
+    fn setbacks_grow_and_never_shorten_a_pause() {
+        let (mut pauses, now) = (pauses(), Instant::now());
+        pauses.set_back(now, 1.0);
+        assert_eq!(pauses.until(), Some(now + SECOND));
+        pauses.set_back(now, 1.0);
+        assert_eq!(pauses.until(), Some(now + 2 * SECOND));
+        pauses.set_back(now, 0.0);
+        assert_eq!(pauses.until(), Some(now + 2 * SECOND));
+        pauses.rest(now);
+        assert_eq!(pauses.until(), Some(now + 60 * SECOND));
+    }
+}
