@@ -13,7 +13,6 @@ use super::traffic::{Signs, Traffic};
 use super::{Alert, AlertTransition, AlertsConfig, Severity, Surface};
 use crate::Error;
 use crate::delivery::{Queue, Snapshot};
-use crate::flags::{Fetched, FlagsAnswer};
 use crate::layers::{CircuitBreaker, Observe, RateLimiter, Retries};
 use crate::outcome::{Accepted, causes};
 
@@ -251,19 +250,6 @@ impl Observe<Accepted, Error> for Watch {
             Ok(_) => tracing::debug!(surface, ?latency, "attempt answered"),
             Err(error) => tracing::debug!(surface, ?latency, cause = cause(error), "attempt failed: {error}"),
         }
-    }
-}
-
-impl Observe<FlagsAnswer, Error> for Watch {
-    fn attempt(&self, latency: Duration, result: Result<&FlagsAnswer, &Error>) {
-        let accepted = result.map(FlagsAnswer::accepted);
-        self.attempt(latency, accepted.as_ref().map_err(|error| *error));
-    }
-}
-
-impl Observe<Fetched, Error> for Watch {
-    fn attempt(&self, latency: Duration, result: Result<&Fetched, &Error>) {
-        self.attempt(latency, result.map(|_| &Accepted { over_quota: false }));
     }
 }
 
