@@ -256,7 +256,7 @@ pub const CHECKLIST: &[Item] = {
         )]),
         item(Rollout, "Alert: High Latency, p99 > 5000 ms, P2", &[]).given(&[shown(
             "at its threshold",
-            "src/monitor/tests.rs high_latency_is_the_99th_percentile_above_five_seconds",
+            "src/monitor/tests/thresholds.rs high_latency_is_the_99th_percentile_above_five_seconds",
         )]),
         item(Rollout, "Alert: Rate Limited, 429 > 5/min, P2", &[]).given(&[shown(
             "it fires",
