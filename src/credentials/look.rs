@@ -1,8 +1,7 @@
 use std::sync::Arc;
 
-use super::source::{Kind, Origin, from_environment};
+use super::source::Kind;
 use super::{CredentialSource, Credentials, CredentialsError, Key};
-use crate::aside::aside;
 
 impl<K: Key> Credentials<K> {
     /// A key that never changes.
@@ -17,14 +16,7 @@ impl CredentialSource {
         self.validate()?;
         match self.kind {
             Kind::Fixed(key) => Ok(K::parse(&key)?),
-            Kind::Changing(Origin::Environment { variable, lookup }) => {
-                Ok(from_environment(variable, lookup)?)
-            }
-            Kind::Changing(Origin::File(file)) => match aside(move || file.read().1).await {
-                Some(key) => Ok(key?),
-                None => Err(CredentialsError::Ended),
-            },
-            Kind::Changing(Origin::Provider(provider)) => provider.ask().await,
+            Kind::Changing(origin) => origin.read(&mut None).await,
         }
     }
 }

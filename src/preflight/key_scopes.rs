@@ -56,7 +56,7 @@ pub(super) async fn check(
         return both(refused, "see config.key_scopes");
     }
     let url = endpoint(&app_host, "/api/personal_api_keys/@current/", None);
-    let answer = ask::get(&url, Some(key.expose())).await;
+    let answer = ask::get(&url, Some(&key)).await;
     let body = answer.and_then(|answer| answer.into_body(SystemTime::now(), Duration::ZERO, key.expose()));
     match body.map(|body| Introspected::read(&body, key.expose())) {
         Ok(Some(said)) => vec![

@@ -54,8 +54,8 @@ impl DefinitionsEndpoint {
         let token = self.tokens.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))?;
         let mut request = Request::new(Method::GET, self.url);
         let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, secret(&format!("Bearer {}", key.expose()))?);
-        headers.insert("x-posthog-project-api-key", secret(token.expose())?);
+        headers.insert(AUTHORIZATION, key.bearer()?);
+        headers.insert("x-posthog-project-api-key", token.header()?);
         let has_tag = etag.is_some();
         headers.extend(etag.map(|etag| (IF_NONE_MATCH, etag)));
         let answer = send(&self.client, request, 0, LONGEST).await?;
@@ -68,14 +68,6 @@ impl DefinitionsEndpoint {
             Local::read(&body).map_err(|cause| Error::new(ErrorKind::WrongHost).with_source(cause))?;
         Ok(Fetched::New(Arc::new(local), etag))
     }
-}
-
-/// Shown by no `Debug`.
-fn secret(text: &str) -> Result<HeaderValue, Error> {
-    // A key is printable ASCII.
-    let mut value = HeaderValue::from_str(text).map_err(|_| Error::new(ErrorKind::Unauthorized))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn tag(headers: &HeaderMap) -> Option<HeaderValue> {
