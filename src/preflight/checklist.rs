@@ -153,7 +153,7 @@ pub const CHECKLIST: &[Item] = {
         item(CodeQuality, "Rate limiting and backoff implemented", &[Id::RateLimit, Id::Backoff]).given(&[
             shown(
                 "a 429 is waited out",
-                "tests/delivery.rs a_429_waits_as_long_as_it_says_and_never_opens_the_breaker",
+                "tests/delivery/outages.rs a_429_waits_as_long_as_it_says_and_never_opens_the_breaker",
             ),
             shown("retries grow, with jitter", "tests/retry.rs waits_grow_with_jitter_within_their_bounds"),
         ]),
@@ -184,7 +184,7 @@ pub const CHECKLIST: &[Item] = {
             ),
             shown(
                 "an outage makes no storm",
-                "tests/delivery.rs an_outage_loses_nothing_makes_no_storm_and_ends_by_itself",
+                "tests/delivery/outages.rs an_outage_loses_nothing_makes_no_storm_and_ends_by_itself",
             ),
         ]),
         item(
@@ -195,7 +195,7 @@ pub const CHECKLIST: &[Item] = {
         .given(&[
             shown(
                 "capture never waits and never fails",
-                "tests/delivery.rs capture_works_on_any_thread_whatever_posthog_does",
+                "tests/delivery/arrival.rs capture_works_on_any_thread_whatever_posthog_does",
             ),
             shown(
                 "flags fall back to what was known, or to your default",
