@@ -1,14 +1,5 @@
-use std::sync::Arc;
-
 use super::source::Kind;
-use super::{CredentialSource, Credentials, CredentialsError, Key};
-
-impl<K: Key> Credentials<K> {
-    /// A key that never changes.
-    pub(crate) fn fixed(key: K) -> Arc<Self> {
-        Self::new(Some(key), None)
-    }
-}
+use super::{CredentialSource, CredentialsError, Key};
 
 impl CredentialSource {
     /// The key that it gives now. A provider is asked once.

@@ -44,8 +44,7 @@ impl<K: Key> Opened<K> {
         let CredentialSource { kind, check_every } = source;
         let origin = match kind {
             Kind::Fixed(key) => {
-                let credentials = Credentials::new(Some(K::parse(&key)?), None);
-                return Ok(Self { credentials, renewal: None });
+                return Ok(Self { credentials: Credentials::fixed(K::parse(&key)?), renewal: None });
             }
             Kind::Changing(origin) => origin,
         };
