@@ -1,5 +1,6 @@
 //! The circuit breaker as a user puts it round a service. Time is failsafe's own, frozen and moved by hand.
 
+#[path = "support/layers.rs"]
 mod support;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! A healthy service's results leave the breaker's window alone. Nobody may notice: the breaker agrees with a
 //! model that records them all.
 
+#[path = "support/layers.rs"]
 mod support;
 
 use std::collections::VecDeque;

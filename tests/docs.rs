@@ -32,11 +32,6 @@ fn each_reason_has_a_section_that_says_what_to_do() {
         let text = section(&sections, reason.runbook());
         assert!(text.len() > 20, "{}: {text}", reason.code());
     }
-    // `all` is all.
-    let source = read("src/health/reason.rs");
-    let variants = source.split("pub enum Reason {").nth(1).unwrap().split("\n}").next().unwrap();
-    let variants = variants.lines().filter(|line| line.ends_with(',') && !line.contains("///"));
-    assert_eq!(variants.count(), Reason::all().count());
 }
 
 #[test]

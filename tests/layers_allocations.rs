@@ -1,6 +1,7 @@
 //! A call through the layers asks for no memory: not while the service is healthy, and not when the breaker
 //! rejects it.
 
+#[path = "support/layers.rs"]
 mod support;
 
 use std::future::{Ready, ready};

@@ -1,5 +1,6 @@
 //! The rate limit as a user puts it round a service, under a paused clock.
 
+#[path = "support/layers.rs"]
 mod support;
 
 use std::task::Poll;

@@ -1,5 +1,6 @@
 //! Retry as a user puts it round a service, and the whole stack round one, under a paused clock.
 
+#[path = "support/layers.rs"]
 mod support;
 
 use std::collections::VecDeque;

@@ -31,6 +31,11 @@ impl<K: Key> Credentials<K> {
         })
     }
 
+    /// A key that never changes.
+    pub(crate) fn fixed(key: K) -> Arc<Self> {
+        Self::new(Some(key), None)
+    }
+
     pub(crate) fn current(&self) -> Option<K> {
         self.current.borrow().clone()
     }

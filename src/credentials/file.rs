@@ -64,8 +64,8 @@ fn inode(_: &Metadata) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ProjectToken;
     use super::*;
+    use crate::credentials::ProjectToken;
 
     #[test]
     fn a_file_is_read_up_to_a_size_and_its_faults_are_named_without_its_content() {

@@ -1,9 +1,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use reqwest::header::HeaderValue;
 use zeroize::Zeroizing;
 
-use crate::ConfigError;
+use crate::{ConfigError, Error, ErrorKind};
 
 /// What a [source](crate::CredentialSource) gives: a project token or a secret key.
 pub(crate) trait Key: Clone + PartialEq + Send + Sync + 'static {
@@ -30,6 +31,18 @@ impl Secret {
     pub(super) fn expose(&self) -> &str {
         &self.0
     }
+
+    /// As a header's value behind this scheme, that no `Debug` shows.
+    ///
+    /// # Errors
+    ///
+    /// `Unauthorized`: no header can have it. It has the characters of a key, so this does not happen.
+    pub(super) fn header(&self, scheme: &str) -> Result<HeaderValue, Error> {
+        let text = Zeroizing::new(format!("{scheme}{}", self.expose()));
+        let mut value = HeaderValue::from_str(&text).map_err(|_| Error::new(ErrorKind::Unauthorized))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -38,11 +51,26 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What no key has, but a placeholder, a template or a quoted value.
-pub(super) fn has_quotes(text: &str) -> bool {
-    text.contains(['"', '\'', '`', '$', '{', '}', '<', '>', '\\'])
-}
-
-pub(super) fn has_odd_characters(text: &str) -> bool {
-    !text.bytes().all(|byte| byte.is_ascii_graphic())
+/// Takes what may be a key's characters, in whatever kind of key: printable ASCII without what only a placeholder, a
+/// template or a quoted value has.
+///
+/// # Errors
+///
+/// About `field`, when there are others.
+pub(super) fn check_characters(field: &'static str, key: &str) -> Result<(), ConfigError> {
+    if key.contains(['"', '\'', '`', '$', '{', '}', '<', '>', '\\']) {
+        return Err(ConfigError::new(
+            field,
+            "has quotes, braces or the like in it",
+            "take away the quotes, or fill in the placeholder or variable that it is",
+        ));
+    }
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ConfigError::new(
+            field,
+            format!("has blanks, control or non-ASCII characters among its {}", key.chars().count()),
+            "copy it again from PostHog's settings",
+        ));
+    }
+    Ok(())
 }

@@ -44,8 +44,7 @@ impl<K: Key> Opened<K> {
         let CredentialSource { kind, check_every } = source;
         let origin = match kind {
             Kind::Fixed(key) => {
-                let credentials = Credentials::new(Some(K::parse(&key)?), None);
-                return Ok(Self { credentials, renewal: None });
+                return Ok(Self { credentials: Credentials::fixed(K::parse(&key)?), renewal: None });
             }
             Kind::Changing(origin) => origin,
         };
@@ -119,7 +118,8 @@ impl<K: Key> Renewal<K> {
 
     /// Reads the source and takes what it gives. Tells whether another key is in use now.
     async fn renew(&mut self) -> Result<bool, CredentialsError> {
-        let key = self.read().await.inspect_err(|error| self.tell_failure(error))?;
+        let read = self.origin.read(&mut self.seen).await;
+        let key = read.inspect_err(|error| self.tell_failure(error))?;
         let replaced = self.credentials.replace(key);
         let failed = std::mem::take(&mut self.failure_is_told);
         let name = K::NAME;
@@ -130,21 +130,6 @@ impl<K: Key> Renewal<K> {
             Replaced::Nothing => {}
         }
         Ok(replaced != Replaced::Nothing)
-    }
-
-    async fn read(&mut self) -> Result<K, CredentialsError> {
-        match &self.origin {
-            Origin::Environment { variable, lookup } => Ok(from_environment(variable, *lookup)?),
-            Origin::File(file) => {
-                let (path, field) = (file.clone(), file.field);
-                let (stamp, key) = aside(move || path.read()).await.ok_or_else(|| {
-                    ConfigError::new(field, "cannot be read without a thread", "raise the limit of threads")
-                })?;
-                self.seen = stamp;
-                Ok(key?)
-            }
-            Origin::Provider(provider) => provider.ask().await,
-        }
     }
 
     fn tell_failure(&mut self, error: &CredentialsError) {
@@ -174,8 +159,8 @@ mod tests {
     use std::fs::{self, File};
     use std::sync::Mutex;
 
-    use super::super::ProjectToken;
     use super::*;
+    use crate::credentials::ProjectToken;
 
     fn renewal(source: CredentialSource) -> Renewal<ProjectToken> {
         Opened::open(source).unwrap().renewal.unwrap()

@@ -1,5 +1,7 @@
-use super::key::{Key, Secret, has_odd_characters, has_quotes};
-use crate::ConfigError;
+use reqwest::header::HeaderValue;
+
+use super::key::{Key, Secret, check_characters};
+use crate::{ConfigError, Error};
 
 /// A key that reads flag definitions: personal (`phx_…`) or of a project (`phs_…`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +23,7 @@ impl Key for SecretKey {
         if key.starts_with("phc_") {
             return refuse("is a project token (phc_…)", GIVE_ONE);
         }
-        if has_quotes(key) || has_odd_characters(key) {
-            return refuse(
-                "has blanks, quotes, braces, control or non-ASCII characters in it",
-                "copy it again, or fill in the placeholder or variable that it is",
-            );
-        }
+        check_characters("secret_key", key)?;
         Ok(Self(Secret::new(key)))
     }
 }
@@ -34,6 +31,11 @@ impl Key for SecretKey {
 impl SecretKey {
     pub(crate) fn expose(&self) -> &str {
         self.0.expose()
+    }
+
+    /// The value of an `Authorization` header.
+    pub(crate) fn bearer(&self) -> Result<HeaderValue, Error> {
+        self.0.header("Bearer ")
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::Key;
-use super::file::KeyFile;
+use super::file::{KeyFile, Stamp};
 use super::provider::Provider;
+use super::{CredentialsError, Key};
 use crate::ConfigError;
+use crate::aside::aside;
 use crate::config::check;
 
 /// Where the project token comes from, and so how it can be changed while the client runs.
@@ -133,6 +134,24 @@ impl CredentialSource {
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         check::duration("check_every", self.check_every, check::MILLISECOND, check::HOUR * 24)
+    }
+}
+
+impl Origin {
+    /// The key that it gives now. A provider is asked once. The stamp of a file that was read is put into `seen`.
+    pub(super) async fn read<K: Key>(&self, seen: &mut Stamp) -> Result<K, CredentialsError> {
+        match self {
+            Self::Environment { variable, lookup } => Ok(from_environment(variable, *lookup)?),
+            Self::File(file) => {
+                let (path, field) = (file.clone(), file.field);
+                let (stamp, key) = aside(move || path.read()).await.ok_or_else(|| {
+                    ConfigError::new(field, "cannot be read without a thread", "raise the limit of threads")
+                })?;
+                *seen = stamp;
+                Ok(key?)
+            }
+            Self::Provider(provider) => provider.ask().await,
+        }
     }
 }
 

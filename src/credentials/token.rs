@@ -1,5 +1,7 @@
-use super::key::{Key, Secret, has_odd_characters, has_quotes};
-use crate::ConfigError;
+use reqwest::header::HeaderValue;
+
+use super::key::{Key, Secret, check_characters};
+use crate::{ConfigError, Error};
 
 /// PostHog rejects a longer token as `too_long`.
 const LONGEST: usize = 64;
@@ -40,18 +42,7 @@ impl Key for ProjectToken {
                 );
             }
         }
-        if has_quotes(token) {
-            return refuse(
-                "has quotes, braces or the like in it".into(),
-                "take away the quotes, or fill in the placeholder or variable that it is",
-            );
-        }
-        if has_odd_characters(token) {
-            return refuse(
-                format!("has blanks, control or non-ASCII characters among its {}", token.chars().count()),
-                "copy it again from PostHog's project settings",
-            );
-        }
+        check_characters("project_token", token)?;
         if token.len() > LONGEST {
             return refuse(
                 format!("has {} characters, and PostHog takes up to {LONGEST}", token.len()),
@@ -71,6 +62,11 @@ impl ProjectToken {
 
     pub(crate) fn expose(&self) -> &str {
         self.0.expose()
+    }
+
+    /// The value of a header that names the project.
+    pub(crate) fn header(&self) -> Result<HeaderValue, Error> {
+        self.0.header("")
     }
 }
 

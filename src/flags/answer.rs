@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::snapshot::Evaluated;
+use super::evaluated::{Evaluated, parsed};
 use crate::outcome::Accepted;
 use crate::{Error, ErrorKind};
 
@@ -19,7 +19,7 @@ pub(crate) struct FlagsAnswer {
 
 impl FlagsAnswer {
     /// What it means for the layers.
-    pub(crate) fn accepted(&self) -> Accepted {
+    pub(super) fn accepted(&self) -> Accepted {
         Accepted { over_quota: self.over_quota }
     }
 
@@ -119,14 +119,6 @@ impl From<Detail> for Evaluated {
         let (id, version, payload) =
             metadata.map_or((None, None, None), |it| (it.id, it.version, it.payload));
         Self { enabled, variant, payload: payload.map(parsed), id, version, reason }
-    }
-}
-
-/// A payload is JSON, sometimes as text.
-pub(super) fn parsed(payload: Value) -> Value {
-    match payload {
-        Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-        other => other,
     }
 }
 

@@ -9,8 +9,8 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use super::answer::FlagsAnswer;
+use super::evaluated::Evaluated;
 use super::kept::Kept;
-use super::snapshot::Evaluated;
 
 /// What was last answered to each question.
 #[derive(Debug)]

@@ -5,9 +5,8 @@ use posthog_rs::{FlagCache, FlagValue, LocalEvaluationResponse, LocalEvaluator};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::answer::parsed;
+use super::evaluated::{Evaluated, parsed};
 use super::options::FlagOptions;
-use super::snapshot::Evaluated;
 
 /// Flags by their definitions, without asking anybody. One answer of PostHog's, never changed.
 pub(crate) struct Local {

@@ -27,21 +27,27 @@
 //! the [`Flags`] for as long as they serve, a web request for example.
 
 mod answer;
+mod called;
 mod config;
 mod definitions;
+mod endpoint;
+mod evaluated;
+mod flag;
 #[cfg_attr(not(feature = "spool"), path = "no_kept.rs")]
 mod kept;
 mod known;
 mod local;
 mod options;
-mod reported;
 mod road;
 mod snapshot;
+mod stack;
+mod under_way;
 
-pub(crate) use answer::FlagsAnswer;
 pub use config::FlagsConfig;
-pub(crate) use definitions::{Definitions, DefinitionsEndpoint, Fetched};
+pub(crate) use definitions::{Definitions, DefinitionsEndpoint};
+pub(crate) use endpoint::Endpoint;
+pub use flag::{Flag, FlagSource};
 pub(crate) use kept::Kept;
 pub use options::FlagOptions;
-pub(crate) use road::{Endpoint, FlagsParts, FlagsRoad};
-pub use snapshot::{Flag, FlagSource, Flags};
+pub(crate) use road::{FlagsParts, FlagsRoad};
+pub use snapshot::Flags;

@@ -1,7 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
+
+/// What is asked for, without the token.
+pub(super) type Question = Arc<str>;
 
 /// What beside the person decides about flags. Everything in it goes to PostHog and is part of what an answer is kept
 /// under.

@@ -1,37 +1,34 @@
-use std::collections::{BTreeMap, HashMap};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use posthog_rs::RequestContext;
-use reqwest::Url;
-use serde_json::Value;
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tower::timeout::TimeoutLayer;
-use tower::util::BoxCloneSyncService;
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::answer::FlagsAnswer;
+use super::called::{Reported, Reporter};
 use super::config::FlagsConfig;
 use super::definitions::Definitions;
+use super::endpoint::Endpoint;
+use super::evaluated::Evaluated;
+use super::flag::{Flag, FlagSource};
 use super::kept::Kept;
 use super::known::LastKnownGood;
 use super::local::LocalAnswer;
-use super::options::FlagOptions;
-use super::reported::Reported;
-use super::snapshot::{Flag, FlagSource, Flags, Reporter, Snapshot, Trouble};
-use crate::credentials::{Credentials, ProjectToken};
+use super::options::{FlagOptions, Question};
+use super::snapshot::{Flags, Snapshot, Trouble};
+use super::stack::{self, FlagsStack};
+use super::under_way::{Outcome, UnderWay};
+use crate::ErrorKind;
 use crate::delivery::Queue;
 use crate::layers::circuit_breaker::State;
-use crate::layers::{CircuitBreaker, CircuitBreakerLayer, Classify, ObserveLayer, Verdict};
+use crate::layers::{CircuitBreaker, CircuitBreakerLayer};
 use crate::monitor::{Failure, Watch};
 use crate::outcome::DeliveryClassifier;
-use crate::transport::{endpoint, post};
-use crate::{Error, ErrorKind};
 
 /// The way to `/flags/` and what stands in for it.
 #[derive(Debug)]
@@ -41,37 +38,7 @@ pub(crate) struct FlagsRoad {
     known: Arc<LastKnownGood>,
     timeout: Duration,
     reported: Arc<Reported>,
-    under_way: Mutex<UnderWay>,
-}
-
-/// What is asked for, without the token.
-type Question = Arc<str>;
-
-type Stack = BoxCloneSyncService<Question, FlagsAnswer, Error>;
-
-type Outcome = Result<Arc<FlagsAnswer>, Failure>;
-
-#[derive(Debug)]
-struct UnderWay {
-    /// Taken at the end, as these hold connections.
-    stack: Option<Stack>,
-    definitions: Option<Arc<Definitions>>,
-    answers: HashMap<Question, watch::Receiver<Option<Outcome>>>,
-    /// That definitions are fetched.
-    polling: Option<AbortHandle>,
-    tasks: JoinSet<()>,
-}
-
-impl UnderWay {
-    /// Has them fetched from now on.
-    fn definitions(&mut self) -> Option<Arc<Definitions>> {
-        let definitions = Arc::clone(self.definitions.as_ref()?);
-        // Polling that has ended did so with another runtime.
-        if self.polling.as_ref().is_none_or(AbortHandle::is_finished) {
-            self.polling = Some(self.tasks.spawn(Arc::clone(&definitions).poll()));
-        }
-        Some(definitions)
-    }
+    under_way: UnderWay,
 }
 
 /// What it is made of.
@@ -88,27 +55,13 @@ pub(crate) struct FlagsParts {
 impl FlagsRoad {
     pub(crate) fn new(config: &FlagsConfig, parts: FlagsParts) -> Self {
         let FlagsParts { breaker, watch, endpoint, definitions, kept, geoip } = parts;
-        let handle = breaker.handle();
-        let stack = ServiceBuilder::new()
-            .layer(breaker)
-            // Outside the timeout, so that timeouts are seen.
-            .layer(ObserveLayer::new(watch))
-            .map_err(Error::from)
-            .layer(TimeoutLayer::new(config.timeout))
-            .service(endpoint);
         Self {
-            breaker: handle,
+            breaker: breaker.handle(),
             geoip,
             known: Arc::new(LastKnownGood::new(config.persons, config.age, kept.map(Arc::new))),
             timeout: config.timeout,
             reported: Arc::default(),
-            under_way: Mutex::new(UnderWay {
-                stack: Some(Stack::new(stack)),
-                definitions: definitions.map(Arc::new),
-                answers: HashMap::new(),
-                polling: None,
-                tasks: JoinSet::new(),
-            }),
+            under_way: UnderWay::new(stack::of_flags(breaker, watch, config.timeout, endpoint), definitions),
         }
     }
 
@@ -116,7 +69,7 @@ impl FlagsRoad {
     pub(crate) fn keep(&self) {
         if let Some(kept) = self.known.kept() {
             let keeping = Arc::clone(kept).run(Arc::clone(&self.known));
-            self.under_way().tasks.spawn(keeping.in_current_span());
+            self.under_way.spawn(keeping.in_current_span());
         }
     }
 
@@ -165,7 +118,7 @@ impl FlagsRoad {
 
     /// What the definitions say, and how old they are.
     fn evaluate(&self, distinct_id: &str, options: &FlagOptions) -> (LocalAnswer, Duration) {
-        let definitions = self.under_way().definitions();
+        let definitions = self.under_way.definitions();
         match definitions.and_then(|definitions| definitions.latest(Instant::now())) {
             Some((local, age)) if age <= self.known.age() => (local.evaluate(distinct_id, options), age),
             _ => <_>::default(),
@@ -180,7 +133,10 @@ impl FlagsRoad {
         if !waits && self.breaker.retry_in().is_none_or(|time| !time.is_zero()) {
             return Err(NOT_ASKED);
         }
-        let Some(mut answer) = self.share(question) else { return Err(NOT_ASKED) };
+        let asked = self
+            .under_way
+            .share(question, |stack, sender| Arc::clone(self).answer(stack, Arc::clone(question), sender));
+        let Some(mut answer) = asked else { return Err(NOT_ASKED) };
         if !waits {
             return Err(NOT_ASKED);
         }
@@ -188,25 +144,9 @@ impl FlagsRoad {
         answered.unwrap_or(Err(NOT_ASKED))
     }
 
-    /// The answer to a question that is under way, or is now: in a task of its own, so that a caller who gives up does
-    /// not waste it. `None` after the end.
-    fn share(self: &Arc<Self>, question: &Question) -> Option<watch::Receiver<Option<Outcome>>> {
-        let mut under_way = self.under_way();
-        let stack = under_way.stack.clone()?;
-        // An answer that will never come is none: its task has ended with another runtime.
-        if let Some(answer) = under_way.answers.get(question).filter(|answer| answer.has_changed().is_ok()) {
-            return Some(answer.clone());
-        }
-        while under_way.tasks.try_join_next().is_some() {}
-        let (sender, answer) = watch::channel(None);
-        under_way.answers.insert(Arc::clone(question), answer.clone());
-        under_way.tasks.spawn(Arc::clone(self).answer(stack, Arc::clone(question), sender));
-        Some(answer)
-    }
-
     async fn answer(
         self: Arc<Self>,
-        stack: Stack,
+        stack: FlagsStack,
         question: Question,
         sender: watch::Sender<Option<Outcome>>,
     ) {
@@ -219,7 +159,7 @@ impl FlagsRoad {
             }
             self.known.learn(&question, answer, Instant::now());
         }
-        self.under_way().answers.remove(&question);
+        self.under_way.answered(&question);
         sender.send_replace(Some(result.map(Arc::new).map_err(|error| Failure::from(&error))));
     }
 
@@ -232,24 +172,14 @@ impl FlagsRoad {
 
     /// Ends what is under way, and lets nothing begin. Gives the tasks.
     pub(crate) fn end(&self) -> JoinSet<()> {
-        let mut under_way = self.under_way();
-        under_way.stack = None;
-        under_way.definitions = None;
-        under_way.answers.clear();
-        let mut tasks = std::mem::take(&mut under_way.tasks);
-        tasks.abort_all();
-        tasks
-    }
-
-    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.under_way.end()
     }
 }
 
 /// What PostHog answered, and what is known of the rest.
 fn put_together(
     outcome: Outcome,
-    known: BTreeMap<String, (super::snapshot::Evaluated, Duration)>,
+    known: BTreeMap<String, (Evaluated, Duration)>,
 ) -> (BTreeMap<String, Flag>, Option<String>, Trouble) {
     let known =
         known.into_iter().map(|(key, (flag, age))| (key, Flag::new(flag, FlagSource::LastKnownGood { age })));
@@ -265,71 +195,4 @@ fn put_together(
     // The later wins.
     let flags = known.filter(|_| !is_whole).chain(remote).collect();
     (flags, request_id.clone(), Trouble { failure: None, is_partial, over_quota })
-}
-
-impl Classify<FlagsAnswer, Error> for DeliveryClassifier {
-    fn classify(&self, result: Result<&FlagsAnswer, &Error>) -> Verdict {
-        let accepted = result.map(FlagsAnswer::accepted);
-        self.classify(accepted.as_ref().map_err(|error| *error))
-    }
-}
-
-/// `POST {host}/flags/?v=2`: one call, one attempt.
-#[derive(Clone, Debug)]
-pub(crate) struct Endpoint {
-    client: reqwest::Client,
-    url: Url,
-    credentials: Arc<Credentials<ProjectToken>>,
-    longest_retry_after: Duration,
-}
-
-impl Endpoint {
-    pub(crate) fn new(
-        client: reqwest::Client,
-        host: &Url,
-        credentials: Arc<Credentials<ProjectToken>>,
-        longest_retry_after: Duration,
-    ) -> Self {
-        Self { client, url: endpoint(host, "/flags/", Some("v=2")), credentials, longest_retry_after }
-    }
-
-    async fn send(self, question: Question) -> Result<FlagsAnswer, Error> {
-        // A provider has given none yet.
-        let token = self.credentials.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))?;
-        let result = self.send_as(&token, &question).await;
-        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unauthorized) {
-            self.credentials.renew();
-        }
-        result
-    }
-
-    async fn send_as(&self, token: &ProjectToken, question: &str) -> Result<FlagsAnswer, Error> {
-        let answer =
-            post(&self.client, self.url.clone(), body(token, question).into(), false, LONGEST).await?;
-        let body = answer.into_body(SystemTime::now(), self.longest_retry_after, token.expose())?;
-        FlagsAnswer::read(&body)
-    }
-}
-
-/// A thousand flags with payloads are about one.
-const LONGEST: usize = 16 * 1024 * 1024;
-
-/// The question with the token as its first field.
-fn body(token: &ProjectToken, question: &str) -> String {
-    let token = Value::from(token.expose());
-    format!("{{\"api_key\":{token},{}", question.trim_start_matches('{'))
-}
-
-impl Service<Question> for Endpoint {
-    type Response = FlagsAnswer;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<FlagsAnswer, Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, question: Question) -> Self::Future {
-        Box::pin(self.clone().send(question))
-    }
 }

@@ -1,15 +1,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use posthog_rs::{Event, RequestContext};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::reported::Reported;
+use super::called::Reporter;
+use super::flag::{Flag, FlagSource};
 use crate::ErrorKind;
-use crate::delivery::Queue;
 use crate::monitor::Failure;
 
 /// The flags of one person, as far as they are known, and where each value comes from. Never an error: what is not
@@ -45,67 +43,6 @@ pub(super) struct Trouble {
     pub(super) failure: Option<Failure>,
     pub(super) is_partial: bool,
     pub(super) over_quota: bool,
-}
-
-/// Where `$feature_flag_called` goes.
-pub(super) struct Reporter {
-    pub(super) queue: Arc<Queue>,
-    pub(super) reported: Arc<Reported>,
-}
-
-/// A flag's value for one person.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Flag {
-    /// Whether it is on.
-    pub enabled: bool,
-    /// Which variant, if it has some and is on.
-    pub variant: Option<String>,
-    /// The JSON that belongs to the value.
-    pub payload: Option<Value>,
-    /// Where it comes from.
-    pub source: FlagSource,
-    about: About,
-}
-
-/// What only `$feature_flag_called` tells.
-#[derive(Clone, Debug, PartialEq)]
-struct About {
-    id: Option<u64>,
-    version: Option<u64>,
-    reason: Option<String>,
-}
-
-/// What PostHog said of a flag.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Evaluated {
-    pub(super) enabled: bool,
-    pub(super) variant: Option<String>,
-    pub(super) payload: Option<Value>,
-    pub(super) id: Option<u64>,
-    pub(super) version: Option<u64>,
-    pub(super) reason: Option<String>,
-}
-
-/// Where a flag's value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum FlagSource {
-    /// PostHog, just now.
-    Remote,
-    /// [Local evaluation](crate::PostHogBuilder::local_evaluation).
-    Local {
-        /// How long ago PostHog confirmed the definitions: up to the poll interval when all is well.
-        age: Duration,
-    },
-    /// PostHog, a while ago.
-    LastKnownGood {
-        /// How long ago.
-        age: Duration,
-    },
-    /// You: nothing is known of the flag.
-    Default,
 }
 
 impl Flags {
@@ -177,98 +114,6 @@ impl Flags {
         let flag = self.flag(key);
         self.0.report(key, flag);
         flag
-    }
-}
-
-impl Snapshot {
-    fn report(&self, key: &str, flag: Option<&Flag>) {
-        let Some(Reporter { queue, reported }) = &self.reporter else { return };
-        let response = flag.map_or(Value::Null, Flag::response);
-        if !reported.is_news(&self.distinct_id, &self.groups, key, &response) {
-            return;
-        }
-        let mut event = Event::new("$feature_flag_called".to_owned(), self.distinct_id.clone());
-        for (name, value) in self.about(key, flag, response) {
-            // JSON is JSON.
-            let _ = event.insert_prop(name, value);
-        }
-        self.groups.iter().for_each(|(group_type, group)| event.add_group(group_type, group));
-        self.context.apply_to_event(&mut event);
-        queue.capture(event);
-    }
-
-    fn about(&self, key: &str, flag: Option<&Flag>, response: Value) -> Vec<(String, Value)> {
-        let source = flag.map_or(FlagSource::Default, |flag| flag.source);
-        let is_local = matches!(source, FlagSource::Local { .. });
-        let mut properties = vec![
-            ("$feature_flag".to_owned(), json!(key)),
-            (format!("$feature/{key}"), response.clone()),
-            ("$feature_flag_response".to_owned(), response),
-            ("locally_evaluated".to_owned(), json!(is_local)),
-        ];
-        let mut add = |name: &str, value: Option<Value>| {
-            properties.extend(value.map(|value| (name.to_owned(), value)));
-        };
-        add("flag_source", Some(json!(source.as_str())));
-        if let FlagSource::LastKnownGood { age } | FlagSource::Local { age } = source {
-            add("flag_age_seconds", Some(json!(age.as_secs())));
-        }
-        if let Some(Flag { payload, about, .. }) = flag {
-            add("$feature_flag_payload", payload.clone());
-            add("$feature_flag_id", about.id.map(Value::from));
-            add("$feature_flag_version", about.version.map(Value::from));
-            add("$feature_flag_reason", about.reason.clone().map(Value::from));
-        }
-        if !is_local {
-            add("$feature_flag_request_id", self.request_id.clone().map(Value::from));
-            let errors = self.errors(flag);
-            add("$feature_flag_error", (!errors.is_empty()).then(|| errors.join(",").into()));
-        }
-        properties
-    }
-
-    /// In the SDK's words.
-    fn errors(&self, flag: Option<&Flag>) -> Vec<String> {
-        let Trouble { failure, is_partial, over_quota } = self.trouble;
-        let request = failure.map(|failure| match (failure.kind, failure.status) {
-            (ErrorKind::Timeout, _) => "timeout".to_owned(),
-            (_, Some(status)) => format!("api_error_{status}"),
-            (_, None) => "connection_error".to_owned(),
-        });
-        let word = |is: bool, word: &str| is.then(|| word.to_owned());
-        request
-            .into_iter()
-            .chain(word(is_partial, "errors_while_computing_flags"))
-            .chain(word(over_quota, "quota_limited"))
-            .chain(word(flag.is_none(), "flag_missing"))
-            .collect()
-    }
-}
-
-impl Flag {
-    pub(super) fn new(evaluated: Evaluated, source: FlagSource) -> Self {
-        let Evaluated { enabled, variant, payload, id, version, reason } = evaluated;
-        Self { enabled, variant, payload, source, about: About { id, version, reason } }
-    }
-
-    /// As PostHog writes it: the variant, else whether it is on.
-    fn response(&self) -> Value {
-        match &self.variant {
-            Some(variant) if self.enabled => variant.as_str().into(),
-            _ => self.enabled.into(),
-        }
-    }
-}
-
-impl FlagSource {
-    /// As it stands in `$feature_flag_called`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Remote => "remote",
-            Self::Local { .. } => "local_evaluation",
-            Self::LastKnownGood { .. } => "last_known_good",
-            Self::Default => "default",
-        }
     }
 }
 

@@ -1,19 +1,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use reqwest::Url;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+use super::request::ProbeRequest;
+use crate::ErrorKind;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::monitor::{Failure, metrics};
-use crate::outcome::Answer;
-use crate::transport::{LONGEST_ANSWER, endpoint, post};
-use crate::{Error, ErrorKind};
 
-/// Asks PostHog whether it is there and takes the token, without being billed: `POST /flags/` with
-/// `disable_flags`, which checks the token and leaves before anything is evaluated or counted.
+/// Asks PostHog whether it is there and takes the token, without being billed.
 ///
 /// However many ask, there is one request per `cache` period: the first asks PostHog, in a task of its own
 /// so that a caller who gives up does not waste the answer; the others wait for that answer or get the
@@ -25,14 +23,6 @@ pub(crate) struct Probe {
     state: Mutex<State>,
     /// Is told whether the token is refused, with each finding about it.
     credentials: Arc<Credentials<ProjectToken>>,
-}
-
-/// The request that is not billed.
-#[derive(Clone, Debug)]
-pub(crate) struct ProbeRequest {
-    client: reqwest::Client,
-    url: Url,
-    timeout: Duration,
 }
 
 /// An answer that is there or will be.
@@ -120,10 +110,7 @@ impl Probe {
 
     async fn ask(self: Arc<Self>, token: ProjectToken, sender: watch::Sender<Option<Finding>>) {
         let started = Instant::now();
-        let result = match timeout(self.request.timeout, self.request.send_confirmed(&token)).await {
-            Ok(result) => result,
-            Err(elapsed) => Err(Error::new(ErrorKind::Timeout).with_source(elapsed)),
-        };
+        let result = self.request.send(&token).await;
         let failure = result.as_ref().err().map(Failure::from);
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
         metrics::probe(failure.map(|failure| failure.kind), finding.latency);
@@ -162,42 +149,5 @@ impl Finding {
     pub(crate) fn no_token() -> Self {
         let failure = Failure { kind: ErrorKind::Unauthorized, status: None };
         Self { at: Instant::now(), latency: Duration::ZERO, failure: Some(failure) }
-    }
-}
-
-impl ProbeRequest {
-    pub(crate) fn new(client: reqwest::Client, host: &Url, timeout: Duration) -> Self {
-        Self { client, url: endpoint(host, "/flags/", Some("v=2&config=false")), timeout }
-    }
-
-    /// A 401 is asked about twice: a token that was just created may be unknown for a moment.
-    async fn send_confirmed(&self, token: &ProjectToken) -> Result<(), Error> {
-        match self.send(token).await {
-            Err(error) if error.kind() == ErrorKind::Unauthorized => self.send(token).await,
-            result => result,
-        }
-    }
-
-    async fn send(&self, token: &ProjectToken) -> Result<(), Error> {
-        Self::read(self.ask(token).await?, token)
-    }
-
-    /// The answer as it came.
-    pub(crate) async fn ask(&self, token: &ProjectToken) -> Result<Answer, Error> {
-        let body = serde_json::json!({ "api_key": token.expose(), "disable_flags": true }).to_string();
-        post(&self.client, self.url.clone(), body.into(), false, LONGEST_ANSWER).await
-    }
-
-    /// What an answer means.
-    pub(crate) fn read(answer: Answer, token: &ProjectToken) -> Result<(), Error> {
-        // The hint is for whoever sends again; a probe does not before its cache period is over.
-        let result = answer.read(SystemTime::now(), Duration::ZERO, token.expose());
-        result.map(|_| ()).map_err(|error| match (error.kind(), error.status()) {
-            // This request is never malformed and never large: who says so is not PostHog.
-            (ErrorKind::BadRequest | ErrorKind::TooLarge, Some(status)) => {
-                Error::new(ErrorKind::WrongHost).with_status(status)
-            }
-            _ => error,
-        })
     }
 }

@@ -2,14 +2,12 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::Instant;
 
 use super::Reason;
-use super::probe::Finding;
 use crate::ErrorKind;
-use crate::delivery::{Ledger, QueueFill, Snapshot, SpoolHealth, SpoolState, optional_ms};
+use crate::delivery::{Ledger, QueueFill, SpoolHealth, optional_ms};
 use crate::layers::circuit_breaker::State as BreakerState;
-use crate::monitor::{Alert, Signs, ms};
+use crate::monitor::{Alert, ms};
 
 /// How the PostHog integration is. Serializes to the JSON that readiness probes and dashboards read:
 ///
@@ -119,124 +117,6 @@ pub struct Versions {
     pub posthog_health: &'static str,
     /// The SDK that it is built on.
     pub posthog_rs: &'static str,
-}
-
-/// Everything that a report is made of.
-#[derive(Clone, Debug)]
-pub(crate) struct Evidence {
-    pub(crate) life: Life,
-    pub(crate) probe: Option<Finding>,
-    pub(crate) signs: Signs,
-    pub(crate) breaker: BreakerHealth,
-    pub(crate) queue: Snapshot,
-    pub(crate) alerts: Vec<Alert>,
-    pub(crate) now: Instant,
-}
-
-/// Whether the client does anything at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    Running,
-    Disabled,
-    ShutDown,
-    WorkerStopped,
-}
-
-/// How long a loss or a dead letter is news.
-const NEWS: Duration = Duration::from_secs(60);
-
-/// A spool that is full before that is a matter for now.
-const SOON: Duration = Duration::from_secs(3600);
-
-pub(crate) fn report(evidence: Evidence) -> HealthReport {
-    let reasons = reasons(&evidence);
-    let posthog = connection(&evidence);
-    let Evidence { signs, breaker, queue, alerts, now, .. } = evidence;
-    HealthReport {
-        status: if reasons.is_empty() { Status::Healthy } else { Status::Degraded },
-        posthog,
-        reasons,
-        breaker,
-        queue: queue.fill,
-        spool: queue.spool,
-        ledger: queue.ledger,
-        last_success: signs.success.map(|seen| now.saturating_duration_since(seen.at)),
-        last_error: signs.error.map(|seen| LastError {
-            kind: seen.what.kind,
-            status: seen.what.status,
-            age: now.saturating_duration_since(seen.at),
-        }),
-        alerts,
-        versions: Versions { posthog_health: env!("CARGO_PKG_VERSION"), posthog_rs: "0.30" },
-    }
-}
-
-/// The probe knows best; without one, the latest attempt does.
-fn connection(evidence: &Evidence) -> Connection {
-    // Who rejects a batch is there.
-    let disconnects =
-        |kind| !matches!(kind, ErrorKind::BadRequest | ErrorKind::TooLarge | ErrorKind::CircuitOpen);
-    let standing = evidence.signs.standing_error().filter(|failure| disconnects(failure.kind));
-    let (known, failure, latency) = match (evidence.life, evidence.probe) {
-        (Life::Disabled, _) => {
-            return Connection { connected: Some(false), latency: None, error: None, status: None };
-        }
-        (_, Some(finding)) => (true, finding.failure, Some(finding.latency)),
-        (_, None) => (evidence.signs.latency().is_some(), standing, evidence.signs.latency()),
-    };
-    Connection {
-        connected: known.then_some(failure.is_none()),
-        latency,
-        error: failure.map(|failure| failure.kind),
-        status: failure.and_then(|failure| failure.status),
-    }
-}
-
-fn reasons(evidence: &Evidence) -> Vec<Reason> {
-    let Evidence { life, probe, signs, breaker, queue, .. } = evidence;
-    let mut reasons = match *life {
-        Life::Running => Vec::new(),
-        Life::WorkerStopped => vec![Reason::WorkerStopped],
-        Life::Disabled => return vec![Reason::Disabled],
-        Life::ShutDown => return vec![Reason::ShutDown],
-    };
-    let is_news =
-        |at: Option<Instant>| at.is_some_and(|at| evidence.now.saturating_duration_since(at) < NEWS);
-    let mut add = |reason: Reason| {
-        if !reasons.contains(&reason) {
-            reasons.push(reason);
-        }
-    };
-    let failures = [probe.and_then(|finding| finding.failure), signs.standing_error()];
-    failures.into_iter().flatten().filter_map(|failure| Reason::of(failure.kind)).for_each(&mut add);
-    if signs.over_quota {
-        add(Reason::QuotaExceeded);
-    }
-    if breaker.state != BreakerState::Closed {
-        add(Reason::BreakerOpen);
-    }
-    let fill = queue.fill;
-    if fill.events * 5 >= fill.capacity * 4 || fill.bytes * 5 >= fill.capacity_bytes * 4 {
-        add(Reason::QueueFilling);
-    }
-    if let Some(spool) = queue.spool {
-        if spool.state == SpoolState::Failing {
-            add(Reason::SpoolFailing);
-        } else if spool.issue.is_some() {
-            add(Reason::SpoolDamaged);
-        }
-        let fills_soon = spool.full_in.is_some_and(|time| time < SOON);
-        if spool.state == SpoolState::Full || fills_soon || spool.bytes >= spool.capacity_bytes / 5 * 4 {
-            add(Reason::SpoolFilling);
-        }
-    }
-    if is_news(queue.last_burial) {
-        add(Reason::RejectedEvents);
-    }
-    if is_news(queue.last_loss) {
-        add(Reason::LosingEvents);
-    }
-    reasons
 }
 
 impl HealthReport {

@@ -3,29 +3,82 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-/// What an alert is about. The first four are the go-live checklist's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum AlertName {
+macro_rules! alerts {
+    ($($(#[$doc:meta])* $id:ident $code:literal $title:literal $section:literal $severity:ident)*) => {
+        /// What an alert is about. The first four are the go-live checklist's.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+        #[non_exhaustive]
+        pub enum AlertName {
+            $($(#[$doc])* #[serde(rename = $code)] $id,)*
+        }
+
+        impl AlertName {
+            pub(crate) const ALL: [Self; [$($code,)*].len()] = [$(Self::$id,)*];
+
+            /// The word for machines: `api_down`.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$id => $code,)* }
+            }
+
+            /// The section about it in this crate's `docs`: `runbook.md#api-down`. Relative, so that it holds wherever
+            /// you keep the pages.
+            pub fn runbook(self) -> &'static str {
+                match self { $(Self::$id => concat!("runbook.md#", $section),)* }
+            }
+
+            /// Unless it is configured otherwise.
+            pub(super) fn severity(self) -> Severity {
+                match self { $(Self::$id => Severity::$severity,)* }
+            }
+
+            /// As the checklist writes it.
+            fn title(self) -> &'static str {
+                match self { $(Self::$id => $title,)* }
+            }
+        }
+    };
+}
+
+// The one list of alerts. What fires when stands at `AlertsConfig`.
+alerts! {
     /// PostHog answers with 5xx or not at all, or something else answers.
-    ApiDown,
+    ApiDown "api_down" "API Down" "api-down" P1
     /// The 99th percentile of the latency is too high.
-    HighLatency,
+    HighLatency "high_latency" "High Latency" "high-latency" P2
     /// PostHog asks for fewer requests (429).
-    RateLimited,
+    RateLimited "rate_limited" "Rate Limited" "rate-limited" P2
     /// PostHog refuses the token (401, 403).
-    AuthFailures,
+    AuthFailures "auth_failures" "Auth Failures" "auth-failures" P1
     /// The project is over its billing quota.
-    QuotaExceeded,
+    QuotaExceeded "quota_exceeded" "Quota Exceeded" "quota-exceeded" P2
     /// Events were dropped that nobody asked to drop.
-    LosingEvents,
+    LosingEvents "losing_events" "Losing Events" "losing-events" P2
     /// The circuit breaker is not closed.
-    CircuitOpen,
+    CircuitOpen "circuit_open" "Circuit Open" "circuit-open" P2
     /// The spool is full or will be soon.
-    SpoolFilling,
+    SpoolFilling "spool_filling" "Spool Filling" "spool-filling" P2
     /// Events wait and none is delivered.
-    Stalled,
+    Stalled "stalled" "Stalled" "stalled" P1
+}
+
+impl AlertName {
+    /// All alerts, for a runbook or rules of your own.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter()
+    }
+
+    /// Whether it can be about that part of PostHog.
+    pub(super) fn concerns(self, surface: Surface) -> bool {
+        let only_capture = matches!(self, Self::LosingEvents | Self::SpoolFilling | Self::Stalled);
+        surface == Surface::Capture || !only_capture
+    }
+}
+
+/// As the checklist writes it: `API Down`.
+impl fmt::Display for AlertName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.title())
+    }
 }
 
 /// How urgent an alert is.
@@ -87,65 +140,6 @@ impl AlertTransition {
         match self {
             Self::Firing(alert) | Self::Resolved(alert) => alert,
         }
-    }
-}
-
-impl AlertName {
-    pub(crate) const ALL: [Self; 9] = [
-        Self::ApiDown,
-        Self::HighLatency,
-        Self::RateLimited,
-        Self::AuthFailures,
-        Self::QuotaExceeded,
-        Self::LosingEvents,
-        Self::CircuitOpen,
-        Self::SpoolFilling,
-        Self::Stalled,
-    ];
-
-    /// All alerts, for a runbook or rules of your own.
-    pub fn all() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter()
-    }
-
-    /// The word for machines: `api_down`.
-    pub fn code(self) -> &'static str {
-        self.words().0
-    }
-
-    /// The section about it in this crate's `docs`: `runbook.md#api-down`. Relative, so that it holds wherever you keep
-    /// the pages.
-    pub fn runbook(self) -> &'static str {
-        self.words().2
-    }
-
-    fn words(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::ApiDown => ("api_down", "API Down", "runbook.md#api-down"),
-            Self::HighLatency => ("high_latency", "High Latency", "runbook.md#high-latency"),
-            Self::RateLimited => ("rate_limited", "Rate Limited", "runbook.md#rate-limited"),
-            Self::AuthFailures => ("auth_failures", "Auth Failures", "runbook.md#auth-failures"),
-            Self::QuotaExceeded => ("quota_exceeded", "Quota Exceeded", "runbook.md#quota-exceeded"),
-            Self::LosingEvents => ("losing_events", "Losing Events", "runbook.md#losing-events"),
-            Self::CircuitOpen => ("circuit_open", "Circuit Open", "runbook.md#circuit-open"),
-            Self::SpoolFilling => ("spool_filling", "Spool Filling", "runbook.md#spool-filling"),
-            Self::Stalled => ("stalled", "Stalled", "runbook.md#stalled"),
-        }
-    }
-}
-
-/// As the checklist writes it: `API Down`.
-impl fmt::Display for AlertName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.words().1)
-    }
-}
-
-impl AlertName {
-    /// Whether it can be about that part of PostHog.
-    pub(super) fn concerns(self, surface: Surface) -> bool {
-        let only_capture = matches!(self, Self::LosingEvents | Self::SpoolFilling | Self::Stalled);
-        surface == Surface::Capture || !only_capture
     }
 }
 

@@ -42,7 +42,6 @@ pub struct AlertsConfig {
 
 impl Default for AlertsConfig {
     fn default() -> Self {
-        use Severity::{P1, P2};
         Self {
             failures: 10,
             latency: Duration::from_secs(5),
@@ -53,10 +52,7 @@ impl Default for AlertsConfig {
             spool_full_in: Duration::from_secs(3600),
             stalled_after: Duration::from_secs(300),
             resolve_after: Duration::from_secs(300),
-            severities: AlertName::ALL.map(|name| match name {
-                AlertName::ApiDown | AlertName::AuthFailures | AlertName::Stalled => Some(P1),
-                _ => Some(P2),
-            }),
+            severities: AlertName::ALL.map(|name| Some(name.severity())),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Surface;
-use super::watch::Scene;
+use super::looks::Scene;
 use crate::ErrorKind;
 
 #[derive(Debug, Default)]

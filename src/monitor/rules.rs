@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::traffic::{Cause, Counts, Traffic};
+use super::cause::Cause;
+use super::traffic::{Counts, Traffic};
 use super::{AlertName, AlertsConfig, Surface};
 use crate::delivery::{SpoolHealth, SpoolState};
 use crate::layers::circuit_breaker::State as BreakerState;
@@ -140,18 +141,6 @@ fn filling(config: &AlertsConfig, spool: SpoolHealth) -> Option<String> {
     }
     let time = spool.full_in.filter(|time| *time < config.spool_full_in)?;
     Some(format!("the spool holds {bytes} of {capacity_bytes} bytes and is full in {} s", time.as_secs()))
-}
-
-impl Cause {
-    fn plural(self) -> &'static str {
-        match self {
-            Self::Unavailable => "failed attempts",
-            Self::Throttled => "answers that ask for fewer requests",
-            Self::Unauthorized => "refusals of the token",
-            Self::Quota => "answers that say over quota",
-            Self::Slow => "slow attempts",
-        }
-    }
 }
 
 /// The latest error, in a word, if it is one of this cause.

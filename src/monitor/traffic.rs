@@ -1,17 +1,19 @@
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
 use super::LONGEST_WINDOW;
+use super::cause::Cause;
+use super::latencies::Latencies;
 use super::ring::Ring;
+use super::signs::{Failure, Seen, Signs};
 use crate::outcome::Accepted;
 use crate::{Error, ErrorKind};
 
 /// What the attempts to reach one surface of PostHog show: the latest success and error, counts and latencies
 /// of the last minutes, and what has gone wrong since the last success.
 #[derive(Debug)]
-pub(crate) struct Traffic {
+pub(super) struct Traffic {
     slow_over: Duration,
     signs: Signs,
     counts: Ring<Counts>,
@@ -23,44 +25,6 @@ pub(crate) struct Traffic {
     /// An attempt found it refused: then a good probe is no success of an attempt.
     refused_by_capture: bool,
     totals: Totals,
-}
-
-/// What the traffic shows at a glance.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Signs {
-    pub(crate) success: Option<Seen<()>>,
-    pub(crate) error: Option<Seen<Failure>>,
-    /// The latest 2xx said that the project is over its quota.
-    pub(crate) over_quota: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen<T> {
-    pub(crate) at: Instant,
-    pub(crate) latency: Duration,
-    pub(crate) what: T,
-}
-
-/// An error without its cause: what can be shown to anybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    pub(crate) kind: ErrorKind,
-    pub(crate) status: Option<u16>,
-}
-
-/// What alerts count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// PostHog is in trouble, does not answer, or something else answers.
-    Unavailable,
-    /// 429.
-    Throttled,
-    /// 401, 403.
-    Unauthorized,
-    /// 402, or a 2xx that says so.
-    Quota,
-    /// It took too long, whatever came of it.
-    Slow,
 }
 
 /// What went wrong since the last success.
@@ -80,16 +44,12 @@ pub(super) struct Counts {
 
 /// Attempts since the start.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Totals {
-    pub(crate) delivered: u64,
-    pub(crate) discarded: u64,
-    pub(crate) failed: [u64; ErrorKind::ALL.len()],
-    pub(crate) causes: [u64; Cause::ALL.len()],
+pub(super) struct Totals {
+    pub(super) delivered: u64,
+    pub(super) discarded: u64,
+    pub(super) failed: [u64; ErrorKind::ALL.len()],
+    pub(super) causes: [u64; Cause::ALL.len()],
 }
-
-/// In milliseconds, to one percent.
-#[derive(Debug, Default)]
-struct Latencies(Option<Histogram<u32>>);
 
 impl Traffic {
     pub(super) fn new(start: Instant, slow_over: Duration) -> Self {
@@ -131,7 +91,9 @@ impl Traffic {
         self.latencies.now(now).record(latency);
         for ended in Cause::ALL {
             let ends = match ended {
-                Cause::Unavailable | Cause::Throttled => cause != Some(ended) && is_alive(result),
+                Cause::Unavailable | Cause::Throttled => {
+                    cause != Some(ended) && result.map_or_else(Failure::shows_life, |_| true)
+                }
                 Cause::Unauthorized => result.is_ok() && cause.is_none() && !self.token_refused,
                 Cause::Quota => result.is_ok() && cause.is_none(),
                 Cause::Slow => result.is_ok() && !is_slow,
@@ -177,61 +139,11 @@ impl Traffic {
     /// The latency that 99 % of the attempts within a window did not exceed, rounded up by one percent at most.
     /// `None` without attempts.
     pub(super) fn p99(&self, now: Instant, window: Duration) -> Option<Duration> {
-        let mut all: Histogram<u32> = Latencies::empty()?;
-        for Latencies(slot) in self.latencies.within(now, window) {
-            slot.as_ref().map_or(Ok(()), |slot| all.add(slot)).ok()?;
-        }
-        (!all.is_empty()).then(|| Duration::from_millis(all.value_at_quantile(0.99)))
+        Latencies::p99(self.latencies.within(now, window))
     }
 
     pub(super) fn streak(&self, cause: Cause) -> Option<Streak> {
         self.streaks[cause as usize]
-    }
-}
-
-/// Whether the answer shows that PostHog is there and has time for us, as the breaker and the limiter see it.
-fn is_alive(result: Result<Accepted, Failure>) -> bool {
-    use ErrorKind::*;
-    result.map_or_else(
-        |failure| match failure.kind {
-            BadRequest | Unauthorized | Forbidden | QuotaExceeded => true,
-            // Without a status it is a broken connection.
-            TooLarge => failure.status.is_some(),
-            _ => false,
-        },
-        |_| true,
-    )
-}
-
-impl Cause {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Unavailable, Self::Throttled, Self::Unauthorized, Self::Quota, Self::Slow];
-
-    /// `None` for a batch that was rejected, which says nothing against PostHog.
-    pub(super) fn of(kind: ErrorKind) -> Option<Self> {
-        use ErrorKind::*;
-        match kind {
-            Connect | Dns | Tls | Timeout | ConnectionLost | AnswerCutShort | Server | WrongHost => {
-                Some(Self::Unavailable)
-            }
-            RateLimited => Some(Self::Throttled),
-            Unauthorized | Forbidden => Some(Self::Unauthorized),
-            QuotaExceeded => Some(Self::Quota),
-            BadRequest | TooLarge | CircuitOpen => None,
-        }
-    }
-}
-
-impl Cause {
-    /// As it stands in metrics.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Unavailable => "unavailable",
-            Self::Throttled => "throttled",
-            Self::Unauthorized => "unauthorized",
-            Self::Quota => "quota",
-            Self::Slow => "slow",
-        }
     }
 }
 
@@ -245,48 +157,6 @@ impl Counts {
         self.failed += other.failed;
         self.causes.iter_mut().zip(other.causes).for_each(|(count, other)| *count += other);
         self
-    }
-}
-
-impl Latencies {
-    fn empty() -> Option<Histogram<u32>> {
-        Histogram::new(2).ok()
-    }
-
-    fn record(&mut self, latency: Duration) {
-        if self.0.is_none() {
-            self.0 = Self::empty();
-        }
-        let ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-        if let Some(histogram) = &mut self.0 {
-            // It grows to a value, and what no attempt can last is cut.
-            let _ = histogram.record(ms.min(HOUR_MS));
-        }
-    }
-}
-
-/// The longest request timeout.
-const HOUR_MS: u64 = 3_600_000;
-
-impl From<&Error> for Failure {
-    fn from(error: &Error) -> Self {
-        Self { kind: error.kind(), status: error.status() }
-    }
-}
-
-impl Signs {
-    /// What is wrong now: the latest error, unless a success came after it.
-    pub(crate) fn standing_error(&self) -> Option<Failure> {
-        let error = self.error?;
-        let recovered = self.success.is_some_and(|success| success.at > error.at);
-        (!recovered).then_some(error.what)
-    }
-
-    /// How long the latest attempt took.
-    pub(crate) fn latency(&self) -> Option<Duration> {
-        let success = self.success.map(|seen| (seen.at, seen.latency));
-        let error = self.error.map(|seen| (seen.at, seen.latency));
-        success.max(error).map(|(_, latency)| latency)
     }
 }
 

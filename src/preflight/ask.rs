@@ -1,19 +1,17 @@
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Request, Url};
 
 use crate::aside::aside;
+use crate::credentials::SecretKey;
 use crate::outcome::{Answer, causes};
 use crate::transport::{LONGEST_ANSWER, client, send};
 use crate::{Error, ErrorKind};
 
 /// `GET`, by the client of everything: no redirect is followed, no proxy is taken to this machine.
-pub(super) async fn get(url: &Url, bearer: Option<&str>) -> Result<Answer, Error> {
+pub(super) async fn get(url: &Url, key: Option<&SecretKey>) -> Result<Answer, Error> {
     let mut request = Request::new(Method::GET, url.clone());
-    if let Some(bearer) = bearer {
-        let refused = |cause| Error::new(ErrorKind::BadRequest).with_source(cause);
-        let mut value = HeaderValue::try_from(format!("Bearer {bearer}")).map_err(refused)?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(AUTHORIZATION, value);
+    if let Some(key) = key {
+        request.headers_mut().insert(AUTHORIZATION, key.bearer()?);
     }
     send(&client_of(url).await?, request, 0, LONGEST_ANSWER).await
 }

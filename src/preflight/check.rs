@@ -3,6 +3,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::ConfigError;
+
 /// What one check came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -74,6 +76,15 @@ impl Finding {
         Self { status: CheckStatus::Skipped, seen: why.into(), remedy: None }
     }
 
+    /// What the configuration itself says of a value.
+    pub(super) fn refused(error: &ConfigError) -> Self {
+        Self::fail(format!("{} {}", error.field(), error.problem()), error.remedy().to_owned())
+    }
+
+    pub(super) fn no_host() -> Self {
+        Self::skipped("there is no host to ask: see config.host")
+    }
+
     pub(super) fn of(self, id: CheckId) -> Check {
         let Self { status, seen, remedy } = self;
         Check { id, status, seen: plain(&seen), why: id.why(), remedy }
@@ -86,6 +97,11 @@ const LONGEST: usize = 400;
 /// A part of it may be a server's own words: they are neither lines nor commands to a terminal, and no book.
 fn plain(seen: &str) -> String {
     seen.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
+}
+
+/// So many of them: `1 file`, `2 files`.
+pub(super) fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 macro_rules! checks {

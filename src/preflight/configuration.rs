@@ -1,21 +1,16 @@
-//! The token, where it comes from, and the host. Judgement only, but for the permissions of files.
-
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+//! The token, where it comes from, and the host. Judgement only.
 
 use reqwest::Url;
 
 use super::check::Finding;
-use super::subject::refused;
 use crate::ConfigError;
-use crate::credentials::{CredentialsError, KeyOrigin, ProjectToken};
+use crate::credentials::{KeyOrigin, ProjectToken};
 use crate::transport::is_loopback;
 
 pub(super) fn settings(settings: &Result<(), ConfigError>) -> Finding {
     match settings {
         Ok(()) => Finding::pass("the client can be built"),
-        Err(error) => refused(error),
+        Err(error) => Finding::refused(error),
     }
 }
 
@@ -27,29 +22,6 @@ pub(super) fn enabled(is_disabled: bool) -> Finding {
         );
     }
     Finding::pass("the client sends")
-}
-
-pub(super) fn not_given(error: &CredentialsError) -> Finding {
-    match error {
-        CredentialsError::Invalid(error) => refused(error),
-        error => {
-            Finding::fail(error.to_string(), "look at the vault, the mount, and your provider's own log")
-        }
-    }
-}
-
-pub(super) fn hangs(limit: Duration) -> Finding {
-    Finding::fail(
-        format!("not read within {} s", limit.as_secs()),
-        "look at the vault or the mount that it comes from: it hangs",
-    )
-}
-
-pub(super) fn none_yet(what: &str) -> Finding {
-    Finding::fail(
-        format!("the provider has given no {what} yet"),
-        "look at the vault and at your provider's own log, then run this again",
-    )
 }
 
 pub(super) fn token(token: &ProjectToken) -> Finding {
@@ -65,34 +37,13 @@ pub(super) fn token(token: &ProjectToken) -> Finding {
 }
 
 /// Words that stand in for a token in examples and templates. A token is one word of letters and digits.
-const STAND_INS: [&str; 22] = [
-    "your",
-    "my",
-    "project",
-    "token",
-    "key",
-    "api",
-    "apikey",
-    "placeholder",
-    "changeme",
-    "change",
-    "example",
-    "todo",
-    "replace",
-    "insert",
-    "here",
-    "test",
-    "dummy",
-    "secret",
-    "null",
-    "none",
-    "nil",
-    "undefined",
-];
+const STAND_INS: &str = "your my project token key api apikey placeholder changeme change example todo \
+    replace insert here test dummy secret null none nil undefined";
 
 fn is_placeholder(token: &str) -> bool {
     let body = token.strip_prefix("phc_").unwrap_or(token).to_ascii_lowercase();
-    let has_stand_in = body.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| STAND_INS.contains(&word));
+    let mut words = body.split(|c: char| !c.is_ascii_alphanumeric());
+    let has_stand_in = words.any(|word| STAND_INS.split(' ').any(|stand_in| stand_in == word));
     let is_spelt_out =
         ["placeholder", "changeme", "projecttoken", "yourtoken", "yourproject", "projectapikey"]
             .iter()
@@ -138,60 +89,10 @@ pub(super) fn host(url: &Url) -> Finding {
     }
 }
 
-/// Reads the permissions of files that hold secrets.
-pub(super) fn secret_files(files: &[(&'static str, PathBuf)]) -> Finding {
-    let look = |(name, path): &(&'static str, PathBuf)| (*name, mode(path));
-    permissions(&files.iter().map(look).collect::<Vec<_>>())
-}
-
-fn permissions(files: &[(&'static str, Option<u32>)]) -> Finding {
-    const REMEDY: &str =
-        "chmod 0400 (0440 with a group of its own); in Kubernetes defaultMode: 0440 and an fsGroup";
-    let whose = |bits: u32| {
-        let named = files.iter().filter(move |(_, mode)| mode.is_some_and(|mode| mode & bits != 0));
-        named
-            .map(|(name, mode)| format!("{name} {:04o}", mode.unwrap_or_default()))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let [all_write, group_writes, all_read] = [0o002, 0o020, 0o004].map(whose);
-    if files.is_empty() {
-        return Finding::skipped("no secret comes from a file");
-    }
-    if !all_write.is_empty() {
-        return Finding::fail(format!("anybody can write it: {all_write}"), REMEDY);
-    }
-    if !group_writes.is_empty() {
-        return Finding::warn(format!("its group can write it: {group_writes}"), REMEDY);
-    }
-    if !all_read.is_empty() {
-        return Finding::warn(format!("anybody on the machine can read it: {all_read}"), REMEDY);
-    }
-    if files.iter().any(|(_, mode)| mode.is_none()) {
-        return Finding::skipped("a file has no permissions to look at");
-    }
-    Finding::pass(format!("{} for its owner's eyes, or its group's", count(files.len(), "file")))
-}
-
-pub(super) fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-#[cfg(unix)]
-fn mode(path: &Path) -> Option<u32> {
-    let metadata = fs::metadata(path).ok()?;
-    Some(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777)
-}
-
-#[cfg(not(unix))]
-fn mode(_: &Path) -> Option<u32> {
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::CheckStatus::{self, Fail, Pass, Skipped, Warn};
+    use crate::preflight::CheckStatus::{Pass, Skipped, Warn};
 
     #[test]
     fn placeholders_are_told_from_tokens() {
@@ -243,25 +144,5 @@ mod tests {
             let finding = host(&Url::parse(url).unwrap());
             assert!(finding.status == status && finding.seen.contains(says), "{url}: {finding:?}");
         }
-    }
-
-    #[test]
-    fn permissions_at_each_bit() {
-        let judged = |mode: Option<u32>| permissions(&[("FILE", Some(0o400)), ("OTHER", mode)]).status;
-        let rows: [(u32, CheckStatus); 8] = [
-            (0o400, Pass),
-            (0o440, Pass),
-            (0o600, Pass),
-            (0o640, Pass),
-            (0o644, Warn),
-            (0o660, Warn),
-            (0o666, Fail),
-            (0o602, Fail),
-        ];
-        for (mode, status) in rows {
-            assert_eq!(judged(Some(mode)), status, "{mode:o}");
-        }
-        assert_eq!(judged(None), Skipped);
-        assert_eq!(permissions(&[]).status, Skipped);
     }
 }

@@ -1,5 +1,6 @@
 //! The way to a server without HTTP: its name, its port, its certificate. Each step has its own time.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -9,8 +10,6 @@ use tokio::time::timeout;
 
 use super::check::{CheckId, Finding, Findings};
 use super::tls::{self, Handshake};
-
-pub(super) const IDS: &[CheckId] = &[CheckId::Dns, CheckId::Tcp, CheckId::Tls, CheckId::Certificate];
 
 const STEP: Duration = Duration::from_secs(3);
 
@@ -28,24 +27,27 @@ pub(super) async fn reach(url: &Url) -> Reached {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = url.port_or_known_default().unwrap_or(443);
     let is_https = url.scheme() == "https";
-    let addresses = match timeout(STEP, lookup_host((host.as_str(), port))).await {
-        Ok(Ok(addresses)) => Ok(addresses.collect::<Vec<_>>()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", STEP.as_secs())),
-    };
+    let addresses = step(lookup_host((host.as_str(), port))).await.map(Iterator::collect::<Vec<_>>);
     let mut reached = Reached { host, is_https, addresses, tcp: None, tls: None };
     let Ok(addresses) = &reached.addresses else { return reached };
-    let stream = match timeout(STEP, TcpStream::connect(&addresses[..])).await {
-        Ok(stream) => stream.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", STEP.as_secs())),
-    };
-    let stream =
-        stream.and_then(|stream| Ok((stream.peer_addr().map_err(|error| error.to_string())?, stream)));
+    let stream = step(async {
+        let stream = TcpStream::connect(&addresses[..]).await?;
+        Ok((stream.peer_addr()?, stream))
+    })
+    .await;
     reached.tcp = Some(stream.as_ref().map(|(address, _)| *address).map_err(String::clone));
     if let (true, Ok((_, stream))) = (is_https, stream) {
         reached.tls = Some(tls::shake_hands(&reached.host, stream, STEP).await);
     }
     reached
+}
+
+/// Takes a step in its time.
+async fn step<T>(work: impl Future<Output = io::Result<T>>) -> Result<T, String> {
+    match timeout(STEP, work).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", STEP.as_secs())),
+    }
 }
 
 impl Reached {
@@ -94,9 +96,3 @@ impl Reached {
 }
 
 const DNS_REMEDY: &str = "check the name in POSTHOG_HOST and this machine's resolver; in Kubernetes the pod's dnsPolicy and network policy";
-
-/// Of a way that nobody goes: what is direct is not how the client goes.
-pub(super) fn through_a_proxy() -> Findings {
-    let skipped = |&id| (id, Finding::skipped("through a proxy, which does this: see network.http"));
-    IDS.iter().map(skipped).collect()
-}

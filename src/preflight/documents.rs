@@ -6,9 +6,6 @@ use std::path::Path;
 
 use super::check::{CheckId, Finding, Findings};
 
-pub(super) const IDS: &[CheckId] =
-    &[CheckId::Runbook, CheckId::KeyRotation, CheckId::Rollback, CheckId::Escalation];
-
 /// The names that the pages have in the directory.
 const PAGES: [(CheckId, &str); 4] = [
     (CheckId::Runbook, "runbook.md"),
@@ -17,9 +14,10 @@ const PAGES: [(CheckId, &str); 4] = [
     (CheckId::Escalation, "escalation.md"),
 ];
 
+pub(super) const IDS: &[CheckId] = &[PAGES[0].0, PAGES[1].0, PAGES[2].0, PAGES[3].0];
+
 pub(super) fn not_named() -> Findings {
-    let skipped = |id: &CheckId| (*id, Finding::skipped("no directory was named (--docs)"));
-    IDS.iter().map(skipped).collect()
+    PAGES.map(|(id, _)| (id, Finding::skipped("no directory was named (--docs)"))).into()
 }
 
 pub(super) fn read(directory: &Path) -> Findings {
@@ -116,45 +114,10 @@ fn angles(text: &str) -> impl Iterator<Item = (Option<char>, &str)> {
 
 /// Tells `<your name>` from `<br>`, `<https://…>`, `Vec<String>`, `a < b and c > d` and `<!-- a comment -->`.
 fn is_to_fill_in(before: Option<char>, inner: &str) -> bool {
-    const TAGS: [&str; 34] = [
-        "a",
-        "abbr",
-        "b",
-        "blockquote",
-        "br",
-        "center",
-        "code",
-        "dd",
-        "del",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "em",
-        "h1",
-        "h2",
-        "h3",
-        "hr",
-        "i",
-        "img",
-        "kbd",
-        "li",
-        "ol",
-        "p",
-        "picture",
-        "pre",
-        "source",
-        "span",
-        "strong",
-        "sub",
-        "summary",
-        "sup",
-        "table",
-        "ul",
-    ];
-    const CELLS: [&str; 6] = ["tbody", "td", "th", "thead", "tr", "u"];
+    const TAGS: &str = "a abbr b blockquote br center code dd del details div dl dt em h1 h2 h3 hr i img kbd li ol p \
+        picture pre source span strong sub summary sup table tbody td th thead tr u ul";
     let name = inner.trim_end_matches('/').split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
-    let is_tag = TAGS.contains(&name.as_str()) || CELLS.contains(&name.as_str());
+    let is_tag = TAGS.split(' ').any(|tag| tag == name);
     let is_link = inner.contains("://")
         || inner.starts_with("mailto:")
         || (inner.contains('@') && !inner.contains(' '));

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::check::{CheckId, Finding, Findings};
-use super::configuration::count;
+use super::check::{CheckId, Finding, Findings, counted};
 use super::room::{self, Room};
 use super::times::{self, Times};
 use crate::config::Reviewed;
@@ -70,7 +69,7 @@ fn rate_limit(config: &RateLimitConfig) -> Finding {
 fn backoff(config: &RetryConfig) -> Finding {
     let seen = format!(
         "{}, {:?} to {:?} apart, with full jitter, {:.0} % of the traffic",
-        count(config.attempts as usize, "attempt"),
+        counted(config.attempts as usize, "attempt"),
         config.base,
         config.cap,
         config.share * 100.0

@@ -30,6 +30,26 @@ impl Introspected {
     }
 }
 
+/// Where PostHog's private API is, if nobody has said: that of the region, and of your own PostHog the same host.
+pub(super) fn app_host(named: Option<String>, host: Option<&Url>) -> Result<Url, Finding> {
+    match named {
+        Some(url) => Url::parse(&url).map_err(|_| {
+            Finding::fail("the app host is not a URL", "use https://us.posthog.com or the like")
+        }),
+        None => host.map(app_host_of).ok_or_else(Finding::no_host),
+    }
+}
+
+/// The app host of an ingestion host. Your own PostHog has one for both.
+fn app_host_of(host: &Url) -> Url {
+    let app = match host.host_str() {
+        Some("us.i.posthog.com") => "https://us.posthog.com",
+        Some("eu.i.posthog.com") => "https://eu.posthog.com",
+        _ => return host.clone(),
+    };
+    Url::parse(app).unwrap_or_else(|_| endpoint(host, "", None))
+}
+
 pub(super) async fn check(
     key: Option<Result<SecretKey, Finding>>,
     app_host: Result<Url, Finding>,
@@ -56,7 +76,7 @@ pub(super) async fn check(
         return both(refused, "see config.key_scopes");
     }
     let url = endpoint(&app_host, "/api/personal_api_keys/@current/", None);
-    let answer = ask::get(&url, Some(key.expose())).await;
+    let answer = ask::get(&url, Some(&key)).await;
     let body = answer.and_then(|answer| answer.into_body(SystemTime::now(), Duration::ZERO, key.expose()));
     match body.map(|body| Introspected::read(&body, key.expose())) {
         Ok(Some(said)) => vec![
@@ -171,5 +191,16 @@ mod tests {
         assert_eq!(last_use(Some("2020-01-01T00:00:00.123456+00:00"), now).status, Warn);
         assert_eq!(last_use(None, now).status, Pass);
         assert_eq!(last_use(Some("yesterday"), now).status, Skipped);
+    }
+
+    #[test]
+    fn the_key_goes_to_the_app_host_of_its_region() {
+        for (host, app) in [
+            ("https://us.i.posthog.com", "https://us.posthog.com/"),
+            ("https://eu.i.posthog.com", "https://eu.posthog.com/"),
+            ("https://posthog.example/ingest", "https://posthog.example/ingest"),
+        ] {
+            assert_eq!(app_host_of(&Url::parse(host).unwrap()).as_str(), app);
+        }
     }
 }

@@ -52,6 +52,7 @@ mod proxy;
 mod report;
 mod room;
 mod run;
+mod secret_files;
 mod side_by_side;
 mod spool;
 mod status_page;
@@ -60,6 +61,7 @@ mod table;
 mod test_event;
 mod times;
 mod tls;
+mod way;
 mod webhook;
 
 pub use check::{Check, CheckId, CheckStatus};

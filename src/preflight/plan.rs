@@ -13,6 +13,14 @@ use crate::config::PostHogBuilder;
 use crate::{CredentialSource, PostHog};
 
 /// The go-live checklist, ready to run: `.await` it. What it is not told about, it skips and says so.
+///
+/// # Panics
+///
+/// Awaiting it panics outside a tokio runtime.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends what it has begun.
 #[must_use = "nothing is looked at until it is awaited"]
 pub struct Preflight {
     pub(super) entry: Entry,

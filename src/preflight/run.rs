@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -5,7 +6,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::check::{CheckId, CheckStatus, Finding, Findings};
-use super::direct::{self, Reached};
 use super::integration::{self, Surroundings};
 use super::logs::{self, Logs};
 use super::plan::{Options, Preflight};
@@ -13,13 +13,12 @@ use super::report::PreflightReport;
 use super::side_by_side::{Group, side_by_side};
 use super::subject::Subject;
 use super::{
-    answers, configuration, documents, health_route, key_scopes, probes, proxy, spool, status_page,
-    test_event, webhook,
+    answers, configuration, documents, health_route, key_scopes, probes, secret_files, spool, status_page,
+    test_event, way, webhook,
 };
 use crate::aside::aside;
 use crate::config::Reviewed;
 use crate::credentials::{KeyOrigin, ProjectToken};
-use crate::transport::endpoint;
 
 /// The whole, with half a second to spare.
 const WHOLE: Duration = Duration::from_millis(14_500);
@@ -98,27 +97,13 @@ fn groups(subject: Subject, options: Options) -> Vec<Group> {
     let (token, host) = (token.ok(), host.ok());
     let (tell, connected) = oneshot::channel();
     let Options { needed_scopes, app_host, webhook_url, docs, health_url, status_page, .. } = options;
-    let app_host = match app_host {
-        Some(url) => Url::parse(&url).map_err(|_| {
-            Finding::fail("the app host is not a URL", "use https://us.posthog.com or the like")
-        }),
-        None => host.as_ref().map(app_host_of).ok_or_else(no_host),
-    };
-    let mut secret_files = options.secret_files;
-    if let Some(KeyOrigin::File(path)) = &reviewed.origin {
-        secret_files.insert(0, ("the project token's file", path.clone()));
-    }
-    if let Some(KeyOrigin::File(path)) = &reviewed.key_origin {
-        secret_files.push(("the secret key's file", path.clone()));
-    }
+    let app_host = key_scopes::app_host(app_host, host.as_ref());
+    let files = files(options.secret_files, &reviewed);
     vec![
         Group::new(probes::IDS, STEPS, probed(host.clone(), token.clone(), tell)),
-        Group::new(WAY, STEPS, way(host.clone())),
-        Group::new(&[CheckId::SecretFiles], FILES, async move {
-            vec![(
-                CheckId::SecretFiles,
-                in_a_thread(move || configuration::secret_files(&secret_files)).await,
-            )]
+        Group::new(way::IDS, STEPS, way(host.clone())),
+        Group::new(secret_files::IDS, FILES, async move {
+            vec![(CheckId::SecretFiles, in_a_thread(move || secret_files::read(&files)).await)]
         }),
         Group::new(key_scopes::IDS, ONE_ANSWER, key_scopes::check(secret_key, app_host, needed_scopes)),
         Group::new(&[CheckId::Spool], FILES, spooled(reviewed)),
@@ -135,6 +120,13 @@ fn groups(subject: Subject, options: Options) -> Vec<Group> {
     ]
 }
 
+async fn way(host: Option<Url>) -> Findings {
+    match host {
+        None => without_a_host(way::IDS),
+        Some(host) => way::check(&host).await,
+    }
+}
+
 async fn probed(
     host: Option<Url>,
     token: Option<ProjectToken>,
@@ -147,25 +139,19 @@ async fn probed(
     answers::judge(&probed, token.is_some())
 }
 
-const WAY: &[CheckId] = &[CheckId::Proxy, CheckId::Dns, CheckId::Tcp, CheckId::Tls, CheckId::Certificate];
-
-async fn way(host: Option<Url>) -> Findings {
-    let Some(host) = host else { return without_a_host(WAY) };
-    let proxy = proxy::in_force(&host);
-    let mut findings = match &proxy {
-        Some(_) => direct::through_a_proxy(),
-        None => Reached::judge(&direct::reach(&host).await),
-    };
-    findings.push((CheckId::Proxy, proxy::judge(&host, proxy.as_deref())));
-    findings
-}
-
 fn without_a_host(ids: &[CheckId]) -> Findings {
-    ids.iter().map(|&id| (id, no_host())).collect()
+    ids.iter().map(|&id| (id, Finding::no_host())).collect()
 }
 
-fn no_host() -> Finding {
-    Finding::skipped("there is no host to ask: see config.host")
+/// Those that were named, and those that the token and the secret key come from.
+fn files(named: Vec<(&'static str, PathBuf)>, reviewed: &Reviewed) -> Vec<(&'static str, PathBuf)> {
+    let file_of = |name, origin: &Option<KeyOrigin>| match origin {
+        Some(KeyOrigin::File(path)) => Some((name, path.clone())),
+        _ => None,
+    };
+    let token = file_of("the project token's file", &reviewed.origin);
+    let key = file_of("the secret key's file", &reviewed.key_origin);
+    token.into_iter().chain(named).chain(key).collect()
 }
 
 async fn spooled(reviewed: Reviewed) -> Findings {
@@ -181,30 +167,4 @@ async fn in_a_thread(work: impl FnOnce() -> Finding + Send + 'static) -> Finding
     let no_thread =
         || Finding::fail("the system gives no thread", "look at the limits of processes and memory");
     aside(work).await.unwrap_or_else(no_thread)
-}
-
-/// The app host of an ingestion host. Your own PostHog has one for both.
-fn app_host_of(host: &Url) -> Url {
-    let app = match host.host_str() {
-        Some("us.i.posthog.com") => "https://us.posthog.com",
-        Some("eu.i.posthog.com") => "https://eu.posthog.com",
-        _ => return host.clone(),
-    };
-    Url::parse(app).unwrap_or_else(|_| endpoint(host, "", None))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_goes_to_the_app_host_of_its_region() {
-        for (host, app) in [
-            ("https://us.i.posthog.com", "https://us.posthog.com/"),
-            ("https://eu.i.posthog.com", "https://eu.posthog.com/"),
-            ("https://posthog.example/ingest", "https://posthog.example/ingest"),
-        ] {
-            assert_eq!(app_host_of(&Url::parse(host).unwrap()).as_str(), app);
-        }
-    }
 }

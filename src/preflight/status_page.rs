@@ -8,8 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::ask;
-use super::check::{CheckId, Finding, Findings};
-use super::configuration::count;
+use super::check::{CheckId, Finding, Findings, counted};
 
 pub(super) const IDS: &[CheckId] = &[CheckId::StatusPage];
 
@@ -61,8 +60,8 @@ fn judge(summary: &Summary, connected: Option<bool>) -> Finding {
         all.take(3).map(|entry| entry.name.chars().filter(|c| !c.is_control()).take(80).collect()).collect();
     let told = format!(
         "{} and {} there",
-        count(summary.ongoing_incidents.len(), "incident"),
-        count(summary.in_progress_maintenances.len(), "maintenance")
+        counted(summary.ongoing_incidents.len(), "incident"),
+        counted(summary.in_progress_maintenances.len(), "maintenance")
     );
     match (names.is_empty(), connected) {
         (true, Some(false)) => Finding::warn(

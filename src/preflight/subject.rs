@@ -5,9 +5,9 @@ use tokio::time::timeout;
 
 use super::check::Finding;
 use super::configuration;
+use crate::PostHog;
 use crate::config::{PostHogBuilder, Reviewed, Unbuilt};
-use crate::credentials::{CredentialSource, Key, ProjectToken, SecretKey};
-use crate::{ConfigError, PostHog};
+use crate::credentials::{CredentialSource, CredentialsError, Key, ProjectToken, SecretKey};
 
 /// Whom the preflight is about.
 pub(super) enum Entry {
@@ -48,15 +48,12 @@ impl Subject {
     async fn of_running(client: &PostHog, named: Option<CredentialSource>) -> Self {
         let reviewed = client.reviewed().clone();
         let is_disabled = reviewed.host.is_none();
-        let token = client.token().ok_or_else(|| {
-            if is_disabled { disabled() } else { configuration::none_yet(ProjectToken::NAME) }
-        });
+        let token =
+            client.token().ok_or_else(|| if is_disabled { disabled() } else { none_yet(ProjectToken::NAME) });
         let host = reviewed.host.clone().ok_or_else(disabled);
         let secret_key = match named {
             Some(source) => Some(look(source).await),
-            None => {
-                client.secret_key().map(|key| key.ok_or_else(|| configuration::none_yet(SecretKey::NAME)))
-            }
+            None => client.secret_key().map(|key| key.ok_or_else(|| none_yet(SecretKey::NAME))),
         };
         Self { settings: configuration::settings(&Ok(())), is_disabled, token, secret_key, host, reviewed }
     }
@@ -73,14 +70,14 @@ impl Subject {
         let token = async {
             match source {
                 Ok(source) => look(source).await,
-                Err(error) => Err(refused(&error)),
+                Err(error) => Err(Finding::refused(&error)),
             }
         };
         let (token, secret_key) = tokio::join!(token, secret_key);
         let (token, host, settings) = match environment {
             _ if is_disabled => (Err(disabled()), Err(disabled()), settings),
             Some(error) => (Err(see_settings()), Err(see_settings()), Err(error)),
-            None => (token, host.map_err(|error| refused(&error)), settings),
+            None => (token, host.map_err(|error| Finding::refused(&error)), settings),
         };
         let settings = configuration::settings(&settings);
         Self { settings, is_disabled, token, secret_key, host, reviewed }
@@ -89,8 +86,8 @@ impl Subject {
 
 async fn look<K: Key>(source: CredentialSource) -> Result<K, Finding> {
     match timeout(READING, source.look()).await {
-        Ok(key) => key.map_err(|error| configuration::not_given(&error)),
-        Err(_) => Err(configuration::hangs(READING)),
+        Ok(key) => key.map_err(|error| not_given(&error)),
+        Err(_) => Err(hangs()),
     }
 }
 
@@ -102,7 +99,25 @@ fn see_settings() -> Finding {
     Finding::skipped("the environment cannot be read: see config.settings")
 }
 
-/// What the configuration itself says of a value.
-pub(super) fn refused(error: &ConfigError) -> Finding {
-    Finding::fail(format!("{} {}", error.field(), error.problem()), error.remedy().to_owned())
+fn not_given(error: &CredentialsError) -> Finding {
+    match error {
+        CredentialsError::Invalid(error) => Finding::refused(error),
+        error => {
+            Finding::fail(error.to_string(), "look at the vault, the mount, and your provider's own log")
+        }
+    }
+}
+
+fn hangs() -> Finding {
+    Finding::fail(
+        format!("not read within {} s", READING.as_secs()),
+        "look at the vault or the mount that it comes from: it hangs",
+    )
+}
+
+fn none_yet(what: &str) -> Finding {
+    Finding::fail(
+        format!("the provider has given no {what} yet"),
+        "look at the vault and at your provider's own log, then run this again",
+    )
 }

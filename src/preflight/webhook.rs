@@ -6,7 +6,6 @@ use reqwest::Url;
 
 use super::check::{CheckId, Finding, Findings};
 use super::direct::{self, Reached};
-use super::subject::refused;
 use super::tls;
 use crate::webhook::WebhookSecret;
 
@@ -136,7 +135,7 @@ pub(super) fn secret(has_url: bool, secret: Option<&str>) -> Finding {
             "set signing_secret on the webhook destination, and give it to the service (POSTHOG_WEBHOOK_SECRET): docs/webhooks.md",
         ),
         Some(secret) => match WebhookSecret::parse(secret) {
-            Err(error) => refused(&error),
+            Err(error) => Finding::refused(&error),
             Ok(_) if !secret.starts_with("whsec_") => Finding::warn(
                 "it does not begin with whsec_",
                 "use whsec_ and base64, as the Standard Webhooks scheme has it",

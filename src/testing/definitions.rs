@@ -7,8 +7,7 @@ use super::request::Request;
 use super::rules::{Rules, UNKNOWN_TOKEN};
 
 pub(super) fn answer(rules: &Rules, request: &Request) -> Answer {
-    let key = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    if !key.is_some_and(|key| rules.secret_keys.contains(key)) {
+    if !request.bearer().is_some_and(|key| rules.secret_keys.contains(key)) {
         return Answer::json(401, UNKNOWN_TOKEN);
     }
     let flags: Vec<Value> = rules.flags.iter().map(|(key, value)| definition(key, value)).collect();

@@ -57,6 +57,11 @@ impl Request {
         self.headers.iter().find(named).map(|(_, value)| value.as_str())
     }
 
+    /// The key that it was sent with.
+    pub(super) fn bearer(&self) -> Option<&str> {
+        self.header("authorization")?.strip_prefix("Bearer ")
+    }
+
     pub(super) fn new(head: Head, wire_body: Bytes) -> Self {
         let wire_bytes = wire_body.len();
         let mut request = Self::unread(head, wire_bytes);
@@ -101,7 +106,8 @@ impl Request {
 }
 
 impl Route {
-    pub(super) const COUNT: usize = 5;
+    /// `Other` is the last.
+    pub(super) const COUNT: usize = Self::Other as usize + 1;
 
     fn of(path: &str) -> Self {
         match path {

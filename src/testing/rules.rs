@@ -97,8 +97,8 @@ impl Rules {
     }
 
     fn introspect(&self, request: &Request) -> Answer {
-        let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        let Some((scopes, last_used_at)) = bearer.and_then(|key| self.personal_keys.get(key)) else {
+        let Some((scopes, last_used_at)) = request.bearer().and_then(|key| self.personal_keys.get(key))
+        else {
             return Answer::json(401, UNKNOWN_PERSONAL_KEY);
         };
         let answer = json!({

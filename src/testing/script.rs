@@ -6,7 +6,8 @@ use super::request::Route;
 use super::state::Shared;
 
 /// What one route answers; from [`FakePostHog::batch`](super::FakePostHog::batch),
-/// [`FakePostHog::flags`](super::FakePostHog::flags) and [`FakePostHog::definitions`](super::FakePostHog::definitions).
+/// [`FakePostHog::flags`](super::FakePostHog::flags), [`FakePostHog::definitions`](super::FakePostHog::definitions) and
+/// [`FakePostHog::personal_key`](super::FakePostHog::personal_key).
 ///
 /// Each call takes effect at once and hands the script back, so that calls can be chained.
 #[derive(Clone, Copy)]

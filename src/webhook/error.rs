@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 /// Why a webhook is not let in.
 ///
@@ -77,15 +77,5 @@ impl WebhookError {
 
     pub(super) fn retry_after(&self) -> Option<HeaderValue> {
         matches!(self, Self::UnderWay).then(|| HeaderValue::from(AGAIN_AFTER.as_secs()))
-    }
-}
-
-/// The one value of a header: two are ambiguous.
-pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, WebhookError> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next().ok_or_else(|| WebhookError::MissingHeader(name.clone()))?;
-    match (value.to_str(), values.next()) {
-        (Ok(text), None) => Ok(text),
-        _ => Err(WebhookError::MalformedHeader(name.clone())),
     }
 }

@@ -50,6 +50,7 @@
 
 mod door;
 mod error;
+mod header;
 mod layer;
 mod replay;
 mod secret;

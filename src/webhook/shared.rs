@@ -5,7 +5,8 @@ use aws_lc_rs::digest::{Digest, SHA256, digest};
 use http::HeaderMap;
 use http::header::HeaderName;
 
-use super::error::{WebhookError, only};
+use super::error::WebhookError;
+use super::header::only;
 use crate::ConfigError;
 
 /// Less can be guessed.

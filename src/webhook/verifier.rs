@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::HeaderName;
 
-use super::error::{WebhookError, only};
+use super::error::WebhookError;
+use super::header::only;
 use super::secret::WebhookSecret;
 use super::signature::is_signed;
 use crate::ConfigError;
@@ -133,6 +134,8 @@ impl WebhookVerifierBuilder {
         self
     }
 
+    /// The verifier.
+    ///
     /// # Errors
     ///
     /// When there is no secret, one cannot be one ([`WebhookSecret::parse`]), or the tolerance is less than a second or

@@ -151,24 +151,15 @@ const FAILURES: &[Failure] = &[
         check: "network.clock", status: "warn", code: 1,
         seen: "s ahead of the server's", remedy: "NTP" },
     Failure { name: "an over-scoped key",
-        make: |server, command, _| {
-            server.know_personal_key(PERSONAL_KEY, &["feature_flag:read", "person:write"], None);
-            set(command, "POSTHOG_PERSONAL_API_KEY", PERSONAL_KEY);
-        },
+        make: |server, command, _| with_key(server, command, &["feature_flag:read", "person:write"], None),
         check: "config.key_scopes", status: "warn", code: 1,
         seen: "not needed: person:write", remedy: "create a key with these scopes only" },
     Failure { name: "a key that may do everything",
-        make: |server, command, _| {
-            server.know_personal_key(PERSONAL_KEY, &["*"], None);
-            set(command, "POSTHOG_PERSONAL_API_KEY", PERSONAL_KEY);
-        },
+        make: |server, command, _| with_key(server, command, &["*"], None),
         check: "config.key_scopes", status: "warn", code: 1,
         seen: "the key may do everything (*)", remedy: "feature_flag:read" },
     Failure { name: "a key without the scope",
-        make: |server, command, _| {
-            server.know_personal_key(PERSONAL_KEY, &["query:read"], None);
-            set(command, "POSTHOG_PERSONAL_API_KEY", PERSONAL_KEY);
-        },
+        make: |server, command, _| with_key(server, command, &["query:read"], None),
         check: "config.key_scopes", status: "fail", code: 2,
         seen: "missing: feature_flag:read", remedy: "create a key that has them" },
     Failure { name: "a key that was deleted",
@@ -176,10 +167,7 @@ const FAILURES: &[Failure] = &[
         check: "config.key_scopes", status: "fail", code: 2,
         seen: "PostHog does not know the key", remedy: "Personal API keys" },
     Failure { name: "a key unused for long",
-        make: |server, command, _| {
-            server.know_personal_key(PERSONAL_KEY, &["feature_flag:read"], Some("2020-01-01T00:00:00Z"));
-            set(command, "POSTHOG_PERSONAL_API_KEY", PERSONAL_KEY);
-        },
+        make: |server, command, _| with_key(server, command, &["feature_flag:read"], Some("2020-01-01T00:00:00Z")),
         check: "config.key_use", status: "warn", code: 1,
         seen: "unused for", remedy: "delete it in PostHog" },
     Failure { name: "the project token as the personal key",
@@ -283,6 +271,12 @@ const FAILURES: &[Failure] = &[
 ];
 
 /// A file that nobody writes: reading it takes for ever, as on a mount that hangs.
+/// A key that PostHog knows, with these scopes.
+fn with_key(server: &FakePostHog, command: &mut Command, scopes: &[&str], last_used_at: Option<&str>) {
+    server.know_personal_key(PERSONAL_KEY, scopes, last_used_at);
+    set(command, "POSTHOG_PERSONAL_API_KEY", PERSONAL_KEY);
+}
+
 fn pipe(place: &Path, name: &str) -> PathBuf {
     let path = place.join(name);
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());

@@ -7,8 +7,8 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::flags::evaluated::Evaluated;
 use crate::flags::known::{Known, Since};
-use crate::flags::snapshot::Evaluated;
 
 const HEADER: &str = "posthog-health flags 1";
 

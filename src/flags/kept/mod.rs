@@ -169,7 +169,7 @@ async fn aside_and_told(work: impl FnOnce() + Send + 'static) {
 mod tests {
     use super::*;
     use crate::flags::answer::FlagsAnswer;
-    use crate::flags::snapshot::Evaluated;
+    use crate::flags::evaluated::Evaluated;
 
     fn kept(directory: &std::path::Path) -> Arc<Kept> {
         let host = Url::parse("https://us.i.posthog.com").unwrap();

@@ -1,87 +1,5 @@
-//! The go-live checklist, every item in its order, and what covers it.
-
-use serde::Serialize;
-
-use super::CheckId;
-
-/// A section of the checklist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(clippy::exhaustive_enums, reason = "the checklist's five")]
-pub enum Section {
-    /// Pre-Deployment Configuration.
-    Configuration,
-    /// Code Quality Verification.
-    CodeQuality,
-    /// Infrastructure Setup.
-    Infrastructure,
-    /// Documentation Requirements.
-    Documentation,
-    /// Deploy with Gradual Rollout.
-    Rollout,
-}
-
-/// An item of the checklist: what covers it here, and what is left to a person.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Item {
-    /// Where it stands.
-    pub section: Section,
-    /// As the checklist has it.
-    pub text: &'static str,
-    /// The checks that look at it.
-    #[serde(skip)]
-    pub checks: &'static [CheckId],
-    /// What the library gives without anybody's doing.
-    pub by_construction: &'static [Construction],
-    /// What only a person can see to.
-    pub manual: Option<&'static str>,
-}
-
-/// A property of the library, and where it is shown.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Construction {
-    /// The property.
-    pub what: &'static str,
-    /// A file of the repository, and the test in it if it is one: `tests/routes.rs liveness_asks_nobody`.
-    pub shown_by: &'static str,
-}
-
-impl Section {
-    /// All of them, in order.
-    pub const ALL: [Self; 5] =
-        [Self::Configuration, Self::CodeQuality, Self::Infrastructure, Self::Documentation, Self::Rollout];
-
-    /// As the checklist has it.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Configuration => "Pre-Deployment Configuration",
-            Self::CodeQuality => "Code Quality Verification",
-            Self::Infrastructure => "Infrastructure Setup",
-            Self::Documentation => "Documentation Requirements",
-            Self::Rollout => "Deploy with Gradual Rollout",
-        }
-    }
-}
-
-const fn item(section: Section, text: &'static str, checks: &'static [CheckId]) -> Item {
-    Item { section, text, checks, by_construction: &[], manual: None }
-}
-
-impl Item {
-    const fn given(self, by_construction: &'static [Construction]) -> Self {
-        Self { by_construction, ..self }
-    }
-
-    const fn manual(self, manual: &'static str) -> Self {
-        Self { manual: Some(manual), ..self }
-    }
-}
-
-const fn shown(what: &'static str, shown_by: &'static str) -> Construction {
-    Construction { what, shown_by }
-}
+use super::{Construction, Item, Section};
+use crate::preflight::CheckId;
 
 /// Every item, in the checklist's order. Each check belongs to one of them.
 pub const CHECKLIST: &[Item] = {
@@ -153,7 +71,7 @@ pub const CHECKLIST: &[Item] = {
         item(CodeQuality, "Rate limiting and backoff implemented", &[Id::RateLimit, Id::Backoff]).given(&[
             shown(
                 "a 429 is waited out",
-                "tests/delivery.rs a_429_waits_as_long_as_it_says_and_never_opens_the_breaker",
+                "tests/delivery/outages.rs a_429_waits_as_long_as_it_says_and_never_opens_the_breaker",
             ),
             shown("retries grow, with jitter", "tests/retry.rs waits_grow_with_jitter_within_their_bounds"),
         ]),
@@ -184,7 +102,7 @@ pub const CHECKLIST: &[Item] = {
             ),
             shown(
                 "an outage makes no storm",
-                "tests/delivery.rs an_outage_loses_nothing_makes_no_storm_and_ends_by_itself",
+                "tests/delivery/outages.rs an_outage_loses_nothing_makes_no_storm_and_ends_by_itself",
             ),
         ]),
         item(
@@ -195,7 +113,7 @@ pub const CHECKLIST: &[Item] = {
         .given(&[
             shown(
                 "capture never waits and never fails",
-                "tests/delivery.rs capture_works_on_any_thread_whatever_posthog_does",
+                "tests/delivery/arrival.rs capture_works_on_any_thread_whatever_posthog_does",
             ),
             shown(
                 "flags fall back to what was known, or to your default",
@@ -256,7 +174,7 @@ pub const CHECKLIST: &[Item] = {
         )]),
         item(Rollout, "Alert: High Latency, p99 > 5000 ms, P2", &[]).given(&[shown(
             "at its threshold",
-            "src/monitor/tests.rs high_latency_is_the_99th_percentile_above_five_seconds",
+            "src/monitor/tests/thresholds.rs high_latency_is_the_99th_percentile_above_five_seconds",
         )]),
         item(Rollout, "Alert: Rate Limited, 429 > 5/min, P2", &[]).given(&[shown(
             "it fires",
@@ -269,35 +187,20 @@ pub const CHECKLIST: &[Item] = {
     ]
 };
 
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::Path;
+const fn item(section: Section, text: &'static str, checks: &'static [CheckId]) -> Item {
+    Item { section, text, checks, by_construction: &[], manual: None }
+}
 
-    use super::*;
-
-    #[test]
-    fn each_check_belongs_to_one_item_and_each_item_is_covered() {
-        let mut ids: Vec<_> = CHECKLIST.iter().flat_map(|item| item.checks).copied().collect();
-        ids.sort_unstable();
-        assert_eq!(ids, CheckId::ALL, "in the order of their definition, none twice");
-        for item in CHECKLIST {
-            let is_covered =
-                !item.checks.is_empty() || !item.by_construction.is_empty() || item.manual.is_some();
-            assert!(is_covered, "{}", item.text);
-        }
-        assert!(CHECKLIST.is_sorted_by_key(|item| item.section as usize), "in the order of the sections");
+impl Item {
+    const fn given(self, by_construction: &'static [Construction]) -> Self {
+        Self { by_construction, ..self }
     }
 
-    #[test]
-    fn what_shows_a_property_exists() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for Construction { shown_by, .. } in CHECKLIST.iter().flat_map(|item| item.by_construction) {
-            let (file, test) = shown_by.split_once(' ').unwrap_or((shown_by, ""));
-            let source = fs::read_to_string(root.join(file)).unwrap_or_else(|_| panic!("no file {file}"));
-            if !test.is_empty() {
-                assert!(source.contains(&format!("fn {test}(")), "no test {test} in {file}");
-            }
-        }
+    const fn manual(self, manual: &'static str) -> Self {
+        Self { manual: Some(manual), ..self }
     }
+}
+
+const fn shown(what: &'static str, shown_by: &'static str) -> Construction {
+    Construction { what, shown_by }
 }

@@ -1,0 +1,89 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use reqwest::{Method, Request, Url};
+use tower::Service;
+
+use crate::credentials::{Credentials, ProjectToken, SecretKey};
+use crate::flags::local::Local;
+use crate::transport::{endpoint, send};
+use crate::{Error, ErrorKind};
+
+/// Are there other definitions than those of this tag?
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(super) key: SecretKey,
+    pub(super) etag: Option<HeaderValue>,
+}
+
+/// What PostHog answered.
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    Unchanged,
+    New(Arc<Local>, Option<HeaderValue>),
+}
+
+/// `GET {host}/flags/definitions/`: one call, one attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct DefinitionsEndpoint {
+    client: reqwest::Client,
+    url: Url,
+    tokens: Arc<Credentials<ProjectToken>>,
+    longest_retry_after: Duration,
+}
+
+/// A thousand flags with payloads are about one; a project has hundreds.
+const LONGEST: usize = 32 * 1024 * 1024;
+
+impl DefinitionsEndpoint {
+    pub(crate) fn new(
+        client: reqwest::Client,
+        host: &Url,
+        tokens: Arc<Credentials<ProjectToken>>,
+        longest_retry_after: Duration,
+    ) -> Self {
+        // `send_cohorts`: with what cohorts are made of, so that membership can be evaluated here.
+        let url = endpoint(host, "/flags/definitions/", Some("send_cohorts"));
+        Self { client, url, tokens, longest_retry_after }
+    }
+
+    async fn send(self, Ask { key, etag }: Ask) -> Result<Fetched, Error> {
+        let token = self.tokens.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))?;
+        let mut request = Request::new(Method::GET, self.url);
+        let headers = request.headers_mut();
+        headers.insert(AUTHORIZATION, key.bearer()?);
+        headers.insert("x-posthog-project-api-key", token.header()?);
+        let has_tag = etag.is_some();
+        headers.extend(etag.map(|etag| (IF_NONE_MATCH, etag)));
+        let answer = send(&self.client, request, 0, LONGEST).await?;
+        if has_tag && answer.status == 304 {
+            return Ok(Fetched::Unchanged);
+        }
+        let etag = tag(&answer.headers);
+        let body = answer.into_body(SystemTime::now(), self.longest_retry_after, key.expose())?;
+        let local =
+            Local::read(&body).map_err(|cause| Error::new(ErrorKind::WrongHost).with_source(cause))?;
+        Ok(Fetched::New(Arc::new(local), etag))
+    }
+}
+
+fn tag(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(ETAG).cloned()
+}
+
+impl Service<Ask> for DefinitionsEndpoint {
+    type Response = Fetched;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Fetched, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, ask: Ask) -> Self::Future {
+        Box::pin(self.clone().send(ask))
+    }
+}

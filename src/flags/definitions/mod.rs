@@ -1,0 +1,98 @@
+//! The definitions of all flags: fetched when somebody first asks for flags, and then again and again.
+
+mod endpoint;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+use tokio::time::{Instant, sleep};
+use tower::ServiceExt;
+
+pub(crate) use self::endpoint::DefinitionsEndpoint;
+pub(super) use self::endpoint::{Ask, Fetched};
+use super::local::Local;
+use super::stack::{self, DefinitionsStack};
+use crate::ErrorKind;
+use crate::credentials::{Credentials, SecretKey};
+use crate::monitor::Watch;
+
+/// The latest definitions, and how they are fetched.
+#[derive(Debug)]
+pub(crate) struct Definitions {
+    stack: DefinitionsStack,
+    keys: Arc<Credentials<SecretKey>>,
+    poll_interval: Duration,
+    latest: Mutex<Option<Latest>>,
+}
+
+#[derive(Clone, Debug)]
+struct Latest {
+    local: Arc<Local>,
+    etag: Option<HeaderValue>,
+    /// When PostHog last said that they are these.
+    at: Instant,
+}
+
+impl Definitions {
+    pub(crate) fn new(
+        endpoint: DefinitionsEndpoint,
+        watch: Watch,
+        keys: Arc<Credentials<SecretKey>>,
+        poll_interval: Duration,
+        timeout: Duration,
+    ) -> Self {
+        let stack = stack::of_definitions(watch, timeout, endpoint);
+        Self { stack, keys, poll_interval, latest: Mutex::default() }
+    }
+
+    /// What is known, and for how long PostHog has not confirmed it.
+    pub(super) fn latest(&self, now: Instant) -> Option<(Arc<Local>, Duration)> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        Some((latest.local, now.saturating_duration_since(latest.at)))
+    }
+
+    /// Fetches until it is aborted: once in the poll interval, and at once with a new key.
+    pub(super) async fn poll(self: Arc<Self>) {
+        let mut keys = self.keys.keys();
+        loop {
+            let key = keys.borrow_and_update().clone();
+            let pause = match key {
+                Some(key) => self.fetch(key).await.max(self.poll_interval),
+                // A provider has given none yet.
+                None => self.poll_interval,
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                Ok(()) = keys.changed() => {}
+            }
+        }
+    }
+
+    /// Gives the time for which PostHog wants to be left alone.
+    async fn fetch(&self, key: SecretKey) -> Duration {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let ask = Ask { key: key.clone(), etag: latest.as_ref().and_then(|latest| latest.etag.clone()) };
+        let result = self.stack.clone().oneshot(ask).await;
+        let at = Instant::now();
+        if result.is_ok() {
+            self.keys.found(&key, false);
+        }
+        let fresh = match result {
+            Ok(Fetched::New(local, etag)) => Latest { local, etag, at },
+            Ok(Fetched::Unchanged) => match latest {
+                Some(latest) => Latest { at, ..latest },
+                None => return Duration::ZERO,
+            },
+            Err(error) => {
+                if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden) {
+                    self.keys.found(&key, true);
+                    self.keys.renew();
+                }
+                return error.retry_after().unwrap_or_default();
+            }
+        };
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+        Duration::ZERO
+    }
+}

@@ -1,0 +1,191 @@
+//! What fires, and what does not.
+
+use posthog_rs::Event;
+use tower::{Layer, ServiceExt, service_fn};
+
+use super::*;
+use crate::delivery::{SpoolHealth, SpoolState};
+use crate::layers::circuit_breaker::State;
+use crate::monitor::{rules, traffic};
+
+/// Each alert of the checklist fires within a second above its threshold, not at it, and resolves.
+#[tokio::test(start_paused = true)]
+async fn each_alert_fires_above_its_threshold_and_not_one_below() {
+    let counted = [
+        (ApiDown, Kind::Server, 10, Severity::P1),
+        (ApiDown, Kind::Timeout, 10, Severity::P1),
+        (ApiDown, Kind::Connect, 10, Severity::P1),
+        (ApiDown, Kind::WrongHost, 10, Severity::P1),
+        (RateLimited, Kind::RateLimited, 5, Severity::P2),
+        (AuthFailures, Kind::Unauthorized, 0, Severity::P1),
+        (AuthFailures, Kind::Forbidden, 0, Severity::P1),
+        (QuotaExceeded, Kind::QuotaExceeded, 0, Severity::P2),
+    ];
+    for (name, kind, threshold, severity) in counted {
+        let mut scene = Scene::start(AlertsConfig::default()).await;
+        scene.fail(threshold, kind);
+        assert_eq!(scene.changes().await, [], "{name} at {threshold}");
+        scene.fail(1, kind);
+        assert_eq!(scene.changes().await, [(name, true)], "{name} above {threshold}");
+        let alert = scene.monitor.alerts().remove(0);
+        assert_eq!((alert.severity, alert.surface), (severity, Surface::Capture));
+        scene.succeed(1);
+        // A minute until they are out of the count, five more to be sure.
+        let (seconds, resolved, fires) = scene.next().await;
+        assert_eq!((resolved, fires), (name, false));
+        assert!((356..=362).contains(&seconds), "{name} after {seconds} s");
+        assert_eq!(scene.firing(), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn high_latency_is_the_99th_percentile_above_five_seconds() {
+    let slow = Duration::from_millis(5_001);
+    let ok = Ok(&Accepted { over_quota: false });
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.attempts(100, Duration::from_secs(5), ok);
+    assert_eq!(scene.changes().await, [], "exactly five seconds is not above");
+    scene.succeed(197);
+    scene.attempts(3, slow, ok);
+    assert_eq!(scene.changes().await, [], "one in a hundred is allowed");
+    scene.attempts(1, slow, ok);
+    assert_eq!(scene.changes().await, [(HighLatency, true)]);
+    let detail = scene.monitor.alerts().remove(0).detail;
+    assert!(detail.starts_with("slow attempts: 4 of 301 took more than 5s"), "{detail}");
+    scene.succeed(1);
+    let (seconds, resolved, fires) = scene.next().await;
+    assert_eq!((resolved, fires), (HighLatency, false));
+    assert!((596..=602).contains(&seconds), "five minutes out of the count, five to be sure: {seconds}");
+}
+
+/// A server that hangs behind a breaker is tried too rarely to be counted.
+#[tokio::test(start_paused = true)]
+async fn what_goes_on_for_a_minute_fires_however_rarely_it_is_tried() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.fail(2, Kind::Timeout);
+    let (seconds, name, fires) = scene.next().await;
+    assert_eq!((name, fires), (ApiDown, true));
+    assert!((59..=61).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failure_or_one_slow_request_at_night_does_not_page() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.fail(1, Kind::RateLimited);
+    scene.attempts(2, Duration::from_secs(9), Ok(&Accepted { over_quota: false }));
+    sleep(SECOND * 3600).await;
+    scene.fail(1, Kind::Server);
+    sleep(SECOND * 3600).await;
+    assert_eq!(scene.changes().await, []);
+    scene.fail(1, Kind::Server);
+    assert_eq!(
+        scene.changes().await,
+        [(ApiDown, true)],
+        "but twice, without a success in between, is an outage"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_over_quota_answer_is_no_success() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.attempts(1, FAST, Ok(&Accepted { over_quota: true }));
+    assert_eq!(scene.changes().await, [(QuotaExceeded, true)]);
+    sleep(SECOND * 3600).await;
+    assert_eq!(scene.firing(), [QuotaExceeded]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_lost_event_fires_and_one_that_was_not_wanted_does_not() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    scene.queue.capture(Event::new("", "user"));
+    assert_eq!(scene.changes().await, [(LosingEvents, true)]);
+    let (seconds, name, fires) = scene.next().await;
+    assert_eq!((name, fires), (LosingEvents, false));
+    assert!((359..=361).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_circuit_breaker_fires_while_it_is_not_closed() {
+    let mut scene = Scene::start(AlertsConfig::default()).await;
+    let service = scene.breaker.layer(service_fn(|kind: Option<Kind>| async move {
+        kind.map_or(Ok(Accepted { over_quota: false }), |kind| Err(Error::new(kind)))
+    }));
+    for _ in 0..5 {
+        assert!(service.clone().oneshot(Some(Kind::Server)).await.is_err());
+    }
+    assert_eq!(scene.changes().await, [(CircuitOpen, true)]);
+    // The breaker's clock is real.
+    while service.clone().oneshot(None).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let (seconds, name, fires) = scene.next().await;
+    assert_eq!((name, fires), (CircuitOpen, false));
+    assert!((299..=301).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_wait_for_five_minutes_are_stalled() {
+    let mut scene = Scene::start(AlertsConfig::default().off(LosingEvents)).await;
+    sleep(SECOND * 3600).await;
+    assert_eq!(scene.changes().await, [], "nothing waits");
+    scene.queue.capture(Event::new("event", "user"));
+    let (seconds, name, fires) = scene.next().await;
+    assert_eq!((name, fires), (Stalled, true));
+    assert!((299..=301).contains(&seconds), "{seconds}");
+    scene.queue.abandon();
+    let (seconds, name, fires) = scene.next().await;
+    assert_eq!((name, fires), (Stalled, false));
+    assert!((299..=301).contains(&seconds), "{seconds}");
+}
+
+/// The hour is the time to act in; a spool that does not grow is no news.
+#[tokio::test(start_paused = true)]
+async fn a_spool_that_will_be_full_within_the_hour_fires() {
+    let start = Instant::now();
+    let config = AlertsConfig::default();
+    let traffic = Surface::ALL.map(|_| traffic::Traffic::new(start, SECOND));
+    let reasons = |state, full_in: Option<u64>| {
+        let spool = SpoolHealth {
+            state,
+            issue: None,
+            events: 1,
+            bytes: 900,
+            capacity_bytes: 1_000,
+            file_bytes: 2_000,
+            full_in: full_in.map(Duration::from_secs),
+        };
+        let view = rules::View {
+            now: start,
+            traffic: &traffic,
+            breakers: [State::Closed; 2],
+            lost: 0,
+            spool: Some(spool),
+            waiting: 0,
+            stalled_for: SECOND,
+        };
+        rules::conditions(&config, &view).into_iter().map(|reason| reason.name).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(SpoolState::Ready, None), []);
+    assert_eq!(reasons(SpoolState::Ready, Some(3_600)), []);
+    assert_eq!(reasons(SpoolState::Ready, Some(3_599)), [SpoolFilling]);
+    assert_eq!(reasons(SpoolState::Full, None), [SpoolFilling]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_is_off_does_not_fire_and_thresholds_are_kept() {
+    let alerts = AlertsConfig::default()
+        .off(AuthFailures)
+        .api_down(1)
+        .severity(ApiDown, Severity::P2)
+        .resolve_after(SECOND * 10);
+    let mut scene = Scene::start(alerts).await;
+    scene.fail(5, Kind::Unauthorized);
+    scene.fail(1, Kind::Server);
+    assert_eq!(scene.changes().await, []);
+    scene.fail(1, Kind::Server);
+    assert_eq!(scene.changes().await, [(ApiDown, true)]);
+    assert_eq!(scene.monitor.alerts()[0].severity, Severity::P2);
+    scene.succeed(1);
+    let (seconds, ..) = scene.next().await;
+    assert!((66..=72).contains(&seconds), "{seconds}");
+}
