@@ -231,10 +231,13 @@ fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
     causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last().map(io::Error::kind)
 }
 
+/// What happened on the wire.
+pub(crate) fn innermost_cause(error: &Error) -> Option<&(dyn StdError + 'static)> {
+    causes(error).skip(1).last()
+}
+
 /// An error and what caused it, the innermost last.
-pub(crate) fn causes<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&cause| {
         match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             // An I/O error that wraps another does not name it as its source.

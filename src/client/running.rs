@@ -2,10 +2,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
+use crate::deadline::within;
 use crate::delivery::Spool;
 use crate::flags::FlagsRoad;
 use crate::health::Probe;
@@ -74,14 +75,7 @@ impl Running {
                 let _ = task.await;
             }
         };
-        let in_time = match deadline {
-            Some(deadline) => timeout_at(deadline, drained).await.is_ok(),
-            None => {
-                drained.await;
-                true
-            }
-        };
-        if !in_time {
+        if !within(deadline, drained).await {
             self.abort.abort();
         }
         // An aborted worker ends at its next await; should a hook of the user's block it, it is left behind.
@@ -113,14 +107,10 @@ impl Running {
     /// hangs is left behind with its thread.
     pub(super) async fn stop_spool(&self, deadline: Option<Instant>) {
         let Some(spool) = &self.spool else { return };
-        let written =
-            async { tokio::join!(spool.ended(), self.flags.keep_last().instrument(self.span.clone())) };
-        match deadline {
-            Some(deadline) => {
-                let _ = timeout_at(deadline, written).await;
-            }
-            None => _ = written.await,
-        }
+        within(deadline, async {
+            tokio::join!(spool.ended(), self.flags.keep_last().instrument(self.span.clone()));
+        })
+        .await;
     }
 }
 

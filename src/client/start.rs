@@ -14,7 +14,7 @@ use crate::ConfigError;
 use crate::config::{Enrichment, Settings};
 use crate::credentials::{Credentials, Opened, ProjectToken, SecretKey};
 use crate::delivery::{Encoder, Queue, Spool};
-use crate::flags::{Definitions, DefinitionsEndpoint, Endpoint, FlagsParts, FlagsRoad, Kept};
+use crate::flags::{FlagsParts, FlagsRoad};
 use crate::health::Probe;
 use crate::monitor::{Surface, Watch};
 use crate::sdk::{LocalEvaluation, Road, Sdk};
@@ -50,7 +50,6 @@ impl Running {
         let runtime = Handle::try_current().map_err(|_| no_runtime())?;
         let http = client(host).map_err(|error| no_tls(&error))?;
         let local = settings.sdk.local_evaluation.take().map(LocalKey::open).transpose()?;
-        let spool = settings.spool.take();
         let Enrichment { hooks, is_server, geoip } = enrichment;
         let Opened { credentials, renewal } = token;
         let span = tracing::info_span!("posthog", host = host.host_str());
@@ -59,8 +58,7 @@ impl Running {
         let sdk = common.sdk(local.as_ref())?;
         let guards = Guards::new(queue, &settings)?;
         let (monitor, breaker) = (Arc::clone(&guards.monitor), guards.breaker());
-        let kept = spool.as_ref().map(|spool| Kept::beside(spool, host, &settings.flags));
-        let flags = Arc::new(common.flags(&guards, local.as_ref(), kept));
+        let flags = Arc::new(common.flags(&guards, local.as_ref()));
         let probe = common.probe();
         let worker = guards.worker(queue, common.capture().service(), &common.credentials);
 
@@ -68,7 +66,7 @@ impl Running {
         let Common { credentials, span, .. } = common;
         let begin = Begin { runtime: &runtime, span: &span };
         span.in_scope(|| flags.keep());
-        let spool = spool.map(|spool| span.in_scope(|| Spool::start(queue, spool)));
+        let spool = settings.spool.clone().map(|spool| span.in_scope(|| Spool::start(queue, spool)));
         let watching = begin.task(Arc::clone(&monitor).run(credentials.refusals()));
         let pause = settings.pacing.refusal_pause;
         let mut renewing: Vec<_> =
@@ -123,29 +121,20 @@ impl Common<'_> {
         Sdk::new(&self.settings.sdk, &road)
     }
 
-    fn flags(&self, guards: &Guards, local: Option<&LocalKey>, kept: Option<Kept>) -> FlagsRoad {
-        let watch = Watch::new(Arc::clone(&guards.monitor), Surface::Flags);
+    fn flags(&self, guards: &Guards, local: Option<&LocalKey>) -> FlagsRoad {
         let parts = FlagsParts {
+            http: &self.http,
+            host: self.host,
+            tokens: &self.credentials,
+            secret_keys: local.map(|key| (&key.opened.credentials, key.poll_interval)),
             breaker: guards.flags.clone(),
-            watch: watch.clone(),
-            endpoint: Endpoint::new(
-                self.http.clone(),
-                self.host,
-                self.credentials(),
-                self.longest_retry_after(),
-            ),
-            definitions: local.map(|key| self.definitions(key, watch)),
-            kept,
+            watch: Watch::new(Arc::clone(&guards.monitor), Surface::Flags),
+            spool: self.settings.spool.as_ref(),
+            request_timeout: self.settings.request_timeout,
+            longest_retry_after: self.settings.longest_retry_after,
             geoip: self.geoip,
         };
         FlagsRoad::new(&self.settings.flags, parts)
-    }
-
-    fn definitions(&self, key: &LocalKey, watch: Watch) -> Definitions {
-        let (http, timeout) = (self.http.clone(), self.settings.request_timeout);
-        let endpoint =
-            DefinitionsEndpoint::new(http, self.host, self.credentials(), self.longest_retry_after());
-        Definitions::new(endpoint, watch, Arc::clone(&key.opened.credentials), key.poll_interval, timeout)
     }
 
     fn probe(&self) -> Probe {
@@ -155,15 +144,17 @@ impl Common<'_> {
 
     fn capture(&self) -> Capture {
         let gzip = self.settings.gzip;
-        Capture::new(self.http.clone(), self.host, self.credentials(), gzip, self.longest_retry_after())
+        Capture::new(
+            self.http.clone(),
+            self.host,
+            self.credentials(),
+            gzip,
+            self.settings.longest_retry_after,
+        )
     }
 
     fn credentials(&self) -> Arc<Credentials<ProjectToken>> {
         Arc::clone(&self.credentials)
-    }
-
-    fn longest_retry_after(&self) -> Duration {
-        self.settings.longest_retry_after
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use dead_letter::DeadLetterLimits;
 pub(crate) use encode::{Encoder, Hook};
 pub use event::AnyEvent;
 pub use ledger::{DropReason, Drops, Ledger};
-pub(crate) use queue::{Limits, Queue, Snapshot, optional_ms};
+pub(crate) use queue::{Limits, Queue, Snapshot};
 pub use queue::{Overflow, QueueFill, SpoolHealth, SpoolIssue, SpoolState};
 pub(crate) use spool::Spool;
 #[cfg(not(feature = "spool"))]

@@ -1,11 +1,8 @@
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use reqwest::Url;
 use serde_json::Value;
-use tower::Service;
 
 use super::answer::FlagsAnswer;
 use super::options::Question;
@@ -15,7 +12,7 @@ use crate::{Error, ErrorKind};
 
 /// `POST {host}/flags/?v=2`: one call, one attempt.
 #[derive(Clone, Debug)]
-pub(crate) struct Endpoint {
+pub(super) struct Endpoint {
     client: reqwest::Client,
     url: Url,
     credentials: Arc<Credentials<ProjectToken>>,
@@ -23,16 +20,17 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(
-        client: reqwest::Client,
+    pub(super) fn new(
+        client: &reqwest::Client,
         host: &Url,
-        credentials: Arc<Credentials<ProjectToken>>,
+        credentials: &Arc<Credentials<ProjectToken>>,
         longest_retry_after: Duration,
     ) -> Self {
-        Self { client, url: endpoint(host, "/flags/", Some("v=2")), credentials, longest_retry_after }
+        let url = endpoint(host, "/flags/", Some("v=2"));
+        Self { client: client.clone(), url, credentials: Arc::clone(credentials), longest_retry_after }
     }
 
-    async fn send(self, question: Question) -> Result<FlagsAnswer, Error> {
+    pub(super) async fn send(self, question: Question) -> Result<FlagsAnswer, Error> {
         // A provider has given none yet.
         let token = self.credentials.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))?;
         let result = self.send_as(&token, &question).await;
@@ -57,18 +55,4 @@ const LONGEST: usize = 16 * 1024 * 1024;
 fn body(token: &ProjectToken, question: &str) -> String {
     let token = Value::from(token.expose());
     format!("{{\"api_key\":{token},{}", question.trim_start_matches('{'))
-}
-
-impl Service<Question> for Endpoint {
-    type Response = FlagsAnswer;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<FlagsAnswer, Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, question: Question) -> Self::Future {
-        Box::pin(self.clone().send(question))
-    }
 }

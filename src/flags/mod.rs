@@ -44,10 +44,7 @@ mod stack;
 mod under_way;
 
 pub use config::FlagsConfig;
-pub(crate) use definitions::{Definitions, DefinitionsEndpoint};
-pub(crate) use endpoint::Endpoint;
 pub use flag::{Flag, FlagSource};
-pub(crate) use kept::Kept;
 pub use options::FlagOptions;
 pub(crate) use road::{FlagsParts, FlagsRoad};
 pub use snapshot::Flags;

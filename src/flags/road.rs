@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthog_rs::RequestContext;
+use reqwest::Url;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -12,7 +13,7 @@ use tracing::Instrument;
 use super::answer::FlagsAnswer;
 use super::called::{Reported, Reporter};
 use super::config::FlagsConfig;
-use super::definitions::Definitions;
+use super::definitions::{Definitions, DefinitionsEndpoint};
 use super::endpoint::Endpoint;
 use super::evaluated::Evaluated;
 use super::flag::{Flag, FlagSource};
@@ -24,7 +25,8 @@ use super::snapshot::{Flags, Snapshot, Trouble};
 use super::stack::{self, FlagsStack};
 use super::under_way::{Outcome, UnderWay};
 use crate::ErrorKind;
-use crate::delivery::Queue;
+use crate::credentials::{Credentials, ProjectToken, SecretKey};
+use crate::delivery::{Queue, SpoolConfig};
 use crate::layers::circuit_breaker::State;
 use crate::layers::{CircuitBreaker, CircuitBreakerLayer};
 use crate::monitor::{Failure, Watch};
@@ -42,23 +44,37 @@ pub(crate) struct FlagsRoad {
 }
 
 /// What it is made of.
-pub(crate) struct FlagsParts {
+pub(crate) struct FlagsParts<'a> {
+    pub(crate) http: &'a reqwest::Client,
+    pub(crate) host: &'a Url,
+    pub(crate) tokens: &'a Arc<Credentials<ProjectToken>>,
+    /// By which definitions are fetched, and how often, if flags are evaluated here.
+    pub(crate) secret_keys: Option<(&'a Arc<Credentials<SecretKey>>, Duration)>,
     pub(crate) breaker: CircuitBreakerLayer<DeliveryClassifier>,
     pub(crate) watch: Watch,
-    pub(crate) endpoint: Endpoint,
-    pub(crate) definitions: Option<Definitions>,
-    pub(crate) kept: Option<Kept>,
+    /// Beside it, what is known is kept.
+    pub(crate) spool: Option<&'a SpoolConfig>,
+    /// Of fetching definitions.
+    pub(crate) request_timeout: Duration,
+    pub(crate) longest_retry_after: Duration,
     /// Unless the options say otherwise.
     pub(crate) geoip: bool,
 }
 
 impl FlagsRoad {
-    pub(crate) fn new(config: &FlagsConfig, parts: FlagsParts) -> Self {
-        let FlagsParts { breaker, watch, endpoint, definitions, kept, geoip } = parts;
+    pub(crate) fn new(config: &FlagsConfig, parts: FlagsParts<'_>) -> Self {
+        let FlagsParts { http, host, tokens, breaker, watch, longest_retry_after, .. } = parts;
+        let definitions = parts.secret_keys.map(|(keys, poll_interval)| {
+            let endpoint = DefinitionsEndpoint::new(http, host, tokens, longest_retry_after);
+            let stack = stack::of_definitions(watch.clone(), parts.request_timeout, endpoint);
+            Definitions::new(stack, keys, poll_interval)
+        });
+        let kept = parts.spool.map(|spool| Arc::new(Kept::beside(spool, host, config)));
+        let endpoint = Endpoint::new(http, host, tokens, longest_retry_after);
         Self {
             breaker: breaker.handle(),
-            geoip,
-            known: Arc::new(LastKnownGood::new(config.persons, config.age, kept.map(Arc::new))),
+            geoip: parts.geoip,
+            known: Arc::new(LastKnownGood::new(config.persons, config.age, kept)),
             timeout: config.timeout,
             reported: Arc::default(),
             under_way: UnderWay::new(stack::of_flags(breaker, watch, config.timeout, endpoint), definitions),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tower::ServiceBuilder;
 use tower::timeout::TimeoutLayer;
 use tower::util::BoxCloneSyncService;
+use tower::{ServiceBuilder, service_fn};
 
 use super::answer::FlagsAnswer;
 use super::definitions::{Ask, DefinitionsEndpoint, Fetched};
@@ -33,7 +33,7 @@ pub(super) fn of_flags(
         .layer(ObserveLayer::new(watch))
         .map_err(Error::from)
         .layer(TimeoutLayer::new(timeout))
-        .service(endpoint);
+        .service(service_fn(move |question| endpoint.clone().send(question)));
     FlagsStack::new(stack)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn of_definitions(
         .layer(ObserveLayer::new(watch))
         .map_err(Error::from)
         .layer(TimeoutLayer::new(timeout))
-        .service(endpoint);
+        .service(service_fn(move |ask| endpoint.clone().send(ask)));
     DefinitionsStack::new(stack)
 }
 

@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::Reason;
 use crate::ErrorKind;
-use crate::delivery::{Ledger, QueueFill, SpoolHealth, optional_ms};
+use crate::delivery::{Ledger, QueueFill, SpoolHealth};
 use crate::layers::circuit_breaker::State as BreakerState;
-use crate::monitor::{Alert, ms};
+use crate::millis::{ms, optional_ms};
+use crate::monitor::Alert;
 
 /// How the PostHog integration is. Serializes to the JSON that readiness probes and dashboards read:
 ///

@@ -1,7 +1,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+
+use crate::millis::ms;
 
 macro_rules! alerts {
     ($($(#[$doc:meta])* $id:ident $code:literal $title:literal $section:literal $severity:ident)*) => {
@@ -171,8 +173,4 @@ impl fmt::Display for Alert {
         let Self { name, surface, severity, detail, .. } = self;
         write!(f, "{} {name} ({}): {detail}", severity.as_str(), surface.as_str())
     }
-}
-
-pub(crate) fn ms<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

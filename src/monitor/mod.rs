@@ -29,7 +29,6 @@ mod watch;
 
 use std::time::Duration;
 
-pub(crate) use alert::ms;
 pub use alert::{Alert, AlertName, AlertTransition, Severity, Surface};
 pub use config::AlertsConfig;
 pub(crate) use looks::{Monitor, Sources};

@@ -5,7 +5,7 @@ use super::looks::Monitor;
 use super::{Surface, metrics};
 use crate::Error;
 use crate::layers::Observe;
-use crate::outcome::{Accepted, causes};
+use crate::outcome::{Accepted, innermost_cause};
 
 /// Shows a [`Monitor`] the attempts to reach one surface.
 #[derive(Clone, Debug)]
@@ -27,12 +27,10 @@ impl Observe<Accepted, Error> for Watch {
         let surface = self.surface.as_str();
         match result {
             Ok(_) => tracing::debug!(surface, ?latency, "attempt answered"),
-            Err(error) => tracing::debug!(surface, ?latency, cause = cause(error), "attempt failed: {error}"),
+            Err(error) => {
+                let cause = innermost_cause(error).map(ToString::to_string);
+                tracing::debug!(surface, ?latency, cause, "attempt failed: {error}");
+            }
         }
     }
-}
-
-/// The innermost cause, which names what happened on the wire.
-fn cause(error: &Error) -> Option<String> {
-    causes(error).skip(1).last().map(ToString::to_string)
 }

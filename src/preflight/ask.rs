@@ -3,7 +3,7 @@ use reqwest::{Method, Request, Url};
 
 use crate::aside::aside;
 use crate::credentials::SecretKey;
-use crate::outcome::{Answer, causes};
+use crate::outcome::{Answer, innermost_cause};
 use crate::transport::{LONGEST_ANSWER, client, send};
 use crate::{Error, ErrorKind};
 
@@ -28,7 +28,7 @@ pub(super) async fn client_of(url: &Url) -> Result<reqwest::Client, Error> {
 
 /// An error with what caused it first.
 pub(super) fn told(error: &Error) -> String {
-    match causes(error).skip(1).last() {
+    match innermost_cause(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::check::{Check, CheckId, CheckStatus, Finding};
 use super::checklist::{CHECKLIST, Item, Section};
 use super::table::Table;
+use crate::millis::millis;
 
 /// The whole checklist, item by item, with what the checks found.
 ///
@@ -144,7 +145,7 @@ impl Serialize for PreflightReport {
         let mut report = serializer.serialize_struct("PreflightReport", 4)?;
         report.serialize_field("verdict", &self.verdict())?;
         report.serialize_field("counts", &self.counts())?;
-        report.serialize_field("took_ms", &u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX))?;
+        report.serialize_field("took_ms", &millis(self.took))?;
         report.serialize_field("sections", &sections)?;
         report.end()
     }

@@ -15,9 +15,10 @@ mod options;
 use std::sync::Arc;
 
 use posthog_rs::{Client, ClientOptions};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::ConfigError;
+use crate::deadline::within;
 #[cfg(feature = "error-tracking")]
 pub(crate) use error_tracking::{ErrorTracking, capture_exception};
 use held::Held;
@@ -80,15 +81,5 @@ impl Sdk {
             self.full.ended().await;
         })
         .await;
-    }
-}
-
-async fn within(deadline: Option<Instant>, work: impl Future<Output = ()>) -> bool {
-    match deadline {
-        Some(deadline) => timeout_at(deadline, work).await.is_ok(),
-        None => {
-            work.await;
-            true
-        }
     }
 }

@@ -33,7 +33,6 @@ use disk::Sleep;
 pub(super) use event::{Captured, Encoded};
 pub(crate) use limits::Limits;
 pub use limits::{Overflow, QueueFill};
-pub(crate) use spool_health::optional_ms;
 pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
 use state::State;
 #[cfg(feature = "spool")]

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 
+use crate::millis::optional_ms;
+
 /// How the spool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,6 +45,9 @@ pub enum SpoolState {
 }
 
 impl SpoolState {
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "only the metrics show each"))]
+    pub(crate) const ALL: [Self; 4] = [Self::Opening, Self::Ready, Self::Full, Self::Failing];
+
     /// As it stands in JSON and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -122,13 +127,6 @@ impl Serialize for SpoolIssue {
         issue.serialize_field("detail", self.detail())?;
         issue.end()
     }
-}
-
-pub(crate) fn optional_ms<S: serde::Serializer>(
-    time: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).serialize(serializer)
 }
 
 #[cfg(feature = "spool")]

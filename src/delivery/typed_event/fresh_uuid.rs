@@ -5,14 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fastrand::Rng;
 use uuid::{Builder, Uuid};
 
+use crate::millis::millis;
+
 /// Version 7, as the SDK's events have: the time, and 74 random bits.
 pub(super) fn fresh_uuid() -> Uuid {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
     let random = RANDOM.try_with(|random| random.borrow_mut().u128(..));
     let random = random.unwrap_or_else(|_| seeded().u128(..));
     let [bits @ .., _, _, _, _, _, _] = random.to_ne_bytes();
-    Builder::from_unix_timestamp_millis(millis, &bits).into_uuid()
+    Builder::from_unix_timestamp_millis(millis(since), &bits).into_uuid()
 }
 
 /// By what the operating system gave the standard library's maps: no other has its numbers.

@@ -1,11 +1,8 @@
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Method, Request, Url};
-use tower::Service;
 
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::flags::local::Local;
@@ -14,21 +11,21 @@ use crate::{Error, ErrorKind};
 
 /// Are there other definitions than those of this tag?
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(in crate::flags) struct Ask {
     pub(super) key: SecretKey,
     pub(super) etag: Option<HeaderValue>,
 }
 
 /// What PostHog answered.
 #[derive(Debug)]
-pub(crate) enum Fetched {
+pub(in crate::flags) enum Fetched {
     Unchanged,
     New(Arc<Local>, Option<HeaderValue>),
 }
 
 /// `GET {host}/flags/definitions/`: one call, one attempt.
 #[derive(Clone, Debug)]
-pub(crate) struct DefinitionsEndpoint {
+pub(in crate::flags) struct DefinitionsEndpoint {
     client: reqwest::Client,
     url: Url,
     tokens: Arc<Credentials<ProjectToken>>,
@@ -39,18 +36,18 @@ pub(crate) struct DefinitionsEndpoint {
 const LONGEST: usize = 32 * 1024 * 1024;
 
 impl DefinitionsEndpoint {
-    pub(crate) fn new(
-        client: reqwest::Client,
+    pub(in crate::flags) fn new(
+        client: &reqwest::Client,
         host: &Url,
-        tokens: Arc<Credentials<ProjectToken>>,
+        tokens: &Arc<Credentials<ProjectToken>>,
         longest_retry_after: Duration,
     ) -> Self {
         // `send_cohorts`: with what cohorts are made of, so that membership can be evaluated here.
         let url = endpoint(host, "/flags/definitions/", Some("send_cohorts"));
-        Self { client, url, tokens, longest_retry_after }
+        Self { client: client.clone(), url, tokens: Arc::clone(tokens), longest_retry_after }
     }
 
-    async fn send(self, Ask { key, etag }: Ask) -> Result<Fetched, Error> {
+    pub(in crate::flags) async fn send(self, Ask { key, etag }: Ask) -> Result<Fetched, Error> {
         let token = self.tokens.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))?;
         let mut request = Request::new(Method::GET, self.url);
         let headers = request.headers_mut();
@@ -72,18 +69,4 @@ impl DefinitionsEndpoint {
 
 fn tag(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(ETAG).cloned()
-}
-
-impl Service<Ask> for DefinitionsEndpoint {
-    type Response = Fetched;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Fetched, Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, ask: Ask) -> Self::Future {
-        Box::pin(self.clone().send(ask))
-    }
 }

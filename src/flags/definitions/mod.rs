@@ -9,17 +9,15 @@ use reqwest::header::HeaderValue;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 
-pub(crate) use self::endpoint::DefinitionsEndpoint;
-pub(super) use self::endpoint::{Ask, Fetched};
+pub(super) use self::endpoint::{Ask, DefinitionsEndpoint, Fetched};
 use super::local::Local;
-use super::stack::{self, DefinitionsStack};
+use super::stack::DefinitionsStack;
 use crate::ErrorKind;
 use crate::credentials::{Credentials, SecretKey};
-use crate::monitor::Watch;
 
 /// The latest definitions, and how they are fetched.
 #[derive(Debug)]
-pub(crate) struct Definitions {
+pub(super) struct Definitions {
     stack: DefinitionsStack,
     keys: Arc<Credentials<SecretKey>>,
     poll_interval: Duration,
@@ -35,15 +33,12 @@ struct Latest {
 }
 
 impl Definitions {
-    pub(crate) fn new(
-        endpoint: DefinitionsEndpoint,
-        watch: Watch,
-        keys: Arc<Credentials<SecretKey>>,
+    pub(super) fn new(
+        stack: DefinitionsStack,
+        keys: &Arc<Credentials<SecretKey>>,
         poll_interval: Duration,
-        timeout: Duration,
     ) -> Self {
-        let stack = stack::of_definitions(watch, timeout, endpoint);
-        Self { stack, keys, poll_interval, latest: Mutex::default() }
+        Self { stack, keys: Arc::clone(keys), poll_interval, latest: Mutex::default() }
     }
 
     /// What is known, and for how long PostHog has not confirmed it.

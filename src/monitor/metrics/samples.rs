@@ -99,7 +99,7 @@ impl Scene<'_> {
         samples.add(table::SPOOL_BYTES, &[], spool.bytes);
         samples.add(table::SPOOL_CAPACITY_BYTES, &[], spool.capacity_bytes);
         samples.add(table::SPOOL_FILE_BYTES, &[], spool.file_bytes);
-        for state in [SpoolState::Opening, SpoolState::Ready, SpoolState::Full, SpoolState::Failing] {
+        for state in SpoolState::ALL {
             let labels = [("state", state.as_str())];
             samples.add(table::SPOOL_STATE, &labels, (state == spool.state).into());
         }
