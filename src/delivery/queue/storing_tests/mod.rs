@@ -1,0 +1,227 @@
+//! The queue with a spool beside it: any order of steps ([`model`]), and orders that once went wrong.
+
+mod model;
+
+use std::time::Duration;
+
+use super::limits::Overflow;
+use super::*;
+use model::{Run, Step, Write, on_disk};
+
+/// What a burst of captures pushes out of memory while the disk is being read is flushed too.
+#[test]
+fn what_is_released_during_a_load_is_waited_for() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Trouble(true));
+    let capture = |run: &mut Run| {
+        run.step(Step::Capture { events: 5, durable: false });
+        run.step(Step::Encode);
+    };
+    capture(&mut run); // 1000..1005
+    run.step(Step::Take { from_disk: false });
+    run.turn(Write::Works, None); // on disk, and under way
+    capture(&mut run); // 1005..1010
+    run.turn(Write::Works, None);
+    drop(run.queue.state().release_copies()); // 1005..1010 on disk only
+    let batch = run.under_way.pop().unwrap();
+    run.queue.give_back(&batch); // 1000..1005 in memory and on disk
+    run.step(Step::Trouble(false));
+    let flushed = run.queue.make_due();
+
+    let turn = run.queue.state().turn(&run.queue.limits, std::time::Instant::now()).unwrap();
+    assert!(turn.load.is_some());
+    run.disk.held.retain(|number| !turn.released.contains(number));
+    let applied = turn.changes.as_ref().map(|changes| run.disk.apply(changes, usize::MAX));
+    let loaded = run.disk.load(20);
+    // While the disk reads, a burst of captures makes room.
+    drop(run.queue.state().release_copies());
+    run.queue.finish_turn(turn, applied, loaded, run.disk.fill());
+    run.step(Step::Take { from_disk: true });
+    run.step(Step::Deliver);
+    let ledger = run.queue.ledger();
+    assert_eq!((ledger.delivered, ledger.spooled), (5, 5));
+    let settled = *run.queue.settled_to.borrow();
+    assert!(settled < flushed, "flush({flushed}) resolves at {settled}, five of its events lie on disk");
+}
+
+/// flush looks past the events of another process for its own behind them.
+#[test]
+fn own_events_behind_those_of_others_in_the_backlog_are_waited_for() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.inherit([5]);
+    run.write_and_read_back(3);
+    run.check().unwrap();
+    let numbers: Vec<u64> = run.queue.state().backlog.iter().map(|event| event.number).collect();
+    assert_eq!(numbers, [5, 1000, 1001, 1002]);
+    let flushed = run.queue.make_due();
+    let settled = *run.queue.settled_to.borrow();
+    assert!(settled < flushed, "flush({flushed}) resolves at {settled}, nothing was sent");
+}
+
+/// What was read back from a file that was then lost is in memory only.
+#[test]
+fn closing_with_a_backlog_after_the_file_was_remade() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.inherit([5, 6, 7]);
+    run.turn(Write::Works, None);
+    assert_eq!(run.queue.state().backlog.len(), 3);
+    run.queue.disk_recovered(|_| false);
+    run.check().unwrap();
+    run.queue.close();
+    run.check().unwrap();
+}
+
+/// What the disk lost and memory still has is delivered, and counted once.
+#[test]
+fn a_disk_that_lost_what_memory_holds() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Trouble(true));
+    run.step(Step::Capture { events: 5, durable: false });
+    run.step(Step::Encode);
+    run.turn(Write::Works, None);
+    // Reopened at an older commit.
+    run.disk.events.clear();
+    run.queue.disk_recovered(|_| false);
+    run.step(Step::Capture { events: 1, durable: false });
+    run.step(Step::Encode);
+    run.turn(Write::Works, None);
+    run.step(Step::Take { from_disk: false });
+    run.step(Step::Deliver);
+    let ledger = run.queue.ledger();
+    assert_eq!((ledger.delivered, ledger.spooled, ledger.dropped.total()), (6, 0, 0), "{ledger:?}");
+}
+
+/// A discarded letter lies on disk until the next write: a note in between counts it there alone.
+#[test]
+fn a_note_after_a_discard_counts_no_letter_twice() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Capture { events: 1, durable: false });
+    run.step(Step::Encode);
+    run.step(Step::Take { from_disk: false });
+    run.step(Step::Bury);
+    run.journal_is_due();
+    run.turn(Write::Works, None);
+    assert_eq!(run.disk.dead.len(), 1);
+    run.step(Step::Discard);
+    run.queue.state().disk.noted.1 = None;
+    run.turn(Write::Works, None);
+    run.check().unwrap();
+}
+
+/// The same for events that are thrown away over quota.
+#[test]
+fn a_note_after_over_quota_counts_no_event_twice() {
+    let mut run = Run::new(Overflow::DropNewest, true);
+    run.step(Step::Capture { events: 5, durable: false });
+    run.step(Step::Encode);
+    run.turn(Write::Works, None);
+    run.step(Step::Take { from_disk: false });
+    let batch = run.under_way.pop().unwrap();
+    run.queue.settle(&batch, Some(DropReason::OverQuota));
+    run.queue.state().disk.noted.1 = None;
+    run.turn(Write::Works, None);
+    run.check().unwrap();
+}
+
+/// "Dropping the future leaves the event captured as by capture."
+#[test]
+fn a_durable_capture_that_nobody_awaits_any_more_is_an_ordinary_one() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Capture { events: 1, durable: true });
+    run.told.clear();
+    run.queue.disk_failed(SpoolIssue::Io);
+    run.step(Step::Encode);
+    let ledger = run.queue.ledger();
+    assert_eq!((ledger.queued, ledger.dropped.total()), (1, 0), "{ledger:?}");
+}
+
+/// A record that cannot be read, in an idle service.
+#[test]
+fn a_load_that_gives_nothing_is_not_repeated_at_once() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.queue.state().inherit(&Totals { captured: 1, ..Totals::default() }, 1);
+    run.disk.events.insert(5, on_disk(5));
+    run.disk.held.insert(5); // the store skips it
+    run.turn(Write::Works, None);
+    let mut turns = 0;
+    while run.queue.next_turn(Duration::ZERO).is_some_and(|turn| {
+        run.queue.finish_turn(turn, None, Read::default(), run.disk.fill());
+        true
+    }) {
+        turns += 1;
+        assert!(turns < 1_000, "the thread spins");
+    }
+}
+
+/// Once its own events are back in memory, flush does not mind what else lies on disk.
+#[test]
+fn flush_does_not_wait_for_what_was_taken_over_later() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.write_and_read_back(3);
+    run.step(Step::Trouble(false));
+    run.step(Step::Take { from_disk: true });
+    run.step(Step::Deliver);
+    // A large file of another process is taken over.
+    run.inherit(1..=500);
+    run.journal_is_due();
+    run.turn(Write::Works, None);
+    run.step(Step::Capture { events: 1, durable: false });
+    run.step(Step::Encode);
+    run.step(Step::Take { from_disk: false });
+    run.step(Step::Deliver);
+    run.check().unwrap();
+    let flushed = run.queue.make_due();
+    let settled = *run.queue.settled_to.borrow();
+    assert!(settled >= flushed, "flush({flushed}) waits at {settled} for the events of another process");
+}
+
+/// A backlog that is no longer on disk is written again when delivery stands still.
+#[test]
+fn the_backlog_of_a_remade_file_goes_to_disk_again() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.inherit([5, 6, 7]);
+    run.turn(Write::Works, None);
+    run.queue.disk_recovered(|_| false);
+    run.step(Step::Trouble(true));
+    for _ in 0..3 {
+        run.journal_is_due();
+        run.turn(Write::Works, None);
+    }
+    let ledger = run.queue.ledger();
+    assert_eq!((ledger.queued, ledger.spooled, run.disk.events.len()), (0, 3, 3), "{ledger:?}");
+}
+
+/// A batch is of one process, so that flush knows whom it waits for; and the two roads take turns.
+#[test]
+fn a_batch_from_disk_is_of_one_process() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.inherit([5]);
+    run.write_and_read_back(3);
+    let sizes =
+        [true, true, true].map(|from_disk| run.queue.take_batch(1 << 16, from_disk).map(|batch| batch.len()));
+    assert_eq!(sizes, [Some(1), Some(3), None]);
+}
+
+#[test]
+fn nothing_is_read_back_into_a_full_memory_or_for_a_closed_queue() {
+    let loads = |run: &Run| {
+        let turn = run.queue.state().turn(&run.queue.limits, std::time::Instant::now());
+        turn.is_some_and(|turn| turn.load.is_some())
+    };
+    let with_backlog = || {
+        let run = Run::new(Overflow::DropNewest, false);
+        run.queue.state().inherit(&Totals { captured: 1, ..Totals::default() }, 1);
+        run
+    };
+    assert!(loads(&with_backlog()));
+    let mut over_half = with_backlog();
+    over_half.step(Step::Capture { events: 26, durable: false });
+    assert!(!loads(&over_half));
+    let closed = with_backlog();
+    closed.queue.close();
+    assert!(!loads(&closed));
+    // Closed while the disk was read.
+    let read = Read { events: vec![on_disk(5)], is_all: true };
+    closed.queue.state().read(read);
+    assert!(closed.queue.is_done());
+}
