@@ -163,7 +163,5 @@ pub use monitor::{
 };
 pub use outcome::{Accepted, Outcome};
 
-/// The README's snippets, compiled and run with the documentation's.
-#[cfg(all(doctest, feature = "testing"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+#[cfg(doctest)]
+mod pages;

@@ -1,11 +1,14 @@
 //! The pages agree with the code and with each other: sections for whatever names one, links, metrics, variables, tests
-//! and settings.
+//! and settings. Blocks of code: `tests/snippets`.
+
+#[path = "support/pages.rs"]
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use posthog_health::{AlertName, DropReason, Reason, RolloutReason, Severity};
+use support::{files, pages, read, root};
 
 const PARTS: [&str; 5] = ["What it means", "First look", "Likely causes", "What to do", "When to escalate"];
 
@@ -203,29 +206,6 @@ fn each_field_of_the_template_says_what_belongs_in_it() {
 }
 
 // -- The pages -----------------------------------------------------------------------------------------------------
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap()
-}
-
-/// All that is written for people.
-fn pages() -> Vec<PathBuf> {
-    let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
-    for folder in ["docs", "examples", "benches"] {
-        pages.extend(files(&root().join(folder), "md"));
-    }
-    pages
-}
-
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let found = entries.flat_map(|path| if path.is_dir() { files(&path, ending) } else { vec![path] });
-    found.filter(|path| path.extension().is_some_and(|found| found == ending)).collect()
-}
 
 /// The runbook's sections by the links to them, each with the text up to the next heading.
 fn runbook() -> BTreeMap<String, String> {

@@ -102,8 +102,7 @@ pub(crate) async fn flags(row: &Row) {
     let server = FakePostHog::start();
     server.set_flag("button", "blue");
     let posthog = client(&server).build().unwrap();
-    let asked =
-        async |posthog: &PostHog, person: &str| posthog.flags(person, FlagOptions::default()).await;
+    let asked = async |posthog: &PostHog, person: &str| posthog.flags(person, FlagOptions::default()).await;
     asked(&posthog, "known").await;
     server.flags().always(Reply::hang());
     let mut calls = 0;
@@ -117,10 +116,7 @@ pub(crate) async fn flags(row: &Row) {
     for _ in 0..100 {
         asked(&posthog, "unknown").await;
     }
-    row.shows(
-        WAIT,
-        server.request_count(Route::Flags) - before <= 1 && by_default("timeout", "1 s"),
-    );
+    row.shows(WAIT, server.request_count(Route::Flags) - before <= 1 && by_default("timeout", "1 s"));
     let (known, unknown) = (asked(&posthog, "known").await, asked(&posthog, "unknown").await);
     let is_known = matches!(known.source("button"), FlagSource::LastKnownGood { .. });
     row.shows(

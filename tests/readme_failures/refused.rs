@@ -148,10 +148,7 @@ pub(crate) async fn over_quota_with_a_200(row: &Row) {
     row.shows("thrown away by PostHog, counted as `over_quota`", server.accepted() == 0);
     capture(&posthog, 10);
     let is_kept = posthog.flush().await.is_err() && posthog.stats().queued == 10;
-    row.shows(
-        "the next wait for 1 s, doubling to 1 min",
-        is_kept && by_default("refusal_pause", "1 min"),
-    );
+    row.shows("the next wait for 1 s, doubling to 1 min", is_kept && by_default("refusal_pause", "1 min"));
     row.shows_reasons(&posthog.health(), &["quota_exceeded", "losing_events"]);
     row.shows_nothing_noticed(&posthog).await;
     let names = [AlertName::QuotaExceeded, AlertName::LosingEvents].map(|name| name.to_string());
