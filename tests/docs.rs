@@ -112,6 +112,22 @@ fn each_link_and_anchor_within_the_repository_leads_somewhere() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// They are read where nobody has the repository: docs.rs shows its files under such an address.
+#[test]
+fn each_file_that_the_crates_documentation_links_is_in_the_package() {
+    let docs = crate_docs();
+    let linked: Vec<_> = docs
+        .split("https://docs.rs/crate/posthog-health/latest/source/")
+        .skip(1)
+        .map(|rest| rest.split([' ', ')']).next().unwrap())
+        .collect();
+    assert!(linked.len() > 15, "the documentation was read: {linked:?}");
+    for path in linked {
+        assert!(root().join(path).exists(), "{path}");
+        assert!(!path.starts_with('.'), "{path} is not in the package");
+    }
+}
+
 #[test]
 fn each_metric_that_a_page_names_is_documented() {
     let metrics = read("docs/metrics.md");
@@ -147,11 +163,11 @@ fn each_test_that_a_page_names_exists() {
     let sources = ["src", "tests"].map(|folder| files(&root().join(folder), "rs")).concat();
     let sources: String = sources.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
     let mut named = 0;
-    for page in pages() {
-        let text = fs::read_to_string(&page).unwrap();
+    let texts = pages().into_iter().map(|page| fs::read_to_string(page).unwrap());
+    for text in texts.chain([crate_docs()]) {
         for name in text.split("test `").skip(1).map(|rest| rest.split('`').next().unwrap()) {
             named += 1;
-            assert!(sources.contains(&format!("fn {name}()")), "{} names {name}", page.display());
+            assert!(sources.contains(&format!("fn {name}()")), "a page names {name}");
         }
     }
     assert!(named > 10, "the pages were read: {named}");
@@ -206,6 +222,13 @@ fn each_field_of_the_template_says_what_belongs_in_it() {
 }
 
 // -- The pages -----------------------------------------------------------------------------------------------------
+
+/// The front page of the crate's documentation, as one line.
+fn crate_docs() -> String {
+    let source = read("src/lib.rs");
+    let lines = source.lines().filter_map(|line| line.strip_prefix("//!"));
+    lines.flat_map(str::split_whitespace).fold(String::new(), |docs, word| docs + word + " ")
+}
 
 /// The runbook's sections by the links to them, each with the text up to the next heading.
 fn runbook() -> BTreeMap<String, String> {

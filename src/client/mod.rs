@@ -76,7 +76,14 @@ impl PostHog {
     /// | `POSTHOG_API_KEY_FILE`, `POSTHOG_HOST_FILE` | instead: a file that holds the value, as mounted secrets do. A new token in it is [taken](CredentialSource::file) without a restart |
     /// | `POSTHOG_DISABLED` | `1` switches the client off; then no token is needed |
     ///
-    /// What is wrong with it is told by [`build`](PostHogBuilder::build).
+    /// What is wrong with it is told by [`build`](PostHogBuilder::build), which names the variable.
+    ///
+    /// ```no_run
+    /// # use posthog_health::PostHog;
+    /// # async fn example() -> Result<(), posthog_health::ConfigError> {
+    /// let posthog = PostHog::from_env().batch_events(500).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn from_env() -> PostHogBuilder {
         PostHogBuilder::from_env()
     }
@@ -104,6 +111,20 @@ impl PostHog {
     /// Takes the time (unless the event has its own) and the ambient
     /// [`RequestContext`](posthog_rs::RequestContext) here and now; the rest happens in the background. What
     /// becomes of the event is counted in [`stats`](Self::stats).
+    ///
+    /// ```
+    /// # use posthog_health::{Event, PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    /// let mut event = Event::new("order placed", "user-123");
+    /// event.insert_prop("amount", 9.5)?;
+    /// posthog.capture(event);
+    /// # posthog.flush().await?;
+    /// # assert_eq!(server.events()[0]["properties"]["amount"], 9.5);
+    /// # Ok(()) }
+    /// ```
     pub fn capture(&self, event: impl Into<AnyEvent>) {
         match RequestContext::current() {
             None => self.inner.queue.capture(event),
@@ -115,6 +136,18 @@ impl PostHog {
     /// events is delivered or has met another end, those that [the SDK](Self::sdk) made included. Waits up to the
     /// [flush timeout](PostHogBuilder::flush_timeout). Events that come meanwhile may travel along, but are
     /// not waited for, nor is what other processes left in a spool. A pending retry does not come earlier.
+    ///
+    /// ```
+    /// # use posthog_health::{Event, PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    /// posthog.capture(Event::new("report built", "cron"));
+    /// posthog.flush().await?; // at the end of a job, or in a test
+    /// assert_eq!(posthog.stats().delivered, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -156,6 +189,19 @@ impl PostHog {
     /// times what it needs.
     ///
     /// Give it what your orchestrator's grace period leaves, 5 s if in doubt.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use posthog_health::{Event, PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    /// posthog.capture(Event::new("service stopped", "shop"));
+    /// let report = posthog.shutdown(Duration::from_secs(5)).await; // last, when nothing can capture any more
+    /// assert_eq!((report.delivered, report.undelivered), (1, 0));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Panics
     ///
@@ -219,7 +265,26 @@ impl PostHog {
     /// open.
     ///
     /// A degraded PostHog is no reason to take a service out of rotation: answer 200 in both cases, and 503
-    /// only where a deployment should wait.
+    /// only where a deployment should wait. [`HealthRoute`](crate::routes::HealthRoute) does.
+    ///
+    /// ```
+    /// # use posthog_health::{PostHog, Reason, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    /// let report = posthog.health_check().await;
+    /// assert!(report.is_healthy());
+    /// println!("{report}"); // {"status":"healthy","posthog":{"connected":true,"latencyMs":12},…
+    /// # server.forget_token(FakePostHog::TOKEN);
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    ///
+    /// // PostHog does not know the token:
+    /// let report = posthog.health_check().await;
+    /// assert_eq!(report.reasons, [Reason::Unauthorized]);
+    /// println!("{}", report.reasons[0].detail()); // what it means and what to do
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Panics
     ///
@@ -258,6 +323,16 @@ impl PostHog {
 
     /// Tells of each alert that begins or ceases to fire from now on. Each is a log line too: P1 at error, P2 and
     /// what is resolved at warn.
+    ///
+    /// ```
+    /// # use posthog_health::PostHog;
+    /// async fn tell(posthog: PostHog) {
+    ///     let mut changes = posthog.subscribe();
+    ///     while let Some(change) = changes.next().await {
+    ///         println!("{:?} {}", change.alert().severity, change.alert().name);
+    ///     }
+    /// }
+    /// ```
     pub fn subscribe(&self) -> AlertTransitions {
         self.inner.running.as_ref().map_or_else(AlertTransitions::none, |running| running.monitor.subscribe())
     }
@@ -275,6 +350,19 @@ impl PostHog {
     }
 
     /// Where every captured event is. With a spool the counts go on from one process to the next.
+    ///
+    /// ```
+    /// # use posthog_health::{Event, PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    /// posthog.capture(Event::new("order placed", "user-123"));
+    /// posthog.capture(Event::new("order placed", "")); // nobody's: PostHog would reject it, and its batch
+    /// # posthog.flush().await?;
+    /// assert_eq!(posthog.stats().to_string(), "captured=2 delivered=1 queued=0 dead_lettered=0 dropped=1");
+    /// # Ok(()) }
+    /// ```
     pub fn stats(&self) -> Ledger {
         self.inner.queue.ledger()
     }
@@ -350,6 +438,20 @@ impl PostHog {
     /// For importers that move their offset on the strength of it. Many calls at once share one `fsync`, so
     /// make them side by side.
     ///
+    /// ```
+    /// # use posthog_health::{Event, PostHog, SpoolConfig, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (server, directory) = (FakePostHog::start(), tempfile::tempdir()?);
+    /// # let directory = directory.path();
+    /// # let builder = PostHog::builder(FakePostHog::TOKEN).host(server.url());
+    /// let posthog = builder.spool(SpoolConfig::at(directory)).build()?;
+    /// posthog.capture_durable(Event::new("invoice paid", "user-123")).await?; // it is on disk now
+    /// # posthog.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # assert_eq!(server.distinct(), 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`NotDurable`] when the event was not taken: it is counted as dropped for that reason. Capture it again,
@@ -371,11 +473,23 @@ impl PostHog {
 /// An event that [`PostHog::capture_durable`] did not take.
 #[cfg(feature = "spool")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the event was not taken: {}", reason.as_str())]
+#[error("the event was not taken: {}{}", reason.as_str(), self.remedy())]
 #[non_exhaustive]
 pub struct NotDurable {
     /// What it is counted as.
     pub reason: DropReason,
+}
+
+#[cfg(feature = "spool")]
+impl NotDurable {
+    fn remedy(&self) -> &'static str {
+        match self.reason {
+            DropReason::SpoolUnavailable => {
+                "; PostHogBuilder::spool gives the client a spool, and `spool.issue` in its health says why one fails"
+            }
+            _ => "",
+        }
+    }
 }
 
 /// Where a process begins to number its events. A later one begins higher, so that events of several processes
@@ -450,7 +564,9 @@ pub struct ShutdownReport {
 
 /// [`PostHog::flush`] ran out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("flush timed out with {undelivered} events undelivered: they stay on their way")]
+#[error(
+    "flush timed out with {undelivered} events undelivered: they stay on their way, and health() says why"
+)]
 #[non_exhaustive]
 pub struct FlushTimeout {
     /// Events in memory or on disk now.

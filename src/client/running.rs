@@ -57,7 +57,7 @@ impl Running {
             ConfigError::new(
                 "build()",
                 "was called outside a tokio runtime",
-                "call it from async code or a runtime's enter()",
+                "call it in async code (#[tokio::main]), or while a runtime's enter() guard is held",
             )
         })?;
         let http = client(host).map_err(|error| {

@@ -33,7 +33,7 @@ pub(crate) async fn does_not_answer(row: &Row) {
     for reply in [Reply::hang(), Reply::reset(), Reply::close(), Reply::truncated_body()] {
         let server = FakePostHog::start();
         server.always(reply);
-        assert_outage(row, client(&server), "unreachable").await;
+        assert_outage(row, client(&server).request_timeout(MS(200)), "unreachable").await;
     }
     let server = FakePostHog::start();
     let no_such_name = client(&server).host("http://posthog.invalid").allow_insecure_http(true);
@@ -49,7 +49,7 @@ pub(crate) async fn does_not_answer(row: &Row) {
 /// Until the breaker is open, and then it stays so.
 async fn assert_outage(row: &Row, client: PostHogBuilder, reason: &str) {
     let breaker = support::breaker().open_time(HOUR, HOUR);
-    let posthog = client.circuit_breaker(breaker).request_timeout(MS(200)).build().unwrap();
+    let posthog = client.circuit_breaker(breaker).build().unwrap();
     capture(&posthog, 20);
     until(|| posthog.circuit_breaker().unwrap().state() == State::Open).await;
     row.shows("wait", posthog.stats().queued == 20);

@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use http::{Request, StatusCode};
 use posthog_health::routes::HealthRoute;
@@ -7,10 +8,11 @@ use tower::ServiceExt;
 
 use crate::support::until;
 
-/// A row of the table, and which of its claims are still to be shown.
+/// A row of the table, and which of its claims were shown.
 pub(crate) struct Row {
     pub(crate) failure: String,
-    open: RefCell<Vec<String>>,
+    claims: BTreeSet<String>,
+    shown: RefCell<BTreeSet<String>>,
 }
 
 impl Row {
@@ -19,13 +21,15 @@ impl Row {
         let [failure, claims @ ..] = &cells[..] else { panic!("no row: {line}") };
         assert_eq!(claims.len(), 3, "{line}");
         let claims = claims.iter().flat_map(|cell| cell.split("; ")).filter(|claim| !claim.is_empty());
-        Self { failure: (*failure).to_owned(), open: RefCell::new(claims.map(str::to_owned).collect()) }
+        let claims = claims.map(str::to_owned).collect();
+        Self { failure: (*failure).to_owned(), claims, shown: RefCell::default() }
     }
 
     /// The row claims it, and so it is.
     pub(crate) fn shows(&self, claim: &str, holds: bool) {
-        self.open.borrow_mut().retain(|open| open != claim);
+        assert!(self.claims.contains(claim), "{}: does not claim: {claim}", self.failure);
         assert!(holds, "{}: not so: {claim}", self.failure);
+        self.shown.borrow_mut().insert(claim.to_owned());
     }
 
     /// `capture` has returned, and the service stays ready.
@@ -50,9 +54,10 @@ impl Row {
         }
     }
 
-    /// The claims that nothing has shown, those about lines of this log apart.
+    /// The claims that nothing has shown; those about the log, by what it says.
     pub(crate) fn open_after(&self, log: &str) -> Vec<String> {
-        let logged = |claim: &&String| claim.starts_with('"') && log.contains(claim.trim_matches('"'));
-        self.open.borrow().iter().filter(|claim| !logged(claim)).cloned().collect()
+        let is_logged = |claim: &str| claim.starts_with('"') && log.contains(claim.trim_matches('"'));
+        let shown = self.shown.borrow();
+        self.claims.difference(&shown).filter(|claim| !is_logged(claim)).cloned().collect()
     }
 }
