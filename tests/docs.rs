@@ -29,6 +29,22 @@ fn each_alert_has_a_section_with_all_its_parts() {
 }
 
 #[test]
+fn each_alert_has_a_row_in_the_readme_and_in_its_configuration() {
+    let readme = read("README.md");
+    let (_, readme) = readme.split_once("\n## Alerts\n").unwrap();
+    let source = read("src/monitor/config.rs");
+    for text in [readme.split("\n## ").next().unwrap(), &source] {
+        let rows: Vec<_> = text
+            .lines()
+            .map(|line| line.trim_start_matches("/// "))
+            .filter(|line| line.ends_with("| P1 |") || line.ends_with("| P2 |"))
+            .map(|row| row.trim_start_matches("| ").split(" |").next().unwrap().to_owned())
+            .collect();
+        assert_eq!(rows, AlertName::all().map(|alert| alert.to_string()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn each_reason_has_a_section_that_says_what_to_do() {
     let sections = runbook();
     for reason in Reason::all() {

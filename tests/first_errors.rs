@@ -1,6 +1,6 @@
 //! The errors that a newcomer meets first: each names what is wrong and what to do, word for word.
 //!
-//! Those of the compiler are in the documentation of `layers`, and quoted in `CONTRIBUTING.md`.
+//! Those of the compiler: `compile_fail` in the documentation of `AnyEvent` and of `layers`.
 
 #[path = "support/client.rs"]
 mod support;
