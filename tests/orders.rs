@@ -1,3 +1,5 @@
+//! The README's test of a service, word for word.
+
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{Event, PostHog};
 
