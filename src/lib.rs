@@ -19,9 +19,13 @@
 //!
 //!     println!("{}", posthog.health_check().await);
 //!     posthog.shutdown(Duration::from_secs(5)).await; // last, before the process ends
+//!     println!("{}", posthog.stats()); // captured=1 delivered=1 queued=0 dead_lettered=0 dropped=0
 //!     Ok(())
 //! }
 //! ```
+//!
+//! Without an account: the feature `testing` has a PostHog of your own, and the page of [`capture`](PostHog::capture) and
+//! those of the other methods run against it.
 //!
 //! # The picture
 //!
@@ -41,17 +45,50 @@
 //!
 //! # Guarantees
 //!
-//! 1. [`capture`](PostHog::capture) never blocks on I/O, never panics and never fails the caller.
-//! 2. Nothing vanishes uncounted: [`Ledger`]'s equation holds at every moment, across
-//!    [`shutdown`](PostHog::shutdown), and with a [spool](#a-spool-on-disk) across `kill -9`.
+//! Each with the test that stands behind it. What each failure of PostHog costs is a [table in the README][failures], and
+//! a test walks it row by row.
+//!
+//! 1. [`capture`](PostHog::capture) never blocks on I/O, never panics and never fails the caller: test
+//!    `capture_works_on_any_thread_whatever_posthog_does` in [`tests/delivery.rs`].
+//! 2. Nothing vanishes uncounted: [`Ledger`]'s equation holds at every moment, test
+//!    `the_ledger_balances_at_every_moment`; across [`shutdown`](PostHog::shutdown), test
+//!    `shutdown_returns_at_its_deadline_whatever_posthog_does` in [`tests/lifecycle.rs`]; and with a
+//!    [spool](#a-spool-on-disk) across `kill -9`, test `a_crash_costs_what_was_in_memory_only_and_it_is_counted` in
+//!    [`tests/spool`].
 //! 3. At-least-once, counted once: an event's uuid and timestamp are fixed when it is captured and never
-//!    change; each attempt has a fresh `sent_at`. PostHog counts an event that arrives twice once.
+//!    change; each attempt has a fresh `sent_at`. PostHog counts an event that arrives twice once: test
+//!    `each_attempt_has_the_same_uuids_and_timestamps_and_a_fresh_sent_at` in [`tests/delivery.rs`].
 //! 4. One bad event costs one event: what PostHog would reject is refused at the door, and a batch that it
-//!    rejects is halved until the bad event stands alone, as a [dead letter](PostHog::dead_letters).
-//! 5. A PostHog outage uses bounded memory, does not turn into a storm of requests, and does not end in one.
-//! 6. No request leaves that you did not cause, and the health probe is not billed.
-//! 7. The project token appears in no `Debug`, `Display`, log, error, health report, metric or spool. Plain `http://`
-//!    goes only to this machine, or [when you ask](PostHogBuilder::allow_insecure_http).
+//!    rejects is halved until the bad event stands alone, as a [dead letter](PostHog::dead_letters): test
+//!    `one_bad_event_costs_one_event_and_few_requests` in [`tests/dead_letters.rs`].
+//! 5. A PostHog outage uses bounded memory, does not turn into a storm of requests, and does not end in one: test
+//!    `an_outage_loses_nothing_makes_no_storm_and_ends_by_itself` in [`tests/delivery.rs`]. Nor does it make your service
+//!    unready: test `degraded_is_ready_and_only_the_strict_route_says_503` in [`tests/routes.rs`].
+//! 6. No request leaves that you did not cause, and the health probe is not billed: test
+//!    `a_thousand_calls_cost_one_request_that_is_not_billed` and test `nothing_is_sent_that_nobody_asked_for` in
+//!    [`tests/health.rs`].
+//! 7. The project token appears in no `Debug`, `Display`, log, error, health report, metric or spool: test
+//!    `no_secret_and_no_event_content_is_ever_shown` in [`tests/logs.rs`]. Plain `http://` goes only to this machine, or
+//!    [when you ask](PostHogBuilder::allow_insecure_http): test `impossible_configurations_are_named_by_build`.
+//!
+//! # Where to look
+//!
+//! - **You write a service:** [`PostHog`], and [`PostHogBuilder`] for every default and its reason, [all in one
+//!   table][defaults]; [`TypedEvent`] for events from structs; [`PostHog::flags`] and [`Flags`]; a [whole
+//!   service][service] with its readiness route and an orderly end; `testing` (a feature), a PostHog on a real socket that
+//!   can be told to fail, for your tests.
+//! - **You are on call:** the [runbook] first: each alert and each reason names its section of it ([`AlertName::runbook`],
+//!   [`Reason::runbook`]); then [rollback] and [escalation]. [`HealthReport`] and its [`Reason`]s, [`AlertsConfig`] for what
+//!   fires when, [`DropReason`], [`ErrorKind`]. Log lines have the target `posthog_health`: alerts at error and warn,
+//!   state changes at info or warn, once an episode; attempts at debug: [all of them][logging].
+//! - **You run the platform:** [`routes`] for probes and gates, [`RolloutVerdict`] for canaries, the feature `metrics` and the
+//!   [table of metrics][metrics], [how to change a key][keys]; the feature `preflight`, the [go-live checklist][checklist]
+//!   as code, and [`posthog-preflight`][preflight], the same as a command.
+//! - **You protect another API:** [`layers`], ordinary tower layers over any service.
+//! - **You receive PostHog's webhooks:** `webhook` (a feature), a tower layer that lets in what PostHog has signed, and
+//!   [how to set it up][webhooks].
+//! - **You change this crate:** [CONTRIBUTING][contributing]: the walk of an event through the code, module by module, and
+//!   how each kind of test is run.
 //!
 //! # A spool on disk
 //!
@@ -76,25 +113,11 @@
 //! # A new project token
 //!
 //! Give [`PostHog::builder`] a [`CredentialSource`] in the place of a token, or name a file in `POSTHOG_API_KEY_FILE`:
-//! then a new token is used without a restart, and no event is lost here. `docs/key-rotation.md` has the procedure.
-//!
-//! # Where to look
-//!
-//! - **You write a service:** [`PostHog`], and [`PostHogBuilder`] for every default and its reason, all in `docs/defaults.md`.
-//! - **You are on call:** `docs/runbook.md` first: each alert and each reason names its section of it
-//!   ([`AlertName::runbook`], [`Reason::runbook`]); `docs/rollback.md`, `docs/escalation.md`. Then [`HealthReport`] and its
-//!   [`Reason`]s, [`AlertsConfig`] for what fires when, [`DropReason`],
-//!   [`ErrorKind`]. Log lines have the target `posthog_health`: alerts at error and warn, state changes at info or
-//!   warn, once an episode; attempts at debug. `docs/logging.md` lists them.
-//! - **You run the platform:** [`routes`] for probes and gates, [`RolloutVerdict`] for canaries, the feature `metrics` and
-//!   `docs/metrics.md`.
-//! - **You go live:** the feature `preflight` and `docs/checklist.md`; `posthog-preflight` is the same as a command.
-//! - **You use feature flags:** [`PostHog::flags`] and [`Flags`].
-//! - **You test:** `testing` (a feature), a PostHog on a real socket that can be told to fail.
-//! - **You protect another API:** [`layers`], ordinary tower layers over any service.
-//! - **You receive PostHog's webhooks:** `webhook` (a feature), a tower layer that lets in what PostHog has signed.
+//! then a new token is used without a restart, and no event is lost here. The [procedure][keys].
 //!
 //! # Features
+//!
+//! A method that "is not found" may be in one of these; on its page here stands which.
 //!
 //! | feature | default | adds |
 //! |---|---|---|
@@ -102,18 +125,53 @@
 //! | `error-tracking` | no | `PostHog::capture_exception`: errors and panics, by the SDK's error tracking |
 //! | `metrics` | no | what is counted, for the [recorder](https://docs.rs/metrics) that the service has installed |
 //! | `preflight` | no | `PostHog::preflight`: the go-live checklist as code; with it `webhook` |
-//! | `spool` | no | `SpoolConfig`, `PostHog::capture_durable`: events on disk, in a [redb](https://docs.rs/redb) file |
+//! | `spool` | no | `PostHogBuilder::spool`, `SpoolConfig`, `PostHog::capture_durable`: events on disk, in a [redb](https://docs.rs/redb) file |
 //! | `testing` | no | `testing::FakePostHog`: an in-process PostHog for your tests |
 //! | `webhook` | no | `webhook`: lets PostHog's webhooks in, and nobody else's |
 //!
 //! # Types of other crates in this API
 //!
-//! `posthog_rs` (re-exported: [`Event`], [`RequestContext`]; its client, options and errors as [`posthog_rs`]), `tower` and `tokio::sync::watch` in [`layers`], `tower`,
-//! `http` and `http_body` in [`routes`] and `webhook`, `bytes` and `http_body_util::Full` in `webhook`,
-//! `serde::Serialize`, `serde_json::Error` and `uuid::Uuid` in [`TypedEvent`] and [`PropertiesError`], `serde_json::Value` in [`FlagOptions`] and [`Flags`], `reqwest`'s request, response and error in [`layers::HttpStatus`], [`layers::Replay`] and [`Error`]. A new
-//! major version of one of these is a new major version of this crate.
+//! A new major version of one of these is a new major version of this crate, and of those that are at 0.x each new minor
+//! version counts as one. All else that this crate is made of may change in a minor release.
+//!
+//! | crate | what you see of it | where |
+//! |---|---|---|
+//! | `posthog-rs` 0.30, re-exported as [`posthog_rs`] | [`Event`], [`RequestContext`]; its client, options and error | [`PostHog`], [`PostHogBuilder`], [`Flags::attach`] |
+//! | `http` 1, `http-body` 1 | requests, responses, headers, status; bodies | [`routes`], `webhook`, [`layers::retry_after`] |
+//! | `bytes` 1, `http-body-util` 0.1 | `Bytes`; `Full` | [`routes`], `webhook`, `testing` |
+//! | `tower` 0.5 | `Service`, `Layer`, `BoxError`, `retry::{Policy, Retry}` | [`layers`], [`routes`], `webhook`, [`Error`] |
+//! | `reqwest` 0.13 | `Request`, `Response`, `Error`; not its `Client` | [`layers::HttpStatus`], [`layers::Replay`], [`Error`] |
+//! | `tokio` 1 | `sync::watch::Receiver`, `time::Sleep`; its runtime | [`layers`] |
+//! | `serde` 1, `serde_json` 1 | `Serialize`; `Value`, `Error` | [`TypedEvent`], [`PropertiesError`], [`FlagOptions`], [`Flags`], all that is reported |
+//! | `uuid` 1 | `Uuid` | [`TypedEvent::with_uuid`] |
+//!
+//! Take `Event` from here, not from a `posthog-rs` of your own: then there is one. Not types, but met at run time, and so
+//! of the same versions in your service: `tracing` 0.1 for log lines, `metrics` 0.24 for your recorder.
+//!
+//! [failures]: https://docs.rs/crate/posthog-health/latest/source/README.md
+//! [defaults]: https://docs.rs/crate/posthog-health/latest/source/docs/defaults.md
+//! [service]: https://docs.rs/crate/posthog-health/latest/source/examples/axum_service.rs
+//! [runbook]: https://docs.rs/crate/posthog-health/latest/source/docs/runbook.md
+//! [rollback]: https://docs.rs/crate/posthog-health/latest/source/docs/rollback.md
+//! [escalation]: https://docs.rs/crate/posthog-health/latest/source/docs/escalation.md
+//! [logging]: https://docs.rs/crate/posthog-health/latest/source/docs/logging.md
+//! [metrics]: https://docs.rs/crate/posthog-health/latest/source/docs/metrics.md
+//! [keys]: https://docs.rs/crate/posthog-health/latest/source/docs/key-rotation.md
+//! [checklist]: https://docs.rs/crate/posthog-health/latest/source/docs/checklist.md
+//! [preflight]: https://docs.rs/crate/posthog-health/latest/source/docs/preflight.md
+//! [webhooks]: https://docs.rs/crate/posthog-health/latest/source/docs/webhooks.md
+//! [contributing]: https://docs.rs/crate/posthog-health/latest/source/CONTRIBUTING.md
+//! [`tests/delivery.rs`]: https://docs.rs/crate/posthog-health/latest/source/tests/delivery.rs
+//! [`tests/lifecycle.rs`]: https://docs.rs/crate/posthog-health/latest/source/tests/lifecycle.rs
+//! [`tests/spool`]: https://docs.rs/crate/posthog-health/latest/source/tests/spool/
+//! [`tests/dead_letters.rs`]: https://docs.rs/crate/posthog-health/latest/source/tests/dead_letters.rs
+//! [`tests/routes.rs`]: https://docs.rs/crate/posthog-health/latest/source/tests/routes.rs
+//! [`tests/health.rs`]: https://docs.rs/crate/posthog-health/latest/source/tests/health.rs
+//! [`tests/logs.rs`]: https://docs.rs/crate/posthog-health/latest/source/tests/logs.rs
 
 #![forbid(unsafe_code)]
+// docs.rs shows beside each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Here and not in Cargo.toml, since tests and examples may.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -165,7 +223,5 @@ pub use monitor::{
 };
 pub use outcome::{Accepted, Outcome};
 
-/// The README's snippets, compiled and run with the documentation's.
-#[cfg(all(doctest, feature = "testing"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+#[cfg(doctest)]
+mod pages;

@@ -1,11 +1,14 @@
 //! The pages agree with the code and with each other: sections for whatever names one, links, metrics, variables, tests
-//! and settings.
+//! and settings. Blocks of code: `tests/snippets`.
+
+#[path = "support/pages.rs"]
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use posthog_health::{AlertName, DropReason, Reason, RolloutReason, Severity};
+use support::{files, pages, read, root};
 
 const PARTS: [&str; 5] = ["What it means", "First look", "Likely causes", "What to do", "When to escalate"];
 
@@ -22,6 +25,22 @@ fn each_alert_has_a_section_with_all_its_parts() {
             text.contains(&format!("`{}`", prometheus_name(alert))),
             "{alert} is found by its rule's name"
         );
+    }
+}
+
+#[test]
+fn each_alert_has_a_row_in_the_readme_and_in_its_configuration() {
+    let readme = read("README.md");
+    let (_, readme) = readme.split_once("\n## Alerts\n").unwrap();
+    let source = read("src/monitor/config.rs");
+    for text in [readme.split("\n## ").next().unwrap(), &source] {
+        let rows: Vec<_> = text
+            .lines()
+            .map(|line| line.trim_start_matches("/// "))
+            .filter(|line| line.ends_with("| P1 |") || line.ends_with("| P2 |"))
+            .map(|row| row.trim_start_matches("| ").split(" |").next().unwrap().to_owned())
+            .collect();
+        assert_eq!(rows, AlertName::all().map(|alert| alert.to_string()).collect::<Vec<_>>());
     }
 }
 
@@ -104,6 +123,22 @@ fn each_link_and_anchor_within_the_repository_leads_somewhere() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// They are read where nobody has the repository: docs.rs shows its files under such an address.
+#[test]
+fn each_file_that_the_crates_documentation_links_is_in_the_package() {
+    let docs = crate_docs();
+    let linked: Vec<_> = docs
+        .split("https://docs.rs/crate/posthog-health/latest/source/")
+        .skip(1)
+        .map(|rest| rest.split([' ', ')']).next().unwrap())
+        .collect();
+    assert!(linked.len() > 15, "the documentation was read: {linked:?}");
+    for path in linked {
+        assert!(root().join(path).exists(), "{path}");
+        assert!(!path.starts_with('.'), "{path} is not in the package");
+    }
+}
+
 #[test]
 fn each_metric_that_a_page_names_is_documented() {
     let metrics = read("docs/metrics.md");
@@ -139,11 +174,11 @@ fn each_test_that_a_page_names_exists() {
     let sources = ["src", "tests"].map(|folder| files(&root().join(folder), "rs")).concat();
     let sources: String = sources.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
     let mut named = 0;
-    for page in pages() {
-        let text = fs::read_to_string(&page).unwrap();
+    let texts = pages().into_iter().map(|page| fs::read_to_string(page).unwrap());
+    for text in texts.chain([crate_docs()]) {
         for name in text.split("test `").skip(1).map(|rest| rest.split('`').next().unwrap()) {
             named += 1;
-            assert!(sources.contains(&format!("fn {name}()")), "{} names {name}", page.display());
+            assert!(sources.contains(&format!("fn {name}()")), "a page names {name}");
         }
     }
     assert!(named > 10, "the pages were read: {named}");
@@ -199,27 +234,11 @@ fn each_field_of_the_template_says_what_belongs_in_it() {
 
 // -- The pages -----------------------------------------------------------------------------------------------------
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap()
-}
-
-/// All that is written for people.
-fn pages() -> Vec<PathBuf> {
-    let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
-    for folder in ["docs", "examples", "benches"] {
-        pages.extend(files(&root().join(folder), "md"));
-    }
-    pages
-}
-
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let found = entries.flat_map(|path| if path.is_dir() { files(&path, ending) } else { vec![path] });
-    found.filter(|path| path.extension().is_some_and(|found| found == ending)).collect()
+/// The front page of the crate's documentation, as one line.
+fn crate_docs() -> String {
+    let source = read("src/lib.rs");
+    let lines = source.lines().filter_map(|line| line.strip_prefix("//!"));
+    lines.flat_map(str::split_whitespace).fold(String::new(), |docs, word| docs + word + " ")
 }
 
 /// The runbook's sections by the links to them, each with the text up to the next heading.

@@ -228,7 +228,13 @@ async fn the_environment_configures() {
         (&[("POSTHOG_DISABLED", "1")][..], "built, disabled=true"),
         (&[("POSTHOG_DISABLED", "1"), ("POSTHOG_API_KEY", "")][..], "built, disabled=true"),
         (&[("SWITCH_OFF", "1")][..], "built, disabled=true"),
-        (&[][..], "refused: POSTHOG_API_KEY is not set: set it (or POSTHOG_API_KEY_FILE)"),
+        (
+            &[][..],
+            concat!(
+                "refused: POSTHOG_API_KEY is not set: set it to the project token (phc_…, in PostHog's project settings), ",
+                "or POSTHOG_API_KEY_FILE to a file that holds it, or POSTHOG_DISABLED=1 to send nothing"
+            ),
+        ),
         (&[("POSTHOG_HOST", "eu")][..], "refused: POSTHOG_API_KEY is not set, but POSTHOG_HOST is"),
         (&[("POSTHOG_API_KEY_FILE", "/nonexistent")][..], "refused: POSTHOG_API_KEY_FILE names a file"),
         (&[("POSTHOG_API_KEY", " ")][..], "refused: POSTHOG_API_KEY is empty"),

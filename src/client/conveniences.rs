@@ -13,10 +13,16 @@ impl PostHog {
     /// A blank id on either side cannot describe a merge: counted as
     /// [`NoDistinctId`](crate::DropReason::NoDistinctId).
     ///
-    /// ```no_run
-    /// # fn example(posthog: &posthog_health::PostHog) {
+    /// ```
+    /// # use posthog_health::{PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
     /// posthog.alias("anonymous-abc123", "user-42"); // after the visitor logged in
-    /// # }
+    /// # posthog.flush().await?;
+    /// # assert_eq!(server.events()[0]["event"], "$create_alias");
+    /// # Ok(()) }
     /// ```
     pub fn alias<P: Into<String>, D: Into<String>>(&self, previous_id: P, distinct_id: D) {
         let (previous_id, distinct_id) = (previous_id.into(), distinct_id.into());
@@ -29,9 +35,15 @@ impl PostHog {
     ///
     /// A blank type or key is counted as [`NoDistinctId`](crate::DropReason::NoDistinctId).
     ///
-    /// ```no_run
-    /// # fn example(posthog: &posthog_health::PostHog) -> Result<(), posthog_health::posthog_rs::Error> {
+    /// ```
+    /// # use posthog_health::{PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
     /// posthog.group_identify("company", "acme", serde_json::json!({"employees": 11}))?;
+    /// # posthog.flush().await?;
+    /// # assert_eq!(server.events()[0]["properties"]["$group_set"]["employees"], 11);
     /// # Ok(()) }
     /// ```
     ///
@@ -59,9 +71,15 @@ impl PostHog {
     /// Sets properties of a person: what `identify` is for in a browser. The SDK has no method for it; this sends
     /// what PostHog's other server libraries send, a `$set` event. Returns at once, as [`capture`](Self::capture) does.
     ///
-    /// ```no_run
-    /// # fn example(posthog: &posthog_health::PostHog) -> Result<(), posthog_health::posthog_rs::Error> {
+    /// ```
+    /// # use posthog_health::{PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
     /// posthog.set("user-42", serde_json::json!({"plan": "pro"}))?;
+    /// # posthog.flush().await?;
+    /// # assert_eq!(server.events()[0]["properties"]["$set"]["plan"], "pro");
     /// # Ok(()) }
     /// ```
     ///

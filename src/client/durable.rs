@@ -8,6 +8,20 @@ impl PostHog {
     /// For importers that move their offset on the strength of it. Many calls at once share one `fsync`, so
     /// make them side by side.
     ///
+    /// ```
+    /// # use posthog_health::{Event, PostHog, SpoolConfig, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (server, directory) = (FakePostHog::start(), tempfile::tempdir()?);
+    /// # let directory = directory.path();
+    /// # let builder = PostHog::builder(FakePostHog::TOKEN).host(server.url());
+    /// let posthog = builder.spool(SpoolConfig::at(directory)).build()?;
+    /// posthog.capture_durable(Event::new("invoice paid", "user-123")).await?; // it is on disk now
+    /// # posthog.shutdown(std::time::Duration::from_secs(5)).await;
+    /// # assert_eq!(server.distinct(), 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`NotDurable`] when the event was not taken: it is counted as dropped for that reason. Capture it again,
@@ -28,9 +42,20 @@ impl PostHog {
 
 /// An event that [`PostHog::capture_durable`] did not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the event was not taken: {}", reason.as_str())]
+#[error("the event was not taken: {}{}", reason.as_str(), self.remedy())]
 #[non_exhaustive]
 pub struct NotDurable {
     /// What it is counted as.
     pub reason: DropReason,
+}
+
+impl NotDurable {
+    fn remedy(&self) -> &'static str {
+        match self.reason {
+            DropReason::SpoolUnavailable => {
+                "; PostHogBuilder::spool gives the client a spool, and `spool.issue` in its health says why one fails"
+            }
+            _ => "",
+        }
+    }
 }

@@ -11,6 +11,18 @@ impl PostHog {
     /// [flush timeout](crate::PostHogBuilder::flush_timeout). Events that come meanwhile may travel along, but are
     /// not waited for, nor is what other processes left in a spool. A pending retry does not come earlier.
     ///
+    /// ```
+    /// # use posthog_health::{Event, PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    /// posthog.capture(Event::new("report built", "cron"));
+    /// posthog.flush().await?; // at the end of a job, or in a test
+    /// assert_eq!(posthog.stats().delivered, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`FlushTimeout`] when some are still on their way; they stay there.
@@ -51,6 +63,19 @@ impl PostHog {
     /// times what it needs.
     ///
     /// Give it what your orchestrator's grace period leaves, 5 s if in doubt.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use posthog_health::{Event, PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    /// posthog.capture(Event::new("service stopped", "shop"));
+    /// let report = posthog.shutdown(Duration::from_secs(5)).await; // last, when nothing can capture any more
+    /// assert_eq!((report.delivered, report.undelivered), (1, 0));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Panics
     ///
@@ -164,7 +189,9 @@ pub struct ShutdownReport {
 
 /// [`PostHog::flush`] ran out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("flush timed out with {undelivered} events undelivered: they stay on their way")]
+#[error(
+    "flush timed out with {undelivered} events undelivered: they stay on their way, and health() says why"
+)]
 #[non_exhaustive]
 pub struct FlushTimeout {
     /// Events in memory or on disk now.

@@ -9,14 +9,17 @@ impl PostHog {
     /// all while PostHog's flags are known to fail. Each call that is answered remotely is billed; keep the answer for as
     /// long as it serves.
     ///
-    /// ```no_run
-    /// # use posthog_health::{FlagOptions, PostHog};
-    /// # async fn example(posthog: PostHog) {
+    /// ```
+    /// # use posthog_health::{FlagOptions, PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # server.set_flag("new-checkout", true);
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
     /// let flags = posthog.flags("user-123", FlagOptions::default().group("company", "acme")).await;
-    /// if flags.is_enabled("new-checkout", false) {
-    ///     println!("{}", flags.variant("button", "blue"));
-    /// }
-    /// # }
+    /// assert!(flags.is_enabled("new-checkout", false)); // PostHog has it
+    /// assert_eq!(flags.variant("button", "blue"), "blue"); // and not this one: the default
+    /// # Ok(()) }
     /// ```
     ///
     /// # Panics

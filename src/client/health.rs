@@ -17,7 +17,26 @@ impl PostHog {
     /// open.
     ///
     /// A degraded PostHog is no reason to take a service out of rotation: answer 200 in both cases, and 503
-    /// only where a deployment should wait.
+    /// only where a deployment should wait. [`HealthRoute`](crate::routes::HealthRoute) does.
+    ///
+    /// ```
+    /// # use posthog_health::{PostHog, Reason, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    /// let report = posthog.health_check().await;
+    /// assert!(report.is_healthy());
+    /// println!("{report}"); // {"status":"healthy","posthog":{"connected":true,"latencyMs":12},…
+    /// # server.forget_token(FakePostHog::TOKEN);
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    ///
+    /// // PostHog does not know the token:
+    /// let report = posthog.health_check().await;
+    /// assert_eq!(report.reasons, [Reason::Unauthorized]);
+    /// println!("{}", report.reasons[0].detail()); // what it means and what to do
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Panics
     ///
@@ -56,6 +75,16 @@ impl PostHog {
 
     /// Tells of each alert that begins or ceases to fire from now on. Each is a log line too: P1 at error, P2 and
     /// what is resolved at warn.
+    ///
+    /// ```
+    /// # use posthog_health::PostHog;
+    /// async fn tell(posthog: PostHog) {
+    ///     let mut changes = posthog.subscribe();
+    ///     while let Some(change) = changes.next().await {
+    ///         println!("{:?} {}", change.alert().severity, change.alert().name);
+    ///     }
+    /// }
+    /// ```
     pub fn subscribe(&self) -> AlertTransitions {
         self.inner.running.as_ref().map_or_else(AlertTransitions::none, |running| running.monitor.subscribe())
     }

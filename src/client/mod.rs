@@ -86,7 +86,14 @@ impl PostHog {
     /// | `POSTHOG_API_KEY_FILE`, `POSTHOG_HOST_FILE` | instead: a file that holds the value, as mounted secrets do. A new token in it is [taken](CredentialSource::file) without a restart |
     /// | `POSTHOG_DISABLED` | `1` switches the client off; then no token is needed |
     ///
-    /// What is wrong with it is told by [`build`](PostHogBuilder::build).
+    /// What is wrong with it is told by [`build`](PostHogBuilder::build), which names the variable.
+    ///
+    /// ```no_run
+    /// # use posthog_health::PostHog;
+    /// # async fn example() -> Result<(), posthog_health::ConfigError> {
+    /// let posthog = PostHog::from_env().batch_events(500).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn from_env() -> PostHogBuilder {
         PostHogBuilder::from_env()
     }
@@ -114,6 +121,20 @@ impl PostHog {
     /// Takes the time (unless the event has its own) and the ambient
     /// [`RequestContext`](posthog_rs::RequestContext) here and now; the rest happens in the background. What
     /// becomes of the event is counted in [`stats`](Self::stats).
+    ///
+    /// ```
+    /// # use posthog_health::{Event, PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    /// let mut event = Event::new("order placed", "user-123");
+    /// event.insert_prop("amount", 9.5)?;
+    /// posthog.capture(event);
+    /// # posthog.flush().await?;
+    /// # assert_eq!(server.events()[0]["properties"]["amount"], 9.5);
+    /// # Ok(()) }
+    /// ```
     pub fn capture(&self, event: impl Into<AnyEvent>) {
         match RequestContext::current() {
             None => self.inner.queue.capture(event),
@@ -122,6 +143,19 @@ impl PostHog {
     }
 
     /// Where every captured event is. With a spool the counts go on from one process to the next.
+    ///
+    /// ```
+    /// # use posthog_health::{Event, PostHog, testing::FakePostHog};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakePostHog::start();
+    /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    /// posthog.capture(Event::new("order placed", "user-123"));
+    /// posthog.capture(Event::new("order placed", "")); // nobody's: PostHog would reject it, and its batch
+    /// # posthog.flush().await?;
+    /// assert_eq!(posthog.stats().to_string(), "captured=2 delivered=1 queued=0 dead_lettered=0 dropped=1");
+    /// # Ok(()) }
+    /// ```
     pub fn stats(&self) -> Ledger {
         self.inner.queue.ledger()
     }

@@ -171,7 +171,7 @@ impl Begin<'_> {
 }
 
 fn no_runtime() -> ConfigError {
-    let remedy = "call it from async code or a runtime's enter()";
+    let remedy = "call it in async code (#[tokio::main]), or while a runtime's enter() guard is held";
     ConfigError::new("build()", "was called outside a tokio runtime", remedy)
 }
 

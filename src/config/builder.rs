@@ -87,7 +87,14 @@ impl PostHogBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] when a value cannot work, or outside a tokio runtime.
+    /// [`ConfigError`] when a value cannot work, or outside a tokio runtime. It names the value, what is wrong with it,
+    /// and what to do:
+    ///
+    /// ```
+    /// # use posthog_health::PostHog;
+    /// let error = PostHog::builder("phx_personal").build().unwrap_err();
+    /// assert!(error.to_string().starts_with("project_token is a personal API key (phx_…): use the project token (phc_…)"));
+    /// ```
     pub fn build(self) -> Result<PostHog, ConfigError> {
         let origin = self.credentials.as_ref().map(CredentialSource::origin).ok();
         let target = match (self.disabled, self.environment_error) {

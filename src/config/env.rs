@@ -13,8 +13,8 @@ pub(super) struct Environment {
     pub(super) disabled: bool,
 }
 
-const MISSING_TOKEN: &str =
-    "set it (or POSTHOG_API_KEY_FILE) to the project token, or set POSTHOG_DISABLED=1";
+const MISSING_TOKEN: &str = "set it to the project token (phc_…, in PostHog's project settings), or \
+    POSTHOG_API_KEY_FILE to a file that holds it, or POSTHOG_DISABLED=1 to send nothing";
 
 /// Reads `POSTHOG_HOST` and `POSTHOG_DISABLED` through `lookup`, and finds where `POSTHOG_API_KEY` is to be read.
 /// The host and the key may come from a file that `…_FILE` names, as mounted secrets do.

@@ -24,7 +24,10 @@ pub(super) fn parse(host: &str, allow_insecure: bool) -> Result<Url, ConfigError
         );
     };
     if !matches!(url.scheme(), "https" | "http") {
-        return refuse(format!("has the scheme {:?}", url.scheme()), "begin it with https://");
+        return refuse(
+            format!("has the scheme {:?}", url.scheme()),
+            "begin it with https://, or http:// if it is this machine",
+        );
     }
     if !url.username().is_empty() || url.password().is_some() {
         return refuse("has a user name or password in it".into(), "take them out: PostHog needs neither");

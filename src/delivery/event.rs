@@ -2,7 +2,14 @@ use posthog_rs::{Event, RequestContext};
 
 use super::typed_event::TypedEvent;
 
-/// What can be captured: an [`Event`] of the SDK's, or a [`TypedEvent`].
+/// What can be captured: an [`Event`] of the SDK's, or a [`TypedEvent`], which any `Serialize` type becomes by
+/// [`TypedEvent::new`]. All else does not compile, and the compiler names these two:
+///
+/// ```compile_fail,E0277
+/// # fn example(posthog: &posthog_health::PostHog) {
+/// posthog.capture("order placed"); // the trait bound `AnyEvent: From<&str>` is not satisfied
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct AnyEvent(pub(super) Kind);
 

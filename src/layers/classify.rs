@@ -32,6 +32,13 @@ pub enum Verdict {
 /// Tells what a result means. The layers act on the [`Verdict`] alone.
 ///
 /// A classifier is cloned into each layer, so keep it cheap to clone.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not tell what `Result<{Res}, {Err}>` means",
+    label = "the layer has no classifier for what comes out of the service below it",
+    note = "`HttpStatus` is for `Result<reqwest::Response, posthog_health::Error>`: put \
+            `.map_err(posthog_health::Error::from)` between the layers and the service",
+    note = "for another answer or error, implement `Classify<{Res}, {Err}>` for a type of yours"
+)]
 pub trait Classify<Res, Err> {
     /// What this result means.
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict;

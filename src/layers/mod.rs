@@ -34,6 +34,23 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # When it does not compile
+//!
+//! Each layer needs a [`Classify`] for what comes out of the service below it, and the circuit breaker an error that can
+//! say "circuit open" (`From<CircuitOpen>`). `reqwest::Error` is neither, and without the line `map_err(Error::from)`
+//! the compiler says that `Retry<…>` is no `Service`, or that `HttpStatus` does not tell what a `reqwest::Error` means:
+//!
+//! ```compile_fail,E0277
+//! # use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerLayer, HttpStatus};
+//! # use tower::{Service, ServiceBuilder};
+//! # fn call<S: Service<reqwest::Request>>(_: S) {}
+//! # let layer = CircuitBreakerLayer::new(CircuitBreakerConfig::default(), HttpStatus::default()).unwrap();
+//! call(ServiceBuilder::new().layer(layer).service(reqwest::Client::new()));
+//! ```
+//!
+//! For a service of another kind implement [`Classify`] for a type of yours, and for [`retry`] also [`Replay`] for its
+//! requests.
 
 mod classify;
 mod gated;

@@ -12,6 +12,10 @@ use crate::ConfigError;
 use crate::layers::{Classify, Verdict};
 
 /// A request that can be sent again. `None` when it cannot (a streaming body): then it is tried once.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent again",
+    note = "implement `Replay` for it: `self.clone()` will do if it is `Clone`; `reqwest::Request` has it"
+)]
 pub trait Replay: Sized {
     /// The same request once more.
     fn replay(&self) -> Option<Self>;
