@@ -57,7 +57,7 @@ fn each_reason_has_a_section_that_says_what_to_do() {
 fn each_drop_reason_has_a_row_that_says_what_to_do() {
     let sections = runbook();
     let rows = section(&sections, "runbook.md#dropped-events");
-    for reason in DropReason::ALL {
+    for reason in DropReason::all() {
         let row = row(rows, reason.as_str());
         let wanted = row.contains("Wanted, no loss");
         assert_eq!(wanted, reason.is_intended(), "{row}");

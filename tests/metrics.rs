@@ -76,7 +76,7 @@ impl Scrape {
         assert_eq!(self.value("posthog_events_queued"), ledger.queued);
         assert_eq!(self.value("posthog_events_spooled"), ledger.spooled);
         assert_eq!(self.value("posthog_events_dead_lettered"), ledger.dead_lettered);
-        for reason in DropReason::ALL {
+        for reason in DropReason::all() {
             let series = format!("posthog_events_dropped_total{{reason=\"{}\"}}", reason.as_str());
             assert_eq!(self.value(&series), ledger.dropped.count(reason), "{series}");
         }
@@ -179,7 +179,7 @@ async fn they_agree_with_stats_exactly() {
     );
     assert_eq!(scrape.value("posthog_events_captured_total"), ledger.captured);
     assert_eq!(scrape.value("posthog_events_delivered_total"), ledger.delivered);
-    for reason in DropReason::ALL {
+    for reason in DropReason::all() {
         let series = format!("posthog_events_dropped_total{{reason=\"{}\"}}", reason.as_str());
         assert_eq!(scrape.value(&series), ledger.dropped.count(reason), "{series}");
     }

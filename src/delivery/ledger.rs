@@ -50,8 +50,12 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// All reasons.
-    pub const ALL: [Self; 18] = [
+    /// All reasons there are.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter()
+    }
+
+    pub(crate) const ALL: [Self; 18] = [
         Self::QueueFull,
         Self::NoName,
         Self::NoDistinctId,

@@ -56,9 +56,11 @@ pub struct HttpStatus {
 }
 
 impl HttpStatus {
-    /// Believes a `Retry-After` up to this long, and no longer.
-    pub fn with_longest_retry_after(longest: Duration) -> Self {
-        Self { longest_retry_after: longest }
+    /// A `Retry-After` beyond this is cut. Default 5 min: longer than a deployment or a failover takes, short enough that
+    /// a mistaken header does not silence a service for a day.
+    pub fn longest_retry_after(mut self, longest: Duration) -> Self {
+        self.longest_retry_after = longest;
+        self
     }
 
     fn of(&self, status: u16, headers: &HeaderMap) -> Verdict {
@@ -72,11 +74,9 @@ impl HttpStatus {
     }
 }
 
-/// Believes a `Retry-After` of up to five minutes: longer than a deployment or a failover takes, short
-/// enough that a mistaken header does not silence a service for a day.
 impl Default for HttpStatus {
     fn default() -> Self {
-        Self::with_longest_retry_after(Duration::from_secs(300))
+        Self { longest_retry_after: Duration::from_secs(300) }
     }
 }
 
@@ -142,6 +142,8 @@ mod tests {
             HttpStatus::default().of(503, &headers),
             Verdict::Failed { retry_after: Some(Duration::from_secs(300)) }
         );
+        let cut = HttpStatus::default().longest_retry_after(Duration::from_secs(7)).of(429, &headers);
+        assert_eq!(cut, Verdict::Throttled { retry_after: Some(Duration::from_secs(7)) });
     }
 
     proptest! {

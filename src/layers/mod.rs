@@ -63,7 +63,7 @@ pub mod retry;
 
 pub use circuit_breaker::{CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, CircuitOpen, WhenOpen};
 pub use classify::{Classify, HttpStatus, Verdict, retry_after};
-pub use gated::{Pass, ResponseFuture};
+pub use gated::ResponseFuture;
 pub use observe::{Observe, ObserveLayer};
 pub use rate_limit::{RateLimitConfig, RateLimitLayer, RateLimiter};
 pub use retry::{Replay, Retries, RetryConfig, RetryLayer};

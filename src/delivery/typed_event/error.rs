@@ -10,5 +10,5 @@ pub enum PropertiesError {
     },
     /// Their `Serialize` failed: a map whose keys are no strings, or an error of its own.
     #[error("properties cannot be written as JSON: {0}")]
-    NotSerializable(#[from] serde_json::Error),
+    NotSerializable(#[source] serde_json::Error),
 }

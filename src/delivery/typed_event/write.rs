@@ -13,15 +13,15 @@ pub(super) fn write<P: Serialize + ?Sized>(
     properties: &P,
 ) -> Result<(usize, Result<(), DropReason>), PropertiesError> {
     out.extend_from_slice(b"\"event\":");
-    json::text(out, event)?;
+    json::text(out, event).map_err(PropertiesError::NotSerializable)?;
     out.extend_from_slice(b",\"distinct_id\":");
-    json::text(out, distinct_id)?;
+    json::text(out, distinct_id).map_err(PropertiesError::NotSerializable)?;
     out.extend_from_slice(b",\"properties\":");
     let start = out.len();
     match json::write(out, properties, DEEPEST + 1) {
         Ok(()) => {}
         Err(NotWritten::TooDeep) => return Ok((out.len(), Err(DropReason::TooDeep))),
-        Err(NotWritten::Failed(error)) => return Err(error.into()),
+        Err(NotWritten::Failed(error)) => return Err(PropertiesError::NotSerializable(error)),
     }
     open_again(out, start)?;
     Ok((start + 1, Ok(())))

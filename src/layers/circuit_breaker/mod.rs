@@ -81,7 +81,6 @@ mod window;
 
 pub use config::{CircuitBreakerConfig, WhenOpen};
 pub use handle::{CircuitBreaker, State};
-pub use permit::Permit;
 pub use service::{CircuitBreakerLayer, CircuitBroken};
 
 use std::time::Duration;

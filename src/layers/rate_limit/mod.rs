@@ -43,4 +43,3 @@ mod token;
 
 pub use config::RateLimitConfig;
 pub use service::{RateLimit, RateLimitLayer, RateLimiter};
-pub use token::Token;
