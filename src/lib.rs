@@ -125,6 +125,8 @@ mod delivery;
 mod episode;
 mod error;
 mod flags;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod monitor;
 mod outcome;

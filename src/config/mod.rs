@@ -4,6 +4,8 @@ mod builder;
 pub(crate) mod check;
 mod credentials;
 mod env;
+#[cfg(test)]
+mod fuzz;
 mod host;
 #[cfg_attr(not(feature = "preflight"), path = "no_preflight.rs")]
 mod reviewed;

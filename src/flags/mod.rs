@@ -29,6 +29,8 @@
 mod answer;
 mod config;
 mod definitions;
+#[cfg(test)]
+mod fuzz;
 #[cfg_attr(not(feature = "spool"), path = "no_kept.rs")]
 mod kept;
 mod known;

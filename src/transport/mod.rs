@@ -1,5 +1,7 @@
 //! The way to PostHog: bodies and requests. Knows HTTP, knows nothing of queues.
 
+#[cfg(test)]
+mod fuzz;
 mod gzip;
 mod http;
 mod timestamp;

@@ -50,6 +50,8 @@
 
 mod door;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod layer;
 mod replay;
 mod secret;

@@ -31,7 +31,7 @@ impl State {
             return None;
         }
         let row: Row = serde_json::from_slice(record.json).ok()?;
-        Some(Self { sequence: record.sequence, ..row.into() })
+        row.is_possible().then(|| Self { sequence: record.sequence, ..row.into() })
     }
 
     /// The totals with what the end of the last process did to them: events that are nowhere any more were
@@ -59,6 +59,17 @@ struct Row {
     events: u64,
     bytes: u64,
     dead_bytes: u64,
+}
+
+/// More than can be counted one by one, and so few that all sums of them can be reckoned with.
+const IMPOSSIBLE: u64 = 1 << 56;
+
+impl Row {
+    fn is_possible(&self) -> bool {
+        let Self { captured, delivered, dropped, events, bytes, dead_bytes } = self;
+        let counts = [captured, delivered, events, bytes, dead_bytes];
+        counts.into_iter().chain(dropped.values()).all(|count| *count < IMPOSSIBLE)
+    }
 }
 
 impl From<State> for Row {
