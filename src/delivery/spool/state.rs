@@ -92,3 +92,19 @@ impl From<Row> for State {
         Self { sequence: 0, totals: Totals { captured, delivered, dropped }, events, bytes, dead_bytes }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_that_nobody_can_have_are_none() {
+        let read = |json: &str| {
+            let json = json.as_bytes();
+            State::read(&Record { kind: Kind::State, number: 0, sequence: 1, at: 0, attempts: 0, json })
+        };
+        assert_eq!(read(r#"{"delivered":7}"#).unwrap().totals.delivered, 7);
+        assert_eq!(read(r#"{"delivered":18446744073709551615,"events":2}"#), None);
+        assert_eq!(read(r#"{"dropped":{"queue_full":18446744073709551615}}"#), None);
+    }
+}

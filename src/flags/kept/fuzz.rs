@@ -6,6 +6,8 @@ use bolero::check;
 use tokio::time::Instant;
 
 use super::format::{Entry, decode, encode};
+use crate::flags::answer::FlagsAnswer;
+use crate::flags::known::Since;
 use crate::fuzz::ROUNDS;
 
 const OLDEST: Duration = Duration::from_secs(24 * 3600);
@@ -35,5 +37,19 @@ fn file() {
         let file = encode(again, now, OLDEST, usize::MAX);
         let (kept, damaged) = decode(&file, now, OLDEST);
         assert_eq!((kept.len(), damaged), (persons, 0), "{}", String::from_utf8_lossy(&file));
+    });
+}
+
+/// Whatever PostHog says can be read again.
+#[test]
+fn answer() {
+    check!(name = "answer").with_iterations(ROUNDS).for_each(|input: &[u8]| {
+        let Ok(answer) = FlagsAnswer::read(input) else { return };
+        let (now, since) = (Instant::now(), Since::before(Instant::now(), Duration::ZERO));
+        let known = answer.flags.into_iter().map(|(key, flag)| (key, (flag, since))).collect();
+        let file = encode(vec![Entry::new(7, &known, now)], UNIX_EPOCH, OLDEST, 1);
+        let (kept, damaged) = decode(&file, UNIX_EPOCH, OLDEST);
+        assert_eq!(damaged, 0, "{}", String::from_utf8_lossy(&file));
+        assert!(kept.len() <= 1);
     });
 }
