@@ -14,8 +14,9 @@ fn host() {
             let Ok(url) = parse(text, insecure) else { continue };
             assert!(url.scheme() == "https" || url.scheme() == "http" && (insecure || is_loopback(&url)));
             assert!(url.username().is_empty() && url.password().is_none() && url.host_str().is_some());
-            assert_eq!(parse(url.as_str(), insecure).as_ref(), Ok(&url));
             let batch = endpoint(&url, "/batch/", None);
+            let again = parse(url.as_str(), insecure).map(|url| endpoint(&url, "/batch/", None));
+            assert_eq!(again.as_ref(), Ok(&batch));
             assert_eq!(batch.origin(), url.origin());
             assert!(
                 batch.path().ends_with("/batch/")

