@@ -184,6 +184,8 @@ mod delivery;
 mod episode;
 mod error;
 mod flags;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod millis;
 mod monitor;

@@ -135,8 +135,10 @@ impl Answer {
     }
 
     fn excerpt(&self, secret: &str) -> Option<String> {
-        let body = String::from_utf8_lossy(self.body.as_ref().ok()?).replace(secret, "[token]");
-        let text: String = body.trim().chars().filter(|c| !c.is_control()).take(EXCERPT).collect();
+        let body = String::from_utf8_lossy(self.body.as_ref().ok()?);
+        // First what is left out, since the token may be what is left.
+        let text: String = body.trim().chars().filter(|c| !c.is_control()).collect();
+        let text: String = text.replace(secret, "[token]").chars().take(EXCERPT).collect();
         (!text.is_empty()).then_some(text)
     }
 
@@ -146,6 +148,13 @@ impl Answer {
         looks
             || declared.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/html"))
     }
+}
+
+/// A success whose JSON is not PostHog's. Where, not what: serde's own words quote it, and it may repeat a key.
+pub(crate) fn not_posthogs(cause: &serde_json::Error) -> Error {
+    let (what, line, column) = (cause.classify(), cause.line(), cause.column());
+    Error::new(ErrorKind::WrongHost)
+        .with_source(format!("{what:?} in its JSON at line {line} column {column}"))
 }
 
 /// What a status means. `None`: all is well. Only 400 and 422 say that the events are bad; a status that
@@ -237,7 +246,9 @@ pub(crate) fn innermost_cause(error: &Error) -> Option<&(dyn StdError + 'static)
 }
 
 /// An error and what caused it, the innermost last.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(crate) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&cause| {
         match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             // An I/O error that wraps another does not name it as its source.
@@ -336,6 +347,12 @@ mod tests {
         let text = format!("{}phc_secret", "x".repeat(EXCERPT - 5));
         let error = answer(400, &[], Ok(&text)).unwrap_err();
         assert_eq!(error.answer(), Some(&*format!("{}[toke", "x".repeat(EXCERPT - 5))));
+    }
+
+    #[test]
+    fn an_excerpt_has_no_secret_with_control_characters_in_it() {
+        let error = answer(400, &[], Ok("no phc_\u{1}secret")).unwrap_err();
+        assert_eq!(error.answer(), Some("no [token]"));
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod defaults_tests;
 mod delivery;
 mod env;
 mod events;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod host;
 #[cfg_attr(not(feature = "preflight"), path = "no_preflight.rs")]

@@ -4,6 +4,8 @@
 mod current;
 mod error;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod key;
 #[cfg(feature = "preflight")]
 mod look;

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::evaluated::{Evaluated, parsed};
-use crate::outcome::Accepted;
-use crate::{Error, ErrorKind};
+use crate::Error;
+use crate::outcome::{Accepted, not_posthogs};
 
 /// What PostHog answered.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,8 +34,7 @@ impl FlagsAnswer {
     ///
     /// `WrongHost`: whoever answers does not answer as PostHog does.
     pub(super) fn read(body: &[u8]) -> Result<Self, Error> {
-        let wire: Wire = serde_json::from_slice(body)
-            .map_err(|cause| Error::new(ErrorKind::WrongHost).with_source(cause))?;
+        let wire: Wire = serde_json::from_slice(body).map_err(|cause| not_posthogs(&cause))?;
         let flags = wire.flags.into_iter().map(|(key, detail)| (key, detail.into())).collect();
         Ok(Self {
             flags,
@@ -125,6 +124,7 @@ impl From<Detail> for Evaluated {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
     use proptest::prelude::*;
 
     #[test]
@@ -169,6 +169,17 @@ mod tests {
                 ErrorKind::WrongHost,
                 "{body}"
             );
+        }
+    }
+
+    /// An error's cause is logged.
+    #[test]
+    fn no_error_quotes_the_answer() {
+        for body in [r#"{"flags":"phc_secret"}"#, r#"{"flags":{"a":{"enabled":"phc_secret"}}}"#] {
+            let told = format!("{:?}", FlagsAnswer::read(body.as_bytes()).unwrap_err());
+            assert!(told.contains("line 1 column") && !told.contains("secret"), "{told}");
+            let told = format!("{:?}", super::super::local::Local::read(body.as_bytes()).unwrap_err());
+            assert!(told.contains("line 1 column") && !told.contains("secret"), "{told}");
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) struct LastKnownGood {
     /// What the process before has left, if there is a place for it.
     kept: Option<Arc<Kept>>,
     age: Duration,
+    /// Set after an answer is remembered, taken before answers are read: what is learned meanwhile is among those, or is
+    /// news again.
     has_news: AtomicBool,
 }
 

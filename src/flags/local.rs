@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use super::evaluated::{Evaluated, parsed};
 use super::options::FlagOptions;
+use crate::Error;
+use crate::outcome::not_posthogs;
 
 /// Flags by their definitions, without asking anybody. One answer of PostHog's, never changed.
 pub(crate) struct Local {
@@ -50,10 +52,11 @@ impl Local {
     ///
     /// # Errors
     ///
-    /// When these are no definitions.
-    pub(super) fn read(body: &[u8]) -> serde_json::Result<Self> {
-        let mut definitions: LocalEvaluationResponse = serde_json::from_slice(body)?;
-        let Unseen { flags } = serde_json::from_slice(body)?;
+    /// `WrongHost`: these are no definitions.
+    pub(super) fn read(body: &[u8]) -> Result<Self, Error> {
+        let not_posthogs = |cause| not_posthogs(&cause);
+        let mut definitions: LocalEvaluationResponse = serde_json::from_slice(body).map_err(not_posthogs)?;
+        let Unseen { flags } = serde_json::from_slice(body).map_err(not_posthogs)?;
         let undecidable: HashSet<String> =
             flags.into_iter().filter(UnseenOfFlag::needs_another_id).map(|flag| flag.key).collect();
         let payloads = definitions.flags.iter();

@@ -33,6 +33,8 @@ mod definitions;
 mod endpoint;
 mod evaluated;
 mod flag;
+#[cfg(test)]
+mod fuzz;
 #[cfg_attr(not(feature = "spool"), path = "no_kept.rs")]
 mod kept;
 mod known;

@@ -195,6 +195,8 @@ mod tests {
         let redirect = answer(&[answered(302, "", Some("https://login.example/?token=x"))]);
         assert_eq!(redirect.seen, "a redirect to login.example: not PostHog, or a captive portal");
         assert_eq!(token_accepted(&[answered(200, flags, None)], false).status, Skipped);
+        let redirect = answer(&[answered(302, "", Some("https://phc_abc.example/"))]);
+        assert_eq!(redirect.seen, "a redirect to [token].example: not PostHog, or a captive portal");
     }
 
     #[test]

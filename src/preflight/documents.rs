@@ -54,7 +54,7 @@ fn judge(name: &str, text: io::Result<String>) -> Finding {
 
 /// What is left to fill in: the line, and the text. Code is left out, but for what says `fill in` itself: a command's
 /// `<pod>` is filled in when it is used.
-fn unfilled(text: &str) -> Vec<(usize, String)> {
+pub(super) fn unfilled(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut fence: Option<&str> = None;
     for (number, line) in (1..).zip(text.lines()) {

@@ -15,7 +15,7 @@ pub(super) const IDS: &[CheckId] = &[CheckId::KeyScopes, CheckId::KeyUse];
 
 /// What PostHog says of a key.
 #[derive(Deserialize)]
-struct Introspected {
+pub(super) struct Introspected {
     /// `None` is `["*"]`.
     scopes: Option<Vec<String>>,
     last_used_at: Option<String>,
@@ -23,10 +23,15 @@ struct Introspected {
 
 impl Introspected {
     /// Who repeats the key in the place of its scopes is not PostHog, and a report is no place for it.
-    fn read(body: &[u8], key: &str) -> Option<Self> {
+    pub(super) fn read(body: &[u8], key: &str) -> Option<Self> {
         let said: Self = serde_json::from_slice(body).ok()?;
-        let repeats = said.scopes.iter().flatten().any(|scope| scope.contains(key));
+        let repeats = said.scopes.iter().flatten().any(|scope| plain(scope).contains(key));
         (!repeats).then_some(said)
+    }
+
+    /// Its scopes, and when it was last used.
+    pub(super) fn judge(&self, needed: &[String], now: SystemTime) -> [Finding; 2] {
+        [scopes(self.scopes.as_deref(), needed), last_use(self.last_used_at.as_deref(), now)]
     }
 }
 
@@ -79,10 +84,10 @@ pub(super) async fn check(
     let answer = ask::get(&url, Some(&key)).await;
     let body = answer.and_then(|answer| answer.into_body(SystemTime::now(), Duration::ZERO, key.expose()));
     match body.map(|body| Introspected::read(&body, key.expose())) {
-        Ok(Some(said)) => vec![
-            (CheckId::KeyScopes, scopes(said.scopes.as_deref(), &needed)),
-            (CheckId::KeyUse, last_use(said.last_used_at.as_deref(), SystemTime::now())),
-        ],
+        Ok(Some(said)) => {
+            let [scopes, last_use] = said.judge(&needed, SystemTime::now());
+            vec![(CheckId::KeyScopes, scopes), (CheckId::KeyUse, last_use)]
+        }
         Ok(None) => both(not_asked("the answer is not PostHog's"), "see config.key_scopes"),
         Err(error) => both(failed(&error), "see config.key_scopes"),
     }
@@ -136,8 +141,12 @@ fn scopes(scopes: Option<&[String]>, needed: &[String]) -> Finding {
 
 /// At most so many: a report is no place for what somebody else may make long.
 fn listed(scopes: &[String]) -> String {
-    let plain = |scope: &String| scope.chars().filter(|c| !c.is_control()).take(40).collect::<String>();
-    scopes.iter().take(12).map(plain).collect::<Vec<_>>().join(", ")
+    let short = |scope: &String| plain(scope).chars().take(40).collect::<String>();
+    scopes.iter().take(12).map(short).collect::<Vec<_>>().join(", ")
+}
+
+fn plain(scope: &str) -> String {
+    scope.chars().filter(|c| !c.is_control()).collect()
 }
 
 const LONG: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -179,6 +188,15 @@ mod tests {
         assert_eq!(judged(&[]).status, Fail);
         let surplus = judged(&["feature_flag:read", "person:write"]);
         assert_eq!((surplus.status, surplus.seen.as_str()), (Warn, "not needed: person:write"));
+    }
+
+    #[test]
+    fn who_repeats_the_key_is_not_posthog() {
+        let says =
+            |scope: &str| Introspected::read(format!(r#"{{"scopes":["{scope}"]}}"#).as_bytes(), "phx_key");
+        assert!(says("query:read").is_some());
+        assert!(says("query:phx_key").is_none());
+        assert!(says(r"phx_\u0001key").is_none(), "control characters are left out of a report");
     }
 
     #[test]

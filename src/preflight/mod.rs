@@ -42,6 +42,8 @@ mod clock;
 mod configuration;
 mod direct;
 mod documents;
+#[cfg(test)]
+mod fuzz;
 mod health_route;
 mod integration;
 mod key_scopes;

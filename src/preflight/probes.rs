@@ -77,7 +77,7 @@ pub(super) async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probe
     probed
 }
 
-fn date(answer: &Answer) -> Option<SystemTime> {
+pub(super) fn date(answer: &Answer) -> Option<SystemTime> {
     httpdate::parse_http_date(answer.headers.get(DATE)?.to_str().ok()?).ok()
 }
 
@@ -89,12 +89,15 @@ impl Answered {
         // What a GET answers is not documented.
         let is_posthogs =
             token.is_none() || ["flags", "featureFlags"].iter().any(|member| body.get(member).is_some());
+        let stand_in = ProjectToken::stand_in();
+        let token = token.unwrap_or(&stand_in);
         let location = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok()).and_then(|value| {
             // The host only: the rest of it may carry anything.
-            Some(Url::parse(value).ok()?.host_str()?.to_owned())
+            let host = Url::parse(value).ok()?.host_str()?.to_owned();
+            // The names of hosts are in lower case.
+            Some(host.replace(&token.expose().to_lowercase(), "[token]"))
         });
-        let stand_in = ProjectToken::stand_in();
-        let meaning = ProbeRequest::read(answer, token.unwrap_or(&stand_in)).map_err(|error| error.kind());
+        let meaning = ProbeRequest::read(answer, token).map_err(|error| error.kind());
         Self { status, meaning, is_posthogs, location }
     }
 }

@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(4);
 const LONGEST_OF_OURS: Duration = Duration::from_secs(9);
 
 #[derive(Deserialize)]
-struct Summary {
+pub(super) struct Summary {
     #[serde(default)]
     ongoing_incidents: Vec<Entry>,
     #[serde(default)]
@@ -51,10 +51,14 @@ async fn ours(connected: oneshot::Receiver<bool>) -> Option<bool> {
 
 async fn read(url: &Url) -> Option<Summary> {
     let body = ask::get(url, None).await.ok()?.into_body(SystemTime::now(), Duration::ZERO, "").ok()?;
-    serde_json::from_slice(&body).ok()
+    parse(&body)
 }
 
-fn judge(summary: &Summary, connected: Option<bool>) -> Finding {
+pub(super) fn parse(body: &[u8]) -> Option<Summary> {
+    serde_json::from_slice(body).ok()
+}
+
+pub(super) fn judge(summary: &Summary, connected: Option<bool>) -> Finding {
     let all = summary.ongoing_incidents.iter().chain(&summary.in_progress_maintenances);
     let names: Vec<String> =
         all.take(3).map(|entry| entry.name.chars().filter(|c| !c.is_control()).take(80).collect()).collect();

@@ -1,6 +1,8 @@
 //! The way to PostHog: bodies and requests. Knows HTTP, knows nothing of queues.
 
 mod capture;
+#[cfg(test)]
+mod fuzz;
 mod gzip;
 mod http;
 mod timestamp;

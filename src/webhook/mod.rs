@@ -50,6 +50,8 @@
 
 mod door;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod header;
 mod layer;
 mod replay;

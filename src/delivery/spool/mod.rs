@@ -35,6 +35,8 @@ mod directory;
 #[cfg(test)]
 mod faults;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod keeper;
 #[cfg(feature = "preflight")]

@@ -83,7 +83,10 @@ impl Chunk {
 }
 
 /// Every record in a file, in memory for no more than the longest.
-fn scan(file: &mut impl Read, mut found: impl FnMut(&Record<'_>) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn scan(
+    file: &mut impl Read,
+    mut found: impl FnMut(&Record<'_>) -> io::Result<()>,
+) -> io::Result<()> {
     let mut window = Vec::new();
     let mut ended = false;
     loop {

@@ -31,7 +31,7 @@ impl State {
             return None;
         }
         let row: Row = serde_json::from_slice(record.json).ok()?;
-        Some(Self { sequence: record.sequence, ..row.into() })
+        row.is_possible().then(|| Self { sequence: record.sequence, ..row.into() })
     }
 
     /// The totals with what the end of the last process did to them: events that are nowhere any more were
@@ -61,6 +61,17 @@ struct Row {
     dead_bytes: u64,
 }
 
+/// More than can be counted one by one, and so few that all sums of them can be reckoned with.
+const IMPOSSIBLE: u64 = 1 << 56;
+
+impl Row {
+    fn is_possible(&self) -> bool {
+        let Self { captured, delivered, dropped, events, bytes, dead_bytes } = self;
+        let counts = [captured, delivered, events, bytes, dead_bytes];
+        counts.into_iter().chain(dropped.values()).all(|count| *count < IMPOSSIBLE)
+    }
+}
+
 impl From<State> for Row {
     fn from(state: State) -> Self {
         let State { totals, events, bytes, dead_bytes, .. } = state;
@@ -79,5 +90,21 @@ impl From<Row> for State {
             dropped.add(reason, row.dropped.get(reason.as_str()).copied().unwrap_or(0));
         }
         Self { sequence: 0, totals: Totals { captured, delivered, dropped }, events, bytes, dead_bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_that_nobody_can_have_are_none() {
+        let read = |json: &str| {
+            let json = json.as_bytes();
+            State::read(&Record { kind: Kind::State, number: 0, sequence: 1, at: 0, attempts: 0, json })
+        };
+        assert_eq!(read(r#"{"delivered":7}"#).unwrap().totals.delivered, 7);
+        assert_eq!(read(r#"{"delivered":18446744073709551615,"events":2}"#), None);
+        assert_eq!(read(r#"{"dropped":{"queue_full":18446744073709551615}}"#), None);
     }
 }

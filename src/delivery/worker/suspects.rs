@@ -14,7 +14,7 @@ pub(super) struct Part {
     pub(super) case: Option<Case>,
 }
 
-/// What the parts of one rejected batch share: how often in a row they were rejected.
+/// What the parts of one rejected batch share: how often in a row they were rejected. The worker's task alone counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Case(Arc<AtomicU32>);
 

@@ -61,9 +61,7 @@ impl DefinitionsEndpoint {
         }
         let etag = tag(&answer.headers);
         let body = answer.into_body(SystemTime::now(), self.longest_retry_after, key.expose())?;
-        let local =
-            Local::read(&body).map_err(|cause| Error::new(ErrorKind::WrongHost).with_source(cause))?;
-        Ok(Fetched::New(Arc::new(local), etag))
+        Ok(Fetched::New(Arc::new(Local::read(&body)?), etag))
     }
 }
 

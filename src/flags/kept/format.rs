@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::flags::evaluated::Evaluated;
@@ -66,7 +67,7 @@ pub(super) fn encode(mut entries: Vec<Entry>, now: SystemTime, oldest: Duration,
     entries.sort_by_key(|entry| entry.flags.youngest());
     let mut content = format!("{HEADER}\n").into_bytes();
     for Entry { digest, flags } in entries.into_iter().take(persons) {
-        let flags = flags.0.into_iter().filter(|(_, (_, age))| *age <= oldest);
+        let flags = flags.0.into_iter().filter(|(_, (flag, age))| *age <= oldest && can_be_read(flag));
         let flags = flags.map(|(key, (flag, age))| (key, (flag, millis(now.checked_sub(age))))).collect();
         // Strings and JSON: nothing in it can fail to serialize.
         let Ok(json) = serde_json::to_string(&Line { question: format!("{digest:032x}"), flags }) else {
@@ -78,6 +79,19 @@ pub(super) fn encode(mut entries: Vec<Entry>, now: SystemTime, oldest: Duration,
         content.extend(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes());
     }
     content
+}
+
+/// Whether JSON's reader, which goes 128 levels deep, gets through the payload at its place in a line.
+fn can_be_read(flag: &Evaluated) -> bool {
+    flag.payload.as_ref().is_none_or(|payload| depth(payload) <= 120)
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// What is in a file, and how many lines of it are damaged. A file of another format has nothing in it.
@@ -166,6 +180,15 @@ mod tests {
         let old = vec![entry(1, &[("a", 2), ("b", 8)]), entry(2, &[("a", 9)])];
         let (read, _) = decode(&encode(old, at(0), Duration::from_secs(5), 3), at(0), DAY);
         assert_eq!(read, HashMap::from([(1, entry(1, &[("a", 2)]).flags)]));
+    }
+
+    #[test]
+    fn a_payload_that_nests_too_deep_to_be_read_costs_its_flag_alone() {
+        let mut entry = entry(1, &[("a", 1), ("b", 1)]);
+        let (flag, _) = entry.flags.0.get_mut("a").unwrap();
+        flag.payload = serde_json::from_str(&format!("{}{}", "[".repeat(127), "]".repeat(127))).unwrap();
+        let (read, damaged) = decode(&encode(vec![entry], at(0), DAY, 1), at(0), DAY);
+        assert_eq!((damaged, read), (0, HashMap::from([(1, self::entry(1, &[("b", 1)]).flags)])));
     }
 
     #[test]

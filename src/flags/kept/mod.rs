@@ -13,6 +13,8 @@
 
 mod file;
 mod format;
+#[cfg(test)]
+mod fuzz;
 
 use std::collections::HashMap;
 use std::io;

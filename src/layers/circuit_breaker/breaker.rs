@@ -1,5 +1,4 @@
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use failsafe::clock;
@@ -10,6 +9,7 @@ use super::open_until::OpenUntil;
 use super::permit::Permit;
 use super::phase::{CurrentPhase, Phase};
 use super::policy::Policy;
+use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use super::window::Call;
 use super::{CircuitBreakerConfig, CircuitOpen, State, WhenOpen};
 use crate::episode::Episode;

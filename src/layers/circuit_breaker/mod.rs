@@ -71,12 +71,17 @@
 mod breaker;
 mod config;
 mod handle;
+#[cfg(test)]
+mod interleavings;
 mod machine;
 mod open_until;
 mod permit;
 mod phase;
+#[cfg(test)]
+mod phase_tests;
 mod policy;
 mod service;
+mod sync;
 mod window;
 
 pub use config::{CircuitBreakerConfig, WhenOpen};

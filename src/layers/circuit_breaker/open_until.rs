@@ -1,5 +1,6 @@
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use super::sync::{AtomicU64, Ordering};
 
 /// When the open time ends, for those who ask without the lock. In the future only while the breaker is open:
 /// only time ends that state.

@@ -1,6 +1,5 @@
 use std::ops::Add;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, Reference};
@@ -11,6 +10,7 @@ use governor::{Quota, RateLimiter};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::token::Token;
 use crate::episode::Episode;
 use crate::layers::Verdict;

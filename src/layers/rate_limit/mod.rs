@@ -38,7 +38,10 @@
 
 mod bucket;
 mod config;
+#[cfg(test)]
+mod interleavings;
 mod service;
+mod sync;
 mod token;
 
 pub use config::RateLimitConfig;

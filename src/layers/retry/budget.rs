@@ -24,6 +24,7 @@ impl SharedBudget {
         }
     }
 
+    /// Each success draws a number of its own, so one in so many deposits, in whatever order threads run.
     #[inline]
     pub(super) fn deposit(&self) {
         let before = self.successes.fetch_add(1, Ordering::Relaxed);

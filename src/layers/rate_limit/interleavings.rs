@@ -1,0 +1,120 @@
+//! The bucket in all orders in which threads may run: its own source, on loom's lock and atomics. governor's cell is not
+//! ours, and one step to loom.
+
+#![allow(dead_code, unreachable_pub, clippy::duplicate_mod, reason = "the same source, on other foundations")]
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use governor::Quota;
+use loom::thread;
+
+use crate::layers::Verdict;
+use crate::layers::gated::Pass;
+use bucket::Bucket;
+use token::token;
+
+#[path = "bucket.rs"]
+mod bucket;
+#[path = "token.rs"]
+mod token;
+
+mod sync {
+    pub(super) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(super) use loom::sync::{Mutex, MutexGuard};
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn throttled(retry_after: Duration) -> Verdict {
+    Verdict::Throttled { retry_after: Some(retry_after) }
+}
+
+/// With more tokens than anybody takes, and no pause but what is asked for.
+fn bucket() -> Arc<Bucket> {
+    let quota = Quota::per_second(NonZeroU32::MAX);
+    Arc::new(Bucket::new(quota, Duration::ZERO, Duration::ZERO))
+}
+
+/// All orders of what `two` makes, each of both in a thread of its own: loom goes back to the last access of a cell only, so
+/// it matters who comes first.
+fn model<A, B>(two: impl Fn() -> (A, B, Arc<Bucket>) + Copy + Sync + Send + 'static, end: fn(&Bucket))
+where
+    A: FnOnce() + 'static,
+    B: FnOnce() + 'static,
+{
+    let orders = Arc::new(AtomicUsize::new(0));
+    for swapped in [false, true] {
+        let orders = Arc::clone(&orders);
+        loom::model(move || {
+            orders.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let (one, other, bucket) = two();
+            if swapped {
+                race(other, one)
+            } else {
+                race(one, other)
+            }
+            end(&bucket);
+        });
+    }
+    println!("{} orders", orders.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+fn race(spawned: impl FnOnce() + 'static, here: impl FnOnce()) {
+    let thread = thread::spawn(spawned);
+    here();
+    thread.join().unwrap();
+}
+
+/// Of an earlier pause, for example.
+#[test]
+fn a_success_ends_no_pause_that_begins_meanwhile() {
+    let two = || {
+        let bucket = bucket();
+        bucket.settle(throttled(Duration::ZERO));
+        let (one, other) = (Arc::clone(&bucket), Arc::clone(&bucket));
+        (move || one.settle(throttled(LONG)), move || other.settle(Verdict::Success), bucket)
+    };
+    model(two, |bucket| assert!(bucket.is_paused()));
+}
+
+#[test]
+fn one_scout_at_a_time_and_its_success_ends_the_episode() {
+    let two = || {
+        let bucket = bucket();
+        bucket.settle(throttled(Duration::ZERO));
+        let scouting = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
+        let scout = || {
+            let (bucket, scouting) = (Arc::clone(&bucket), Arc::clone(&scouting));
+            move || {
+                let Ok(mut token) = bucket.take() else { return };
+                let others = scouting.fetch_add(1, sync::Ordering::SeqCst);
+                assert!(others == 0 || !bucket.is_paused());
+                scouting.fetch_sub(1, sync::Ordering::SeqCst);
+                token.settle(Verdict::Success);
+            }
+        };
+        (scout(), scout(), bucket)
+    };
+    model(two, |bucket| assert!(!bucket.is_paused()));
+}
+
+/// However the scout ends: loom calls a sleep without an end a deadlock.
+#[test]
+fn who_waits_for_the_scout_is_woken() {
+    for end in [None, Some(Verdict::Success), Some(throttled(Duration::ZERO))] {
+        let two = move || {
+            let bucket = bucket();
+            bucket.settle(throttled(Duration::ZERO));
+            let (mut scout, waiting) = (bucket.take().unwrap(), Arc::clone(&bucket));
+            let ends = move || match end {
+                None => drop(scout),
+                Some(verdict) => scout.settle(verdict),
+            };
+            (ends, || drop(loom::future::block_on(token(waiting))), bucket)
+        };
+        model(two, |_| {});
+    }
+}
