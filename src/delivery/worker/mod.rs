@@ -3,6 +3,8 @@
 
 mod outcomes;
 mod suspects;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
