@@ -150,6 +150,20 @@ async fn a_413_to_everything_burns_no_events_and_is_forgotten_when_it_ends() {
     assert!(server.request_count(Route::Batch) - before < 40, "batches are large again");
 }
 
+/// No PostHog takes so little: it is something else that answers.
+#[tokio::test]
+async fn a_413_to_one_small_event_does_not_burn_it() {
+    let server = FakePostHog::start();
+    server.batch().always(Reply::status(413));
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 1);
+    server.wait_for_requests(Route::Batch, 3).await;
+    assert_eq!((posthog.stats().queued, posthog.stats().dead_lettered), (1, 0));
+    server.recover();
+    posthog.flush().await.unwrap();
+    assert_eq!(posthog.stats().delivered, 1);
+}
+
 /// A connection that breaks says little about the event that was on it.
 #[tokio::test]
 async fn one_reset_does_not_cost_a_large_event() {

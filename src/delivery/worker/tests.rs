@@ -64,24 +64,64 @@ fn drain(calls: &mut mpsc::UnboundedReceiver<Instant>) -> Vec<Instant> {
 
 #[tokio::test(start_paused = true)]
 async fn after_the_last_attempt_of_a_batch_there_are_pauses_that_grow_until_a_success() {
-    let (first, longest) = (Duration::from_secs(60), Duration::from_secs(3600));
+    let (first, longest) = (Duration::from_secs(10), Duration::from_secs(600));
     let (queue, fails, mut calls) = start((first, longest)).await;
-    let hours = |n| sleep(longest * n);
-    hours(20).await;
+    let pauses = |n| sleep(longest * n);
+    pauses(20).await;
     let failed = drain(&mut calls);
-    // Half an hour each, in the middle; a minute at most if they did not grow.
+    // Five minutes each, in the middle; ten seconds at most if they did not grow.
     assert!((10..120).contains(&failed.len()), "{}", failed.len());
     let longest_gap = failed.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     assert!(longest_gap > 10 * first && longest_gap <= longest + 2 * CALL, "{longest_gap:?}");
     assert_eq!(queue.ledger().queued, 1);
 
     fails.send(false).unwrap();
-    hours(2).await;
+    pauses(2).await;
     assert_eq!(queue.ledger().delivered, 1);
     drain(&mut calls);
     fails.send(true).unwrap();
     queue.capture(Event::new("page viewed", "user-1"));
-    hours(1).await;
+    pauses(1).await;
     let failed = drain(&mut calls);
     assert!(failed[1] - failed[0] <= first + 2 * CALL, "{:?}: the first pause again", failed[1] - failed[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_are_halved_until_they_are_taken_and_grow_back_when_more_is() {
+    let mut settings = Settings::default();
+    settings.limits.batch_bytes = 64 * 1024;
+    settings.pacing.in_flight = 1;
+    let (queue, most) = (Arc::new(Queue::new(settings.limits, 1, None)), watch::Sender::new(20_000));
+    let (sent, mut sizes) = mpsc::unbounded_channel();
+    let takes = most.subscribe();
+    let service = service_fn(move |batch: Batch| {
+        let bytes: usize = batch.events().iter().map(|event| event.len()).sum();
+        let is_taken = bytes <= *takes.borrow();
+        let _ = sent.send((bytes, is_taken));
+        let refusal = || Error::new(ErrorKind::TooLarge).with_status(413);
+        std::future::ready(is_taken.then_some(Accepted { over_quota: false }).ok_or_else(refusal))
+    });
+    let credentials = Opened::open("phc_test".into()).unwrap().credentials;
+    let breaker = watch::Sender::new(State::Closed);
+    let setback = (CALL, CALL);
+    let states = breaker.subscribe();
+    let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, setback, credentials, states);
+    tokio::spawn(worker.run(|| Encoder::new(Vec::new(), true, true)));
+    let deliver = async |events: u64| {
+        for _ in 0..events {
+            let mut event = Event::new("page viewed", "user-1");
+            event.insert_prop("filler", "x".repeat(2_000)).unwrap();
+            queue.capture(event);
+        }
+        queue.settled(queue.flush()).await;
+    };
+    deliver(100).await;
+    let refused = std::iter::from_fn(|| sizes.try_recv().ok()).filter(|(_, is_taken)| !is_taken).count();
+    assert_eq!(refused, 2, "64 and 32 KiB");
+    most.send(usize::MAX).unwrap();
+    deliver(4_000).await;
+    let largest = std::iter::from_fn(|| sizes.try_recv().ok()).map(|(bytes, _)| bytes).max();
+    assert!(largest.is_some_and(|bytes| bytes > 60 * 1024), "{largest:?}");
+    assert_eq!(queue.ledger().delivered, 4_100);
+    drop(breaker);
 }
