@@ -1,6 +1,7 @@
 //! A worker over a service without layers, in simulated time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use posthog_rs::Event;
@@ -124,4 +125,68 @@ async fn batches_are_halved_until_they_are_taken_and_grow_back_when_more_is() {
     assert!(largest.is_some_and(|bytes| bytes > 60 * 1024), "{largest:?}");
     assert_eq!(queue.ledger().delivered, 4_100);
     drop(breaker);
+}
+
+/// A worker whose requests of one event each fare by their order, and when each began.
+fn start_with(
+    settings: Settings,
+    answer: fn(usize) -> Result<Accepted, Error>,
+) -> (Arc<Queue>, mpsc::UnboundedReceiver<Instant>) {
+    let queue = Arc::new(Queue::new(settings.limits, 1, None));
+    let (called, calls) = mpsc::unbounded_channel();
+    let count = Arc::new(AtomicUsize::new(0));
+    let service = service_fn(move |_: Batch| {
+        let _ = called.send(Instant::now());
+        let n = count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            sleep(CALL * u32::try_from(n).unwrap_or(u32::MAX).min(1)).await;
+            answer(n)
+        }
+    });
+    let credentials = Opened::open("phc_test".into()).unwrap().credentials;
+    let breaker = watch::Sender::new(State::Closed);
+    let hour = Duration::from_secs(3600);
+    let states = breaker.subscribe();
+    let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, (hour, hour), credentials, states);
+    tokio::spawn(async move {
+        worker.run(|| Encoder::new(Vec::new(), true, true)).await;
+        drop(breaker);
+    });
+    (queue, calls)
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_after_refusals_grow_from_a_second_to_the_longest() {
+    let mut settings = Settings::default();
+    settings.pacing.refusal_pause = Duration::from_secs(60);
+    let (queue, mut calls) =
+        start_with(settings, |_| Err(Error::new(ErrorKind::Unauthorized).with_status(401)));
+    queue.capture(Event::new("page viewed", "user-1"));
+    queue.flush();
+    while calls.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    sleep(Duration::from_secs(300)).await;
+    let calls = drain(&mut calls);
+    let gaps: Vec<_> = calls.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    // The first call takes no time and each other a second.
+    assert_eq!(gaps[..8], [1, 3, 5, 9, 17, 33, 61, 61]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_taken_ends_the_pause_after_one_that_was_not() {
+    let mut settings = Settings::default();
+    (settings.limits.batch_events, settings.pacing.in_flight) = (1, 2);
+    let answer = |n| match n {
+        0 => Err(Error::new(ErrorKind::Server).with_status(503)),
+        _ => Ok(Accepted { over_quota: false }),
+    };
+    let (queue, calls) = start_with(settings, answer);
+    (0..2).for_each(|_| queue.capture(Event::new("page viewed", "user-1")));
+    queue.flush();
+    while calls.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    sleep(CALL * 10).await;
+    assert_eq!(queue.ledger().delivered, 2, "and not after the pause of up to an hour");
 }
