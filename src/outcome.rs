@@ -356,6 +356,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_answered_is_shown_by_neither_display_nor_debug() {
+        let error = answer(400, &[], Ok("event 'order placed' of user-1")).unwrap_err();
+        assert_eq!(error.answer(), Some("event 'order placed' of user-1"));
+        let shown = format!("{error} {error:?} {error:#?}");
+        assert!(!shown.contains("order placed") && !shown.contains("user-1"), "{shown}");
+    }
+
+    #[test]
     fn the_layers_read_the_same_outcome() {
         let verdict = |status| DeliveryClassifier.classify(answer(status, &[], Ok("")).as_ref());
         assert_eq!(verdict(200), Verdict::Success);

@@ -322,6 +322,33 @@ async fn a_waiting_call_goes_when_a_probe_is_due() {
 }
 
 #[tokio::test]
+async fn a_waiting_call_goes_when_the_probe_before_it_is_dropped() {
+    let config = config().window(1).min_calls(1).open_time(MS(1), MS(1)).when_open(WhenOpen::Wait);
+    let probes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&probes);
+    let service =
+        CircuitBreakerLayer::new(config, AsAnswered).unwrap().layer(service_fn(move |verdict: Verdict| {
+            let is_first_probe = verdict == OK && counted.fetch_add(1, Ordering::SeqCst) == 0;
+            async move {
+                if is_first_probe {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Error>(verdict)
+            }
+        }));
+    service.clone().oneshot(FAILED).await.unwrap();
+    let probe = tokio::spawn(service.clone().oneshot(OK));
+    while probes.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut waiting = task::spawn(service.oneshot(OK));
+    assert_pending!(waiting.poll());
+    probe.abort();
+    let answer = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+    assert_eq!(answer.expect("it is told that the permit is free").unwrap(), OK);
+}
+
+#[tokio::test]
 async fn subscribers_see_the_states() {
     let (service, breaker) = echo(config().window(1).min_calls(1).open_time(MS(1), MS(1)));
     let mut states = breaker.subscribe();

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use posthog_health::testing::{FakePostHog, Reply, Route};
-use posthog_health::{DropReason, ErrorKind, Event, PostHog, Reason};
+use posthog_health::{DeadLetter, DropReason, ErrorKind, Event, PostHog, Reason};
 use serde_json::Value;
 use support::{MS, assert_balanced, builder, capture, event, until};
 
@@ -150,6 +150,20 @@ async fn a_413_to_everything_burns_no_events_and_is_forgotten_when_it_ends() {
     assert!(server.request_count(Route::Batch) - before < 40, "batches are large again");
 }
 
+/// No PostHog takes so little: it is something else that answers.
+#[tokio::test]
+async fn a_413_to_one_small_event_does_not_burn_it() {
+    let server = FakePostHog::start();
+    server.batch().always(Reply::status(413));
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 1);
+    server.wait_for_requests(Route::Batch, 3).await;
+    assert_eq!((posthog.stats().queued, posthog.stats().dead_lettered), (1, 0));
+    server.recover();
+    posthog.flush().await.unwrap();
+    assert_eq!(posthog.stats().delivered, 1);
+}
+
 /// A connection that breaks says little about the event that was on it.
 #[tokio::test]
 async fn one_reset_does_not_cost_a_large_event() {
@@ -230,10 +244,19 @@ async fn dead_letters_can_be_exported_and_replayed() {
 async fn the_store_is_bounded_and_can_be_emptied() {
     let server = server_that_rejects_poison();
     let posthog = builder(&server).batch_events(1).dead_letter_events(5).build().unwrap();
-    (0..8).for_each(|_| poison(&posthog));
-    until(|| posthog.stats().queued == 0).await;
+    for n in 0..8 {
+        let mut poison = Event::new("poison", "u");
+        poison.insert_prop("n", n).unwrap();
+        posthog.capture(poison);
+        posthog.flush().await.unwrap();
+    }
     let ledger = posthog.stats();
     assert_eq!((ledger.dead_lettered, ledger.dropped.count(DropReason::DeadLettersFull)), (5, 3));
+    let number = |letter: DeadLetter| {
+        serde_json::from_slice::<Value>(&letter.event).unwrap()["properties"]["n"].clone()
+    };
+    let kept: Vec<_> = posthog.dead_letters().into_iter().map(number).collect();
+    assert_eq!(kept, [3, 4, 5, 6, 7], "the oldest made room");
     assert!(posthog.health().reasons.contains(&Reason::LosingEvents));
     assert_eq!(posthog.discard_dead_letters(), 5);
     let ledger = posthog.stats();

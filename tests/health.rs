@@ -157,6 +157,19 @@ async fn nothing_is_sent_that_nobody_asked_for() {
 }
 
 #[tokio::test]
+async fn within_the_cache_period_nobody_is_asked_again_whatever_the_answer_was() {
+    for (reply, is_healthy) in [(Reply::normal(), true), (Reply::status(503), false)] {
+        let server = FakePostHog::start();
+        server.flags().always(reply);
+        let posthog = builder(&server).probe_cache(Duration::from_secs(3600)).build().unwrap();
+        for _ in 0..5 {
+            assert_eq!(posthog.health_check().await.is_healthy(), is_healthy);
+        }
+        assert_eq!(server.request_count(Route::Flags), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_cached_answer_expires() {
     let server = FakePostHog::start();
     let posthog = builder(&server).probe_cache(MS(1)).build().unwrap();

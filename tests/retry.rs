@@ -111,6 +111,17 @@ async fn never_comes_back_before_retry_after() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn clients_that_were_told_the_same_time_do_not_come_back_together() {
+    let mut different = std::collections::HashSet::new();
+    for _ in 0..20 {
+        let script = Script::new([Verdict::Throttled { retry_after: Some(MS(42_000)) }]);
+        retry(RetryConfig::default()).layer(script.service()).oneshot(Request).await.unwrap();
+        different.extend(script.gaps());
+    }
+    assert!(different.len() > 10, "spread over half a second: {different:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn refused_and_unrepeatable_requests_are_tried_once() {
     let script = Script::new([Verdict::Refused]);
     assert_eq!(

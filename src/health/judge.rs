@@ -129,3 +129,93 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
     }
     reasons
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SpoolIssue;
+    use crate::config::Settings;
+    use crate::delivery::{Queue, QueueFill, SpoolHealth};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Why a client is degraded that has nothing wrong but this.
+    fn reasons_of(change: impl FnOnce(&mut Evidence)) -> Vec<Reason> {
+        let mut evidence = Evidence {
+            life: Life::Running,
+            probe: None,
+            signs: Signs::default(),
+            breaker: BreakerHealth { state: BreakerState::Closed, retry_in: None },
+            queue: Queue::new(Settings::default().limits, 1, None).snapshot(),
+            alerts: Vec::new(),
+            now: Instant::now() + 10 * NEWS,
+        };
+        change(&mut evidence);
+        let report = report(evidence);
+        assert_eq!(report.is_healthy(), report.reasons.is_empty());
+        report.reasons
+    }
+
+    #[test]
+    fn a_queue_at_four_fifths_of_its_events_or_bytes_fills() {
+        let of = |events, bytes| {
+            reasons_of(|evidence| {
+                let fill = QueueFill { events, capacity: 1_000, bytes, capacity_bytes: 1_000 };
+                evidence.queue.fill = fill;
+            })
+        };
+        assert_eq!(of(799, 799), []);
+        assert_eq!(of(800, 799), [Reason::QueueFilling]);
+        assert_eq!(of(799, 800), [Reason::QueueFilling]);
+    }
+
+    #[test]
+    fn a_spool_fills_at_four_fifths_or_when_it_will_be_full_within_the_hour() {
+        let of = |change: fn(&mut SpoolHealth)| {
+            reasons_of(|evidence| {
+                let mut spool = SpoolHealth {
+                    state: SpoolState::Ready,
+                    issue: None,
+                    events: 0,
+                    bytes: 799,
+                    capacity_bytes: 1_000,
+                    file_bytes: 0,
+                    full_in: Some(SOON),
+                };
+                change(&mut spool);
+                evidence.queue.spool = Some(spool);
+            })
+        };
+        assert_eq!(of(|_| ()), []);
+        assert_eq!(of(|spool| spool.bytes = 800), [Reason::SpoolFilling]);
+        assert_eq!(of(|spool| spool.full_in = Some(SOON - SECOND)), [Reason::SpoolFilling]);
+        assert_eq!(of(|spool| spool.state = SpoolState::Full), [Reason::SpoolFilling]);
+        assert_eq!(of(|spool| spool.issue = Some(SpoolIssue::Damaged)), [Reason::SpoolDamaged]);
+        let fails = |spool: &mut SpoolHealth| {
+            (spool.state, spool.issue) = (SpoolState::Failing, Some(SpoolIssue::Io));
+        };
+        assert_eq!(of(fails), [Reason::SpoolFailing]);
+    }
+
+    #[test]
+    fn a_loss_and_a_dead_letter_are_news_for_a_minute() {
+        for (age, is_news) in [(NEWS - SECOND, true), (NEWS, false)] {
+            let lost = reasons_of(|evidence| evidence.queue.last_loss = Some(evidence.now - age));
+            assert_eq!(lost == [Reason::LosingEvents], is_news, "{lost:?}");
+            let buried = reasons_of(|evidence| evidence.queue.last_burial = Some(evidence.now - age));
+            assert_eq!(buried == [Reason::RejectedEvents], is_news, "{buried:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_does_nothing_says_that_alone() {
+        for (life, reason) in [
+            (Life::Disabled, Reason::Disabled),
+            (Life::ShutDown, Reason::ShutDown),
+            (Life::WorkerStopped, Reason::WorkerStopped),
+        ] {
+            assert_eq!(reasons_of(|evidence| evidence.life = life), [reason]);
+        }
+        assert_eq!(reasons_of(|evidence| evidence.breaker.state = BreakerState::Open), [Reason::BreakerOpen]);
+    }
+}

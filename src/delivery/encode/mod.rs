@@ -270,6 +270,20 @@ mod tests {
     }
 
     #[test]
+    fn either_kind_of_event_may_be_nested_as_deep_as_posthog_reads_and_no_deeper() {
+        for (levels, taken) in [(DEEPEST, true), (DEEPEST + 1, false)] {
+            let value = (0..levels).fold(json!(1), |inner, _| json!([inner]));
+            let mut sdk = Event::new("e", "u");
+            sdk.insert_prop("deep", &value).unwrap();
+            let encoded = encode_with(Vec::new(), sdk);
+            assert_eq!(encoded.is_ok(), taken, "{levels}");
+            assert!(taken || encoded == Err(DropReason::TooDeep));
+            let typed = TypedEvent::new("e", "u", &json!({ "deep": value })).unwrap();
+            assert_eq!(typed.admitted().is_ok(), taken, "{levels}");
+        }
+    }
+
+    #[test]
     fn a_typed_event_has_a_uuid_and_a_time_or_its_own() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_600_000_000_000_007);
         let event = typed(json!({})).with_timestamp(at);

@@ -196,3 +196,30 @@ fn flush_waits_for_no_event_that_was_refused() {
     let number = queue.flush();
     assert!(task::spawn(queue.settled(number)).poll().is_ready());
 }
+
+#[test]
+fn an_event_as_large_as_may_be_is_sent_and_a_larger_one_is_set_aside() {
+    let queue = queue(10, 10, Overflow::DropNewest);
+    let most = queue.limits.event_bytes;
+    (0..2).for_each(|_| queue.capture(event()));
+    let sizes = [most, most + 1];
+    let encoded = queue.take_raw().into_iter().zip(sizes);
+    let encoded = encoded.map(|(captured, size)| (captured.ticket, Ok(Bytes::from(vec![b'x'; size]))));
+    queue.put_encoded(encoded.collect(), VecDeque::new());
+    let ledger = queue.ledger();
+    assert_eq!((ledger.queued, ledger.dead_lettered), (1, 1));
+    assert_eq!(queue.dead_letters()[0].event.len(), most + 1);
+}
+
+#[test]
+fn the_queue_is_full_at_its_last_byte_and_not_before() {
+    let queue = queue(10, 10, Overflow::DropNewest);
+    queue.capture(event());
+    let mut state = queue.state();
+    let size = queue.limits.bytes - state.bytes;
+    assert!(state.has_room(size, &queue.limits) && !state.has_room(size + 1, &queue.limits));
+    state.ledger.queued = queue.limits.events as u64 - 1;
+    assert!(state.has_room(1, &queue.limits));
+    state.ledger.queued += 1;
+    assert!(!state.has_room(1, &queue.limits));
+}

@@ -4,6 +4,8 @@
 mod outcomes;
 mod pauses;
 mod suspects;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

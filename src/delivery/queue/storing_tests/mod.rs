@@ -123,6 +123,22 @@ fn a_note_after_over_quota_counts_no_event_twice() {
     run.check().unwrap();
 }
 
+/// And for events that were delivered: on disk until the next write, they are not delivered yet as far as a crash can
+/// tell.
+#[test]
+fn a_note_after_a_delivery_counts_no_event_twice() {
+    let mut run = Run::new(Overflow::DropNewest, true);
+    run.step(Step::Capture { events: 5, durable: false });
+    run.step(Step::Encode);
+    run.turn(Write::Works, None);
+    run.step(Step::Take { from_disk: false });
+    run.step(Step::Deliver);
+    run.queue.state().disk.noted.1 = None;
+    run.turn(Write::Works, None);
+    assert_eq!((run.disk.events.len(), run.disk.totals.delivered), (5, 0));
+    run.check().unwrap();
+}
+
 /// "Dropping the future leaves the event captured as by capture."
 #[test]
 fn a_durable_capture_that_nobody_awaits_any_more_is_an_ordinary_one() {
