@@ -15,7 +15,10 @@ pub(super) fn parse(host: &str, allow_insecure: bool) -> Result<Url, ConfigError
         "" => return refuse("is empty".into(), "leave it out for PostHog Cloud US, or use \"eu\" or a URL"),
         "us" => US_INGESTION_ENDPOINT.to_owned(),
         "eu" => EU_INGESTION_ENDPOINT.to_owned(),
-        other => EndpointManager::determine_server_host(other),
+        // As a URL has it: the SDK knows app hosts in lower case only.
+        other => {
+            EndpointManager::determine_server_host(&Url::parse(other).map_or(other.into(), String::from))
+        }
     };
     let Ok(url) = Url::parse(&host) else {
         return refuse(
@@ -77,6 +80,7 @@ mod tests {
             ("https://app.posthog.com", "https://us.i.posthog.com/"),
             ("https://us.posthog.com/", "https://us.i.posthog.com/"),
             ("https://eu.posthog.com", "https://eu.i.posthog.com/"),
+            ("HTTPS://EU.PostHog.com", "https://eu.i.posthog.com/"),
             (" https://eu.i.posthog.com/ ", "https://eu.i.posthog.com/"),
             ("https://example.com/ingest/", "https://example.com/ingest"),
             ("http://127.0.0.1:8000", "http://127.0.0.1:8000/"),

@@ -38,7 +38,7 @@ pub(crate) fn end(server: &FakePostHog) {
 }
 
 fn fault(server: &FakePostHog, rng: &mut Rng, loss: Loss) {
-    let reply = reply(rng);
+    let reply = reply(rng, loss);
     match rng.u32(..16) {
         0..5 => server.always(reply),
         5..9 => {
@@ -46,7 +46,7 @@ fn fault(server: &FakePostHog, rng: &mut Rng, loss: Loss) {
             if rng.bool() {
                 script.always(reply);
             } else {
-                (0..rng.u32(1..20)).fold(script, |script, _| script.then(self::reply(rng)));
+                (0..rng.u32(1..20)).fold(script, |script, _| script.then(self::reply(rng, loss)));
             }
         }
         9 => server.refuse(),
@@ -60,7 +60,7 @@ fn fault(server: &FakePostHog, rng: &mut Rng, loss: Loss) {
 }
 
 /// None that says that events were taken, and takes none.
-fn reply(rng: &mut Rng) -> Reply {
+fn reply(rng: &mut Rng, loss: Loss) -> Reply {
     const STATUSES: [u16; 16] =
         [301, 302, 400, 401, 402, 403, 404, 408, 413, 418, 422, 429, 429, 500, 503, 503];
     const HINTS: [&str; 6] =
@@ -82,7 +82,11 @@ fn reply(rng: &mut Rng) -> Reply {
             }
         }
         11 => Reply::html(),
-        12 => Reply::normal().body(BODIES[rng.usize(..BODIES.len())]),
+        12 => {
+            let reply = Reply::normal().body(BODIES[rng.usize(..BODIES.len())]);
+            // Over its quota it would say nothing of that, as old hosts do, and nobody could know.
+            if loss == Loss::Never { reply } else { Reply::normal() }
+        }
         _ => Reply::normal(),
     };
     let delays = [Duration::ZERO, seconds(1), seconds(9), seconds(12)];
