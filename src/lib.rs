@@ -49,7 +49,7 @@
 //! a test walks it row by row.
 //!
 //! 1. [`capture`](PostHog::capture) never blocks on I/O, never panics and never fails the caller: test
-//!    `capture_works_on_any_thread_whatever_posthog_does` in [`tests/delivery.rs`].
+//!    `capture_works_on_any_thread_whatever_posthog_does` in [`tests/delivery`].
 //! 2. Nothing vanishes uncounted: [`Ledger`]'s equation holds at every moment, test
 //!    `the_ledger_balances_at_every_moment`; across [`shutdown`](PostHog::shutdown), test
 //!    `shutdown_returns_at_its_deadline_whatever_posthog_does` in [`tests/lifecycle.rs`]; and with a
@@ -57,12 +57,12 @@
 //!    [`tests/spool`].
 //! 3. At-least-once, counted once: an event's uuid and timestamp are fixed when it is captured and never
 //!    change; each attempt has a fresh `sent_at`. PostHog counts an event that arrives twice once: test
-//!    `each_attempt_has_the_same_uuids_and_timestamps_and_a_fresh_sent_at` in [`tests/delivery.rs`].
+//!    `each_attempt_has_the_same_uuids_and_timestamps_and_a_fresh_sent_at` in [`tests/delivery`].
 //! 4. One bad event costs one event: what PostHog would reject is refused at the door, and a batch that it
 //!    rejects is halved until the bad event stands alone, as a [dead letter](PostHog::dead_letters): test
 //!    `one_bad_event_costs_one_event_and_few_requests` in [`tests/dead_letters.rs`].
 //! 5. A PostHog outage uses bounded memory, does not turn into a storm of requests, and does not end in one: test
-//!    `an_outage_loses_nothing_makes_no_storm_and_ends_by_itself` in [`tests/delivery.rs`]. Nor does it make your service
+//!    `an_outage_loses_nothing_makes_no_storm_and_ends_by_itself` in [`tests/delivery`]. Nor does it make your service
 //!    unready: test `degraded_is_ready_and_only_the_strict_route_says_503` in [`tests/routes.rs`].
 //! 6. No request leaves that you did not cause, and the health probe is not billed: test
 //!    `a_thousand_calls_cost_one_request_that_is_not_billed` and test `nothing_is_sent_that_nobody_asked_for` in
@@ -161,7 +161,7 @@
 //! [preflight]: https://docs.rs/crate/posthog-health/latest/source/docs/preflight.md
 //! [webhooks]: https://docs.rs/crate/posthog-health/latest/source/docs/webhooks.md
 //! [contributing]: https://docs.rs/crate/posthog-health/latest/source/CONTRIBUTING.md
-//! [`tests/delivery.rs`]: https://docs.rs/crate/posthog-health/latest/source/tests/delivery.rs
+//! [`tests/delivery`]: https://docs.rs/crate/posthog-health/latest/source/tests/delivery/
 //! [`tests/lifecycle.rs`]: https://docs.rs/crate/posthog-health/latest/source/tests/lifecycle.rs
 //! [`tests/spool`]: https://docs.rs/crate/posthog-health/latest/source/tests/spool/
 //! [`tests/dead_letters.rs`]: https://docs.rs/crate/posthog-health/latest/source/tests/dead_letters.rs

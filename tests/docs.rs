@@ -170,6 +170,26 @@ fn each_variable_that_a_page_names_is_read() {
 }
 
 #[test]
+fn each_file_that_a_page_names_exists() {
+    let mut named = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        // In the changelog, what was.
+        for path in text.split('`').skip(1).step_by(2).filter(|_| !page.ends_with("CHANGELOG.md")) {
+            let is_path = ["src/", "tests/", "benches/", "examples/", "docs/", ".ci/"]
+                .iter()
+                .any(|folder| path.starts_with(folder));
+            // `NAME` stands for what a reader chooses.
+            if is_path && !path.contains([' ', '*']) && !path.contains("NAME") {
+                assert!(root().join(path).exists(), "{path} in {}", page.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
+#[test]
 fn each_test_that_a_page_names_exists() {
     let sources = ["src", "tests"].map(|folder| files(&root().join(folder), "rs")).concat();
     let sources: String = sources.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
