@@ -3,7 +3,7 @@
 use std::future::{Ready, ready};
 use std::hint::black_box;
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use posthog_health::Error;
@@ -11,7 +11,7 @@ use posthog_health::layers::{
     CircuitBreakerConfig, CircuitBreakerLayer, Classify, RateLimitConfig, RateLimitLayer, Replay,
     RetryConfig, RetryLayer, Verdict,
 };
-use tower::{Layer, Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder, service_fn};
 
 use crate::{CALLS, measured};
 
@@ -34,30 +34,19 @@ impl Classify<Verdict, Error> for AsAnswered {
     }
 }
 
-#[derive(Clone)]
-struct Nothing;
-
-impl Service<Request> for Nothing {
-    type Response = Verdict;
-    type Error = Error;
-    type Future = Ready<Result<Verdict, Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        ready(Ok(request.0))
-    }
+/// A service that does nothing but answer.
+fn nothing()
+-> impl Service<Request, Response = Verdict, Error = Error, Future = Ready<Result<Verdict, Error>>> + Clone {
+    service_fn(|request: Request| ready(Ok(request.0)))
 }
 
 pub(crate) fn breaker_closed() {
-    count(breaker(CircuitBreakerConfig::default()).layer(Nothing));
+    count(breaker(CircuitBreakerConfig::default()).layer(nothing()));
 }
 
 pub(crate) fn breaker_open() {
     let hour = Duration::from_secs(3600);
-    let mut service = breaker(CircuitBreakerConfig::default().open_time(hour, hour)).layer(Nothing);
+    let mut service = breaker(CircuitBreakerConfig::default().open_time(hour, hour)).layer(nothing());
     for _ in 0..10 {
         call(&mut service, Request(Verdict::Failed { retry_after: None }));
     }
@@ -65,13 +54,13 @@ pub(crate) fn breaker_open() {
 }
 
 pub(crate) fn limiter() {
-    count(rate_limit().layer(Nothing));
+    count(rate_limit().layer(nothing()));
 }
 
 pub(crate) fn stack() {
     let retry = RetryLayer::new(RetryConfig::default(), AsAnswered).expect("a good configuration");
     let breaker = breaker(CircuitBreakerConfig::default());
-    count(ServiceBuilder::new().layer(retry).layer(breaker).layer(rate_limit()).service(Nothing));
+    count(ServiceBuilder::new().layer(retry).layer(breaker).layer(rate_limit()).service(nothing()));
 }
 
 fn breaker(config: CircuitBreakerConfig) -> CircuitBreakerLayer<AsAnswered> {

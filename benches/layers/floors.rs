@@ -4,35 +4,15 @@ use std::future::{Ready, ready};
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use failsafe::{StateMachine, backoff, failure_policy};
 use governor::{Quota, RateLimiter};
 use tower::retry::budget::{Budget, TpsBudget};
-use tower::{BoxError, Service};
+use tower::{BoxError, service_fn};
 
 use super::measure::{Round, alone, healthy};
 use super::subjects::{Call, Nothing, Rejected};
-
-/// A service that does this much for each call.
-#[derive(Clone, Copy, Debug)]
-struct Doing<F>(F);
-
-impl<F: FnMut()> Service<Call> for Doing<F> {
-    type Response = Call;
-    type Error = Rejected;
-    type Future = Ready<Result<Call, Rejected>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Rejected>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, call: Call) -> Self::Future {
-        (self.0)();
-        ready(Ok(call))
-    }
-}
 
 /// tower's, without a policy to speak of.
 #[derive(Clone)]
@@ -51,7 +31,14 @@ impl<Res, Err> tower::retry::Policy<Call, Res, Err> for Never {
 }
 
 fn doing<F: FnMut() + Clone + Send + 'static>(work: F) -> Round {
-    alone(move || Doing(work.clone()), healthy, healthy)
+    let does_work = move || {
+        let mut work = work.clone();
+        service_fn(move |call: Call| {
+            work();
+            ready(Ok::<_, Rejected>(call))
+        })
+    };
+    alone(does_work, healthy, healthy)
 }
 
 pub(crate) fn all() -> Vec<(&'static str, Round)> {
