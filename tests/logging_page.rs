@@ -30,7 +30,7 @@ fn find(folder: &Path, files: &mut Vec<PathBuf>) {
         }
         if path.is_dir() {
             find(&path, files);
-        } else {
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
             files.push(path);
         }
     }
