@@ -78,6 +78,20 @@ async fn without_a_hint_the_pause_doubles_until_a_success() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answers_that_come_within_a_pause_do_not_make_the_next_longer_and_those_after_it_do() {
+    let service = limited(RateLimitConfig::default());
+    let mut calls = tokio::task::JoinSet::new();
+    (0..5).for_each(|_| {
+        calls.spawn(service.clone().oneshot(THROTTLED));
+    });
+    calls.join_all().await;
+    assert!(roughly(wait(&service, THROTTLED).await, 1000), "five at once are one");
+    tokio::time::sleep(MS(2500)).await;
+    assert_eq!(wait(&service, THROTTLED).await, MS(0), "two seconds are over");
+    assert!(roughly(wait(&service, OK).await, 4000));
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_paused_from_the_429_until_the_service_answers_again() {
     let layer = RateLimitLayer::new(RateLimitConfig::default(), AsAnswered).unwrap();
     let service = layer.layer(service_fn(|verdict: Verdict| async move { Ok::<_, Error>(verdict) }));
@@ -88,23 +102,29 @@ async fn it_is_paused_from_the_429_until_the_service_answers_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shorter_hint_does_not_shorten_a_pause_and_failures_do_not_pause() {
-    let service = limited(RateLimitConfig::default());
-    assert_eq!(wait(&service, FAILED).await, MS(0));
-    let (long, short) = (Some(MS(9000)), Some(MS(2000)));
-    let mut calls = tokio::task::JoinSet::new();
-    for retry_after in [long, short] {
-        calls.spawn(service.clone().oneshot(Verdict::Throttled { retry_after }));
+async fn neither_a_shorter_hint_nor_an_earlier_calls_success_ends_a_pause_and_failures_do_not_pause() {
+    let throttled = |ms| Verdict::Throttled { retry_after: Some(MS(ms)) };
+    assert_eq!(wait(&limited(RateLimitConfig::default()), FAILED).await, MS(0));
+    for other in [throttled(2000), OK] {
+        // Whichever of the two is answered first.
+        for both in [[throttled(9000), other], [other, throttled(9000)]] {
+            let service = limited(RateLimitConfig::default());
+            let mut calls = tokio::task::JoinSet::new();
+            for verdict in both {
+                calls.spawn(service.clone().oneshot(verdict));
+            }
+            calls.join_all().await;
+            assert!(roughly(wait(&service, OK).await, 9000), "{both:?}");
+        }
     }
-    calls.join_all().await;
-    assert!(roughly(wait(&service, OK).await, 9000));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endless_hint_does_not_panic() {
+async fn an_endless_hint_is_kept_and_does_not_panic() {
     let service = limited(RateLimitConfig::default());
     wait(&service, Verdict::Throttled { retry_after: Some(Duration::MAX) }).await;
-    assert_pending!(task::spawn(service.oneshot(OK)).poll());
+    let a_year = Duration::from_secs(60 * 60 * 24 * 365);
+    assert!(tokio::time::timeout(a_year, service.oneshot(OK)).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]

@@ -135,6 +135,14 @@ async fn refused_and_unrepeatable_requests_are_tried_once() {
     assert_eq!(script.calls(), 1);
 }
 
+#[test]
+fn a_request_of_reqwest_is_sent_again_as_it_is() {
+    let request = reqwest::Client::new().post("http://127.0.0.1/batch/").body("events").build().unwrap();
+    let again = request.replay().unwrap();
+    assert_eq!((again.method(), again.url()), (request.method(), request.url()));
+    assert_eq!(again.body().unwrap().as_bytes(), Some(&b"events"[..]));
+}
+
 /// Ten from the reserve (one a second, over ten seconds), and a fifth of the traffic on top.
 #[tokio::test(start_paused = true)]
 async fn the_budget_bounds_retries_to_a_share_of_the_traffic() {

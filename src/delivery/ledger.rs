@@ -228,4 +228,30 @@ mod tests {
         assert_eq!(ledger.captured, ledger.dropped.total());
         assert_eq!(ledger.to_string(), "captured=171 delivered=0 queued=0 dead_lettered=0 dropped=171");
     }
+
+    #[test]
+    fn totals_are_added_and_taken_away_reason_by_reason() {
+        let totals = |captured, delivered, full, crash| {
+            let mut dropped = Drops::default();
+            dropped.add(DropReason::QueueFull, full);
+            dropped.add(DropReason::Crash, crash);
+            Totals { captured, delivered, dropped }
+        };
+        let mut sum = totals(10, 4, 3, 2);
+        sum.add(&totals(5, 2, 1, 0));
+        assert_eq!(sum, totals(15, 6, 4, 2));
+        sum.subtract(&totals(10, 4, 3, 2));
+        assert_eq!(sum, totals(5, 2, 1, 0));
+        sum.subtract(&totals(9, 9, 9, 9));
+        assert_eq!(sum, Totals::default(), "never below nothing");
+    }
+
+    #[test]
+    fn what_did_not_happen_is_not_shown() {
+        let mut ledger = Ledger { captured: 5, delivered: 2, spooled: 2, ..Ledger::default() };
+        ledger.dropped.add(DropReason::QueueFull, 1);
+        assert_eq!(ledger.to_string(), "captured=5 delivered=2 queued=0 spooled=2 dead_lettered=0 dropped=1");
+        assert_eq!(ledger.dropped.iter().collect::<Vec<_>>(), [(DropReason::QueueFull, 1)]);
+        assert_eq!(serde_json::to_string(&ledger.dropped).unwrap(), r#"{"queue_full":1}"#);
+    }
 }

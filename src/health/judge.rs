@@ -153,6 +153,7 @@ mod tests {
         change(&mut evidence);
         let report = report(evidence);
         assert_eq!(report.is_healthy(), report.reasons.is_empty());
+        assert_eq!(report.to_string(), report.to_json());
         report.reasons
     }
 

@@ -66,6 +66,8 @@ mod tests {
         let mut ring = Ring::new(start, SECOND, SECOND * 600);
         *ring.now(start) += 1;
         *ring.now(start + SECOND * 30) += 1;
+        *ring.now(start + SECOND * 30 + SECOND / 2) += 0;
+        assert_eq!(ring.slots.len(), 2, "what happens within a slot shares it");
         assert_eq!(sum(&ring, start + SECOND * 60, SECOND * 60), 2);
         assert_eq!(sum(&ring, start + SECOND * 61, SECOND * 60), 1);
         assert_eq!(sum(&ring, start + SECOND * 91, SECOND * 60), 0);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use posthog_health::layers::circuit_breaker::State;
 use posthog_health::testing::{FakePostHog, Reply, Route};
-use posthog_health::{DropReason, Event};
+use posthog_health::{DropReason, ErrorKind, Event, FlagOptions, Reason};
 
 use super::support::{MS, assert_balanced, breaker, builder, capture, event, until};
 use super::{batches, body, time};
@@ -183,10 +183,29 @@ async fn over_quota_is_counted_as_lost_and_told() {
     capture(&posthog, 10);
     posthog.flush().await.unwrap();
     assert_eq!(posthog.stats().dropped.count(DropReason::OverQuota), 10);
-    assert!(posthog.health().reasons.contains(&posthog_health::Reason::QuotaExceeded));
+    assert!(posthog.health().reasons.contains(&Reason::QuotaExceeded));
     server.limit_quota(false);
     capture(&posthog, 10);
     posthog.flush().await.unwrap();
     assert_eq!(posthog.stats().delivered, 10);
-    assert!(!posthog.health().reasons.contains(&posthog_health::Reason::QuotaExceeded));
+    assert!(!posthog.health().reasons.contains(&Reason::QuotaExceeded));
+}
+
+/// A token must not travel to where it was not sent.
+#[tokio::test]
+async fn no_request_follows_a_redirect() {
+    let (server, elsewhere) = (FakePostHog::start(), FakePostHog::start());
+    for status in [301, 302, 303, 307, 308] {
+        server.always(Reply::status(status).header("location", elsewhere.url()));
+        let posthog = builder(&server).build().unwrap();
+        let before = server.request_count(Route::Batch);
+        capture(&posthog, 1);
+        server.wait_for_requests(Route::Batch, before + 1).await;
+        let reasons = posthog.health_check().await.reasons;
+        assert!(reasons.contains(&Reason::WrongHost), "{status}: {reasons:?}");
+        let flags = posthog.flags("user-1", FlagOptions::default()).await;
+        assert_eq!(flags.error(), Some(ErrorKind::WrongHost));
+        posthog.shutdown(MS(0)).await;
+    }
+    assert_eq!(elsewhere.requests().len(), 0);
 }

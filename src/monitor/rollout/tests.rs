@@ -48,8 +48,9 @@ fn losses_and_urgent_alerts_need_no_traffic() {
     assert!(rolls_back(Observations { lost: 1, ..none.clone() }));
     assert!(rolls_back(Observations { buried: 1, ..none.clone() }));
     assert!(rolls_back(Observations { lost: 2, ..well() }));
-    let one_each = Observations { delivered: 999, lost: 1, buried: 1, ..well() };
+    let one_each = Observations { delivered: 998, lost: 1, buried: 1, ..well() };
     assert_eq!(judge(one_each), RolloutVerdict::Proceed, "one in a thousand");
+    assert!(rolls_back(Observations { delivered: 998, lost: 1, ..well() }), "one in fewer");
     let urgent = vec![alert(AlertName::ApiDown, Severity::P1)];
     assert!(rolls_back(Observations { alerts: urgent, ..none.clone() }));
     assert!(matches!(judge(none), RolloutVerdict::Hold(_)));
