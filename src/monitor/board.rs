@@ -75,3 +75,27 @@ impl Firing {
         now.saturating_duration_since(self.last_reason) >= quiet
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_of_one_surface_does_not_hide_that_of_the_other() {
+        let (mut board, config, now) = (Board::default(), AlertsConfig::default(), Instant::now());
+        let reason = |surface| Condition {
+            surface,
+            name: AlertName::ApiDown,
+            strength: Strength::Fires,
+            detail: String::new(),
+        };
+        for surface in Surface::ALL {
+            let told = board.update(now, vec![reason(surface)], &config);
+            assert_eq!(told.iter().map(|told| told.alert().surface).collect::<Vec<_>>(), [surface]);
+        }
+        assert!(Surface::ALL.into_iter().all(|surface| board.fires(surface, AlertName::ApiDown)));
+        assert_eq!(board.update(now, Vec::new(), &config), []);
+        assert_eq!(board.update(now + config.resolve_after, Vec::new(), &config).len(), 2);
+        assert_eq!(board.alerts(now).len(), 0);
+    }
+}

@@ -139,7 +139,7 @@ fn start_with(
         let _ = called.send(Instant::now());
         let n = count.fetch_add(1, Ordering::Relaxed);
         async move {
-            sleep(CALL * u32::try_from(n).unwrap_or(u32::MAX).min(1)).await;
+            sleep(if n == 0 { CALL } else { 2 * CALL }).await;
             answer(n)
         }
     });
@@ -169,8 +169,8 @@ async fn pauses_after_refusals_grow_from_a_second_to_the_longest() {
     sleep(Duration::from_secs(300)).await;
     let calls = drain(&mut calls);
     let gaps: Vec<_> = calls.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
-    // The first call takes no time and each other a second.
-    assert_eq!(gaps[..8], [1, 3, 5, 9, 17, 33, 61, 61]);
+    // The first call takes a second and each other two.
+    assert_eq!(gaps[..8], [2, 4, 6, 10, 18, 34, 62, 62]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,4 +189,57 @@ async fn a_batch_that_is_taken_ends_the_pause_after_one_that_was_not() {
     }
     sleep(CALL * 10).await;
     assert_eq!(queue.ledger().delivered, 2, "and not after the pause of up to an hour");
+}
+
+/// A worker over a service that rejects batches with a poisoned event, a second each.
+async fn start_rejecting() -> Arc<Queue> {
+    let mut settings = Settings::default();
+    settings.pacing.refusal_pause = Duration::from_secs(3600);
+    let queue = Arc::new(Queue::new(settings.limits, 1, None));
+    let service = service_fn(move |batch: Batch| async move {
+        sleep(CALL).await;
+        let is_bad = batch.events().iter().any(|event| String::from_utf8_lossy(event).contains("poisoned"));
+        let refusal = || Error::new(ErrorKind::BadRequest).with_status(400);
+        (!is_bad).then_some(Accepted { over_quota: false }).ok_or_else(refusal)
+    });
+    let credentials = Opened::open("phc_test".into()).unwrap().credentials;
+    let breaker = watch::Sender::new(State::Closed);
+    let states = breaker.subscribe();
+    let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, (CALL, CALL), credentials, states);
+    tokio::spawn(async move {
+        worker.run(|| Encoder::new(Vec::new(), true, true)).await;
+        drop(breaker);
+    });
+    queue.capture(Event::new("good", "user-1"));
+    queue.settled(queue.flush()).await;
+    queue
+}
+
+fn capture(queue: &Queue, events: usize, is_bad: impl Fn(usize) -> bool) {
+    (0..events)
+        .for_each(|n| queue.capture(Event::new(if is_bad(n) { "poisoned" } else { "good" }, "user-1")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_goes_on_as_long_as_good_events_are_found() {
+    let queue = start_rejecting().await;
+    capture(&queue, 100, |n| n % 10 == 5);
+    queue.flush();
+    // Some hundred requests, of which many more are rejected than may be in a row, and far less than a pause.
+    sleep(CALL * 1_000).await;
+    let ledger = queue.ledger();
+    assert_eq!((ledger.delivered, ledger.dead_lettered), (91, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_do_not_wait_for_the_end_of_a_search() {
+    let queue = start_rejecting().await;
+    capture(&queue, 100, |n| n == 99);
+    sleep(CALL * 2).await;
+    capture(&queue, 100, |_| false);
+    sleep(CALL * 3 / 2).await;
+    let ledger = queue.ledger();
+    assert!(ledger.dead_lettered == 0 && ledger.delivered >= 101, "{ledger}: the search has just begun");
+    sleep(CALL * 20).await;
+    assert_eq!(queue.ledger().delivered, 200);
 }

@@ -29,6 +29,9 @@ async fn each_alert_fires_above_its_threshold_and_not_one_below() {
         assert_eq!(scene.changes().await, [(name, true)], "{name} above {threshold}");
         let alert = scene.monitor.alerts().remove(0);
         assert_eq!((alert.severity, alert.surface), (severity, Surface::Capture));
+        let (count, last) = (threshold + 1, kind.as_str());
+        let seen = format!(": {count} within a minute, more than {threshold}, last {last}");
+        assert!(alert.detail.ends_with(&seen) && alert.detail.len() > seen.len() + 10, "{}", alert.detail);
         scene.succeed(1);
         // A minute until they are out of the count, five more to be sure.
         let (seconds, resolved, fires) = scene.next().await;

@@ -169,6 +169,19 @@ fn a_load_that_gives_nothing_is_not_repeated_at_once() {
     }
 }
 
+/// A record that turns out to be unreadable: whoever counts on it is told that it is lost.
+#[test]
+fn what_the_disk_turns_out_not_to_have_is_counted_as_lost() {
+    let mut run = Run::new(Overflow::DropNewest, true);
+    run.queue.state().inherit(&Totals { captured: 3, ..Totals::default() }, 3);
+    run.disk.events.extend([4, 5].map(|number| (number, on_disk(number))));
+    run.step(Step::Capture { events: 1, durable: false });
+    run.step(Step::Encode);
+    run.turn(Write::Works, None);
+    let ledger = run.queue.ledger();
+    assert_eq!((ledger.captured, ledger.spooled, ledger.dropped.count(DropReason::Crash)), (4, 3, 1));
+}
+
 /// Once its own events are back in memory, flush does not mind what else lies on disk.
 #[test]
 fn flush_does_not_wait_for_what_was_taken_over_later() {
