@@ -54,6 +54,8 @@
 
 mod classify;
 mod gated;
+#[cfg(test)]
+mod orders;
 mod stack;
 
 pub mod circuit_breaker;

@@ -6,14 +6,12 @@
 #![allow(dead_code, unreachable_pub, clippy::duplicate_mod, reason = "the same source, on other foundations")]
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
-
-use loom::thread;
 
 use super::{CircuitBreakerConfig, CircuitOpen, State, WhenOpen, machine, policy, window};
 use crate::layers::Verdict;
 use crate::layers::gated::Pass;
+use crate::layers::orders::model;
 use breaker::Shared;
 use permit::{Permit, permit};
 
@@ -57,36 +55,6 @@ fn opened(open_time: Duration) -> Arc<Shared> {
     let breaker = breaker(open_time);
     breaker.admit().unwrap().settle(FAILED);
     breaker
-}
-
-/// All orders of what `two` makes, each of both in a thread of its own: loom goes back to the last access of a cell only, so
-/// it matters who comes first.
-fn model<A, B>(two: impl Fn() -> (A, B, Arc<Shared>) + Copy + Sync + Send + 'static, end: fn(&Shared))
-where
-    A: FnOnce() + 'static,
-    B: FnOnce() + 'static,
-{
-    let orders = Arc::new(AtomicUsize::new(0));
-    for swapped in [false, true] {
-        let orders = Arc::clone(&orders);
-        loom::model(move || {
-            orders.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let (one, other, breaker) = two();
-            if swapped {
-                race(other, one)
-            } else {
-                race(one, other)
-            }
-            end(&breaker);
-        });
-    }
-    println!("{} orders", orders.load(std::sync::atomic::Ordering::Relaxed));
-}
-
-fn race(spawned: impl FnOnce() + 'static, here: impl FnOnce()) {
-    let thread = thread::spawn(spawned);
-    here();
-    thread.join().unwrap();
 }
 
 #[test]

@@ -5,15 +5,13 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
-
-use governor::Quota;
-use loom::thread;
 
 use crate::layers::Verdict;
 use crate::layers::gated::Pass;
+use crate::layers::orders::model;
 use bucket::Bucket;
+use governor::Quota;
 use token::token;
 
 #[path = "bucket.rs"]
@@ -36,36 +34,6 @@ fn throttled(retry_after: Duration) -> Verdict {
 fn bucket() -> Arc<Bucket> {
     let quota = Quota::per_second(NonZeroU32::MAX);
     Arc::new(Bucket::new(quota, Duration::ZERO, Duration::ZERO))
-}
-
-/// All orders of what `two` makes, each of both in a thread of its own: loom goes back to the last access of a cell only, so
-/// it matters who comes first.
-fn model<A, B>(two: impl Fn() -> (A, B, Arc<Bucket>) + Copy + Sync + Send + 'static, end: fn(&Bucket))
-where
-    A: FnOnce() + 'static,
-    B: FnOnce() + 'static,
-{
-    let orders = Arc::new(AtomicUsize::new(0));
-    for swapped in [false, true] {
-        let orders = Arc::clone(&orders);
-        loom::model(move || {
-            orders.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let (one, other, bucket) = two();
-            if swapped {
-                race(other, one)
-            } else {
-                race(one, other)
-            }
-            end(&bucket);
-        });
-    }
-    println!("{} orders", orders.load(std::sync::atomic::Ordering::Relaxed));
-}
-
-fn race(spawned: impl FnOnce() + 'static, here: impl FnOnce()) {
-    let thread = thread::spawn(spawned);
-    here();
-    thread.join().unwrap();
 }
 
 /// Of an earlier pause, for example.
