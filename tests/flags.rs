@@ -103,7 +103,7 @@ async fn whatever_posthog_answers_the_last_known_good_stands_in_and_else_the_def
         (Reply::status(503), ErrorKind::Server),
         (Reply::hang(), ErrorKind::Timeout),
         (Reply::reset(), ErrorKind::ConnectionLost),
-        (Reply::truncated_body(), ErrorKind::AnswerCutShort),
+        (Reply::truncated_body(), ErrorKind::TruncatedResponse),
         (Reply::html(), ErrorKind::WrongHost),
         (garbage, ErrorKind::WrongHost),
         (Reply::status(200).body(over_quota), ErrorKind::QuotaExceeded),

@@ -17,11 +17,11 @@ use tracing::Level;
 
 use self::log::Log;
 use super::guards::Guards;
+use crate::api::Accepted;
+use crate::api::Batch;
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::{Encoder, Queue};
-use crate::outcome::Accepted;
-use crate::transport::Batch;
 use crate::{Error, ErrorKind};
 
 /// How the n-th request fares. `None`: it has no answer.

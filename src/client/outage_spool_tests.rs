@@ -15,12 +15,12 @@ use tokio::time::sleep;
 use tower::service_fn;
 
 use super::guards::Guards;
+use crate::api::Accepted;
+use crate::api::Batch;
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::{DropReason, Encoder, Ledger, Queue, Spool, SpoolConfig};
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, WhenOpen};
-use crate::outcome::Accepted;
-use crate::transport::Batch;
 use crate::{Error, ErrorKind};
 
 /// What PostHog would have: each event's uuid.

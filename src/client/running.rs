@@ -6,12 +6,12 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
-use crate::deadline::within;
 use crate::delivery::Spool;
 use crate::flags::FlagsRoad;
 use crate::health::Probe;
 use crate::layers::CircuitBreaker;
 use crate::monitor::Monitor;
+use crate::rt::within;
 use crate::sdk::Sdk;
 
 /// What runs in a client that is not disabled.

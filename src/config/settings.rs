@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use super::check;
 use crate::ConfigError;
 use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing, SpoolConfig};
+use crate::error::check;
 use crate::flags::FlagsConfig;
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig, WhenOpen};
 use crate::monitor::{AlertsConfig, RolloutConfig};

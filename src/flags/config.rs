@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::ConfigError;
-use crate::config::check;
+use crate::error::check;
 use crate::layers::{CircuitBreakerConfig, WhenOpen};
 
 /// How feature flags are asked for.

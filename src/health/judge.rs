@@ -64,9 +64,8 @@ pub(crate) fn report(evidence: Evidence) -> HealthReport {
 
 /// The probe knows best; without one, the latest attempt does.
 fn connection(evidence: &Evidence) -> Connection {
-    // Who rejects a batch is there.
-    let disconnects =
-        |kind| !matches!(kind, ErrorKind::BadRequest | ErrorKind::TooLarge | ErrorKind::CircuitOpen);
+    // An error that no alert counts says nothing against PostHog: whoever rejects a batch is there.
+    let disconnects = |kind: ErrorKind| kind.meaning().alert.is_some();
     let standing = evidence.signs.standing_error().filter(|failure| disconnects(failure.kind));
     let (known, failure, latency) = match (evidence.life, evidence.probe) {
         (Life::Disabled, _) => {

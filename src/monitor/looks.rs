@@ -14,9 +14,9 @@ use super::traffic::Traffic;
 use super::transitions::{AlertTransitions, Transitions};
 use super::{Alert, AlertsConfig, Surface};
 use crate::Error;
+use crate::api::Accepted;
 use crate::delivery::{Queue, Snapshot};
 use crate::layers::{CircuitBreaker, RateLimiter, Retries};
-use crate::outcome::Accepted;
 
 /// Is shown each attempt, looks at everything else once a second, and tells what is wrong.
 #[derive(Debug)]

@@ -21,12 +21,12 @@ use tracing::Instrument;
 use super::encode::{Encoder, os};
 use super::queue::{Captured, Encoded, Queue};
 use crate::Error;
+use crate::api::Accepted;
+use crate::api::Batch;
 use crate::credentials::{Credentials, ProjectToken};
-use crate::episode::Episode;
 use crate::layers::circuit_breaker::State as BreakerState;
 use crate::monitor::metrics;
-use crate::outcome::Accepted;
-use crate::transport::Batch;
+use crate::rt::Episode;
 use pauses::Pauses;
 use suspects::{Case, Part, Suspects};
 

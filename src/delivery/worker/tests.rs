@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep};
 use tower::service_fn;
 
 use super::{Encoder, Worker};
+use crate::api::Accepted;
+use crate::api::Batch;
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::Queue;
 use crate::layers::circuit_breaker::State;
-use crate::outcome::Accepted;
-use crate::transport::Batch;
 use crate::{Error, ErrorKind};
 
 /// A call takes so long.

@@ -12,8 +12,8 @@ use super::policy::Policy;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use super::window::Call;
 use super::{CircuitBreakerConfig, CircuitOpen, State, WhenOpen};
-use crate::episode::Episode;
 use crate::layers::Verdict;
+use crate::rt::Episode;
 
 /// The breaker, shared by all. What decides lies behind the gate; a healthy service's calls and those that an
 /// open breaker rejects read what is published beside it, and take no lock.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::ConfigError;
-use crate::config::check;
+use crate::error::check;
 
 /// When to open, for how long, and how to find back. See the [module](super) for how the values work
 /// together.

@@ -90,6 +90,8 @@ pub use service::{CircuitBreakerLayer, CircuitBroken};
 
 use std::time::Duration;
 
+use crate::{Error, ErrorKind};
+
 /// A call was rejected because the circuit breaker is open. It reached nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("circuit breaker open{}", self.until_probe())]
@@ -97,6 +99,13 @@ use std::time::Duration;
 pub struct CircuitOpen {
     /// Time until the next probe is due. `None` while probes are under way.
     pub retry_in: Option<Duration>,
+}
+
+/// The error has no source, because it says all of this itself, and rejecting a call allocates nothing.
+impl From<CircuitOpen> for Error {
+    fn from(open: CircuitOpen) -> Self {
+        Self::new(ErrorKind::CircuitOpen).with_retry_after(open.retry_in)
+    }
 }
 
 impl CircuitOpen {

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::token::Token;
-use crate::episode::Episode;
 use crate::layers::Verdict;
+use crate::rt::Episode;
 
 /// The tokens and the pause, shared by all clones of a layer.
 #[derive(Debug)]

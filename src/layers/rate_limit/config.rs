@@ -4,7 +4,7 @@ use std::time::Duration;
 use governor::Quota;
 
 use crate::ConfigError;
-use crate::config::check;
+use crate::error::check;
 
 /// How fast calls may go. See the [module](super) for the defaults and their reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]

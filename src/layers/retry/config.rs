@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::ConfigError;
-use crate::config::check;
+use crate::error::check;
 
 /// How often and how fast to try again. See the [module](super) for the defaults and their reasons.
 #[derive(Clone, Debug, PartialEq)]
