@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use posthog_health::layers::CircuitBreakerConfig;
-use posthog_health::layers::circuit_breaker::State;
+use posthog_health::layers::CircuitState;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{
     AlertName, ErrorKind, Event, FlagOptions, FlagSource, Flags, FlagsConfig, PostHog, RequestContext,
@@ -220,7 +220,7 @@ async fn an_outage_costs_a_caller_nothing_once_the_breaker_is_open() {
     while posthog.flags("kim", options()).await.source("on") != FlagSource::Remote {
         tokio::task::yield_now().await;
     }
-    assert_eq!(posthog.circuit_breaker().unwrap().state(), State::Closed, "capture has its own");
+    assert_eq!(posthog.circuit_breaker().unwrap().state(), CircuitState::Closed, "capture has its own");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::delivery::{Pacing, Queue, Worker};
 use crate::layers::{
-    CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
+    CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
 };
 use crate::monitor::{Monitor, Sources, Surface, Watch};
 use crate::{ConfigError, Error};
@@ -26,7 +26,8 @@ pub(super) struct Guards {
 
 impl Guards {
     pub(super) fn new(queue: &Arc<Queue>, settings: &Settings) -> Result<Self, ConfigError> {
-        let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker.clone(), PostHogClassifier)?;
+        let circuit_breaker =
+            CircuitBreakerLayer::new(settings.circuit_breaker.clone(), PostHogClassifier)?.wait_when_open();
         let flags = CircuitBreakerLayer::new(settings.flags.breaker(), PostHogClassifier)?;
         let retry = RetryLayer::new(settings.retry.clone(), PostHogClassifier)?;
         let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), PostHogClassifier)?;
@@ -49,7 +50,7 @@ impl Guards {
     }
 
     /// Delivery's.
-    pub(super) fn breaker(&self) -> CircuitBreaker {
+    pub(super) fn breaker(&self) -> CircuitBreakerHandle {
         self.delivery.circuit_breaker.handle()
     }
 

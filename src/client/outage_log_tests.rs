@@ -160,7 +160,7 @@ fn an_hour_of_429_is_seven() {
 #[test]
 fn an_hour_of_401_is_eight() {
     let refused = [
-        "WARN PostHog does not accept the project token (HTTP 401): delivery pauses, events are kept",
+        "WARN delivery to PostHog pauses, events are kept: the token is not accepted (HTTP 401)",
         "INFO delivery resumed",
         "ERROR alert firing: P1 Auth Failures",
         "WARN alert resolved: P1 Auth Failures",

@@ -9,7 +9,7 @@ use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::delivery::Spool;
 use crate::flags::FlagsRoad;
 use crate::health::Probe;
-use crate::layers::CircuitBreaker;
+use crate::layers::CircuitBreakerHandle;
 use crate::monitor::Monitor;
 use crate::rt::within;
 use crate::sdk::Sdk;
@@ -21,7 +21,7 @@ pub(super) struct Running {
     pub(super) watching_abort: AbortHandle,
     /// Taken when it has ended.
     pub(super) watching: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-    pub(super) breaker: CircuitBreaker,
+    pub(super) breaker: CircuitBreakerHandle,
     /// Taken at shutdown: it holds connections.
     pub(super) probe: Mutex<Option<Arc<Probe>>>,
     pub(super) abort: AbortHandle,

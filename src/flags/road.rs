@@ -26,14 +26,14 @@ use crate::ErrorKind;
 use crate::api::{Api, PostHogClassifier};
 use crate::credentials::{Credentials, SecretKey};
 use crate::delivery::{Queue, SpoolConfig};
-use crate::layers::circuit_breaker::State;
-use crate::layers::{CircuitBreaker, CircuitBreakerLayer};
+use crate::layers::CircuitState;
+use crate::layers::{CircuitBreakerHandle, CircuitBreakerLayer};
 use crate::monitor::{Failure, Watch};
 
 /// The way to `/flags/` and what stands in for it.
 #[derive(Debug)]
 pub(crate) struct FlagsRoad {
-    breaker: CircuitBreaker,
+    breaker: CircuitBreakerHandle,
     geoip: bool,
     known: Arc<LastKnownGood>,
     timeout: Duration,
@@ -139,7 +139,7 @@ impl FlagsRoad {
     /// is back goes in the background.
     async fn ask(self: &Arc<Self>, question: &Question) -> Outcome {
         const NOT_ASKED: Failure = Failure { kind: ErrorKind::CircuitOpen, status: None };
-        let waits = self.breaker.state() == State::Closed;
+        let waits = self.breaker.state() == CircuitState::Closed;
         if !waits && self.breaker.retry_in().is_none_or(|time| !time.is_zero()) {
             return Err(NOT_ASKED);
         }

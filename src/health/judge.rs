@@ -9,7 +9,7 @@ use super::probe::Finding;
 use super::report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};
 use crate::ErrorKind;
 use crate::delivery::{Snapshot, SpoolState};
-use crate::layers::circuit_breaker::State as BreakerState;
+use crate::layers::CircuitState;
 use crate::monitor::{Alert, Signs};
 
 /// Everything that a report is made of.
@@ -102,7 +102,7 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
     if signs.over_quota {
         add(Reason::QuotaExceeded);
     }
-    if breaker.state != BreakerState::Closed {
+    if breaker.state != CircuitState::Closed {
         add(Reason::BreakerOpen);
     }
     let fill = queue.fill;
@@ -144,7 +144,7 @@ mod tests {
             life: Life::Running,
             probe: None,
             signs: Signs::default(),
-            breaker: BreakerHealth { state: BreakerState::Closed, retry_in: None },
+            breaker: BreakerHealth { state: CircuitState::Closed, retry_in: None },
             queue: Queue::new(Settings::default().limits, 1, None).snapshot(),
             alerts: Vec::new(),
             now: Instant::now() + 10 * NEWS,
@@ -216,6 +216,6 @@ mod tests {
         ] {
             assert_eq!(reasons_of(|evidence| evidence.life = life), [reason]);
         }
-        assert_eq!(reasons_of(|evidence| evidence.breaker.state = BreakerState::Open), [Reason::BreakerOpen]);
+        assert_eq!(reasons_of(|evidence| evidence.breaker.state = CircuitState::Open), [Reason::BreakerOpen]);
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::Reason;
 use crate::ErrorKind;
 use crate::delivery::{Ledger, QueueFill, SpoolHealth};
-use crate::layers::circuit_breaker::State as BreakerState;
+use crate::layers::CircuitState;
 use crate::monitor::Alert;
 use crate::rt::{serialize_ms, serialize_optional_ms};
 
@@ -92,7 +92,7 @@ pub struct Connection {
 #[non_exhaustive]
 pub struct BreakerHealth {
     /// Its state.
-    pub state: BreakerState,
+    pub state: CircuitState,
     /// Time until the next probe, while open.
     #[serde(
         rename = "retryInMs",

@@ -29,7 +29,7 @@ impl Observe<Accepted, Error> for Watch {
             Ok(_) => tracing::debug!(surface, ?latency, "attempt answered"),
             Err(error) => {
                 let cause = error.innermost_cause().map(ToString::to_string);
-                tracing::debug!(surface, ?latency, cause, "attempt failed: {error}");
+                tracing::debug!(surface, ?latency, cause, "attempt to reach PostHog failed: {error}");
             }
         }
     }

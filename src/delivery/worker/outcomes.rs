@@ -38,7 +38,7 @@ impl<S> Worker<S> {
             }
             (Outcome::Stop, Err(error)) => {
                 self.queue.give_back(&batch);
-                self.refuse(error.kind(), &format!("{error}: delivery pauses, events are kept"));
+                self.refuse(error.kind(), &format!("delivery to PostHog pauses, events are kept: {error}"));
             }
             // The rate limiter pauses already.
             (Outcome::SlowDown { .. }, Err(_)) => self.queue.give_back(&batch),
@@ -101,7 +101,7 @@ impl<S> Worker<S> {
         if bytes <= SMALLEST_LIMIT {
             return self.refuse(
                 ErrorKind::TooLarge,
-                &format!("{error}, however small: delivery pauses, events are kept"),
+                &format!("PostHog rejects even small batches: delivery pauses, events are kept: {error}"),
             );
         }
         if self.batch_bytes == self.queue.limits.batch_bytes {
