@@ -99,7 +99,7 @@ impl PostHogBuilder {
         self
     }
 
-    /// See [`layers::retry`](crate::layers::retry) for the defaults.
+    /// See [`RetryLayer`](crate::layers::RetryLayer) for the defaults.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
         self.settings.retry = retry;
         self
