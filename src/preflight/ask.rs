@@ -1,7 +1,7 @@
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Request, Url};
 
-use crate::api::{Answer, LONGEST_ANSWER, client, send};
+use crate::api::{Answer, LONGEST_ANSWER, http_client, send};
 use crate::credentials::SecretKey;
 use crate::rt::detached_thread;
 use crate::{Error, ErrorKind};
@@ -19,7 +19,7 @@ pub(super) async fn get(url: &Url, key: Option<&SecretKey>) -> Result<Answer, Er
 /// mount that hangs.
 pub(super) async fn client_of(url: &Url) -> Result<reqwest::Client, Error> {
     let url = url.clone();
-    match detached_thread::run(move || client(&url)).await {
+    match detached_thread::run(move || http_client(&url)).await {
         Some(client) => client.map_err(|error| Error::new(ErrorKind::Tls).with_source(error)),
         None => Err(Error::new(ErrorKind::Tls)),
     }
