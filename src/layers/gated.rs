@@ -82,8 +82,8 @@ where
                     return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
                 }
                 GatedStateProj::Waiting { call, pass } => {
-                    let called = ready!(call_with_pass(call, pass, cx));
-                    this.state.set(called);
+                    let (future, pass) = ready!(call_with_pass(call, pass, cx));
+                    this.state.set(GatedState::Called { future, pass });
                 }
             }
         }
@@ -97,9 +97,9 @@ fn call_with_pass<S: Service<Req>, P, Req>(
     call: &mut Option<Box<(S, Req)>>,
     pass: &mut Waiting<P>,
     cx: &mut Context<'_>,
-) -> Poll<GatedState<S, S::Future, S::Error, P, Req>> {
+) -> Poll<(S::Future, P)> {
     let pass = ready!(pass.as_mut().poll(cx));
     let Some(call) = call.take() else { return Poll::Pending };
     let (mut service, request) = *call;
-    Poll::Ready(GatedState::Called { future: service.call(request), pass })
+    Poll::Ready((service.call(request), pass))
 }
