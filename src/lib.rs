@@ -176,6 +176,8 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod aside;
+#[cfg(feature = "cli")]
+mod cli;
 mod client;
 mod config;
 mod credentials;
@@ -205,6 +207,9 @@ pub mod webhook;
 pub use posthog_rs;
 pub use posthog_rs::{Event, RequestContext};
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use cli::preflight_main;
 #[cfg(feature = "spool")]
 pub use client::NotDurable;
 pub use client::{FlushTimeout, PostHog, ShutdownReport};

@@ -1,7 +1,3 @@
-use std::sync::PoisonError;
-
-use tokio::task::JoinHandle;
-
 use super::PostHog;
 use super::running::Running;
 use crate::credentials::CredentialsError;
@@ -26,7 +22,7 @@ impl PostHog {
     ///
     /// Dropping the future stops the waiting, not the reading.
     pub async fn reload_credentials(&self) -> Result<bool, CredentialsError> {
-        match &self.inner.running {
+        match self.running() {
             Some(running) => running.reload().await,
             None => Ok(false),
         }
@@ -45,15 +41,8 @@ impl Running {
         Ok(token? | secret_key?)
     }
 
-    /// Ends the renewal of the token and of the secret key. Gives the tasks.
-    pub(super) fn end_renewal(&self) -> Vec<JoinHandle<()>> {
-        let tasks = std::mem::take(&mut *self.renewing.lock().unwrap_or_else(PoisonError::into_inner));
-        tasks.iter().for_each(JoinHandle::abort);
-        tasks
-    }
-
     /// What a probe would find without a token.
-    pub(super) fn has_no_token(&self) -> Option<Finding> {
+    pub fn has_no_token(&self) -> Option<Finding> {
         self.credentials.current().is_none().then(Finding::no_token)
     }
 }

@@ -38,7 +38,7 @@ impl PostHog {
     /// # Ok(()) }
     /// ```
     pub fn capture_exception_with<E: Error + ?Sized>(&self, error: &E, options: CaptureExceptionOptions) {
-        let Some(sdk) = self.inner.running.as_ref().and_then(|running| running.sdk.plain()) else {
+        let Some(sdk) = self.running().and_then(|running| running.sdk.plain()) else {
             // Disabled or shut down: what stands for it is refused and counted. Nobody's, so never sent.
             self.inner.queue.capture(Event::new("$exception", ""));
             return;

@@ -31,7 +31,7 @@ impl PostHog {
     /// Dropping the future loses nothing: an answer that is under way is remembered.
     pub async fn flags(&self, distinct_id: impl Into<String>, options: FlagOptions) -> Flags {
         let distinct_id = distinct_id.into();
-        match &self.inner.running {
+        match self.running() {
             Some(running) if !distinct_id.is_empty() => {
                 running.flags.flags(distinct_id, options, &self.inner.queue).await
             }

@@ -70,7 +70,7 @@ impl PostHog {
     /// The alerts that fire now, the most urgent first. See [`AlertsConfig`](crate::AlertsConfig). Looked at
     /// once a second.
     pub fn alerts(&self) -> Vec<Alert> {
-        self.inner.running.as_ref().map(|running| running.monitor.alerts()).unwrap_or_default()
+        self.running().map(|running| running.monitor.alerts()).unwrap_or_default()
     }
 
     /// Tells of each alert that begins or ceases to fire from now on. Each is a log line too: P1 at error, P2 and
@@ -86,7 +86,7 @@ impl PostHog {
     /// }
     /// ```
     pub fn subscribe(&self) -> AlertTransitions {
-        self.inner.running.as_ref().map_or_else(AlertTransitions::none, |running| running.monitor.subscribe())
+        self.running().map_or_else(AlertTransitions::none, |running| running.monitor.subscribe())
     }
 
     /// Whether the rollout of the version that runs here may go on: for a canary, asked again and again while
@@ -94,7 +94,7 @@ impl PostHog {
     /// [window](crate::RolloutConfig::window), and says
     /// [`Hold`](RolloutVerdict::Hold) when there was too little traffic to judge by.
     pub fn rollout_verdict(&self) -> RolloutVerdict {
-        match (self.life(), &self.inner.running) {
+        match (self.life(), self.running()) {
             (Life::Running, Some(running)) => running.monitor.verdict(),
             (Life::WorkerStopped, _) => RolloutVerdict::Rollback(vec![RolloutReason::WorkerStopped]),
             _ => RolloutVerdict::Hold(vec![RolloutReason::NotRunning]),
@@ -103,25 +103,25 @@ impl PostHog {
 
     /// The delivery's circuit breaker, to look at. `None` when disabled.
     pub fn circuit_breaker(&self) -> Option<&CircuitBreaker> {
-        self.inner.running.as_ref().map(|running| &running.breaker)
+        self.running().map(|running| &running.breaker)
     }
 
     fn probe(&self) -> Option<Arc<Probe>> {
-        self.inner.running.as_ref().and_then(Running::probe)
+        self.running().and_then(Running::probe)
     }
 
     fn life(&self) -> Life {
-        match &self.inner.running {
+        match self.running() {
             None => Life::Disabled,
             Some(_) if self.inner.queue.is_closed() => Life::ShutDown,
-            Some(running) if running.abort.is_finished() => Life::WorkerStopped,
+            Some(running) if running.worker.is_finished() => Life::WorkerStopped,
             Some(_) => Life::Running,
         }
     }
 
     fn evidence(&self) -> Evidence {
         let queue = self.inner.queue.snapshot();
-        let running = self.inner.running.as_ref();
+        let running = self.running();
         let breaker = running.map(|running| &running.breaker);
         Evidence {
             life: self.life(),

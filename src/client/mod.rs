@@ -1,42 +1,37 @@
-//! [`PostHog`], the handle: [`start`] puts its parts together, [`guards`] what stands between them and PostHog, [`running`]
-//! is what there is until the [`ending`]. The other files are what the handle offers beside `capture`.
+//! [`PostHog`], the handle. [`build`] checks the configuration, [`start`] puts the parts together, [`pipeline`] the layers
+//! between queue and PostHog, [`running`] owns the parts until [`shutdown`]. The other files are the handle's methods, by
+//! topic: each passes the call to the part that does the work.
 
-mod conveniences;
+mod build;
 mod credentials;
 mod dead_letters;
 #[cfg(feature = "spool")]
 mod durable;
-mod ending;
 #[cfg(feature = "error-tracking")]
 mod exceptions;
 mod flags;
-mod guards;
 mod health;
-#[cfg(test)]
-mod outage_log_tests;
-#[cfg(test)]
-mod outage_spool_tests;
-#[cfg(feature = "preflight")]
-mod preflight;
+mod identify;
+mod pipeline;
 mod running;
 mod sdk;
+mod shutdown;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use posthog_rs::RequestContext;
-use reqwest::Url;
 
-use crate::ConfigError;
-use crate::config::{Enrichment, PostHogBuilder, Reviewed, Settings};
-use crate::credentials::{CredentialSource, Opened, ProjectToken};
-use crate::delivery::{AnyEvent, DropReason, Ledger, Queue};
+use crate::config::{PostHogBuilder, Settings};
+use crate::credentials::CredentialSource;
+use crate::delivery::{AnyEvent, Ledger, Queue};
 #[cfg(feature = "spool")]
 pub use durable::NotDurable;
-pub use ending::{FlushTimeout, ShutdownReport};
 use running::Running;
+pub use shutdown::{FlushTimeout, ShutdownReport};
 
 /// PostHog for a service. See the [crate](crate) for the idea and a quick start.
 ///
@@ -56,11 +51,9 @@ pub struct PostHog {
 
 struct Inner {
     queue: Arc<Queue>,
-    flush_timeout: Duration,
+    settings: Arc<Settings>,
     /// `None` when disabled.
     running: Option<Running>,
-    #[cfg_attr(not(feature = "preflight"), allow(dead_code, reason = "only the preflight looks at it"))]
-    reviewed: Reviewed,
 }
 
 impl PostHog {
@@ -96,23 +89,6 @@ impl PostHog {
     /// ```
     pub fn from_env() -> PostHogBuilder {
         PostHogBuilder::from_env()
-    }
-
-    /// Starts a client that sends there, or a disabled one.
-    pub(crate) fn start(
-        target: Option<(Url, Opened<ProjectToken>)>,
-        settings: Settings,
-        enrichment: Enrichment,
-        reviewed: Reviewed,
-    ) -> Result<Self, ConfigError> {
-        let closed = target.is_none().then_some(DropReason::Disabled);
-        let queue = Arc::new(Queue::new(settings.limits.clone(), first_number(), closed));
-        let flush_timeout = settings.flush_timeout;
-        let running = match target {
-            Some((host, opened)) => Some(Running::start(&queue, settings, &host, opened, enrichment)?),
-            None => None,
-        };
-        Ok(Self { inner: Arc::new(Inner { queue, flush_timeout, running, reviewed }) })
     }
 
     /// Captures an [`Event`](crate::Event) or a [`TypedEvent`](crate::TypedEvent). Returns at once, whatever PostHog does: no I/O, no
@@ -159,21 +135,22 @@ impl PostHog {
     pub fn stats(&self) -> Ledger {
         self.inner.queue.ledger()
     }
-}
 
-/// Where a process begins to number its events. A later one begins higher, so that events of several processes
-/// have an order, and one more event in between has a place.
-fn first_number() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX / 2)
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.inner.settings
+    }
+
+    /// Returns the client's parts. `None` when disabled.
+    pub(crate) fn running(&self) -> Option<&Running> {
+        self.inner.running.as_ref()
+    }
 }
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ledger = self.queue.ledger();
         f.debug_struct("Client")
-            .field("disabled", &self.running.is_none())
-            .field("ledger", &ledger)
+            .field("host", &self.running.as_ref().map(|running| running.host.as_str()))
+            .field("ledger", &self.queue.ledger())
             .finish_non_exhaustive()
     }
 }

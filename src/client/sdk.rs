@@ -57,7 +57,7 @@ impl PostHog {
     ///
     /// Dropping the future leaves the start to the next caller.
     pub async fn sdk(&self) -> Option<Arc<Client>> {
-        self.inner.running.as_ref()?.sdk.client().await
+        self.running()?.sdk.client().await
     }
 
     /// Options for a client of the SDK whose events come to us too, as those of [`sdk`](Self::sdk) do: for what insists on
@@ -81,6 +81,6 @@ impl PostHog {
     /// the process calls [`shutdown`](Self::shutdown). The global client lives as long as the process, and neither
     /// `flush` nor `shutdown` here knows of it: call `posthog_rs::shutdown` before ours.
     pub fn sdk_options(&self) -> Option<ClientOptions> {
-        self.inner.running.as_ref()?.sdk.options()
+        self.running()?.sdk.options()
     }
 }

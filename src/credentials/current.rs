@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::{CredentialsError, Key};
+use super::{CredentialsError, Key, KeyOrigin};
 
 /// The key in use, and what is known of it. Whoever sends reads it for each request, so that a new one
 /// holds from the next request on.
@@ -14,6 +14,8 @@ pub(crate) struct Credentials<K> {
     /// events of an unknown one and throws them away.
     refused: watch::Sender<bool>,
     wanted: Notify,
+    #[cfg_attr(not(feature = "preflight"), allow(dead_code, reason = "only the preflight looks at it"))]
+    pub(super) origin: KeyOrigin,
     /// `None` for a key that never changes.
     reloads: Option<mpsc::UnboundedSender<Reload>>,
 }
@@ -22,18 +24,23 @@ pub(crate) struct Credentials<K> {
 pub(super) type Reload = oneshot::Sender<Result<bool, CredentialsError>>;
 
 impl<K: Key> Credentials<K> {
-    pub(super) fn new(key: Option<K>, reloads: Option<mpsc::UnboundedSender<Reload>>) -> Arc<Self> {
+    pub(super) fn new(
+        key: Option<K>,
+        origin: KeyOrigin,
+        reloads: Option<mpsc::UnboundedSender<Reload>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             current: watch::Sender::new(key),
             refused: watch::Sender::default(),
             wanted: Notify::new(),
+            origin,
             reloads,
         })
     }
 
     /// A key that never changes.
     pub(crate) fn fixed(key: K) -> Arc<Self> {
-        Self::new(Some(key), None)
+        Self::new(Some(key), KeyOrigin::Literal, None)
     }
 
     pub(crate) fn current(&self) -> Option<K> {

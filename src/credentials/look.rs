@@ -1,5 +1,5 @@
 use super::source::Kind;
-use super::{CredentialSource, CredentialsError, Key};
+use super::{CredentialSource, Credentials, CredentialsError, Key, KeyOrigin};
 
 impl CredentialSource {
     /// The key that it gives now. A provider is asked once.
@@ -9,5 +9,11 @@ impl CredentialSource {
             Kind::Fixed(key) => Ok(K::parse(&key)?),
             Kind::Changing(origin) => origin.read(&mut None).await,
         }
+    }
+}
+
+impl<K> Credentials<K> {
+    pub(crate) fn origin(&self) -> &KeyOrigin {
+        &self.origin
     }
 }

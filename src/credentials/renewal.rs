@@ -41,6 +41,7 @@ impl<K: Key> Opened<K> {
     /// When that cannot work.
     pub(crate) fn open(source: CredentialSource) -> Result<Self, ConfigError> {
         source.validate()?;
+        let key_origin = source.origin();
         let CredentialSource { kind, check_every } = source;
         let origin = match kind {
             Kind::Fixed(key) => {
@@ -57,7 +58,7 @@ impl<K: Key> Opened<K> {
             Origin::Provider(_) => (None, None),
         };
         let (sender, reloads) = mpsc::unbounded_channel();
-        let credentials = Credentials::new(key, Some(sender));
+        let credentials = Credentials::new(key, key_origin, Some(sender));
         let renewal = Renewal {
             credentials: Arc::clone(&credentials),
             origin,

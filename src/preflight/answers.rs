@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::ask;
 use super::check::{CheckId, Finding, Findings};
 use super::clock;
+use super::http;
 use super::probes::{Answered, Probed};
 use crate::ErrorKind;
 use crate::outcome::kind_of;
 
 /// Whether there was an answer of PostHog's that is no failure.
-pub(super) fn is_connected(probed: &[Probed]) -> bool {
+pub fn is_connected(probed: &[Probed]) -> bool {
     probed.iter().any(|probed| {
         probed
             .answer
@@ -19,13 +19,13 @@ pub(super) fn is_connected(probed: &[Probed]) -> bool {
     })
 }
 
-pub(super) fn judge(probed: &[Probed], token: bool) -> Findings {
+pub fn judge(probed: &[Probed], token: bool) -> Findings {
     let took: Vec<_> =
         probed.iter().filter(|probed| probed.answer.is_ok()).map(|probed| probed.took).collect();
     let clocks: Vec<_> = probed.iter().filter_map(|probed| probed.clock).collect();
     vec![
         (CheckId::TokenAccepted, token_accepted(probed, token)),
-        (CheckId::Http, http(probed)),
+        (CheckId::Http, http_status(probed)),
         (CheckId::Answer, answer(probed)),
         (CheckId::Latency, latency(&took)),
         (CheckId::Clock, clock::judge(&clocks)),
@@ -58,11 +58,11 @@ fn token_accepted(probed: &[Probed], token: bool) -> Finding {
     }
 }
 
-fn http(probed: &[Probed]) -> Finding {
+fn http_status(probed: &[Probed]) -> Finding {
     let Some(last) = probed.last() else { return Finding::skipped("nothing was asked") };
     let Answered { status, meaning, .. } = match &last.answer {
         Ok(answered) => answered,
-        Err(error) => return Finding::fail(ask::told(error), remedy(error.kind())),
+        Err(error) => return Finding::fail(http::describe(error), remedy(error.kind())),
     };
     let seen = format!("HTTP {status}");
     match (meaning, kind_of(*status)) {
@@ -189,7 +189,7 @@ mod tests {
         ];
         for (probed, statuses) in rows {
             let probed = [probed];
-            let seen = [token_accepted(&probed, true), http(&probed), answer(&probed)];
+            let seen = [token_accepted(&probed, true), http_status(&probed), answer(&probed)];
             assert_eq!(seen.each_ref().map(|finding| finding.status), statuses, "{probed:?} {seen:?}");
         }
         let redirect = answer(&[answered(302, "", Some("https://login.example/?token=x"))]);

@@ -50,42 +50,42 @@ impl CheckStatus {
 
 /// What a check found, before it is known as whose.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) status: CheckStatus,
-    pub(super) seen: String,
-    pub(super) remedy: Option<Cow<'static, str>>,
+pub struct Finding {
+    pub status: CheckStatus,
+    pub seen: String,
+    pub remedy: Option<Cow<'static, str>>,
 }
 
 /// What several checks found together.
-pub(super) type Findings = Vec<(CheckId, Finding)>;
+pub type Findings = Vec<(CheckId, Finding)>;
 
 impl Finding {
-    pub(super) fn pass(seen: impl Into<String>) -> Self {
+    pub fn pass(seen: impl Into<String>) -> Self {
         Self { status: CheckStatus::Pass, seen: seen.into(), remedy: None }
     }
 
-    pub(super) fn warn(seen: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
+    pub fn warn(seen: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
         Self { status: CheckStatus::Warn, seen: seen.into(), remedy: Some(remedy.into()) }
     }
 
-    pub(super) fn fail(seen: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
+    pub fn fail(seen: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
         Self { status: CheckStatus::Fail, seen: seen.into(), remedy: Some(remedy.into()) }
     }
 
-    pub(super) fn skipped(why: impl Into<String>) -> Self {
+    pub fn skipped(why: impl Into<String>) -> Self {
         Self { status: CheckStatus::Skipped, seen: why.into(), remedy: None }
     }
 
     /// What the configuration itself says of a value.
-    pub(super) fn refused(error: &ConfigError) -> Self {
+    pub fn refused(error: &ConfigError) -> Self {
         Self::fail(format!("{} {}", error.field(), error.problem()), error.remedy().to_owned())
     }
 
-    pub(super) fn no_host() -> Self {
+    pub fn no_host() -> Self {
         Self::skipped("there is no host to ask: see config.host")
     }
 
-    pub(super) fn of(self, id: CheckId) -> Check {
+    pub fn of(self, id: CheckId) -> Check {
         let Self { status, seen, remedy } = self;
         Check { id, status, seen: plain(&seen), why: id.why(), remedy }
     }
@@ -100,7 +100,7 @@ fn plain(seen: &str) -> String {
 }
 
 /// So many of them: `1 file`, `2 files`.
-pub(super) fn counted(n: usize, what: &str) -> String {
+pub fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 

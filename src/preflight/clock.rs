@@ -6,17 +6,17 @@ use super::check::Finding;
 
 /// When a request was sent, how long it took, and what the server's clock said in between.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    pub(super) sent: SystemTime,
-    pub(super) took: Duration,
-    pub(super) server: SystemTime,
+pub struct Sample {
+    pub sent: SystemTime,
+    pub took: Duration,
+    pub server: SystemTime,
 }
 
 /// PostHog corrects event times by `sent_at`, as long as it arrives at once; what is signed, cached or replayed by
 /// time is not corrected.
 const LARGEST: f64 = 30.0;
 
-pub(super) fn judge(samples: &[Sample]) -> Finding {
+pub fn judge(samples: &[Sample]) -> Finding {
     // The quickest answer leaves the least room for doubt.
     let Some(best) = samples.iter().min_by_key(|sample| sample.took) else {
         return Finding::skipped("no answer with a Date");

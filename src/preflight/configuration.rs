@@ -7,14 +7,14 @@ use crate::ConfigError;
 use crate::credentials::{KeyOrigin, ProjectToken};
 use crate::transport::is_loopback;
 
-pub(super) fn settings(settings: &Result<(), ConfigError>) -> Finding {
+pub fn settings(settings: &Result<(), ConfigError>) -> Finding {
     match settings {
         Ok(()) => Finding::pass("the client can be built"),
         Err(error) => Finding::refused(error),
     }
 }
 
-pub(super) fn enabled(is_disabled: bool) -> Finding {
+pub fn enabled(is_disabled: bool) -> Finding {
     if is_disabled {
         return Finding::warn(
             "the client is disabled: nothing is sent",
@@ -24,7 +24,7 @@ pub(super) fn enabled(is_disabled: bool) -> Finding {
     Finding::pass("the client sends")
 }
 
-pub(super) fn token(token: &ProjectToken) -> Finding {
+pub fn token(token: &ProjectToken) -> Finding {
     let text = token.expose();
     if is_placeholder(text) {
         return Finding::fail(
@@ -54,7 +54,7 @@ fn is_placeholder(token: &str) -> bool {
 }
 
 /// A literal in a debug build is somebody at work.
-pub(super) fn token_source(origin: Option<&KeyOrigin>, is_release: bool) -> Finding {
+pub fn token_source(origin: Option<&KeyOrigin>, is_release: bool) -> Finding {
     match origin {
         None => Finding::skipped("there is no token"),
         Some(KeyOrigin::Environment(variable)) => Finding::pass(format!("the variable {variable}")),
@@ -68,7 +68,7 @@ pub(super) fn token_source(origin: Option<&KeyOrigin>, is_release: bool) -> Find
     }
 }
 
-pub(super) fn host(url: &Url) -> Finding {
+pub fn host(url: &Url) -> Finding {
     let shown = format!("{}{}", url.authority(), url.path().trim_end_matches('/'));
     let name = url.host_str().unwrap_or_default();
     match name {

@@ -14,13 +14,13 @@ const PAGES: [(CheckId, &str); 4] = [
     (CheckId::Escalation, "escalation.md"),
 ];
 
-pub(super) const IDS: &[CheckId] = &[PAGES[0].0, PAGES[1].0, PAGES[2].0, PAGES[3].0];
+pub const IDS: &[CheckId] = &[PAGES[0].0, PAGES[1].0, PAGES[2].0, PAGES[3].0];
 
-pub(super) fn not_named() -> Findings {
+pub fn not_named() -> Findings {
     PAGES.map(|(id, _)| (id, Finding::skipped("no directory was named (--docs)"))).into()
 }
 
-pub(super) fn read(directory: &Path) -> Findings {
+pub fn read(directory: &Path) -> Findings {
     let page =
         |(id, name): (CheckId, &'static str)| (id, judge(name, fs::read_to_string(directory.join(name))));
     PAGES.map(page).into()
@@ -54,7 +54,7 @@ fn judge(name: &str, text: io::Result<String>) -> Finding {
 
 /// What is left to fill in: the line, and the text. Code is left out, but for what says `fill in` itself: a command's
 /// `<pod>` is filled in when it is used.
-pub(super) fn unfilled(text: &str) -> Vec<(usize, String)> {
+pub fn unfilled(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut fence: Option<&str> = None;
     for (number, line) in (1..).zip(text.lines()) {

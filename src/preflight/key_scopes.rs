@@ -5,17 +5,17 @@ use std::time::{Duration, SystemTime};
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::ask;
 use super::check::{CheckId, Finding, Findings};
+use super::http;
 use crate::credentials::SecretKey;
 use crate::transport::{endpoint, is_loopback};
 use crate::{Error, ErrorKind};
 
-pub(super) const IDS: &[CheckId] = &[CheckId::KeyScopes, CheckId::KeyUse];
+pub const IDS: &[CheckId] = &[CheckId::KeyScopes, CheckId::KeyUse];
 
 /// What PostHog says of a key.
 #[derive(Deserialize)]
-pub(super) struct Introspected {
+pub struct Introspected {
     /// `None` is `["*"]`.
     scopes: Option<Vec<String>>,
     last_used_at: Option<String>,
@@ -23,20 +23,20 @@ pub(super) struct Introspected {
 
 impl Introspected {
     /// Who repeats the key in the place of its scopes is not PostHog, and a report is no place for it.
-    pub(super) fn read(body: &[u8], key: &str) -> Option<Self> {
+    pub fn read(body: &[u8], key: &str) -> Option<Self> {
         let said: Self = serde_json::from_slice(body).ok()?;
         let repeats = said.scopes.iter().flatten().any(|scope| plain(scope).contains(key));
         (!repeats).then_some(said)
     }
 
     /// Its scopes, and when it was last used.
-    pub(super) fn judge(&self, needed: &[String], now: SystemTime) -> [Finding; 2] {
+    pub fn judge(&self, needed: &[String], now: SystemTime) -> [Finding; 2] {
         [scopes(self.scopes.as_deref(), needed), last_use(self.last_used_at.as_deref(), now)]
     }
 }
 
 /// Where PostHog's private API is, if nobody has said: that of the region, and of your own PostHog the same host.
-pub(super) fn app_host(named: Option<String>, host: Option<&Url>) -> Result<Url, Finding> {
+pub fn app_host(named: Option<String>, host: Option<&Url>) -> Result<Url, Finding> {
     match named {
         Some(url) => Url::parse(&url).map_err(|_| {
             Finding::fail("the app host is not a URL", "use https://us.posthog.com or the like")
@@ -55,7 +55,7 @@ fn app_host_of(host: &Url) -> Url {
     Url::parse(app).unwrap_or_else(|_| endpoint(host, "", None))
 }
 
-pub(super) async fn check(
+pub async fn check(
     key: Option<Result<SecretKey, Finding>>,
     app_host: Result<Url, Finding>,
     needed: Vec<String>,
@@ -81,7 +81,7 @@ pub(super) async fn check(
         return both(refused, "see config.key_scopes");
     }
     let url = endpoint(&app_host, "/api/personal_api_keys/@current/", None);
-    let answer = ask::get(&url, Some(&key)).await;
+    let answer = http::get(&url, Some(&key)).await;
     let body = answer.and_then(|answer| answer.into_body(SystemTime::now(), Duration::ZERO, key.expose()));
     match body.map(|body| Introspected::read(&body, key.expose())) {
         Ok(Some(said)) => {
@@ -103,7 +103,7 @@ fn failed(error: &Error) -> Finding {
             "the key may not even be asked about (HTTP 403)",
             "create one whose scopes are those that this use needs",
         ),
-        _ => not_asked(&ask::told(error)),
+        _ => not_asked(&http::describe(error)),
     }
 }
 

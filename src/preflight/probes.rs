@@ -6,16 +6,16 @@ use reqwest::Url;
 use reqwest::header::{DATE, LOCATION};
 use tokio::time::{Instant, timeout_at};
 
-use super::ask;
 use super::check::CheckId;
 use super::clock::Sample;
+use super::http;
 use crate::credentials::ProjectToken;
 use crate::health::ProbeRequest;
 use crate::outcome::Answer;
 use crate::transport::endpoint;
 use crate::{Error, ErrorKind};
 
-pub(super) const IDS: &[CheckId] =
+pub const IDS: &[CheckId] =
     &[CheckId::TokenAccepted, CheckId::Http, CheckId::Answer, CheckId::Latency, CheckId::Clock];
 
 /// Of one request; and of all.
@@ -25,27 +25,27 @@ const PROBES: usize = 5;
 
 /// What one request came to.
 #[derive(Debug)]
-pub(super) struct Probed {
-    pub(super) took: Duration,
-    pub(super) answer: Result<Answered, Error>,
-    pub(super) clock: Option<Sample>,
+pub struct Probed {
+    pub took: Duration,
+    pub answer: Result<Answered, Error>,
+    pub clock: Option<Sample>,
 }
 
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) status: u16,
+pub struct Answered {
+    pub status: u16,
     /// What it means to a client.
-    pub(super) meaning: Result<(), ErrorKind>,
+    pub meaning: Result<(), ErrorKind>,
     /// Whether the body is one of PostHog's.
-    pub(super) is_posthogs: bool,
+    pub is_posthogs: bool,
     /// The host that a redirect goes to.
-    pub(super) location: Option<String>,
+    pub location: Option<String>,
 }
 
 /// Asks until five have answered, one has not, or the time is over.
-pub(super) async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probed> {
+pub async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probed> {
     let end = Instant::now() + LONGEST_OF_ALL;
-    let request = match ask::client_of(host).await {
+    let request = match http::client_for(host).await {
         Ok(client) => ProbeRequest::new(client, host, LONGEST),
         Err(error) => return vec![Probed { took: Duration::ZERO, answer: Err(error), clock: None }],
     };
@@ -56,7 +56,7 @@ pub(super) async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probe
             match token {
                 Some(token) => request.ask(token).await,
                 // Answered before any token is looked at.
-                None => ask::get(&endpoint(host, "/flags/", None), None).await,
+                None => http::get(&endpoint(host, "/flags/", None), None).await,
             }
         };
         let answer = match timeout_at(end.min(started + LONGEST), asked).await {
@@ -77,12 +77,12 @@ pub(super) async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probe
     probed
 }
 
-pub(super) fn date(answer: &Answer) -> Option<SystemTime> {
+pub fn date(answer: &Answer) -> Option<SystemTime> {
     httpdate::parse_http_date(answer.headers.get(DATE)?.to_str().ok()?).ok()
 }
 
 impl Answered {
-    pub(super) fn read(answer: Answer, token: Option<&ProjectToken>) -> Self {
+    pub fn read(answer: Answer, token: Option<&ProjectToken>) -> Self {
         let status = answer.status;
         let body: serde_json::Value =
             answer.body.as_ref().ok().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();

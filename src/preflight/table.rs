@@ -5,9 +5,9 @@ use super::checklist::Section;
 use super::report::{Counts, PreflightReport, Verdict};
 
 /// The report for people.
-pub(super) struct Table<'a> {
-    pub(super) report: &'a PreflightReport,
-    pub(super) is_colored: bool,
+pub struct Table<'a> {
+    pub report: &'a PreflightReport,
+    pub is_colored: bool,
 }
 
 const RED: &str = "31";

@@ -4,19 +4,19 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use reqwest::Url;
 
-use super::ask;
 use super::check::{CheckId, Finding, Findings};
+use super::http;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::transport::{Batch, Capture, timestamp};
 use crate::{Accepted, Error};
 
-pub(super) const IDS: &[CheckId] = &[CheckId::TestEvent];
+pub const IDS: &[CheckId] = &[CheckId::TestEvent];
 
 /// By which it can be found, and filtered out.
 const NAME: &str = "posthog_health_preflight";
 
 /// Sends one event, by a road of its own: no queue, no retry.
-pub(super) async fn check(is_wanted: bool, host: Option<Url>, token: Option<ProjectToken>) -> Findings {
+pub async fn check(is_wanted: bool, host: Option<Url>, token: Option<ProjectToken>) -> Findings {
     let finding = match (is_wanted, host, token) {
         (false, ..) => Finding::skipped("not asked for (--send-test-event)"),
         (true, Some(host), Some(token)) => judge(send(&host, token).await.as_ref()),
@@ -36,7 +36,7 @@ async fn send(host: &Url, token: ProjectToken) -> Result<Accepted, Error> {
             "$lib_version": env!("CARGO_PKG_VERSION"),
         },
     });
-    let client = ask::client_of(host).await?;
+    let client = http::client_for(host).await?;
     let credentials = Credentials::fixed(token);
     let capture = Capture::new(client, host, Arc::clone(&credentials), true, Duration::ZERO);
     capture.send(Batch::new(std::iter::once(Bytes::from(event.to_string())))).await
@@ -51,6 +51,8 @@ fn judge(result: Result<&Accepted, &Error>) -> Finding {
             "taken and thrown away: the project is over its quota",
             "raise the limit in PostHog's billing settings, or wait for its renewal",
         ),
-        Err(error) => Finding::fail(ask::told(error), "see the network's checks, and config.token_accepted"),
+        Err(error) => {
+            Finding::fail(http::describe(error), "see the network's checks, and config.token_accepted")
+        }
     }
 }

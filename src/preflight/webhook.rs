@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use reqwest::Url;
 
 use super::check::{CheckId, Finding, Findings};
-use super::direct::{self, Reached};
+use super::reachability::{self, Reached};
 use super::tls;
 use crate::webhook::WebhookSecret;
 
-pub(super) const IDS: &[CheckId] = &[CheckId::WebhookUrl, CheckId::WebhookCertificate];
+pub const IDS: &[CheckId] = &[CheckId::WebhookUrl, CheckId::WebhookCertificate];
 
-pub(super) async fn check(url: Option<String>) -> Findings {
+pub async fn check(url: Option<String>) -> Findings {
     let (address, certificate) = match url.as_deref().map(Url::parse) {
         None => (not_named(), not_named()),
         Some(Err(_)) => (
@@ -19,7 +19,7 @@ pub(super) async fn check(url: Option<String>) -> Findings {
             Finding::skipped("see webhook.url"),
         ),
         Some(Ok(url)) => {
-            let reached = direct::reach(&url).await;
+            let reached = reachability::reach(&url).await;
             (address(&url, &reached), certificate(&url, &reached))
         }
     };
@@ -127,7 +127,7 @@ fn not_public_v6(ip: Ipv6Addr) -> Option<&'static str> {
 }
 
 /// Of a secret only its shape is said: whether the service would take it.
-pub(super) fn secret(has_url: bool, secret: Option<&str>) -> Finding {
+pub fn secret(has_url: bool, secret: Option<&str>) -> Finding {
     match secret.map(str::trim) {
         None if !has_url => not_named(),
         None | Some("") => Finding::fail(

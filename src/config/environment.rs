@@ -6,11 +6,11 @@ use crate::credentials::CredentialSource;
 
 /// What the environment says. `None` where it says nothing.
 #[derive(Debug)]
-pub(super) struct Environment {
+pub struct Environment {
     /// An error where it says nothing, for whoever needs it.
-    pub(super) token: Result<CredentialSource, ConfigError>,
-    pub(super) host: Option<String>,
-    pub(super) disabled: bool,
+    pub token: Result<CredentialSource, ConfigError>,
+    pub host: Option<String>,
+    pub disabled: bool,
 }
 
 const MISSING_TOKEN: &str = "set it to the project token (phc_…, in PostHog's project settings), or \
@@ -18,7 +18,7 @@ const MISSING_TOKEN: &str = "set it to the project token (phc_…, in PostHog's 
 
 /// Reads `POSTHOG_HOST` and `POSTHOG_DISABLED` through `lookup`, and finds where `POSTHOG_API_KEY` is to be read.
 /// The host and the key may come from a file that `…_FILE` names, as mounted secrets do.
-pub(super) fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environment, ConfigError> {
+pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environment, ConfigError> {
     let disabled = match text("POSTHOG_DISABLED", lookup("POSTHOG_DISABLED"))?.as_deref().map(str::trim) {
         None | Some("" | "0" | "false") => false,
         Some("1" | "true") => true,

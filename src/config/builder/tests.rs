@@ -1,9 +1,9 @@
-//! `docs/defaults.md` tells each default as it is.
+//! Compares `docs/defaults.md` with the defaults in the code.
 #![cfg(feature = "spool")]
 
 use std::time::Duration;
 
-use super::settings::MIB;
+use super::super::settings::MIB;
 use super::{Enrichment, PostHogBuilder, Settings};
 use crate::credentials::CredentialSource;
 use crate::delivery::SpoolConfig;
@@ -66,7 +66,7 @@ fn the_page_tells_which_alerts_wake_somebody() {
     assert!(PAGE.contains(&row), "{row}");
 }
 
-const PAGE: &str = include_str!("../../docs/defaults.md");
+const PAGE: &str = include_str!("../../../docs/defaults.md");
 
 /// Told in words, or by a link to a section of their own.
 const IN_WORDS: [&str; 12] = [

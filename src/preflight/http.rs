@@ -1,3 +1,5 @@
+//! Requests of the checks, by the HTTP client that everything else uses.
+
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Request, Url};
 
@@ -7,18 +9,18 @@ use crate::outcome::{Answer, innermost_cause};
 use crate::transport::{LONGEST_ANSWER, client, send};
 use crate::{Error, ErrorKind};
 
-/// `GET`, by the client of everything: no redirect is followed, no proxy is taken to this machine.
-pub(super) async fn get(url: &Url, key: Option<&SecretKey>) -> Result<Answer, Error> {
+/// Sends a `GET`. The client follows no redirect and uses no proxy to this machine.
+pub async fn get(url: &Url, key: Option<&SecretKey>) -> Result<Answer, Error> {
     let mut request = Request::new(Method::GET, url.clone());
     if let Some(key) = key {
         request.headers_mut().insert(AUTHORIZATION, key.bearer()?);
     }
-    send(&client_of(url).await?, request, 0, LONGEST_ANSWER).await
+    send(&client_for(url).await?, request, 0, LONGEST_ANSWER).await
 }
 
-/// The client for this URL. It reads the system's certificates, which takes a while, and for ever if they are on a
-/// mount that hangs.
-pub(super) async fn client_of(url: &Url) -> Result<reqwest::Client, Error> {
+/// Builds the client on a thread of its own, because it reads the system's certificates: that takes a while, and for
+/// ever if they are on a mount that hangs.
+pub async fn client_for(url: &Url) -> Result<reqwest::Client, Error> {
     let url = url.clone();
     match aside(move || client(&url)).await {
         Some(client) => client.map_err(|error| Error::new(ErrorKind::Tls).with_source(error)),
@@ -26,8 +28,8 @@ pub(super) async fn client_of(url: &Url) -> Result<reqwest::Client, Error> {
     }
 }
 
-/// An error with what caused it first.
-pub(super) fn told(error: &Error) -> String {
+/// Describes an error together with its innermost cause.
+pub fn describe(error: &Error) -> String {
     match innermost_cause(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

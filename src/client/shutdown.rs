@@ -35,8 +35,8 @@ impl PostHog {
     ///
     /// Dropping the future stops the waiting, not the sending.
     pub async fn flush(&self) -> Result<(), FlushTimeout> {
-        let deadline = Instant::now() + self.inner.flush_timeout;
-        let is_all_here = match &self.inner.running {
+        let deadline = Instant::now() + self.settings().flush_timeout;
+        let is_all_here = match self.running() {
             Some(running) => running.sdk.drain(Some(deadline)).await,
             None => true,
         };
@@ -88,13 +88,13 @@ impl PostHog {
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let started = Instant::now();
         let before = self.inner.queue.own_totals();
-        let closing = Closing(&self.inner.queue);
-        if let Some(running) = &self.inner.running {
+        let closing = CloseOnDrop(&self.inner.queue);
+        if let Some(running) = self.running() {
             running.sdk.drain(started.checked_add(deadline / 4)).await;
         }
-        let first = closing.now();
+        let first = closing.close();
         let mut undelivered = 0;
-        if let Some(running) = &self.inner.running {
+        if let Some(running) = self.running() {
             running.sdk.end();
             let drained = deadline - running.last_write(deadline);
             running.stop(started.checked_add(drained)).await;
@@ -114,7 +114,7 @@ impl PostHog {
             dead_letters: ledger.dead_lettered,
         };
         if first {
-            let _named = self.inner.running.as_ref().map(|running| running.span.enter());
+            let _named = self.running().map(|running| running.span.enter());
             let ShutdownReport { delivered, undelivered, spooled, dead_letters, .. } = report;
             let lost = after.dropped.lost().saturating_sub(before.dropped.lost());
             if lost + dead_letters == 0 {
@@ -134,19 +134,19 @@ impl PostHog {
     }
 }
 
-/// Closes the queue, though the future that would have done it be dropped before.
-struct Closing<'a>(&'a Queue);
+/// Closes the queue even if the future that holds this is dropped first.
+struct CloseOnDrop<'a>(&'a Queue);
 
-impl Closing<'_> {
-    /// True for the first.
-    fn now(self) -> bool {
+impl CloseOnDrop<'_> {
+    /// Returns whether the queue was open.
+    fn close(self) -> bool {
         let first = self.0.close();
         std::mem::forget(self);
         first
     }
 }
 
-impl Drop for Closing<'_> {
+impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
         self.0.close();
     }
@@ -155,11 +155,7 @@ impl Drop for Closing<'_> {
 impl Drop for Inner {
     fn drop(&mut self) {
         let Some(running) = &self.running else { return };
-        running.sdk.end();
-        running.abort.abort();
-        running.end_probe();
-        running.flags.end();
-        running.end_renewal();
+        running.abort();
         let lost = self.queue.abandon();
         running.end_monitor();
         if lost > 0 {

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::report::PreflightReport;
 use super::status_page;
-use super::subject::Entry;
+use super::target::Source;
 use crate::config::PostHogBuilder;
 use crate::{CredentialSource, PostHog};
 
@@ -23,35 +23,67 @@ use crate::{CredentialSource, PostHog};
 /// Dropping the future ends what it has begun.
 #[must_use = "nothing is looked at until it is awaited"]
 pub struct Preflight {
-    pub(super) entry: Entry,
-    pub(super) options: Options,
+    source: Source,
+    options: Options,
 }
 
 /// What only the user knows.
-pub(super) struct Options {
-    pub(super) secret_key: Option<CredentialSource>,
-    pub(super) needed_scopes: Vec<String>,
-    pub(super) app_host: Option<String>,
-    pub(super) secret_files: Vec<(&'static str, PathBuf)>,
-    pub(super) webhook_url: Option<String>,
-    pub(super) webhook_secret: Option<Zeroizing<String>>,
-    pub(super) docs: Option<PathBuf>,
-    pub(super) event_rate: Option<f64>,
-    pub(super) health_url: Option<String>,
-    pub(super) grace_period: Option<Duration>,
-    pub(super) shutdown: Duration,
-    pub(super) status_page: Option<String>,
-    pub(super) test_event: bool,
-    pub(super) is_outside: bool,
+pub struct Options {
+    pub secret_key: Option<CredentialSource>,
+    pub needed_scopes: Vec<String>,
+    pub app_host: Option<String>,
+    pub secret_files: Vec<(&'static str, PathBuf)>,
+    pub webhook_url: Option<String>,
+    pub webhook_secret: Option<Zeroizing<String>>,
+    pub docs: Option<PathBuf>,
+    pub event_rate: Option<f64>,
+    pub health_url: Option<String>,
+    pub grace_period: Option<Duration>,
+    pub shutdown: Duration,
+    pub status_page: Option<String>,
+    pub test_event: bool,
+    pub is_outside: bool,
+}
+
+impl PostHog {
+    /// Runs the go-live checklist, item by item, on this client and its deployment. Await it, or name more of the
+    /// deployment first:
+    ///
+    /// ```no_run
+    /// # use posthog_health::PostHog;
+    /// # async fn example(posthog: &PostHog) {
+    /// let report = posthog.preflight().event_rate(200.0).docs("docs").await;
+    /// println!("{report}");
+    /// # }
+    /// ```
+    ///
+    /// It ends within 15 s, whatever hangs. It sends no event and nothing that is billed. See
+    /// [`preflight`](crate::preflight).
+    ///
+    /// # Panics
+    ///
+    /// Awaiting it panics outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends what it has started.
+    pub fn preflight(&self) -> Preflight {
+        Preflight::of(Source::Client(self.clone()))
+    }
+}
+
+impl PostHogBuilder {
+    /// Runs the go-live checklist before the client is built. A value that [`build`](Self::build) would refuse is a
+    /// failed check with its remedy, and the other checks still run. See [`preflight`](crate::preflight), and
+    /// [`PostHog::preflight`] for a running client.
+    pub fn preflight(self) -> Preflight {
+        Preflight::of(Source::Builder(Box::new(self)))
+    }
 }
 
 impl Preflight {
-    pub(crate) fn of_client(client: PostHog) -> Self {
-        Self { entry: Entry::Client(client), options: Options::default() }
-    }
-
-    pub(crate) fn of_builder(builder: PostHogBuilder) -> Self {
-        Self { entry: Entry::Builder(Box::new(builder)), options: Options::default() }
+    fn of(source: Source) -> Self {
+        Self { source, options: Options::default() }
     }
 
     /// A personal API key (`phx_…`), or where it comes from, whose scopes and last use are looked at. It goes to
@@ -175,7 +207,7 @@ impl IntoFuture for Preflight {
     type IntoFuture = Pin<Box<dyn Future<Output = PreflightReport> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(super::run(self))
+        Box::pin(super::run(self.source, self.options))
     }
 }
 

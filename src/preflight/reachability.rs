@@ -1,29 +1,73 @@
-//! The way to a server without HTTP: its name, its port, its certificate. Each step has its own time.
+//! Whether a server can be reached, without HTTP: its name, its port, its certificate. Each step has its own time limit.
+//!
+//! Behind a proxy these steps are the proxy's, so the checks of PostHog's host skip them.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::check::{CheckId, Finding, Findings};
 use super::tls::{self, Handshake};
+use crate::transport::is_loopback;
+
+const DIRECT: [CheckId; 4] = [CheckId::Dns, CheckId::Tcp, CheckId::Tls, CheckId::Certificate];
+
+pub const IDS: &[CheckId] = &[CheckId::Proxy, DIRECT[0], DIRECT[1], DIRECT[2], DIRECT[3]];
+
+pub async fn check(host: &Url) -> Findings {
+    let proxy = proxy_for(host);
+    let mut findings = match &proxy {
+        Some(_) => behind_a_proxy(),
+        None => reach(host).await.judge(),
+    };
+    findings.push((CheckId::Proxy, judge_proxy(host, proxy.as_deref())));
+    findings
+}
+
+/// A direct connection would say nothing about the client, which does not use one.
+fn behind_a_proxy() -> Findings {
+    DIRECT.map(|id| (id, Finding::skipped("through a proxy, which does this: see network.http"))).into()
+}
+
+/// Returns the proxy that the client uses for this URL, as `host:port`, without credentials.
+fn proxy_for(url: &Url) -> Option<String> {
+    if is_loopback(url) {
+        return None;
+    }
+    let intercepted = Matcher::from_system().intercept(&url.as_str().parse().ok()?)?;
+    let proxy = intercepted.uri();
+    let port = proxy.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{}{port}", proxy.host()?))
+}
+
+fn judge_proxy(url: &Url, proxy: Option<&str>) -> Finding {
+    match proxy {
+        Some(proxy) => {
+            Finding::pass(format!("goes through {proxy} (HTTPS_PROXY, ALL_PROXY or the system's)"))
+        }
+        None if is_loopback(url) => Finding::pass("none: this machine is asked without one"),
+        None => Finding::pass("none"),
+    }
+}
 
 const STEP: Duration = Duration::from_secs(3);
 
-/// How far one came. `None`: there was no use in trying.
-pub(super) struct Reached {
+/// How far the connection came. `None`: the step before failed.
+pub struct Reached {
     host: String,
     is_https: bool,
-    pub(super) addresses: Result<Vec<SocketAddr>, String>,
+    pub addresses: Result<Vec<SocketAddr>, String>,
     tcp: Option<Result<SocketAddr, String>>,
-    pub(super) tls: Option<Handshake>,
+    pub tls: Option<Handshake>,
 }
 
-pub(super) async fn reach(url: &Url) -> Reached {
-    // In a URL the address has brackets round it if it is of IPv6.
+pub async fn reach(url: &Url) -> Reached {
+    // A URL has an IPv6 address in brackets.
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = url.port_or_known_default().unwrap_or(443);
     let is_https = url.scheme() == "https";
@@ -37,12 +81,12 @@ pub(super) async fn reach(url: &Url) -> Reached {
     .await;
     reached.tcp = Some(stream.as_ref().map(|(address, _)| *address).map_err(String::clone));
     if let (true, Ok((_, stream))) = (is_https, stream) {
-        reached.tls = Some(tls::shake_hands(&reached.host, stream, STEP).await);
+        reached.tls = Some(tls::handshake(&reached.host, stream, STEP).await);
     }
     reached
 }
 
-/// Takes a step in its time.
+/// Runs one step within its time limit.
 async fn step<T>(work: impl Future<Output = io::Result<T>>) -> Result<T, String> {
     match timeout(STEP, work).await {
         Ok(result) => result.map_err(|error| error.to_string()),
@@ -51,11 +95,11 @@ async fn step<T>(work: impl Future<Output = io::Result<T>>) -> Result<T, String>
 }
 
 impl Reached {
-    pub(super) fn ips(&self) -> impl Iterator<Item = IpAddr> {
+    pub fn ips(&self) -> impl Iterator<Item = IpAddr> {
         self.addresses.iter().flatten().map(SocketAddr::ip)
     }
 
-    pub(super) fn judge(&self) -> Findings {
+    pub fn judge(&self) -> Findings {
         vec![
             (CheckId::Dns, self.dns()),
             (CheckId::Tcp, self.tcp()),

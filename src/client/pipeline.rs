@@ -14,18 +14,19 @@ use crate::outcome::{Accepted, DeliveryClassifier};
 use crate::transport::Batch;
 use crate::{ConfigError, Error};
 
-/// What stands between us and PostHog, and the monitor that looks at it.
-pub(super) struct Guards {
-    pub(super) monitor: Arc<Monitor>,
-    pub(super) flags: CircuitBreakerLayer<DeliveryClassifier>,
+/// What stands between the queue and PostHog: the layers of delivery, the breaker of flags, and the monitor that
+/// observes both.
+pub struct Pipeline {
+    pub monitor: Arc<Monitor>,
+    pub flags: CircuitBreakerLayer<DeliveryClassifier>,
     delivery: DeliveryLayers<DeliveryClassifier, Watch>,
     pacing: Pacing,
     /// The first and the longest pause after a batch whose attempts ended.
     setback: (Duration, Duration),
 }
 
-impl Guards {
-    pub(super) fn new(queue: &Arc<Queue>, settings: &Settings) -> Result<Self, ConfigError> {
+impl Pipeline {
+    pub fn new(queue: &Arc<Queue>, settings: &Settings) -> Result<Self, ConfigError> {
         let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker.clone(), DeliveryClassifier)?;
         let flags = CircuitBreakerLayer::new(settings.flags.breaker(), DeliveryClassifier)?;
         let retry = RetryLayer::new(settings.retry.clone(), DeliveryClassifier)?;
@@ -48,13 +49,13 @@ impl Guards {
         Ok(Self { monitor, flags, delivery, pacing, setback })
     }
 
-    /// Delivery's.
-    pub(super) fn breaker(&self) -> CircuitBreaker {
+    /// The breaker of delivery.
+    pub fn breaker(&self) -> CircuitBreaker {
         self.delivery.circuit_breaker.handle()
     }
 
-    /// What delivers by this service.
-    pub(super) fn worker<S>(
+    /// Builds the worker that delivers through this service.
+    pub fn worker<S>(
         self,
         queue: &Arc<Queue>,
         service: S,

@@ -1,6 +1,4 @@
-//! A long outage in simulated time: the real queue, worker, layers and spool over a service that is switched
-//! off and on.
-#![cfg(feature = "spool")]
+//! What a long outage costs with a spool.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tower::service_fn;
 
-use super::guards::Guards;
+use crate::client::pipeline::Pipeline;
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::{DropReason, Encoder, Ledger, Queue, Spool, SpoolConfig};
@@ -73,7 +71,7 @@ impl Process {
             }
         });
         let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-        let worker = Guards::new(&queue, &settings).unwrap().worker(&queue, service, &credentials);
+        let worker = Pipeline::new(&queue, &settings).unwrap().worker(&queue, service, &credentials);
         let spool = Spool::start(&queue, SpoolConfig::at(directory));
         let worker = tokio::spawn(worker.run(|| Encoder::new(Vec::new(), true, true)));
         Self { queue, spool, worker }

@@ -7,15 +7,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::check::{CheckId, Finding, Findings};
 
-/// Checks that share what they look at, and the time that they have.
-pub(super) struct Group {
+/// Checks that share an observation and a time limit.
+pub struct Group {
     ids: &'static [CheckId],
     limit: Duration,
     work: Pin<Box<dyn Future<Output = Findings> + Send>>,
 }
 
 impl Group {
-    pub(super) fn new(
+    pub fn new(
         ids: &'static [CheckId],
         limit: Duration,
         work: impl Future<Output = Findings> + Send + 'static,
@@ -24,9 +24,9 @@ impl Group {
     }
 }
 
-/// Runs them all at once, each in a task of its own and for no longer than its limit, and the whole no longer than
-/// to the deadline. Who has no result then is told apart from who does.
-pub(super) async fn side_by_side(groups: Vec<Group>, deadline: Instant) -> HashMap<CheckId, Finding> {
+/// Runs all groups concurrently, each in a task of its own and within its limit, the whole until the deadline. A check
+/// without a result by then is missing from the map.
+pub async fn run_concurrently(groups: Vec<Group>, deadline: Instant) -> HashMap<CheckId, Finding> {
     let mut tasks = JoinSet::new();
     for Group { ids, limit, work } in groups {
         tasks.spawn(async move {
@@ -68,7 +68,7 @@ mod tests {
                 vec![(CheckId::Host, Finding::pass("well"))]
             }),
         ];
-        let found = side_by_side(groups, started + Duration::from_secs(15)).await;
+        let found = run_concurrently(groups, started + Duration::from_secs(15)).await;
         assert_eq!(started.elapsed(), Duration::from_secs(15));
         assert_eq!(found[&CheckId::Host], Finding::pass("well"));
         for id in [CheckId::Dns, CheckId::Tcp] {

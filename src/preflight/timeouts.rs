@@ -1,15 +1,15 @@
-//! Times that must not contradict each other. Judgement only.
+//! Whether the timeouts contradict each other. Judgement only.
 
 use std::time::Duration;
 
 use super::check::Finding;
-use super::integration::Surroundings;
-use crate::config::Reviewed;
+use super::integration::Deployment;
+use crate::config::Settings;
 use crate::monitor::AlertName;
 
-/// All that a deployment or an outage plays against each other.
+/// The times that meet in a deployment or an outage.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub struct Timeouts {
     linger: Duration,
     request: Duration,
     probe: Duration,
@@ -19,17 +19,17 @@ pub(super) struct Times {
     grace: Option<Duration>,
 }
 
-impl Times {
-    pub(super) fn of(reviewed: &Reviewed, surroundings: Surroundings) -> Self {
-        let alerts = &reviewed.alerts;
+impl Timeouts {
+    pub fn of(settings: &Settings, deployment: Deployment) -> Self {
+        let alerts = &settings.alerts;
         Self {
-            linger: reviewed.pacing.linger,
-            request: reviewed.request_timeout,
-            probe: reviewed.probe_timeout,
-            longest_retry_after: reviewed.longest_retry_after,
+            linger: settings.pacing.linger,
+            request: settings.request_timeout,
+            probe: settings.probe_timeout,
+            longest_retry_after: settings.longest_retry_after,
             stalled: alerts.severity_of(AlertName::Stalled).map(|_| alerts.stalled_after),
-            shutdown: surroundings.shutdown,
-            grace: surroundings.grace_period,
+            shutdown: deployment.shutdown,
+            grace: deployment.grace_period,
         }
     }
 }
@@ -37,8 +37,8 @@ impl Times {
 /// Between the end of `shutdown` and the end of the process.
 const TO_SPARE: Duration = Duration::from_secs(2);
 
-pub(super) fn judge(times: &Times) -> Finding {
-    let &Times { linger, request, probe, longest_retry_after, stalled, shutdown, grace } = times;
+pub fn judge(timeouts: &Timeouts) -> Finding {
+    let &Timeouts { linger, request, probe, longest_retry_after, stalled, shutdown, grace } = timeouts;
     match grace {
         Some(grace) if shutdown > grace => {
             return Finding::fail(
@@ -92,8 +92,8 @@ mod tests {
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     #[test]
-    fn times_against_each_other() {
-        let good = Times {
+    fn timeouts_against_each_other() {
+        let good = Timeouts {
             linger: S(1),
             request: S(10),
             probe: S(2),
@@ -104,19 +104,19 @@ mod tests {
         };
         let rows = [
             (good, Pass),
-            (Times { grace: None, ..good }, Pass),
-            (Times { grace: Some(MS(6_999)), ..good }, Warn),
-            (Times { grace: Some(S(5)), ..good }, Warn),
-            (Times { grace: Some(MS(4_999)), ..good }, Fail),
-            (Times { linger: S(10), ..good }, Warn),
-            (Times { linger: MS(9_999), ..good }, Pass),
-            (Times { probe: S(10), ..good }, Pass),
-            (Times { probe: S(11), ..good }, Warn),
-            (Times { stalled: Some(S(299)), ..good }, Warn),
-            (Times { stalled: None, ..good }, Pass),
+            (Timeouts { grace: None, ..good }, Pass),
+            (Timeouts { grace: Some(MS(6_999)), ..good }, Warn),
+            (Timeouts { grace: Some(S(5)), ..good }, Warn),
+            (Timeouts { grace: Some(MS(4_999)), ..good }, Fail),
+            (Timeouts { linger: S(10), ..good }, Warn),
+            (Timeouts { linger: MS(9_999), ..good }, Pass),
+            (Timeouts { probe: S(10), ..good }, Pass),
+            (Timeouts { probe: S(11), ..good }, Warn),
+            (Timeouts { stalled: Some(S(299)), ..good }, Warn),
+            (Timeouts { stalled: None, ..good }, Pass),
         ];
-        for (times, status) in rows {
-            assert_eq!(judge(&times).status, status, "{times:?}");
+        for (timeouts, status) in rows {
+            assert_eq!(judge(&timeouts).status, status, "{timeouts:?}");
         }
     }
 }

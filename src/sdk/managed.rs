@@ -5,16 +5,16 @@ use std::thread;
 use posthog_rs::{Client, ClientOptions};
 use tokio::sync::{Mutex, watch};
 
-/// A client of the SDK in our hands: started when it is first asked for, ended on a thread of its own.
+/// A client of the SDK whose life we manage: it starts when it is first asked for, and ends on a thread of its own.
 ///
-/// The SDK's `shutdown` joins its worker thread, and its `Drop` waits for it: neither may happen on an async thread or
-/// within somebody's deadline. Its poller of flag definitions ends with the client only. So it is given away in an
-/// `Arc`, and ours is let go of there.
-pub(super) struct Held {
+/// The SDK's `shutdown` joins its worker thread, and its `Drop` waits for that thread. Neither may happen on an async
+/// thread or within somebody's deadline. Its poller of flag definitions ends only with the client. So users get the
+/// client in an `Arc`, and our clone of it is dropped on that thread.
+pub struct ManagedClient {
     phase: watch::Sender<Phase>,
-    /// Whether its start waits for PostHog, for the first flag definitions.
-    waits: bool,
-    /// One such start at a time.
+    /// Whether the start waits for PostHog's first flag definitions.
+    has_slow_start: bool,
+    /// Admits one slow start at a time.
     starting: Mutex<()>,
 }
 
@@ -29,32 +29,32 @@ struct Open {
     client: Option<Arc<Client>>,
 }
 
-impl Held {
-    pub(super) fn new(options: ClientOptions) -> Self {
+impl ManagedClient {
+    pub fn new(options: ClientOptions) -> Self {
         let open = Open { options, client: None };
         Self {
             phase: watch::Sender::new(Phase::Open(Box::new(open))),
-            waits: false,
+            has_slow_start: false,
             starting: Mutex::new(()),
         }
     }
 
-    /// One whose start waits for PostHog.
-    pub(super) fn waiting(options: ClientOptions) -> Self {
-        Self { waits: true, ..Self::new(options) }
+    /// A client whose start waits for PostHog.
+    pub fn with_slow_start(options: ClientOptions) -> Self {
+        Self { has_slow_start: true, ..Self::new(options) }
     }
 
-    pub(super) fn options(&self) -> Option<ClientOptions> {
+    pub fn options(&self) -> Option<ClientOptions> {
         match &*self.phase.borrow() {
             Phase::Open(open) => Some(open.options.clone()),
             Phase::Ending | Phase::Ended => None,
         }
     }
 
-    /// The client, started if need be. `None` after the end, which does not wait for a start.
-    pub(super) async fn client(&self) -> Option<Arc<Client>> {
-        if !self.waits {
-            return self.now();
+    /// Returns the client and starts it if necessary. `None` after the end, which does not wait for a start.
+    pub async fn client(&self) -> Option<Arc<Client>> {
+        if !self.has_slow_start {
+            return self.client_now();
         }
         let _one_at_a_time = self.starting.lock().await;
         if let Some(client) = self.running() {
@@ -73,20 +73,21 @@ impl Held {
             if let Phase::Open(open) = phase {
                 open.client.clone_from(&kept);
             } else if let Some(late) = kept.take() {
-                drop_elsewhere(late, || ());
+                // It ended while this start was in flight.
+                shut_down_on_thread(late, || ());
             }
             false
         });
         kept
     }
 
-    /// The client, started if need be, without waiting: the start of one without local evaluation awaits nothing.
-    pub(super) fn now(&self) -> Option<Arc<Client>> {
+    /// The same without waiting, for a client without local evaluation, whose start awaits nothing.
+    pub fn client_now(&self) -> Option<Arc<Client>> {
         let mut found = None;
         self.phase.send_if_modified(|phase| {
             if let Phase::Open(open) = phase {
                 if open.client.is_none() {
-                    open.client = now(posthog_rs::client(open.options.clone())).map(Arc::new);
+                    open.client = poll_once(posthog_rs::client(open.options.clone())).map(Arc::new);
                 }
                 found.clone_from(&open.client);
             }
@@ -95,15 +96,15 @@ impl Held {
         found
     }
 
-    /// Resolves when what the client has got so far went through its hook.
-    pub(super) async fn drain(&self) {
+    /// Resolves when the events that the client has so far went through its hook.
+    pub async fn drain(&self) {
         if let Some(client) = self.running() {
             client.flush().await;
         }
     }
 
     /// Ends the client, in the background, for good.
-    pub(super) fn end(self: &Arc<Self>) {
+    pub fn end(self: &Arc<Self>) {
         let mut running = None;
         self.phase.send_if_modified(|phase| {
             let Phase::Open(open) = phase else { return false };
@@ -112,15 +113,15 @@ impl Held {
             true
         });
         if let Some(client) = running {
-            let held = Arc::clone(self);
-            drop_elsewhere(client, move || {
-                held.phase.send_replace(Phase::Ended);
+            let managed = Arc::clone(self);
+            shut_down_on_thread(client, move || {
+                managed.phase.send_replace(Phase::Ended);
             });
         }
     }
 
     /// Resolves when the client has ended.
-    pub(super) async fn ended(&self) {
+    pub async fn ended(&self) {
         // The sender lives in self, so waiting cannot fail.
         let _ = self.phase.subscribe().wait_for(|phase| matches!(phase, Phase::Ended)).await;
     }
@@ -133,11 +134,11 @@ impl Held {
     }
 }
 
-/// Ends a client's worker thread and lets go of the client, on a thread that may wait for it.
+/// Ends a client's worker thread and drops the client, on a thread that may wait for it.
 ///
-/// Should the system give none, it happens here, when the closure is dropped: the worker has only our hook to pass what
-/// it was given.
-fn drop_elsewhere(client: Arc<Client>, then: impl FnOnce() + Send + 'static) {
+/// If the system has no thread left, it happens on this one, when the closure is dropped. That takes moments, because the
+/// worker only has to pass its events through our hook.
+fn shut_down_on_thread(client: Arc<Client>, then: impl FnOnce() + Send + 'static) {
     struct Then<F: FnOnce()>(Option<F>);
     impl<F: FnOnce()> Drop for Then<F> {
         fn drop(&mut self) {
@@ -149,7 +150,7 @@ fn drop_elsewhere(client: Arc<Client>, then: impl FnOnce() + Send + 'static) {
     let then = Then(Some(then));
     let end = move || {
         let _last = then;
-        // Others may hold the client too, so that to drop it ends nothing.
+        // A user may hold a clone, so dropping ours may end nothing.
         if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() {
             runtime.block_on(client.shutdown());
         }
@@ -158,8 +159,8 @@ fn drop_elsewhere(client: Arc<Client>, then: impl FnOnce() + Send + 'static) {
     let _ = thread::Builder::new().name("posthog-sdk-end".into()).spawn(end);
 }
 
-/// What a future gives at once. `None` if it waits.
-pub(super) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+/// Polls a future once. `None` if it would have to wait.
+pub fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,

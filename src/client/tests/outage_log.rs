@@ -1,7 +1,6 @@
-//! What an outage of an hour logs, in simulated time: the real queue, worker, layers and monitor over a service
-//! that fails. tokio's clock and the circuit breaker's are both moved by hand.
+//! What an outage of an hour logs. The test moves tokio's clock and the circuit breaker's by hand.
 
-#[path = "../../tests/support/log.rs"]
+#[path = "../../../tests/support/log.rs"]
 mod log;
 
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use tower::service_fn;
 use tracing::Level;
 
 use self::log::Log;
-use super::guards::Guards;
+use crate::client::pipeline::Pipeline;
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::{Encoder, Queue};
@@ -37,7 +36,7 @@ fn failed(kind: ErrorKind, status: u16) -> Option<Result<Accepted, Error>> {
 fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
     let settings = Settings::default();
     let queue = Arc::new(Queue::new(settings.limits.clone(), 1, None));
-    let guards = Guards::new(&queue, &settings).unwrap();
+    let pipeline = Pipeline::new(&queue, &settings).unwrap();
     let is_down = Arc::new(AtomicBool::new(false));
     let (switch, requests) = (Arc::clone(&is_down), Arc::new(AtomicU32::new(0)));
     let service = service_fn(move |_: Batch| {
@@ -53,8 +52,8 @@ fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
         }
     });
     let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    tokio::spawn(Arc::clone(&guards.monitor).run(credentials.refusals()));
-    let worker = guards.worker(&queue, service, &credentials);
+    tokio::spawn(Arc::clone(&pipeline.monitor).run(credentials.refusals()));
+    let worker = pipeline.worker(&queue, service, &credentials);
     tokio::spawn(worker.run(|| Encoder::new(Vec::new(), true, true)));
     (queue, is_down)
 }
