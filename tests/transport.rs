@@ -86,8 +86,8 @@ async fn failures_on_an_open_connection() {
         (Reply::hang_after_headers(), ErrorKind::Timeout),
         (Reply::close(), ErrorKind::ConnectionLost),
         (Reply::reset(), ErrorKind::ConnectionLost),
-        (Reply::reset_mid_body(), ErrorKind::AnswerCutShort),
-        (Reply::truncated_body(), ErrorKind::AnswerCutShort),
+        (Reply::reset_mid_body(), ErrorKind::TruncatedResponse),
+        (Reply::truncated_body(), ErrorKind::TruncatedResponse),
     ] {
         assert_reads(&get_from(&server, reply.clone()).await, kind);
     }

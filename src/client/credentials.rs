@@ -37,12 +37,12 @@ impl Running {
                 None => Ok(false),
             }
         };
-        let (token, secret_key) = tokio::join!(self.credentials.reload(), secret_key);
+        let (token, secret_key) = tokio::join!(self.api.tokens.reload(), secret_key);
         Ok(token? | secret_key?)
     }
 
     /// What a probe would find without a token.
     pub fn has_no_token(&self) -> Option<Finding> {
-        self.credentials.current().is_none().then(Finding::no_token)
+        self.api.tokens.current().is_none().then(Finding::no_token)
     }
 }

@@ -6,8 +6,7 @@ use tokio::time::{Instant, timeout};
 use super::PostHog;
 use super::running::Running;
 use crate::health::{BreakerHealth, Evidence, HealthReport, Life, Probe, report};
-use crate::layers::CircuitBreaker;
-use crate::layers::circuit_breaker::State as BreakerState;
+use crate::layers::{CircuitBreakerHandle, CircuitState};
 use crate::monitor::{Alert, AlertTransitions, RolloutReason, RolloutVerdict};
 
 impl PostHog {
@@ -102,7 +101,7 @@ impl PostHog {
     }
 
     /// The delivery's circuit breaker, to look at. `None` when disabled.
-    pub fn circuit_breaker(&self) -> Option<&CircuitBreaker> {
+    pub fn circuit_breaker(&self) -> Option<&CircuitBreakerHandle> {
         self.running().map(|running| &running.breaker)
     }
 
@@ -128,8 +127,8 @@ impl PostHog {
             probe: running.and_then(Running::has_no_token),
             signs: running.map(|running| running.monitor.signs()).unwrap_or_default(),
             breaker: BreakerHealth {
-                state: breaker.map_or(BreakerState::Closed, CircuitBreaker::state),
-                retry_in: breaker.and_then(CircuitBreaker::retry_in),
+                state: breaker.map_or(CircuitState::Closed, CircuitBreakerHandle::state),
+                retry_in: breaker.and_then(CircuitBreakerHandle::retry_in),
             },
             queue,
             alerts: self.alerts(),

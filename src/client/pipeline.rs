@@ -3,23 +3,23 @@ use std::time::Duration;
 
 use tower::Service;
 
+use crate::api::Batch;
+use crate::api::{Accepted, PostHogClassifier};
 use crate::config::Settings;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::delivery::{Pacing, Queue, Worker};
 use crate::layers::{
-    CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
+    CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
 };
 use crate::monitor::{Monitor, Sources, Surface, Watch};
-use crate::outcome::{Accepted, DeliveryClassifier};
-use crate::transport::Batch;
 use crate::{ConfigError, Error};
 
 /// What stands between the queue and PostHog: the layers of delivery, the breaker of flags, and the monitor that
 /// observes both.
 pub struct Pipeline {
     pub monitor: Arc<Monitor>,
-    pub flags: CircuitBreakerLayer<DeliveryClassifier>,
-    delivery: DeliveryLayers<DeliveryClassifier, Watch>,
+    pub flags: CircuitBreakerLayer<PostHogClassifier>,
+    delivery: DeliveryLayers<PostHogClassifier, Watch>,
     pacing: Pacing,
     /// The first and the longest pause after a batch whose attempts ended.
     setback: (Duration, Duration),
@@ -27,10 +27,11 @@ pub struct Pipeline {
 
 impl Pipeline {
     pub fn new(queue: &Arc<Queue>, settings: &Settings) -> Result<Self, ConfigError> {
-        let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker.clone(), DeliveryClassifier)?;
-        let flags = CircuitBreakerLayer::new(settings.flags.breaker(), DeliveryClassifier)?;
-        let retry = RetryLayer::new(settings.retry.clone(), DeliveryClassifier)?;
-        let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), DeliveryClassifier)?;
+        let circuit_breaker =
+            CircuitBreakerLayer::new(settings.circuit_breaker.clone(), PostHogClassifier)?.wait_when_open();
+        let flags = CircuitBreakerLayer::new(settings.flags.breaker(), PostHogClassifier)?;
+        let retry = RetryLayer::new(settings.retry.clone(), PostHogClassifier)?;
+        let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), PostHogClassifier)?;
         let sources = Sources {
             queue: Arc::clone(queue),
             breakers: [circuit_breaker.handle(), flags.handle()],
@@ -50,7 +51,7 @@ impl Pipeline {
     }
 
     /// The breaker of delivery.
-    pub fn breaker(&self) -> CircuitBreaker {
+    pub fn breaker(&self) -> CircuitBreakerHandle {
         self.delivery.circuit_breaker.handle()
     }
 

@@ -1,33 +1,32 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::Url;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
-use crate::credentials::{Credentials, ProjectToken, SecretKey};
-use crate::deadline::within;
+use crate::api::Api;
+use crate::credentials::{Credentials, SecretKey};
 use crate::delivery::Spool;
 use crate::flags::FlagsRoad;
 use crate::health::Probe;
-use crate::layers::CircuitBreaker;
+use crate::layers::CircuitBreakerHandle;
 use crate::monitor::Monitor;
+use crate::rt::within;
 use crate::sdk::Sdk;
 
 /// The parts and the tasks of a client that is not disabled.
 pub struct Running {
-    pub host: Url,
+    pub api: Arc<Api>,
     /// Names the client in each of its log lines.
     pub span: Span,
-    pub credentials: Arc<Credentials<ProjectToken>>,
     /// The keys of local evaluation.
     pub secret_keys: Option<Arc<Credentials<SecretKey>>>,
     /// Renew the token and the secret key.
     pub renewals: Vec<Task>,
     pub worker: Task,
     pub spool: Option<Spool>,
-    pub breaker: CircuitBreaker,
+    pub breaker: CircuitBreakerHandle,
     pub monitor: Arc<Monitor>,
     pub monitoring: Task,
     /// Taken at shutdown, because it holds connections.

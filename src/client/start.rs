@@ -10,21 +10,19 @@ use tracing::{Instrument, Span};
 use super::pipeline::Pipeline;
 use super::running::{Running, Task};
 use crate::ConfigError;
+use crate::api::{Api, Compressors, client};
 use crate::config::{Enrichment, Settings};
-use crate::credentials::{Credentials, Opened, ProjectToken, SecretKey};
+use crate::credentials::{Opened, ProjectToken, SecretKey};
 use crate::delivery::{Encoder, Queue, Spool};
 use crate::flags::{FlagsParts, FlagsRoad};
 use crate::health::Probe;
 use crate::monitor::{Surface, Watch};
 use crate::sdk::{LocalEvaluation, Sdk, SdkParts};
-use crate::transport::{Capture, client};
 
 /// What several parts are made from.
 struct Shared<'a> {
     queue: &'a Arc<Queue>,
-    host: &'a Url,
-    http: reqwest::Client,
-    credentials: Arc<Credentials<ProjectToken>>,
+    api: Arc<Api>,
     settings: &'a Settings,
     is_server: bool,
     geoip: bool,
@@ -53,21 +51,28 @@ impl Running {
         let Enrichment { hooks, is_server, geoip } = enrichment;
         let Opened { credentials, renewal } = token;
         let span = tracing::info_span!("posthog", host = host.host_str());
-        let shared = Shared { queue, host: &host, http, credentials, settings, is_server, geoip, span };
+        let api = Arc::new(Api {
+            http,
+            host,
+            tokens: credentials,
+            longest_retry_after: settings.longest_retry_after,
+            compressors: settings.gzip.then(Compressors::default),
+        });
+        let shared = Shared { queue, api, settings, is_server, geoip, span };
 
         let sdk = shared.sdk(local.as_ref())?;
         let pipeline = Pipeline::new(queue, settings)?;
         let (monitor, breaker) = (Arc::clone(&pipeline.monitor), pipeline.breaker());
         let flags = Arc::new(shared.flags(&pipeline, local.as_ref()));
         let probe = shared.probe();
-        let worker = pipeline.worker(queue, shared.capture().service(), &shared.credentials);
+        let worker = pipeline.worker(queue, Arc::clone(&shared.api).batch_service(), &shared.api.tokens);
 
         // Nothing has started so far, and nothing can fail from here on. So an error leaves nothing behind.
-        let Shared { credentials, span, .. } = shared;
+        let Shared { api, span, .. } = shared;
         let spawner = Spawner { runtime: &runtime, span: &span };
         span.in_scope(|| flags.keep());
         let spool = settings.spool.clone().map(|spool| span.in_scope(|| Spool::start(queue, spool)));
-        let monitoring = spawner.spawn(Arc::clone(&monitor).run(credentials.refusals()));
+        let monitoring = spawner.spawn(Arc::clone(&monitor).run(api.tokens.refusals()));
         let pause = settings.pacing.refusal_pause;
         let mut renewals: Vec<_> =
             renewal.map(|renewal| spawner.spawn(renewal.run(pause))).into_iter().collect();
@@ -77,9 +82,8 @@ impl Running {
         });
         let worker = spawner.spawn(worker.run(move || Encoder::new(hooks, is_server, geoip)));
         Ok(Self {
-            host,
+            api,
             span,
-            credentials,
             secret_keys,
             renewals,
             worker,
@@ -102,14 +106,14 @@ impl LocalKey {
 
 impl Shared<'_> {
     fn sdk(&self, local: Option<&LocalKey>) -> Result<Sdk, ConfigError> {
-        let token = self.credentials.current().unwrap_or_else(ProjectToken::stand_in);
+        let token = self.api.tokens.current().unwrap_or_else(ProjectToken::stand_in);
         let local_evaluation =
             local.and_then(|key| Some((key.opened.credentials.current()?, key.poll_interval)));
         let parts = SdkParts {
             queue: self.queue,
             span: &self.span,
-            http: &self.http,
-            host: self.host,
+            http: &self.api.http,
+            host: &self.api.host,
             token: &token,
             local_evaluation,
             error_tracking: &self.settings.error_tracking,
@@ -123,15 +127,12 @@ impl Shared<'_> {
 
     fn flags(&self, pipeline: &Pipeline, local: Option<&LocalKey>) -> FlagsRoad {
         let parts = FlagsParts {
-            http: &self.http,
-            host: self.host,
-            tokens: &self.credentials,
+            api: &self.api,
             secret_keys: local.map(|key| (&key.opened.credentials, key.poll_interval)),
             breaker: pipeline.flags.clone(),
             watch: Watch::new(Arc::clone(&pipeline.monitor), Surface::Flags),
             spool: self.settings.spool.as_ref(),
             request_timeout: self.settings.request_timeout,
-            longest_retry_after: self.settings.longest_retry_after,
             geoip: self.geoip,
         };
         FlagsRoad::new(&self.settings.flags, parts)
@@ -139,22 +140,7 @@ impl Shared<'_> {
 
     fn probe(&self) -> Probe {
         let Settings { probe_timeout, probe_cache, .. } = *self.settings;
-        Probe::new(self.http.clone(), self.host, self.credentials(), probe_timeout, probe_cache)
-    }
-
-    fn capture(&self) -> Capture {
-        let gzip = self.settings.gzip;
-        Capture::new(
-            self.http.clone(),
-            self.host,
-            self.credentials(),
-            gzip,
-            self.settings.longest_retry_after,
-        )
-    }
-
-    fn credentials(&self) -> Arc<Credentials<ProjectToken>> {
-        Arc::clone(&self.credentials)
+        Probe::new(Arc::clone(&self.api), probe_timeout, probe_cache)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::delivery::Overflow;
 #[cfg(feature = "spool")]
 use crate::delivery::SpoolConfig;
 use crate::flags::FlagsConfig;
-use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig, WhenOpen};
+use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
 use crate::monitor::{AlertsConfig, RolloutConfig};
 #[cfg(feature = "error-tracking")]
 use crate::sdk::ErrorTracking;
@@ -144,21 +144,20 @@ impl PostHogBuilder {
         self
     }
 
-    /// Sets how failed attempts are repeated. See [`layers::retry`](crate::layers::retry) for the defaults.
+    /// Sets how failed attempts are repeated. See [`RetryConfig`] for the defaults.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
         self.settings.retry = retry;
         self
     }
 
-    /// Sets when delivery pauses because PostHog fails. See [`layers::circuit_breaker`](crate::layers::circuit_breaker)
-    /// for the defaults. While the breaker is open, delivery waits, whatever
-    /// [`when_open`](CircuitBreakerConfig::when_open) says, because its events have nowhere else to go.
+    /// Sets when delivery pauses because PostHog fails. See [`CircuitBreakerConfig`] for the defaults. Delivery waits
+    /// while the breaker is open, because its events have nowhere else to go.
     pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerConfig) -> Self {
-        self.settings.circuit_breaker = circuit_breaker.when_open(WhenOpen::Wait);
+        self.settings.circuit_breaker = circuit_breaker;
         self
     }
 
-    /// Limits the requests per second. See [`layers::rate_limit`](crate::layers::rate_limit) for the defaults.
+    /// Limits the requests per second. See [`RateLimitConfig`] for the defaults.
     pub fn rate_limit(mut self, rate_limit: RateLimitConfig) -> Self {
         self.settings.rate_limit = rate_limit;
         self

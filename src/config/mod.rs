@@ -4,7 +4,6 @@
 //! Nothing is started here: `client` builds a client from a [`Configuration`], and `preflight` judges one.
 
 mod builder;
-pub(crate) mod check;
 mod environment;
 mod events;
 #[cfg(test)]

@@ -1,15 +1,14 @@
 use std::time::Duration;
 
-use super::check;
 use crate::ConfigError;
+use crate::api::PostHogClassifier;
 use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing, SpoolConfig};
+use crate::error::check;
 use crate::flags::FlagsConfig;
 use crate::layers::{
     CircuitBreakerConfig, CircuitBreakerLayer, RateLimitConfig, RateLimitLayer, RetryConfig, RetryLayer,
-    WhenOpen,
 };
 use crate::monitor::{AlertsConfig, RolloutConfig};
-use crate::outcome::DeliveryClassifier;
 use crate::sdk::ErrorTracking;
 
 /// How the client works, whatever the project and the host. Plain values: the client shares them with its preflight.
@@ -62,7 +61,7 @@ impl Default for Settings {
             gzip: true,
             request_timeout: seconds(10),
             retry: RetryConfig::default(),
-            circuit_breaker: CircuitBreakerConfig::default().when_open(WhenOpen::Wait),
+            circuit_breaker: CircuitBreakerConfig::default(),
             rate_limit: RateLimitConfig::default(),
             longest_retry_after: seconds(300),
             flush_timeout: seconds(10),
@@ -100,8 +99,8 @@ impl Settings {
         self.rollout.validate()?;
         self.flags.validate()?;
         // The layers check their own settings when they are made; these are dropped again.
-        RetryLayer::new(self.retry.clone(), DeliveryClassifier)?;
-        CircuitBreakerLayer::new(self.circuit_breaker.clone(), DeliveryClassifier)?;
-        RateLimitLayer::new(self.rate_limit.clone(), DeliveryClassifier).map(drop)
+        RetryLayer::new(self.retry.clone(), PostHogClassifier)?;
+        CircuitBreakerLayer::new(self.circuit_breaker.clone(), PostHogClassifier)?;
+        RateLimitLayer::new(self.rate_limit.clone(), PostHogClassifier).map(drop)
     }
 }

@@ -9,8 +9,8 @@ use super::file::Stamp;
 use super::source::{Kind, Origin, from_environment};
 use super::{CredentialSource, CredentialsError, Key};
 use crate::ConfigError;
-use crate::aside::aside;
-use crate::episode::Episode;
+use crate::rt::Episode;
+use crate::rt::detached_thread;
 
 /// A source that was read for the first time.
 pub(crate) struct Opened<K> {
@@ -114,7 +114,7 @@ impl<K: Key> Renewal<K> {
     async fn has_changed(&self) -> bool {
         let Origin::File(file) = &self.origin else { return false };
         let file = file.clone();
-        aside(move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
+        detached_thread::run(move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
     }
 
     /// Reads the source and takes what it gives. Tells whether another key is in use now.

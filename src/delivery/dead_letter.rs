@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::ser::SerializeStruct;
 use serde_json::value::RawValue;
 
-use crate::transport::timestamp;
+use crate::rt::timestamp;
 use crate::{Error, ErrorKind};
 
 /// An event that PostHog will not take as it is, set aside with what PostHog said.

@@ -9,7 +9,7 @@ use super::probe::Finding;
 use super::report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};
 use crate::ErrorKind;
 use crate::delivery::{Snapshot, SpoolState};
-use crate::layers::circuit_breaker::State as BreakerState;
+use crate::layers::CircuitState;
 use crate::monitor::{Alert, Signs};
 
 /// Everything that a report is made of.
@@ -64,9 +64,8 @@ pub(crate) fn report(evidence: Evidence) -> HealthReport {
 
 /// The probe knows best; without one, the latest attempt does.
 fn connection(evidence: &Evidence) -> Connection {
-    // Who rejects a batch is there.
-    let disconnects =
-        |kind| !matches!(kind, ErrorKind::BadRequest | ErrorKind::TooLarge | ErrorKind::CircuitOpen);
+    // An error that no alert counts says nothing against PostHog: whoever rejects a batch is there.
+    let disconnects = |kind: ErrorKind| kind.meaning().alert.is_some();
     let standing = evidence.signs.standing_error().filter(|failure| disconnects(failure.kind));
     let (known, failure, latency) = match (evidence.life, evidence.probe) {
         (Life::Disabled, _) => {
@@ -103,7 +102,7 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
     if signs.over_quota {
         add(Reason::QuotaExceeded);
     }
-    if breaker.state != BreakerState::Closed {
+    if breaker.state != CircuitState::Closed {
         add(Reason::BreakerOpen);
     }
     let fill = queue.fill;
@@ -145,7 +144,7 @@ mod tests {
             life: Life::Running,
             probe: None,
             signs: Signs::default(),
-            breaker: BreakerHealth { state: BreakerState::Closed, retry_in: None },
+            breaker: BreakerHealth { state: CircuitState::Closed, retry_in: None },
             queue: Queue::new(Settings::default().limits, 1, None).snapshot(),
             alerts: Vec::new(),
             now: Instant::now() + 10 * NEWS,
@@ -217,6 +216,6 @@ mod tests {
         ] {
             assert_eq!(reasons_of(|evidence| evidence.life = life), [reason]);
         }
-        assert_eq!(reasons_of(|evidence| evidence.breaker.state = BreakerState::Open), [Reason::BreakerOpen]);
+        assert_eq!(reasons_of(|evidence| evidence.breaker.state = CircuitState::Open), [Reason::BreakerOpen]);
     }
 }

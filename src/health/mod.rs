@@ -7,11 +7,8 @@ mod judge;
 mod probe;
 mod reason;
 mod report;
-mod request;
 
 pub(crate) use judge::{Evidence, Life, report};
 pub(crate) use probe::{Finding, Probe};
 pub use reason::Reason;
 pub use report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};
-#[cfg(feature = "preflight")]
-pub(crate) use request::ProbeRequest;

@@ -6,9 +6,9 @@ use serde::Serialize;
 use super::Reason;
 use crate::ErrorKind;
 use crate::delivery::{Ledger, QueueFill, SpoolHealth};
-use crate::layers::circuit_breaker::State as BreakerState;
-use crate::millis::{ms, optional_ms};
+use crate::layers::CircuitState;
 use crate::monitor::Alert;
+use crate::rt::{serialize_ms, serialize_optional_ms};
 
 /// How the PostHog integration is. Serializes to the JSON that readiness probes and dashboards read:
 ///
@@ -37,7 +37,7 @@ pub struct HealthReport {
     /// Time since PostHog last took a batch.
     #[serde(
         rename = "lastSuccessAgeMs",
-        serialize_with = "optional_ms",
+        serialize_with = "serialize_optional_ms",
         skip_serializing_if = "Option::is_none"
     )]
     pub last_success: Option<Duration>,
@@ -72,7 +72,11 @@ pub struct Connection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected: Option<bool>,
     /// How long it took to find that out. Absent with `connected`.
-    #[serde(rename = "latencyMs", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "latencyMs",
+        serialize_with = "serialize_optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub latency: Option<Duration>,
     /// What went wrong, when not connected.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,9 +92,13 @@ pub struct Connection {
 #[non_exhaustive]
 pub struct BreakerHealth {
     /// Its state.
-    pub state: BreakerState,
+    pub state: CircuitState,
     /// Time until the next probe, while open.
-    #[serde(rename = "retryInMs", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "retryInMs",
+        serialize_with = "serialize_optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub retry_in: Option<Duration>,
 }
 
@@ -105,7 +113,7 @@ pub struct LastError {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Time since then.
-    #[serde(rename = "ageMs", serialize_with = "ms")]
+    #[serde(rename = "ageMs", serialize_with = "serialize_ms")]
     pub age: Duration,
 }
 

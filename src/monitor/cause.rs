@@ -1,4 +1,5 @@
 use crate::ErrorKind;
+use crate::error::AlertCause;
 
 /// What alerts count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,16 +22,12 @@ impl Cause {
 
     /// `None` for a batch that was rejected, which says nothing against PostHog.
     pub(super) fn of(kind: ErrorKind) -> Option<Self> {
-        use ErrorKind::*;
-        match kind {
-            Connect | Dns | Tls | Timeout | ConnectionLost | AnswerCutShort | Server | WrongHost => {
-                Some(Self::Unavailable)
-            }
-            RateLimited => Some(Self::Throttled),
-            Unauthorized | Forbidden => Some(Self::Unauthorized),
-            QuotaExceeded => Some(Self::Quota),
-            BadRequest | TooLarge | CircuitOpen => None,
-        }
+        Some(match kind.meaning().alert? {
+            AlertCause::ApiDown => Self::Unavailable,
+            AlertCause::RateLimited => Self::Throttled,
+            AlertCause::AuthFailures => Self::Unauthorized,
+            AlertCause::QuotaExceeded => Self::Quota,
+        })
     }
 
     /// As it stands in metrics.

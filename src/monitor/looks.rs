@@ -14,9 +14,9 @@ use super::traffic::Traffic;
 use super::transitions::{AlertTransitions, Transitions};
 use super::{Alert, AlertsConfig, Surface};
 use crate::Error;
+use crate::api::Accepted;
 use crate::delivery::{Queue, Snapshot};
-use crate::layers::{CircuitBreaker, RateLimiter, Retries};
-use crate::outcome::Accepted;
+use crate::layers::{CircuitBreakerHandle, RateLimitHandle, RetryHandle};
 
 /// Is shown each attempt, looks at everything else once a second, and tells what is wrong.
 #[derive(Debug)]
@@ -35,9 +35,9 @@ pub(crate) struct Monitor {
 pub(crate) struct Sources {
     pub(crate) queue: Arc<Queue>,
     /// By surface.
-    pub(crate) breakers: [CircuitBreaker; Surface::ALL.len()],
-    pub(crate) limiter: RateLimiter,
-    pub(crate) retries: Retries,
+    pub(crate) breakers: [CircuitBreakerHandle; Surface::ALL.len()],
+    pub(crate) limiter: RateLimitHandle,
+    pub(crate) retries: RetryHandle,
 }
 
 /// What a look shows as metrics.
@@ -85,7 +85,7 @@ impl Monitor {
     /// Looks again and again until it is aborted. `token_refused` is what probes found of the token.
     pub(crate) async fn run(self: Arc<Self>, mut token_refused: watch::Receiver<bool>) {
         let _ends = Ends(Arc::clone(&self));
-        let [mut capture, mut flags] = self.sources.breakers.each_ref().map(CircuitBreaker::subscribe);
+        let [mut capture, mut flags] = self.sources.breakers.each_ref().map(CircuitBreakerHandle::subscribe);
         let mut every = interval(EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -126,7 +126,7 @@ impl Monitor {
 
     fn look_and_show(&self, published: &mut Published) {
         let snapshot = self.sources.queue.snapshot();
-        let breakers = self.sources.breakers.each_ref().map(CircuitBreaker::state);
+        let breakers = self.sources.breakers.each_ref().map(CircuitBreakerHandle::state);
         let now = Instant::now();
         let mut guard = self.state();
         let state = &mut *guard;

@@ -9,14 +9,14 @@ use super::cause::Cause;
 use super::traffic::{Counts, Traffic};
 use super::{AlertName, AlertsConfig, Surface};
 use crate::delivery::{SpoolHealth, SpoolState};
-use crate::layers::circuit_breaker::State as BreakerState;
+use crate::layers::CircuitState;
 
 /// What the conditions are judged by.
 pub(super) struct View<'a> {
     pub(super) now: Instant,
     pub(super) traffic: &'a [Traffic; Surface::ALL.len()],
     /// By surface.
-    pub(super) breakers: [BreakerState; Surface::ALL.len()],
+    pub(super) breakers: [CircuitState; Surface::ALL.len()],
     /// Within a minute.
     pub(super) lost: u64,
     pub(super) spool: Option<SpoolHealth>,
@@ -55,7 +55,7 @@ const FEWEST_SLOW: u32 = 3;
 pub(super) fn conditions(config: &AlertsConfig, view: &View<'_>) -> Vec<Condition> {
     let of_traffic = Surface::ALL.into_iter().flat_map(|surface| {
         let found = of_traffic(config, &view.traffic[surface as usize], view.now);
-        let is_open = view.breakers[surface as usize] != BreakerState::Closed;
+        let is_open = view.breakers[surface as usize] != CircuitState::Closed;
         let open = is_open.then(|| "requests pause while PostHog fails".to_owned());
         let open = open.map(|detail| (AlertName::CircuitOpen, (Strength::Fires, detail)));
         found.into_iter().chain(open).map(move |(name, (strength, detail))| Condition {

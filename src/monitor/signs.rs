@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::error::{AlertCause, Breaker};
 use crate::{Error, ErrorKind};
 
 /// What the traffic shows at a glance.
@@ -30,13 +31,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// Whether the answer shows that PostHog is there and has time for us, as the breaker and the limiter see it.
     pub(super) fn shows_life(self) -> bool {
-        use ErrorKind::*;
-        match self.kind {
-            BadRequest | Unauthorized | Forbidden | QuotaExceeded => true,
-            // Without a status it is a broken connection.
-            TooLarge => self.status.is_some(),
-            _ => false,
-        }
+        let meaning = self.kind.meaning();
+        // Something else than PostHog may answer.
+        let is_posthogs = meaning.breaker == Breaker::Success && meaning.alert != Some(AlertCause::ApiDown);
+        // Without a status, a body that is too large is a broken connection.
+        is_posthogs && (self.kind != ErrorKind::TooLarge || self.status.is_some())
     }
 }
 

@@ -7,7 +7,7 @@ use super::cause::Cause;
 use super::latencies::Latencies;
 use super::ring::Ring;
 use super::signs::{Failure, Seen, Signs};
-use crate::outcome::Accepted;
+use crate::api::Accepted;
 use crate::{Error, ErrorKind};
 
 /// What the attempts to reach one surface of PostHog show: the latest success and error, counts and latencies

@@ -4,8 +4,8 @@ use std::time::Duration;
 use super::looks::Monitor;
 use super::{Surface, metrics};
 use crate::Error;
+use crate::api::Accepted;
 use crate::layers::Observe;
-use crate::outcome::{Accepted, innermost_cause};
 
 /// Shows a [`Monitor`] the attempts to reach one surface.
 #[derive(Clone, Debug)]
@@ -28,8 +28,8 @@ impl Observe<Accepted, Error> for Watch {
         match result {
             Ok(_) => tracing::debug!(surface, ?latency, "attempt answered"),
             Err(error) => {
-                let cause = innermost_cause(error).map(ToString::to_string);
-                tracing::debug!(surface, ?latency, cause, "attempt failed: {error}");
+                let cause = error.innermost_cause().map(ToString::to_string);
+                tracing::debug!(surface, ?latency, cause, "attempt to reach PostHog failed: {error}");
             }
         }
     }

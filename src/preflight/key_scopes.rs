@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::check::{CheckId, Finding, Findings};
 use super::http;
+use crate::api::{endpoint, is_loopback};
 use crate::credentials::SecretKey;
-use crate::transport::{endpoint, is_loopback};
 use crate::{Error, ErrorKind};
 
 pub const IDS: &[CheckId] = &[CheckId::KeyScopes, CheckId::KeyUse];

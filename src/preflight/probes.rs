@@ -9,10 +9,8 @@ use tokio::time::{Instant, timeout_at};
 use super::check::CheckId;
 use super::clock::Sample;
 use super::http;
+use crate::api::{Answer, endpoint};
 use crate::credentials::ProjectToken;
-use crate::health::ProbeRequest;
-use crate::outcome::Answer;
-use crate::transport::endpoint;
 use crate::{Error, ErrorKind};
 
 pub const IDS: &[CheckId] =
@@ -45,8 +43,9 @@ pub struct Answered {
 /// Asks until five have answered, one has not, or the time is over.
 pub async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probed> {
     let end = Instant::now() + LONGEST_OF_ALL;
-    let request = match http::client_for(host).await {
-        Ok(client) => ProbeRequest::new(client, host, LONGEST),
+    let stand_in = ProjectToken::stand_in();
+    let api = match http::api(host, token.unwrap_or(&stand_in).clone()).await {
+        Ok(api) => api,
         Err(error) => return vec![Probed { took: Duration::ZERO, answer: Err(error), clock: None }],
     };
     let mut probed = Vec::with_capacity(PROBES);
@@ -54,7 +53,7 @@ pub async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probed> {
         let (started, sent) = (Instant::now(), SystemTime::now());
         let asked = async {
             match token {
-                Some(token) => request.ask(token).await,
+                Some(token) => api.ask_probe(token).await,
                 // Answered before any token is looked at.
                 None => http::get(&endpoint(host, "/flags/", None), None).await,
             }
@@ -97,7 +96,7 @@ impl Answered {
             // The names of hosts are in lower case.
             Some(host.replace(&token.expose().to_lowercase(), "[token]"))
         });
-        let meaning = ProbeRequest::read(answer, token).map_err(|error| error.kind());
+        let meaning = answer.read_probe(token).map_err(|error| error.kind());
         Self { status, meaning, is_posthogs, location }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::check::{CheckId, Finding, Findings};
 use super::tls::{self, Handshake};
-use crate::transport::is_loopback;
+use crate::api::is_loopback;
 
 const DIRECT: [CheckId; 4] = [CheckId::Dns, CheckId::Tcp, CheckId::Tls, CheckId::Certificate];
 

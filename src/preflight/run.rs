@@ -17,9 +17,9 @@ use super::{
     answers, configuration, documents, health_route, key_scopes, probes, reachability, secret_files, spool,
     status_page, test_event, webhook,
 };
-use crate::aside::aside;
 use crate::config::Settings;
 use crate::credentials::{KeyOrigin, ProjectToken};
+use crate::rt::detached_thread;
 
 /// The whole preflight ends within 15 s, with half a second to spare.
 const WHOLE: Duration = Duration::from_millis(14_500);
@@ -108,7 +108,9 @@ fn groups(target: Target, options: Options) -> Vec<Group> {
         Group::new(documents::IDS, FILES, async move {
             match docs {
                 None => documents::not_named(),
-                Some(directory) => aside(move || documents::read(&directory)).await.unwrap_or_default(),
+                Some(directory) => {
+                    detached_thread::run(move || documents::read(&directory)).await.unwrap_or_default()
+                }
             }
         }),
         Group::new(test_event::IDS, STEPS, test_event::check(options.test_event, host, token)),
@@ -165,5 +167,5 @@ async fn spool(settings: Arc<Settings>) -> Findings {
 async fn in_a_thread(work: impl FnOnce() -> Finding + Send + 'static) -> Finding {
     let no_thread =
         || Finding::fail("the system gives no thread", "look at the limits of processes and memory");
-    aside(work).await.unwrap_or_else(no_thread)
+    detached_thread::run(work).await.unwrap_or_else(no_thread)
 }

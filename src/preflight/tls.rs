@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::check::Finding;
-use crate::aside::aside;
+use crate::rt::detached_thread;
 
 /// What a handshake showed.
 pub struct Handshake {
@@ -32,7 +32,7 @@ enum Refusal {
 
 pub async fn handshake(host: &str, stream: TcpStream, limit: Duration) -> Handshake {
     // It reads the system's certificates.
-    let verifier = match timeout(limit, aside(RecordingVerifier::new)).await {
+    let verifier = match timeout(limit, detached_thread::run(RecordingVerifier::new)).await {
         Ok(Some(Ok(verifier))) => Arc::new(verifier),
         Ok(Some(Err(error))) => return Handshake::failed(Refusal::Other(error.to_string())),
         Ok(None) | Err(_) => {

@@ -18,7 +18,7 @@ use posthog_rs::{Client, ClientOptions};
 use tokio::time::Instant;
 
 use crate::ConfigError;
-use crate::deadline::within;
+use crate::rt::within;
 pub use error_tracking::ErrorTracking;
 #[cfg(feature = "error-tracking")]
 pub use error_tracking::capture_exception;

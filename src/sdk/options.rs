@@ -8,9 +8,9 @@ use tracing::Span;
 use super::bridge;
 use super::error_tracking::ErrorTracking;
 use crate::ConfigError;
-use crate::config::check;
 use crate::credentials::{CredentialSource, ProjectToken, SecretKey};
 use crate::delivery::Queue;
+use crate::error::check;
 
 /// Which key fetches flag definitions, and how often.
 pub struct LocalEvaluation {

@@ -16,7 +16,7 @@ use super::error::WebhookError;
 use super::replay::{Replays, Seen, UnderWay};
 use super::shared::SharedSecret;
 use super::verifier::WebhookVerifier;
-use crate::episode::Episode;
+use crate::rt::Episode;
 
 #[derive(Clone)]
 pub(super) enum Scheme {

@@ -45,5 +45,5 @@ fn probe_outcomes() -> impl Iterator<Item = &'static str> {
 
 /// What an attempt can meet: an open breaker makes none.
 fn attempt_errors() -> impl Iterator<Item = ErrorKind> {
-    ErrorKind::ALL.into_iter().filter(|kind| *kind != ErrorKind::CircuitOpen)
+    ErrorKind::ALL.into_iter().filter(|kind| kind.is_attempt())
 }

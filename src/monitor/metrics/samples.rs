@@ -2,7 +2,7 @@ use super::attempt_errors;
 use super::published::Series;
 use super::table::{self, Metric};
 use crate::delivery::{DropReason, Snapshot, SpoolState};
-use crate::layers::circuit_breaker::State as BreakerState;
+use crate::layers::CircuitState;
 use crate::monitor::cause::Cause;
 use crate::monitor::looks::{Scene, Sources};
 use crate::monitor::{AlertName, Surface};
@@ -79,7 +79,7 @@ impl Scene<'_> {
         samples.add(table::RATE_LIMIT_PAUSED, &[], limiter.is_paused().into());
         for (surface, breaker) in Surface::ALL.into_iter().zip(breakers) {
             let (surface, now) = (("surface", surface.as_str()), breaker.state());
-            for state in BreakerState::ALL {
+            for state in CircuitState::ALL {
                 let (is_now, transitions) = (state == now, breaker.transitions(state));
                 let labels = [surface, ("state", state.as_str())];
                 samples.add(table::CIRCUIT_BREAKER_STATE, &labels, is_now.into());

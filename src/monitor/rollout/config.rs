@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::ConfigError;
-use crate::config::check;
+use crate::error::check;
 use crate::monitor::LONGEST_WINDOW;
 
 /// What a rollout is judged by.

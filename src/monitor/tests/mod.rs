@@ -10,10 +10,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::api::{Accepted, PostHogClassifier};
 use crate::config::Settings;
 use crate::delivery::Queue;
 use crate::layers::{CircuitBreakerConfig, CircuitBreakerLayer, Observe, RateLimitLayer, RetryLayer};
-use crate::outcome::{Accepted, DeliveryClassifier};
 use crate::{Error, ErrorKind as Kind};
 use AlertName::*;
 use AlertTransition::{Firing, Resolved};
@@ -24,7 +24,7 @@ const FAST: Duration = Duration::from_millis(50);
 struct Scene {
     monitor: Arc<Monitor>,
     queue: Arc<Queue>,
-    breaker: CircuitBreakerLayer<DeliveryClassifier>,
+    breaker: CircuitBreakerLayer<PostHogClassifier>,
     token_refused: watch::Sender<bool>,
     transitions: AlertTransitions,
 }
@@ -34,13 +34,13 @@ impl Scene {
         let settings = Settings::default();
         let queue = Arc::new(Queue::new(settings.limits, 1, None));
         let open = CircuitBreakerConfig::default().open_time(FAST, FAST);
-        let breaker = CircuitBreakerLayer::new(open.clone(), DeliveryClassifier).unwrap();
-        let closed = CircuitBreakerLayer::new(open, DeliveryClassifier).unwrap();
+        let breaker = CircuitBreakerLayer::new(open.clone(), PostHogClassifier).unwrap();
+        let closed = CircuitBreakerLayer::new(open, PostHogClassifier).unwrap();
         let sources = Sources {
             queue: Arc::clone(&queue),
             breakers: [breaker.handle(), closed.handle()],
-            limiter: RateLimitLayer::new(settings.rate_limit, DeliveryClassifier).unwrap().handle(),
-            retries: RetryLayer::new(settings.retry, DeliveryClassifier).unwrap().handle(),
+            limiter: RateLimitLayer::new(settings.rate_limit, PostHogClassifier).unwrap().handle(),
+            retries: RetryLayer::new(settings.retry, PostHogClassifier).unwrap().handle(),
         };
         let monitor = Arc::new(Monitor::new(alerts, RolloutConfig::default(), sources));
         let (token_refused, refused) = watch::channel(false);

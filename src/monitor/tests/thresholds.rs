@@ -5,7 +5,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
 use crate::delivery::{SpoolHealth, SpoolState};
-use crate::layers::circuit_breaker::State;
+use crate::layers::CircuitState;
 use crate::monitor::{rules, traffic};
 
 /// Each alert of the checklist fires within a second above its threshold, not at it, and resolves.
@@ -160,7 +160,7 @@ async fn a_spool_that_will_be_full_within_the_hour_fires() {
         let view = rules::View {
             now: start,
             traffic: &traffic,
-            breakers: [State::Closed; 2],
+            breakers: [CircuitState::Closed; 2],
             lost: 0,
             spool: Some(spool),
             waiting: 0,

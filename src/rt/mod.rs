@@ -1,0 +1,12 @@
+//! Small helpers at the bottom of the crate. They know nothing of PostHog and import no other module.
+
+mod deadline;
+pub mod detached_thread;
+mod durations;
+mod episode;
+mod timestamp;
+
+pub use deadline::within;
+pub use durations::{millis, serialize_ms, serialize_optional_ms};
+pub use episode::Episode;
+pub use timestamp::{Timestamps, timestamp};
