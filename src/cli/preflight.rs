@@ -15,10 +15,10 @@ use crate::preflight::{Preflight, PreflightReport};
 use crate::{CredentialSource, PostHog, SpoolConfig};
 use clap::Parser;
 
-/// Looks whether this place is ready for a service that sends events to PostHog.
+/// Checks whether this environment is ready for a service that sends events to PostHog.
 ///
 /// The project token and the host come from the environment, as the service's do: POSTHOG_API_KEY or
-/// POSTHOG_API_KEY_FILE, POSTHOG_HOST. Two more secrets are looked at if they are there:
+/// POSTHOG_API_KEY_FILE, POSTHOG_HOST. Two more secrets are checked if they are set:
 /// POSTHOG_PERSONAL_API_KEY and POSTHOG_WEBHOOK_SECRET, or the same with _FILE.
 ///
 /// Exit code: 0 pass; 1 warnings, under --strict; 2 failures, or arguments that cannot be read.
@@ -28,7 +28,7 @@ struct Arguments {
     /// JSON instead of the table
     #[arg(long)]
     json: bool,
-    /// Warnings count: exit code 1
+    /// Exit with code 1 if there are warnings
     #[arg(long)]
     strict: bool,
     /// us, eu or a URL, instead of POSTHOG_HOST
@@ -40,7 +40,7 @@ struct Arguments {
     /// The directory of the service's spool: is it writable, and large enough
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
-    /// The service's own health route, to be asked
+    /// The service's own health route, to ask it
     #[arg(long, value_name = "URL")]
     health_url: Option<String>,
     /// Events per second on a busy day
@@ -52,67 +52,69 @@ struct Arguments {
     /// Seconds that the service gives to shutdown()
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     shutdown: u64,
-    /// Where PostHog calls you: https, public, with a good certificate. No request is sent to it
+    /// The address at which PostHog calls you. No request is sent to it
     #[arg(long, value_name = "URL")]
     webhook_url: Option<String>,
-    /// A scope that the personal key is there for; may be repeated [default: feature_flag:read]
+    /// A scope that the personal key needs; may be repeated [default: feature_flag:read]
     #[arg(long, value_name = "SCOPE")]
     needed_scope: Vec<String>,
-    /// Where PostHog's private API is [default: that of the region]
+    /// The host of PostHog's private API [default: the region's]
     #[arg(long, value_name = "URL")]
     app_host: Option<String>,
-    /// Ask PostHog's status page too: advice, which fails nothing
+    /// Ask PostHog's status page too. Its answer is advice and fails nothing
     #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true)]
     status_page: Option<Option<String>>,
-    /// Send one event, which is billed as any
+    /// Send one event, which is billed as any other
     #[arg(long)]
     send_test_event: bool,
 }
 
-/// What the library promises, and a little for what it cannot wait for: the reading of the environment's files.
+/// The limit of the whole. The library keeps within it, but reading a file that the environment names may hang.
 const WHOLE: Duration = Duration::from_secs(15);
 
 /// Enters the command: reads its arguments, runs the checklist, prints the report.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (json, strict) = (arguments.json, arguments.strict);
-    let (tell, told) = mpsc::channel();
-    // Left behind if it hangs.
-    thread::spawn(move || tell.send(report(&arguments)));
-    let reported = match told.recv_timeout(WHOLE) {
+    let (sender, receiver) = mpsc::channel();
+    // A thread that hangs is left behind.
+    thread::spawn(move || sender.send(report(&arguments)));
+    let reported = match receiver.recv_timeout(WHOLE) {
         Ok(report) => report.and_then(|report| {
-            print(&report, json).or_else(who_left)?;
+            print(&report, json).or_else(ignore_broken_pipe)?;
             Ok(report.exit_code(strict))
         }),
         Err(RecvTimeoutError::Timeout) => {
             Err(io::Error::other("no report within 15 s: a file that the environment names hangs"))
         }
-        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("no report: a defect, told above")),
+        Err(RecvTimeoutError::Disconnected) => {
+            Err(io::Error::other("no report: a defect, see the panic above"))
+        }
     };
     match reported {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Nobody may be there to hear it; the code tells too.
+            // If nobody reads it, the exit code still reports the failure.
             let _ = writeln!(io::stderr(), "posthog-preflight: {error}");
             ExitCode::from(2)
         }
     }
 }
 
-/// A reader that has seen enough, as `head` has, is no failure.
-fn who_left(error: io::Error) -> io::Result<()> {
+/// A reader that stops early, as `head` does, is no failure.
+fn ignore_broken_pipe(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
 fn report(arguments: &Arguments) -> io::Result<PreflightReport> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(async { plan(arguments).await });
-    // A resolver that hangs in a thread of its own must not hold up the end.
+    let report = runtime.block_on(async { configure(arguments).await });
+    // A resolver that hangs on its own thread must not delay the end.
     runtime.shutdown_background();
     Ok(report)
 }
 
-fn plan(arguments: &Arguments) -> Preflight {
+fn configure(arguments: &Arguments) -> Preflight {
     let mut builder = PostHog::from_env();
     if let Some(host) = &arguments.host {
         builder = builder.host(host);
@@ -154,7 +156,7 @@ fn plan(arguments: &Arguments) -> Preflight {
     with_webhook_secret(with_personal_key(preflight))
 }
 
-/// From the variable, or from the file that the other names.
+/// Reads the key from its variable, or from the file that the other variable names.
 fn with_personal_key(preflight: Preflight) -> Preflight {
     const KEY: &str = "POSTHOG_PERSONAL_API_KEY";
     match (env::var_os(KEY), env::var_os("POSTHOG_PERSONAL_API_KEY_FILE")) {
@@ -164,7 +166,8 @@ fn with_personal_key(preflight: Preflight) -> Preflight {
     }
 }
 
-/// The same. What cannot be read is an empty secret, and what is not UTF-8 is no base64: no check takes them for one.
+/// Reads the webhook secret likewise. An unreadable file becomes an empty secret, and text that is not UTF-8 is not base64,
+/// so the check refuses both.
 fn with_webhook_secret(preflight: Preflight) -> Preflight {
     const FILE: &str = "POSTHOG_WEBHOOK_SECRET_FILE";
     match (env::var_os("POSTHOG_WEBHOOK_SECRET"), env::var_os(FILE)) {

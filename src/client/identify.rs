@@ -1,4 +1,4 @@
-//! What users of the SDK do daily, without the SDK's thread: names and arguments are the SDK's.
+//! Persons and groups: the SDK's methods with the SDK's names and arguments, but without its thread.
 
 use posthog_rs::{Error, Event};
 use serde::Serialize;
@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use super::PostHog;
 
 impl PostHog {
-    /// Merges two distinct ids into one person: `previous_id` is known to PostHog already, `distinct_id` is the id that
-    /// it becomes part of. Returns at once, as [`capture`](Self::capture) does.
+    /// Merges two distinct ids into one person. PostHog knows `previous_id` already; it becomes part of `distinct_id`.
+    /// Returns at once, as [`capture`](Self::capture) does.
     ///
-    /// A blank id on either side cannot describe a merge: counted as
+    /// A blank id on either side cannot describe a merge. The event is dropped and counted as
     /// [`NoDistinctId`](crate::DropReason::NoDistinctId).
     ///
     /// ```
@@ -26,14 +26,15 @@ impl PostHog {
     /// ```
     pub fn alias<P: Into<String>, D: Into<String>>(&self, previous_id: P, distinct_id: D) {
         let (previous_id, distinct_id) = (previous_id.into(), distinct_id.into());
-        let merged = known(&[&previous_id, &distinct_id], &previous_id);
+        let merged = unless_blank(&[&previous_id, &distinct_id], &previous_id);
         let properties = [("distinct_id", Value::String(previous_id)), ("alias", Value::String(distinct_id))];
         self.capture(event("$create_alias", merged, properties));
     }
 
-    /// Creates or updates a group, and sets its properties. Returns at once, as [`capture`](Self::capture) does.
+    /// Creates or updates a group and sets its properties. Returns at once, as [`capture`](Self::capture) does.
     ///
-    /// A blank type or key is counted as [`NoDistinctId`](crate::DropReason::NoDistinctId).
+    /// With a blank type or key the event is dropped and counted as
+    /// [`NoDistinctId`](crate::DropReason::NoDistinctId).
     ///
     /// ```
     /// # use posthog_health::{PostHog, testing::FakePostHog};
@@ -49,7 +50,7 @@ impl PostHog {
     ///
     /// # Errors
     ///
-    /// [`Error::Serialization`] when `properties` are no JSON object: then there is no event.
+    /// [`Error::Serialization`] if `properties` are not a JSON object. Nothing is captured then.
     pub fn group_identify<T: Into<String>, K: Into<String>, P: Serialize>(
         &self,
         group_type: T,
@@ -58,7 +59,7 @@ impl PostHog {
     ) -> Result<(), Error> {
         let (group_type, group_key) = (group_type.into(), group_key.into());
         let group_set = Value::Object(object("group_identify", properties)?);
-        let group = known(&[&group_type, &group_key], &format!("${group_type}_{group_key}"));
+        let group = unless_blank(&[&group_type, &group_key], &format!("${group_type}_{group_key}"));
         let properties = [
             ("$group_type", Value::String(group_type)),
             ("$group_key", Value::String(group_key)),
@@ -68,8 +69,8 @@ impl PostHog {
         Ok(())
     }
 
-    /// Sets properties of a person: what `identify` is for in a browser. The SDK has no method for it; this sends
-    /// what PostHog's other server libraries send, a `$set` event. Returns at once, as [`capture`](Self::capture) does.
+    /// Sets properties of a person, as `identify` does in a browser. The SDK has no such method; this one sends a `$set`
+    /// event, as PostHog's other server libraries do. Returns at once, as [`capture`](Self::capture) does.
     ///
     /// ```
     /// # use posthog_health::{PostHog, testing::FakePostHog};
@@ -85,7 +86,7 @@ impl PostHog {
     ///
     /// # Errors
     ///
-    /// [`Error::Serialization`] when `properties` are no JSON object: then there is no event.
+    /// [`Error::Serialization`] if `properties` are not a JSON object. Nothing is captured then.
     pub fn set<D: Into<String>, P: Serialize>(&self, distinct_id: D, properties: P) -> Result<(), Error> {
         let set = Value::Object(object("set", properties)?);
         self.capture(event("$set", distinct_id.into(), [("$set", set)]));
@@ -93,8 +94,8 @@ impl PostHog {
     }
 }
 
-/// The distinct id, or none that would be admitted if one of its parts is blank: the event is refused and counted.
-fn known(parts: &[&str], distinct_id: &str) -> String {
+/// Returns the distinct id, or an empty one if a part is blank, so that the event is refused and counted.
+fn unless_blank(parts: &[&str], distinct_id: &str) -> String {
     let is_known = parts.iter().all(|part| !part.trim().is_empty());
     if is_known { distinct_id.to_owned() } else { String::new() }
 }
@@ -102,13 +103,13 @@ fn known(parts: &[&str], distinct_id: &str) -> String {
 fn event<const N: usize>(name: &str, distinct_id: String, properties: [(&str, Value); N]) -> Event {
     let mut event = Event::new(name.to_owned(), distinct_id);
     for (name, value) in properties {
-        // A value is JSON already.
+        // Inserting a `Value` cannot fail.
         let _ = event.insert_prop(name, value);
     }
     event
 }
 
-/// The text of the error tells no property.
+/// The error shows no property.
 fn object(method: &str, properties: impl Serialize) -> Result<Map<String, Value>, Error> {
     match serde_json::to_value(properties) {
         Ok(Value::Object(object)) => Ok(object),

@@ -37,13 +37,13 @@ pub use shutdown::{FlushTimeout, ShutdownReport};
 ///
 /// # Clone
 ///
-/// A clone is a handle on the same client: cheap, and the way to give it to many tasks.
+/// A clone is a handle to the same client. Cloning is cheap, so give each task its own.
 ///
 /// # Drop
 ///
-/// Dropping the last handle ends the client at once: it does not block, drops what was not delivered
-/// (counted as [`DropReason::Shutdown`]) and logs how much that was. Call [`shutdown`](Self::shutdown)
-/// before.
+/// Dropping the last handle ends the client at once. It does not block. Undelivered events are dropped, counted as
+/// [`DropReason::Shutdown`](crate::DropReason::Shutdown), and logged with their number. Call
+/// [`shutdown`](Self::shutdown) first.
 #[derive(Clone, Debug)]
 pub struct PostHog {
     inner: Arc<Inner>,
@@ -57,8 +57,7 @@ struct Inner {
 }
 
 impl PostHog {
-    /// Configures a client for the project of this token (`phc_…`), or of the token that comes from a
-    /// [`CredentialSource`].
+    /// Configures a client for the project of this token (`phc_…`), or for that of a token from a [`CredentialSource`].
     ///
     /// ```no_run
     /// # use posthog_health::PostHog;
@@ -76,10 +75,10 @@ impl PostHog {
     /// |---|---|
     /// | `POSTHOG_API_KEY` | the project token |
     /// | `POSTHOG_HOST` | see [`PostHogBuilder::host`]; optional |
-    /// | `POSTHOG_API_KEY_FILE`, `POSTHOG_HOST_FILE` | instead: a file that holds the value, as mounted secrets do. A new token in it is [taken](CredentialSource::file) without a restart |
+    /// | `POSTHOG_API_KEY_FILE`, `POSTHOG_HOST_FILE` | instead: a file with the value, as mounted secrets are. A new token in it is [picked up](CredentialSource::file) without a restart |
     /// | `POSTHOG_DISABLED` | `1` switches the client off; then no token is needed |
     ///
-    /// What is wrong with it is told by [`build`](PostHogBuilder::build), which names the variable.
+    /// [`build`](PostHogBuilder::build) reports an invalid value and names its variable.
     ///
     /// ```no_run
     /// # use posthog_health::PostHog;
@@ -91,8 +90,8 @@ impl PostHog {
         PostHogBuilder::from_env()
     }
 
-    /// Captures an [`Event`](crate::Event) or a [`TypedEvent`](crate::TypedEvent). Returns at once, whatever PostHog does: no I/O, no
-    /// waiting, no error. Works on any thread.
+    /// Captures an [`Event`](crate::Event) or a [`TypedEvent`](crate::TypedEvent). Returns at once, whatever PostHog does:
+    /// it does no I/O, never waits, and has no error. Works on any thread.
     ///
     /// Takes the time (unless the event has its own) and the ambient
     /// [`RequestContext`](posthog_rs::RequestContext) here and now; the rest happens in the background. What
@@ -118,7 +117,7 @@ impl PostHog {
         }
     }
 
-    /// Where every captured event is. With a spool the counts go on from one process to the next.
+    /// Returns where every captured event is. With a spool the counts continue from one process to the next.
     ///
     /// ```
     /// # use posthog_health::{Event, PostHog, testing::FakePostHog};
@@ -127,7 +126,7 @@ impl PostHog {
     /// # let server = FakePostHog::start();
     /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
     /// posthog.capture(Event::new("order placed", "user-123"));
-    /// posthog.capture(Event::new("order placed", "")); // nobody's: PostHog would reject it, and its batch
+    /// posthog.capture(Event::new("order placed", "")); // no person: PostHog would reject its whole batch
     /// # posthog.flush().await?;
     /// assert_eq!(posthog.stats().to_string(), "captured=2 delivered=1 queued=0 dead_lettered=0 dropped=1");
     /// # Ok(()) }

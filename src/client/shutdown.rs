@@ -6,10 +6,12 @@ use super::{Inner, PostHog};
 use crate::delivery::{Ledger, Queue};
 
 impl PostHog {
-    /// Sends what has been captured so far without waiting for full batches, and resolves when each of these
-    /// events is delivered or has met another end, those that [the SDK](Self::sdk) made included. Waits up to the
-    /// [flush timeout](crate::PostHogBuilder::flush_timeout). Events that come meanwhile may travel along, but are
-    /// not waited for, nor is what other processes left in a spool. A pending retry does not come earlier.
+    /// Sends the events captured so far without waiting for full batches, including those that [the SDK](Self::sdk) made.
+    /// Resolves when each of them is delivered or has ended otherwise, at the latest after the
+    /// [flush timeout](crate::PostHogBuilder::flush_timeout).
+    ///
+    /// Events captured meanwhile may be sent along, but `flush` does not wait for them, nor for events that other processes
+    /// left in a spool. A pending retry does not run earlier.
     ///
     /// ```
     /// # use posthog_health::{Event, PostHog, testing::FakePostHog};
@@ -25,7 +27,7 @@ impl PostHog {
     ///
     /// # Errors
     ///
-    /// [`FlushTimeout`] when some are still on their way; they stay there.
+    /// [`FlushTimeout`] if some events are not delivered yet. They stay queued.
     ///
     /// # Panics
     ///
@@ -33,7 +35,7 @@ impl PostHog {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future stops the waiting, not the sending.
+    /// Dropping the future stops the wait, not the delivery.
     pub async fn flush(&self) -> Result<(), FlushTimeout> {
         let deadline = Instant::now() + self.settings().flush_timeout;
         let is_all_here = match self.running() {
@@ -50,19 +52,19 @@ impl PostHog {
         }
     }
 
-    /// Ends the client: takes no more events, delivers what it can within `deadline`, and drops and counts
-    /// the rest. Returns at the deadline at the latest, whatever PostHog does; afterwards no task, thread or
-    /// connection of the client is left. Other handles stay usable and drop what they capture.
+    /// Ends the client: it accepts no more events, delivers what it can within `deadline`, and drops and counts the rest.
     ///
-    /// With a spool, everything that is left is on disk within moments (unless the disk fails or is full, or its
-    /// file is still being checked) and waits there for the next start. While PostHog does not answer, the call
-    /// ends as soon as that is done. The last fourth of the deadline, half a second at most, is for the last
-    /// write; a disk that hangs is left behind with its thread.
+    /// Returns at the deadline at the latest, whatever PostHog does. Afterwards no task, thread or connection of the client
+    /// is left, with one exception: a thread that a hung disk blocks. Other handles stay usable and drop what they capture.
     ///
-    /// What [the SDK](Self::sdk) still has comes first, for a fourth of the deadline at most, which is thousands of
-    /// times what it needs.
+    /// With a spool, the remaining events are on disk within moments and wait there for the next start, unless the disk
+    /// fails, is full, or its file is still being checked. While PostHog does not answer, the call returns as soon as they
+    /// are on disk. The last quarter of the deadline, at most half a second, is reserved for the last write.
     ///
-    /// Give it what your orchestrator's grace period leaves, 5 s if in doubt.
+    /// Events that [the SDK](Self::sdk) still holds come first. They get at most a quarter of the deadline, which is
+    /// thousands of times what they need.
+    ///
+    /// Pass what your orchestrator's grace period leaves, 5 s if in doubt.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -83,8 +85,8 @@ impl PostHog {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the client closed for new events and draining; call `shutdown` again to end
-    /// it.
+    /// If the future is dropped, the client stays closed for new events and goes on draining. Call `shutdown` again to
+    /// end it.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let started = Instant::now();
         let before = self.inner.queue.own_totals();
@@ -165,29 +167,27 @@ impl Drop for Inner {
     }
 }
 
-/// What a [`PostHog::shutdown`] came to.
+/// The result of [`PostHog::shutdown`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
     /// Events delivered since the call.
     pub delivered: u64,
-    /// Events that were still here at the deadline: lost to this process, though PostHog may have some of
-    /// them. Counted as [`DropReason::Shutdown`](crate::DropReason::Shutdown).
+    /// Events that were still in memory at the deadline. They are lost to this process, though PostHog may have received
+    /// some of them. Counted as [`DropReason::Shutdown`](crate::DropReason::Shutdown).
     pub undelivered: u64,
     /// Events dropped for other reasons since the call.
     pub dropped: u64,
     /// Events that wait on disk for the next start.
     pub spooled: u64,
-    /// Dead letters: without a spool gone with the process unless they are
+    /// Dead letters. Without a spool they are lost with the process unless they are
     /// [exported](PostHog::dead_letters).
     pub dead_letters: u64,
 }
 
 /// [`PostHog::flush`] ran out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "flush timed out with {undelivered} events undelivered: they stay on their way, and health() says why"
-)]
+#[error("flush timed out with {undelivered} events undelivered: they are kept, and health() says why")]
 #[non_exhaustive]
 pub struct FlushTimeout {
     /// Events in memory or on disk now.

@@ -1,4 +1,4 @@
-//! What the answers to the probes say. Judgement only.
+//! What the answers to the probes mean. Judgement only.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::http;
 use super::probes::{Answered, Probed};
 use crate::ErrorKind;
 
-/// Whether there was an answer of PostHog's that is no failure.
+/// Whether PostHog answered without a failure of its own.
 pub fn is_connected(probed: &[Probed]) -> bool {
     probed.iter().any(|probed| {
         probed
@@ -31,7 +31,7 @@ pub fn judge(probed: &[Probed], token: bool) -> Findings {
     ]
 }
 
-/// One that is accepted at last was accepted: a token that was just created may be unknown for a moment.
+/// The last answer decides, because a token may be unknown for a moment after its creation.
 fn token_accepted(probed: &[Probed], token: bool) -> Finding {
     if !token {
         return Finding::skipped("there is no token to ask about: see config.token");
@@ -78,7 +78,7 @@ fn http_status(probed: &[Probed]) -> Finding {
     }
 }
 
-/// What a person can do about a request without an answer.
+/// What a person can do about an unanswered request.
 fn remedy(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Dns => "check the host's name and the resolver of this machine: see network.dns",
@@ -117,10 +117,10 @@ fn answer(probed: &[Probed]) -> Finding {
     }
 }
 
-/// What a flush, a readiness probe and a flag can bear.
+/// A slower answer delays flushes, readiness probes and flags.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// By the median: the first one has the handshake in it.
+/// The median decides, because the first request includes the handshake.
 fn latency(took: &[Duration]) -> Finding {
     let mut sorted = took.to_vec();
     sorted.sort_unstable();

@@ -12,7 +12,7 @@ use super::target::Source;
 use crate::config::PostHogBuilder;
 use crate::{CredentialSource, PostHog};
 
-/// The go-live checklist, ready to run: `.await` it. What it is not told about, it skips and says so.
+/// The go-live checklist, ready to run: `.await` it. A check that lacks information is skipped and says so.
 ///
 /// # Panics
 ///
@@ -20,8 +20,8 @@ use crate::{CredentialSource, PostHog};
 ///
 /// # Cancel safety
 ///
-/// Dropping the future ends what it has begun.
-#[must_use = "nothing is looked at until it is awaited"]
+/// Dropping the future ends what it has started.
+#[must_use = "nothing is checked until it is awaited"]
 pub struct Preflight {
     source: Source,
     options: Options,
@@ -86,95 +86,98 @@ impl Preflight {
         Self { source, options: Options::default() }
     }
 
-    /// A personal API key (`phx_…`), or where it comes from, whose scopes and last use are looked at. It goes to
-    /// PostHog's app host only. Default that of [`local_evaluation`](PostHogBuilder::local_evaluation), if there is one.
+    /// Names a personal API key (`phx_…`), or where it comes from, to check its scopes and its last use. It goes only to
+    /// PostHog's app host. The default is the key of [`local_evaluation`](PostHogBuilder::local_evaluation), if there is
+    /// one.
     pub fn secret_key(mut self, key: impl Into<CredentialSource>) -> Self {
         self.options.secret_key = Some(key.into());
         self
     }
 
-    /// The scopes that the key is there for; it should have no others. Default `feature_flag:read`, which local
+    /// Names the scopes that the key needs; it should have no others. The default is `feature_flag:read`, which local
     /// evaluation needs.
     pub fn needed_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.options.needed_scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Where PostHog's private API is. Default that of the region, and for your own PostHog the same host.
+    /// Names the host of PostHog's private API. The default is the region's app host, and for your own PostHog the same
+    /// host.
     pub fn app_host(mut self, url: impl Into<String>) -> Self {
         self.options.app_host = Some(url.into());
         self
     }
 
-    /// One more file that holds a secret, whose permissions are to be looked at; what to call it in the report. The
-    /// project token's and the secret key's are looked at in any case.
+    /// Adds a file that holds a secret, to check its permissions; `name` is its name in the report. The files of the
+    /// project token and of the secret key are checked in any case.
     pub fn secret_file(mut self, name: &'static str, path: impl Into<PathBuf>) -> Self {
         self.options.secret_files.push((name, path.into()));
         self
     }
 
-    /// Where PostHog calls you. It is resolved and connected to, and no request is sent.
+    /// Names the address at which PostHog calls you. It is resolved and connected to, but no request is sent.
     pub fn webhook_url(mut self, url: impl Into<String>) -> Self {
         self.options.webhook_url = Some(url.into());
         self
     }
 
-    /// The secret that PostHog signs webhooks with (`whsec_…`): only its shape is looked at.
+    /// Names the secret that PostHog signs webhooks with (`whsec_…`). Only its shape is checked.
     pub fn webhook_secret(mut self, secret: impl Into<String>) -> Self {
         self.options.webhook_secret = Some(Zeroizing::new(secret.into()));
         self
     }
 
-    /// The directory of `runbook.md`, `key-rotation.md`, `rollback.md` and `escalation.md`.
+    /// Names the directory of `runbook.md`, `key-rotation.md`, `rollback.md` and `escalation.md`.
     pub fn docs(mut self, directory: impl Into<PathBuf>) -> Self {
         self.options.docs = Some(directory.into());
         self
     }
 
-    /// Events per second on a busy day, for the size of the queue.
+    /// Names the events per second on a busy day, to judge the size of the queue.
     pub fn event_rate(mut self, per_second: f64) -> Self {
         self.options.event_rate = Some(per_second);
         self
     }
 
-    /// The service's own health route, to be asked.
+    /// Names the service's own health route, to ask it.
     pub fn health_url(mut self, url: impl Into<String>) -> Self {
         self.options.health_url = Some(url.into());
         self
     }
 
-    /// How long the orchestrator waits from the signal to the kill (`terminationGracePeriodSeconds`), less what it
-    /// spends before the signal.
+    /// Names the time from the orchestrator's signal to its kill: `terminationGracePeriodSeconds`, less the time spent
+    /// before the signal.
     pub fn grace_period(mut self, period: Duration) -> Self {
         self.options.grace_period = Some(period);
         self
     }
 
-    /// What the service gives to [`PostHog::shutdown`]. Default 5 s.
+    /// Names the deadline that the service passes to [`PostHog::shutdown`]. The default is 5 s.
     pub fn shutdown_deadline(mut self, deadline: Duration) -> Self {
         self.options.shutdown = deadline;
         self
     }
 
-    /// Asks PostHog's status page too: advice, which never fails the whole. Default no, as it is another host.
+    /// Asks PostHog's status page too. Its answer is advice, which never fails the checklist. The default is no, because it
+    /// is another host.
     pub fn status_page(self) -> Self {
         self.status_page_at(status_page::URL)
     }
 
-    /// The same at another address: a mirror, or a stand-in.
+    /// As [`status_page`](Self::status_page), at another address: a mirror or a stand-in.
     pub fn status_page_at(mut self, url: impl Into<String>) -> Self {
         self.options.status_page = Some(url.into());
         self
     }
 
-    /// Sends one event, `posthog_health_preflight`, which is billed as any. Default no.
+    /// Sends one event, `posthog_health_preflight`, which is billed as any other. The default is no.
     pub fn send_test_event(mut self) -> Self {
         self.options.test_event = true;
         self
     }
 
-    /// This process is not the service: what only a service has is not looked at here, and what was not configured
-    /// here is told to be the defaults. For commands such as `posthog-preflight`.
+    /// Declares that this process is not the service, as in the command `posthog-preflight`. Checks that only the service
+    /// can make are skipped, and settings are reported as the defaults.
     pub fn from_outside(mut self) -> Self {
         self.options.is_outside = true;
         self
@@ -211,7 +214,7 @@ impl IntoFuture for Preflight {
     }
 }
 
-/// Shows no value: some are secrets.
+/// Shows no value, because some are secrets.
 impl fmt::Debug for Preflight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Preflight").finish_non_exhaustive()

@@ -58,7 +58,7 @@ mod tests {
     use crate::preflight::CheckStatus;
 
     #[tokio::test(start_paused = true)]
-    async fn what_hangs_or_panics_delays_no_other_and_is_told() {
+    async fn a_check_that_hangs_or_panics_delays_no_other_and_is_reported() {
         let started = Instant::now();
         let groups = vec![
             Group::new(&[CheckId::Dns, CheckId::Tcp], Duration::from_secs(4), pending()),

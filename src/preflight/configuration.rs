@@ -36,7 +36,7 @@ pub fn token(token: &ProjectToken) -> Finding {
     Finding::pass(format!("a project token ({prefix}, {} characters)", text.len()))
 }
 
-/// Words that stand in for a token in examples and templates. A token is one word of letters and digits.
+/// Words of placeholders in examples and templates. A real token is one word of letters and digits.
 const STAND_INS: &str = "your my project token key api apikey placeholder changeme change example todo \
     replace insert here test dummy secret null none nil undefined";
 
@@ -53,7 +53,7 @@ fn is_placeholder(token: &str) -> bool {
     has_stand_in || is_spelt_out || is_one_letter
 }
 
-/// A literal in a debug build is somebody at work.
+/// A literal is fine in a debug build, where somebody develops.
 pub fn token_source(origin: Option<&KeyOrigin>, is_release: bool) -> Finding {
     match origin {
         None => Finding::skipped("there is no token"),

@@ -20,7 +20,7 @@ pub async fn check(url: Option<String>) -> Findings {
     vec![(CheckId::HealthRoute, finding)]
 }
 
-/// It is the service that is asked here, not PostHog.
+/// The error's own text would speak of PostHog, but this request asks the service.
 fn told(error: &crate::Error) -> String {
     format!("no answer ({})", error.kind().as_str())
 }

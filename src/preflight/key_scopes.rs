@@ -1,4 +1,4 @@
-//! What a personal API key may do, by asking PostHog about the key itself.
+//! What a personal API key is allowed to do. PostHog is asked about the key itself.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use crate::{Error, ErrorKind};
 
 pub const IDS: &[CheckId] = &[CheckId::KeyScopes, CheckId::KeyUse];
 
-/// What PostHog says of a key.
+/// What PostHog says about a key.
 #[derive(Deserialize)]
 pub struct Introspected {
     /// `None` is `["*"]`.
@@ -22,20 +22,20 @@ pub struct Introspected {
 }
 
 impl Introspected {
-    /// Who repeats the key in the place of its scopes is not PostHog, and a report is no place for it.
+    /// Reads an answer. `None` if it repeats the key among the scopes: PostHog does not, and a report must not show it.
     pub fn read(body: &[u8], key: &str) -> Option<Self> {
         let said: Self = serde_json::from_slice(body).ok()?;
         let repeats = said.scopes.iter().flatten().any(|scope| plain(scope).contains(key));
         (!repeats).then_some(said)
     }
 
-    /// Its scopes, and when it was last used.
+    /// Judges the scopes and the last use.
     pub fn judge(&self, needed: &[String], now: SystemTime) -> [Finding; 2] {
         [scopes(self.scopes.as_deref(), needed), last_use(self.last_used_at.as_deref(), now)]
     }
 }
 
-/// Where PostHog's private API is, if nobody has said: that of the region, and of your own PostHog the same host.
+/// Returns the host of PostHog's private API: the one that was named, else the region's, else the same host.
 pub fn app_host(named: Option<String>, host: Option<&Url>) -> Result<Url, Finding> {
     match named {
         Some(url) => Url::parse(&url).map_err(|_| {
@@ -45,7 +45,7 @@ pub fn app_host(named: Option<String>, host: Option<&Url>) -> Result<Url, Findin
     }
 }
 
-/// The app host of an ingestion host. Your own PostHog has one for both.
+/// Returns the app host of an ingestion host. A self-hosted PostHog has one host for both.
 fn app_host_of(host: &Url) -> Url {
     let app = match host.host_str() {
         Some("us.i.posthog.com") => "https://us.posthog.com",
@@ -114,7 +114,7 @@ fn not_asked(why: &str) -> Finding {
     )
 }
 
-/// Least privilege: what is needed, and nothing else.
+/// Least privilege: the scopes that are needed, and no others.
 fn scopes(scopes: Option<&[String]>, needed: &[String]) -> Finding {
     const REMEDY: &str =
         "create a key with these scopes only, deploy it, and delete this one (docs/key-rotation.md)";
@@ -139,7 +139,7 @@ fn scopes(scopes: Option<&[String]>, needed: &[String]) -> Finding {
     Finding::pass(format!("{}, and nothing else", listed(scopes)))
 }
 
-/// At most so many: a report is no place for what somebody else may make long.
+/// Limits number and length, because the names come from a server.
 fn listed(scopes: &[String]) -> String {
     let short = |scope: &String| plain(scope).chars().take(40).collect::<String>();
     scopes.iter().take(12).map(short).collect::<Vec<_>>().join(", ")

@@ -1,10 +1,10 @@
-//! Whether log lines are taken.
+//! Whether somebody receives the log lines.
 
 use tracing::subscriber::NoSubscriber;
 
 use super::check::Finding;
 
-/// What is seen of log lines in this process.
+/// Which log lines a subscriber receives.
 #[derive(Clone, Copy, Debug)]
 pub struct Logs {
     has_subscriber: bool,

@@ -16,12 +16,12 @@ use crate::{Error, ErrorKind};
 pub const IDS: &[CheckId] =
     &[CheckId::TokenAccepted, CheckId::Http, CheckId::Answer, CheckId::Latency, CheckId::Clock];
 
-/// Of one request; and of all.
+/// The limit of one request, and of all.
 const LONGEST: Duration = Duration::from_secs(4);
 const LONGEST_OF_ALL: Duration = Duration::from_millis(8_500);
 const PROBES: usize = 5;
 
-/// What one request came to.
+/// The result of one request.
 #[derive(Debug)]
 pub struct Probed {
     pub took: Duration,
@@ -32,15 +32,15 @@ pub struct Probed {
 #[derive(Debug)]
 pub struct Answered {
     pub status: u16,
-    /// What it means to a client.
+    /// What the answer means to a client.
     pub meaning: Result<(), ErrorKind>,
-    /// Whether the body is one of PostHog's.
+    /// Whether the body looks like PostHog's.
     pub is_posthogs: bool,
     /// The host that a redirect goes to.
     pub location: Option<String>,
 }
 
-/// Asks until five have answered, one has not, or the time is over.
+/// Asks until five requests were answered, one was not, or the time is over.
 pub async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probed> {
     let end = Instant::now() + LONGEST_OF_ALL;
     let stand_in = ProjectToken::stand_in();
@@ -54,13 +54,13 @@ pub async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probed> {
         let asked = async {
             match token {
                 Some(token) => api.ask_probe(token).await,
-                // Answered before any token is looked at.
+                // PostHog answers a GET before it looks at any token.
                 None => http::get(&endpoint(host, "/flags/", None), None).await,
             }
         };
         let answer = match timeout_at(end.min(started + LONGEST), asked).await {
             Ok(answer) => answer,
-            // Slow, but there: enough is known.
+            // The answers are slow, but they arrive, so enough is known.
             Err(_) if started + LONGEST > end && !probed.is_empty() => break,
             Err(elapsed) => Err(Error::new(ErrorKind::Timeout).with_source(elapsed)),
         };
@@ -85,13 +85,13 @@ impl Answered {
         let status = answer.status;
         let body: serde_json::Value =
             answer.body.as_ref().ok().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
-        // What a GET answers is not documented.
+        // The answer to a GET is not documented.
         let is_posthogs =
             token.is_none() || ["flags", "featureFlags"].iter().any(|member| body.get(member).is_some());
         let stand_in = ProjectToken::stand_in();
         let token = token.unwrap_or(&stand_in);
         let location = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-            // The host only: the rest of it may carry anything.
+            // Only the host, because the rest may carry anything.
             let host = Url::parse(value).ok()?.host_str()?.to_owned();
             // The names of hosts are in lower case.
             Some(host.replace(&token.expose().to_lowercase(), "[token]"))

@@ -163,7 +163,7 @@ async fn spool(settings: Arc<Settings>) -> Findings {
     vec![(CheckId::Spool, finding)]
 }
 
-/// Files may be on a mount that hangs.
+/// Runs work on a thread that is left behind if it hangs, as a mount may.
 async fn in_a_thread(work: impl FnOnce() -> Finding + Send + 'static) -> Finding {
     let no_thread =
         || Finding::fail("the system gives no thread", "look at the limits of processes and memory");

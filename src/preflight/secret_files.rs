@@ -1,4 +1,4 @@
-//! Who may read and write the files that hold secrets.
+//! Who can read and write the files that hold secrets.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! PostHog's own word on how it is, beside ours. Advice, never decisive: it warns at most.
+//! PostHog's status page, compared with our own requests. Advice: it warns at most.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ pub const IDS: &[CheckId] = &[CheckId::StatusPage];
 
 pub const URL: &str = "https://www.posthogstatus.com/api/v1/summary";
 const LONGEST: Duration = Duration::from_secs(4);
-/// Longer than the probes take.
+/// Longer than the probes may take.
 const LONGEST_OF_OURS: Duration = Duration::from_secs(9);
 
 #[derive(Deserialize)]
@@ -31,7 +31,7 @@ struct Entry {
     name: String,
 }
 
-/// `connected` is what our own requests come to.
+/// `connected` tells whether our own requests reach PostHog.
 pub async fn check(url: Option<String>, connected: oneshot::Receiver<bool>) -> Findings {
     let finding = match url.as_deref().map(Url::parse) {
         None => Finding::skipped("not asked for (--status-page)"),
@@ -44,7 +44,7 @@ pub async fn check(url: Option<String>, connected: oneshot::Receiver<bool>) -> F
     vec![(CheckId::StatusPage, finding)]
 }
 
-/// Our own view, if there is one in time: no advice is a failure because of what hangs elsewhere.
+/// Our own view, if it arrives in time. Advice must not fail because another check hangs.
 async fn ours(connected: oneshot::Receiver<bool>) -> Option<bool> {
     timeout(LONGEST_OF_OURS, connected).await.ok()?.ok()
 }

@@ -1,4 +1,4 @@
-//! A handshake to look at, by the rules of the client: the same provider, the same verifier.
+//! A TLS handshake by the client's rules: the same provider, the same verifier.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ use crate::rt::detached_thread;
 /// What a handshake showed.
 pub struct Handshake {
     outcome: Result<Option<ProtocolVersion>, Refusal>,
-    /// When the server's certificate expires, in seconds since 1970, be it trusted or not.
+    /// When the server's certificate expires, trusted or not, in seconds since 1970.
     expires: Option<i64>,
     now: i64,
 }
@@ -31,7 +31,7 @@ enum Refusal {
 }
 
 pub async fn handshake(host: &str, stream: TcpStream, limit: Duration) -> Handshake {
-    // It reads the system's certificates.
+    // On a thread of its own, because it reads the system's certificates.
     let verifier = match timeout(limit, detached_thread::run(RecordingVerifier::new)).await {
         Ok(Some(Ok(verifier))) => Arc::new(verifier),
         Ok(Some(Err(error))) => return Handshake::failed(Refusal::Other(error.to_string())),
@@ -74,12 +74,12 @@ async fn attempt(
     }
 }
 
-/// As the HTTP client chooses it.
+/// Chooses the provider as the HTTP client does.
 fn provider() -> Arc<CryptoProvider> {
     CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()))
 }
 
-/// The platform's verifier, and what it was shown.
+/// The platform's verifier. It also records the certificate that it was shown.
 #[derive(Debug)]
 struct RecordingVerifier {
     verifier: Verifier,
@@ -143,7 +143,7 @@ impl Handshake {
     }
 }
 
-/// The chain, and the version.
+/// Judges the chain and the version.
 pub fn judge(handshake: &Handshake) -> Finding {
     match &handshake.outcome {
         Ok(Some(ProtocolVersion::TLSv1_3)) => Finding::pass("TLS 1.3, chain and name are valid"),
@@ -186,7 +186,7 @@ fn refused(error: &CertificateError) -> Finding {
 }
 
 const DAY: i64 = 24 * 3600;
-/// What it takes to renew one by hand, holidays included.
+/// The time to renew a certificate by hand, including holidays.
 const SOON: i64 = 14 * DAY;
 
 pub fn judge_certificate(handshake: &Handshake) -> Finding {
