@@ -1,4 +1,4 @@
-//! Our methods of the SDK's names make the SDK's events.
+//! Methods with the same names as the SDK's make the same events.
 
 use std::io;
 
