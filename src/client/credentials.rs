@@ -38,12 +38,12 @@ impl Running {
                 None => Ok(false),
             }
         };
-        let (token, secret_key) = tokio::join!(self.api.tokens.reload(), secret_key);
+        let (token, secret_key) = tokio::join!(self.tokens.reload(), secret_key);
         Ok(token? | secret_key?)
     }
 
     /// Returns what a probe would find, if there is no token.
     pub fn has_no_token(&self) -> Option<Finding> {
-        self.api.tokens.current().is_none().then(Finding::no_token)
+        self.tokens.current().is_none().then(Finding::no_token)
     }
 }

@@ -148,7 +148,7 @@ impl PostHog {
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("host", &self.running.as_ref().map(|running| running.api.host.as_str()))
+            .field("host", &self.running.as_ref().map(|running| running.host.as_str()))
             .field("ledger", &self.queue.ledger())
             .finish_non_exhaustive()
     }

@@ -1,12 +1,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::Url;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
-use crate::api::Api;
-use crate::credentials::{Credentials, SecretKey};
+use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::delivery::Spool;
 use crate::flags::FlagsRoad;
 use crate::health::Probe;
@@ -16,10 +16,13 @@ use crate::rt::within;
 use crate::sdk::Sdk;
 
 /// The parts and the tasks of a client that is not disabled.
+///
+/// It lives as long as the last handle, so it does not own the `Api`, whose connections must end at shutdown.
 pub struct Running {
-    pub api: Arc<Api>,
+    pub host: Url,
     /// Names the client in each of its log lines.
     pub span: Span,
+    pub tokens: Arc<Credentials<ProjectToken>>,
     /// The keys of local evaluation.
     pub secret_keys: Option<Arc<Credentials<SecretKey>>>,
     /// Renew the token and the secret key.

@@ -49,12 +49,12 @@ impl Running {
         let http = client(&host).map_err(|error| no_tls(&error))?;
         let local = local_evaluation.map(LocalKey::open).transpose()?;
         let Enrichment { hooks, is_server, geoip } = enrichment;
-        let Opened { credentials, renewal } = token;
+        let Opened { credentials: tokens, renewal } = token;
         let span = tracing::info_span!("posthog", host = host.host_str());
         let api = Arc::new(Api {
             http,
-            host,
-            tokens: credentials,
+            host: host.clone(),
+            tokens: Arc::clone(&tokens),
             longest_retry_after: settings.longest_retry_after,
             compressors: settings.gzip.then(Compressors::default),
         });
@@ -65,14 +65,14 @@ impl Running {
         let (monitor, breaker) = (Arc::clone(&pipeline.monitor), pipeline.breaker());
         let flags = Arc::new(shared.flags(&pipeline, local.as_ref()));
         let probe = shared.probe();
-        let worker = pipeline.worker(queue, Arc::clone(&shared.api).batch_service(), &shared.api.tokens);
+        let worker = pipeline.worker(queue, Arc::clone(&shared.api).batch_service(), &tokens);
 
         // Nothing has started so far, and nothing can fail from here on. So an error leaves nothing behind.
-        let Shared { api, span, .. } = shared;
+        let Shared { span, .. } = shared;
         let spawner = Spawner { runtime: &runtime, span: &span };
         span.in_scope(|| flags.keep());
         let spool = settings.spool.clone().map(|spool| span.in_scope(|| Spool::start(queue, spool)));
-        let monitoring = spawner.spawn(Arc::clone(&monitor).run(api.tokens.refusals()));
+        let monitoring = spawner.spawn(Arc::clone(&monitor).run(tokens.refusals()));
         let pause = settings.pacing.refusal_pause;
         let mut renewals: Vec<_> =
             renewal.map(|renewal| spawner.spawn(renewal.run(pause))).into_iter().collect();
@@ -82,8 +82,9 @@ impl Running {
         });
         let worker = spawner.spawn(worker.run(move || Encoder::new(hooks, is_server, geoip)));
         Ok(Self {
-            api,
+            host,
             span,
+            tokens,
             secret_keys,
             renewals,
             worker,

@@ -51,9 +51,9 @@ impl Source {
 impl Target {
     async fn of_client(client: &PostHog, named: Option<CredentialSource>) -> Self {
         let running = client.running();
-        let token = running.ok_or_else(disabled).and_then(|running| {
-            running.api.tokens.current().ok_or_else(|| not_yet_given(ProjectToken::NAME))
-        });
+        let token = running
+            .ok_or_else(disabled)
+            .and_then(|running| running.tokens.current().ok_or_else(|| not_yet_given(ProjectToken::NAME)));
         let own_keys = running.and_then(|running| running.secret_keys.as_ref());
         let secret_key = match named {
             Some(source) => Some(read(source).await),
@@ -63,10 +63,10 @@ impl Target {
             validity: configuration::settings(&Ok(())),
             is_disabled: running.is_none(),
             token,
-            token_origin: running.map(|running| running.api.tokens.origin().clone()),
+            token_origin: running.map(|running| running.tokens.origin().clone()),
             secret_key,
             secret_key_origin: own_keys.map(|keys| keys.origin().clone()),
-            host: running.map(|running| running.api.host.clone()).ok_or_else(disabled),
+            host: running.map(|running| running.host.clone()).ok_or_else(disabled),
             settings: Arc::clone(client.settings()),
         }
     }
