@@ -67,5 +67,5 @@ mod webhook;
 pub use builder::Preflight;
 pub use check::{Check, CheckId, CheckStatus};
 pub use checklist::{CHECKLIST, Construction, Item, Section};
-pub use report::{Counts, PreflightReport, Verdict};
+pub use report::{Counts, PreflightReport, PreflightVerdict};
 use run::run;

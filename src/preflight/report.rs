@@ -26,7 +26,7 @@ pub struct PreflightReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::exhaustive_enums, reason = "go, look, or do not go")]
-pub enum Verdict {
+pub enum PreflightVerdict {
     /// No check warns or fails.
     Pass,
     /// No check fails, and at least one warns.
@@ -58,20 +58,20 @@ impl PreflightReport {
     }
 
     /// The verdict.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> PreflightVerdict {
         match self.counts() {
-            Counts { fail: 1.., .. } => Verdict::Fail,
-            Counts { warn: 1.., .. } => Verdict::Warn,
-            _ => Verdict::Pass,
+            Counts { fail: 1.., .. } => PreflightVerdict::Fail,
+            Counts { warn: 1.., .. } => PreflightVerdict::Warn,
+            _ => PreflightVerdict::Pass,
         }
     }
 
     /// The exit code for a process that reports it: 2 for a failure, 1 for a warning if `strict`, else 0.
     pub fn exit_code(&self, strict: bool) -> u8 {
         match self.verdict() {
-            Verdict::Fail => 2,
-            Verdict::Warn if strict => 1,
-            Verdict::Warn | Verdict::Pass => 0,
+            PreflightVerdict::Fail => 2,
+            PreflightVerdict::Warn if strict => 1,
+            PreflightVerdict::Warn | PreflightVerdict::Pass => 0,
         }
     }
 
@@ -170,10 +170,10 @@ mod tests {
     fn the_worst_check_decides_and_warnings_only_count_when_strict() {
         use CheckStatus::{Fail, Pass, Skipped, Warn};
         for (status, verdict, lenient, strict) in [
-            (Pass, Verdict::Pass, 0, 0),
-            (Skipped, Verdict::Pass, 0, 0),
-            (Warn, Verdict::Warn, 0, 1),
-            (Fail, Verdict::Fail, 2, 2),
+            (Pass, PreflightVerdict::Pass, 0, 0),
+            (Skipped, PreflightVerdict::Pass, 0, 0),
+            (Warn, PreflightVerdict::Warn, 0, 1),
+            (Fail, PreflightVerdict::Fail, 2, 2),
         ] {
             let report = with(status);
             assert_eq!(
