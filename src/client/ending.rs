@@ -158,7 +158,7 @@ impl Drop for Inner {
         running.sdk.end();
         running.abort.abort();
         running.end_probe();
-        running.flags.end();
+        drop(running.flags.end());
         running.end_renewal();
         let lost = self.queue.abandon();
         running.end_monitor();

@@ -27,7 +27,7 @@ pub(super) struct Guards {
 impl Guards {
     pub(super) fn new(queue: &Arc<Queue>, settings: &Settings) -> Result<Self, ConfigError> {
         let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker.clone(), DeliveryClassifier)?;
-        let flags = CircuitBreakerLayer::new(settings.flags.breaker(), DeliveryClassifier)?;
+        let flags = CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone(), DeliveryClassifier)?;
         let retry = RetryLayer::new(settings.retry.clone(), DeliveryClassifier)?;
         let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), DeliveryClassifier)?;
         let sources = Sources {

@@ -1,14 +1,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::deadline::within;
 use crate::delivery::Spool;
-use crate::flags::FlagsRoad;
+use crate::flags::FlagsClient;
 use crate::health::Probe;
 use crate::layers::CircuitBreaker;
 use crate::monitor::Monitor;
@@ -17,7 +17,7 @@ use crate::sdk::Sdk;
 /// What runs in a client that is not disabled.
 pub(super) struct Running {
     pub(super) monitor: Arc<Monitor>,
-    pub(super) flags: Arc<FlagsRoad>,
+    pub(super) flags: Arc<FlagsClient>,
     pub(super) watching_abort: AbortHandle,
     /// Taken when it has ended.
     pub(super) watching: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -43,10 +43,10 @@ impl Running {
         self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets no probe begin. Gives the one that was under way.
-    pub(super) fn end_probe(&self) -> Option<JoinHandle<()>> {
+    /// Lets no probe begin. Gives the one that was in flight.
+    pub(super) fn end_probe(&self) -> JoinSet<()> {
         let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).take();
-        probe.and_then(|probe| probe.end())
+        probe.map(|probe| probe.end()).unwrap_or_default()
     }
 
     /// Ends the monitor, for good.
@@ -87,13 +87,13 @@ impl Running {
             }
         })
         .await;
-        let mut flags = self.flags.end();
-        let others = self.end_probe().into_iter().chain(self.end_renewal());
+        let (flags, mut probe, renewal) = (self.flags.end(), self.end_probe(), self.end_renewal());
         let _ = timeout(ABORT_GRACE, async {
-            for task in others {
+            for task in renewal {
                 let _ = task.await;
             }
-            while flags.join_next().await.is_some() {}
+            while probe.join_next().await.is_some() {}
+            flags.await;
         })
         .await;
     }
@@ -108,7 +108,7 @@ impl Running {
     pub(super) async fn stop_spool(&self, deadline: Option<Instant>) {
         let Some(spool) = &self.spool else { return };
         within(deadline, async {
-            tokio::join!(spool.ended(), self.flags.keep_last().instrument(self.span.clone()));
+            tokio::join!(spool.ended(), self.flags.persist().instrument(self.span.clone()));
         })
         .await;
     }

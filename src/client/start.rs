@@ -14,7 +14,7 @@ use crate::ConfigError;
 use crate::config::{Enrichment, Settings};
 use crate::credentials::{Credentials, Opened, ProjectToken, SecretKey};
 use crate::delivery::{Encoder, Queue, Spool};
-use crate::flags::{FlagsParts, FlagsRoad};
+use crate::flags::{FlagsClient, FlagsParts};
 use crate::health::Probe;
 use crate::monitor::{Surface, Watch};
 use crate::sdk::{LocalEvaluation, Road, Sdk};
@@ -65,7 +65,7 @@ impl Running {
         // Nothing has begun so far; nothing fails from here on.
         let Common { credentials, span, .. } = common;
         let begin = Begin { runtime: &runtime, span: &span };
-        span.in_scope(|| flags.keep());
+        span.in_scope(|| flags.start_persisting());
         let spool = settings.spool.clone().map(|spool| span.in_scope(|| Spool::start(queue, spool)));
         let watching = begin.task(Arc::clone(&monitor).run(credentials.refusals()));
         let pause = settings.pacing.refusal_pause;
@@ -121,7 +121,7 @@ impl Common<'_> {
         Sdk::new(&self.settings.sdk, &road)
     }
 
-    fn flags(&self, guards: &Guards, local: Option<&LocalKey>) -> FlagsRoad {
+    fn flags(&self, guards: &Guards, local: Option<&LocalKey>) -> FlagsClient {
         let parts = FlagsParts {
             http: &self.http,
             host: self.host,
@@ -129,12 +129,13 @@ impl Common<'_> {
             secret_keys: local.map(|key| (&key.opened.credentials, key.poll_interval)),
             breaker: guards.flags.clone(),
             watch: Watch::new(Arc::clone(&guards.monitor), Surface::Flags),
+            queue: self.queue,
             spool: self.settings.spool.as_ref(),
             request_timeout: self.settings.request_timeout,
             longest_retry_after: self.settings.longest_retry_after,
             geoip: self.geoip,
         };
-        FlagsRoad::new(&self.settings.flags, parts)
+        FlagsClient::new(&self.settings.flags, parts)
     }
 
     fn probe(&self) -> Probe {

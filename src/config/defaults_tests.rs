@@ -16,7 +16,7 @@ fn the_page_tells_each_default_as_it_is() {
     let Settings { retry, circuit_breaker, rate_limit, alerts, rollout, flags, .. } = &builder.settings;
     let breaker = CircuitBreakerConfig::default();
     assert_eq!(circuit_breaker, &breaker.clone().when_open(WhenOpen::Wait));
-    assert_eq!(flags.breaker(), breaker);
+    assert_eq!(flags.circuit_breaker, breaker);
     let PostHogBuilder { host, allow_insecure_http, disabled, settings, .. } = &builder;
     let Enrichment { hooks, is_server, geoip } = &builder.enrichment;
     assert!(hooks.is_empty());

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use reqwest::header::HeaderValue;
@@ -42,6 +43,12 @@ impl Secret {
         let mut value = HeaderValue::from_str(&text).map_err(|_| Error::new(ErrorKind::Unauthorized))?;
         value.set_sensitive(true);
         Ok(value)
+    }
+}
+
+impl Hash for Secret {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.expose().hash(state);
     }
 }
 

@@ -10,7 +10,7 @@ const LONGEST: usize = 64;
 ///
 /// Parsing takes what PostHog would take: old project tokens have no prefix, so none is required, but a
 /// key of another kind is refused, since it is a secret that does not belong into every request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ProjectToken(Secret);
 
 impl Key for ProjectToken {

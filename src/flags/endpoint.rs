@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind};
 
 /// `POST {host}/flags/?v=2`: one call, one attempt.
 #[derive(Clone, Debug)]
-pub(super) struct Endpoint {
+pub struct Endpoint {
     client: reqwest::Client,
     url: Url,
     credentials: Arc<Credentials<ProjectToken>>,
@@ -20,7 +20,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(
+    pub fn new(
         client: &reqwest::Client,
         host: &Url,
         credentials: &Arc<Credentials<ProjectToken>>,
@@ -30,7 +30,7 @@ impl Endpoint {
         Self { client: client.clone(), url, credentials: Arc::clone(credentials), longest_retry_after }
     }
 
-    pub(super) async fn send(self, question: Question) -> Result<FlagsAnswer, Error> {
+    pub async fn send(self, question: Question) -> Result<FlagsAnswer, Error> {
         // A provider has given none yet.
         let token = self.credentials.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))?;
         let result = self.send_as(&token, &question).await;

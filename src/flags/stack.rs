@@ -1,4 +1,4 @@
-//! What a request goes through, for flags and for their definitions, and what its answer means there.
+//! The layers around a request for flags, and what an answer means to them.
 
 use std::time::Duration;
 
@@ -7,21 +7,16 @@ use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, service_fn};
 
 use super::answer::FlagsAnswer;
-use super::definitions::{Ask, DefinitionsEndpoint, Fetched};
 use super::endpoint::Endpoint;
 use super::options::Question;
 use crate::Error;
 use crate::layers::{CircuitBreakerLayer, Classify, Observe, ObserveLayer, Verdict};
 use crate::monitor::Watch;
-use crate::outcome::{Accepted, DeliveryClassifier};
+use crate::outcome::DeliveryClassifier;
 
-/// The way to `/flags/`.
-pub(super) type FlagsStack = BoxCloneSyncService<Question, FlagsAnswer, Error>;
+pub type FlagsStack = BoxCloneSyncService<Question, FlagsAnswer, Error>;
 
-/// The way to `/flags/definitions/`.
-pub(super) type DefinitionsStack = BoxCloneSyncService<Ask, Fetched, Error>;
-
-pub(super) fn of_flags(
+pub fn flags_stack(
     breaker: CircuitBreakerLayer<DeliveryClassifier>,
     watch: Watch,
     timeout: Duration,
@@ -29,26 +24,12 @@ pub(super) fn of_flags(
 ) -> FlagsStack {
     let stack = ServiceBuilder::new()
         .layer(breaker)
-        // Outside the timeout, so that timeouts are seen.
+        // Outside the timeout, so that it sees timeouts.
         .layer(ObserveLayer::new(watch))
         .map_err(Error::from)
         .layer(TimeoutLayer::new(timeout))
         .service(service_fn(move |question| endpoint.clone().send(question)));
     FlagsStack::new(stack)
-}
-
-/// Nobody waits for definitions, and they are asked for rarely: there is no breaker.
-pub(super) fn of_definitions(
-    watch: Watch,
-    timeout: Duration,
-    endpoint: DefinitionsEndpoint,
-) -> DefinitionsStack {
-    let stack = ServiceBuilder::new()
-        .layer(ObserveLayer::new(watch))
-        .map_err(Error::from)
-        .layer(TimeoutLayer::new(timeout))
-        .service(service_fn(move |ask| endpoint.clone().send(ask)));
-    DefinitionsStack::new(stack)
 }
 
 impl Classify<FlagsAnswer, Error> for DeliveryClassifier {
@@ -62,11 +43,5 @@ impl Observe<FlagsAnswer, Error> for Watch {
     fn attempt(&self, latency: Duration, result: Result<&FlagsAnswer, &Error>) {
         let accepted = result.map(FlagsAnswer::accepted);
         self.attempt(latency, accepted.as_ref().map_err(|error| *error));
-    }
-}
-
-impl Observe<Fetched, Error> for Watch {
-    fn attempt(&self, latency: Duration, result: Result<&Fetched, &Error>) {
-        self.attempt(latency, result.map(|_| &Accepted { over_quota: false }));
     }
 }

@@ -1,43 +1,31 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::Url;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::request::ProbeRequest;
 use crate::ErrorKind;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::monitor::{Failure, metrics};
+use crate::rt::single_flight::SingleFlight;
 
 /// Asks PostHog whether it is there and takes the token, without being billed.
 ///
-/// However many ask, there is one request per `cache` period: the first asks PostHog, in a task of its own
-/// so that a caller who gives up does not waste the answer; the others wait for that answer or get the
-/// latest one.
+/// However many ask, there is one request per `cache` period: the first caller starts it, and the others share its
+/// finding while it is in flight and for that period.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    request: ProbeRequest,
+    requests: SingleFlight<ProjectToken, Finding>,
     cache: Duration,
-    state: Mutex<State>,
-    /// Is told whether the token is refused, with each finding about it.
+    latest: Arc<Mutex<Latest>>,
     credentials: Arc<Credentials<ProjectToken>>,
 }
 
-/// An answer that is there or will be.
-enum Pending {
-    Found(Finding),
-    Asked(ProjectToken, watch::Receiver<Option<Finding>>),
-}
-
+/// The latest finding, with the token that it is about. It says nothing about another token.
 #[derive(Debug, Default)]
-struct State {
-    /// With the token that was asked about. What was found of another is no answer any more.
-    latest: Option<(ProjectToken, Finding)>,
-    under_way: Option<(ProjectToken, watch::Receiver<Option<Finding>>, JoinHandle<()>)>,
-    ended: bool,
-}
+struct Latest(Option<(ProjectToken, Finding)>);
 
 /// What a probe found.
 #[derive(Clone, Copy, Debug)]
@@ -55,93 +43,89 @@ impl Probe {
         timeout: Duration,
         cache: Duration,
     ) -> Self {
-        let request = ProbeRequest::new(client, host, timeout);
-        Self { request, cache, state: Mutex::default(), credentials }
+        let latest = Arc::<Mutex<Latest>>::default();
+        let prober = Arc::new(Prober {
+            request: ProbeRequest::new(client, host, timeout),
+            latest: Arc::clone(&latest),
+            credentials: Arc::clone(&credentials),
+        });
+        let requests = SingleFlight::new(move |token| Arc::clone(&prober).probe(token));
+        Self { requests, cache, latest, credentials }
     }
 
-    /// A finding about the token in use, no older than the cache period. `None` when the client was shut down.
-    pub(crate) async fn check(self: &Arc<Self>) -> Option<Finding> {
+    /// Returns a finding about the token in use, no older than the cache period. `None` when the client was shut down.
+    pub(crate) async fn check(&self) -> Option<Finding> {
+        let mut tokens = self.credentials.keys();
         loop {
-            let (asked, mut answer) = match self.answer()? {
-                Pending::Found(finding) => return Some(finding),
-                Pending::Asked(token, answer) => (token, answer),
+            let Some(token) = tokens.borrow_and_update().clone() else { return Some(Finding::no_token()) };
+            let finding = {
+                // Locked until the request is joined: one that lands in between would be neither the latest nor in flight.
+                let latest = lock(&self.latest);
+                match latest.about(&token).filter(|latest| latest.at.elapsed() < self.cache) {
+                    Some(fresh) => return Some(fresh),
+                    None => self.requests.join(token),
+                }
             };
-            match answer.wait_for(Option::is_some).await {
-                Ok(found) => return *found,
-                // Its place was taken by a probe of another token.
-                Err(_) if self.credentials.current() != Some(asked) => {}
-                Err(_) => return None,
+            tokio::select! {
+                biased;
+                // A finding about the token before would be no answer any more.
+                Ok(()) = tokens.changed() => {}
+                finding = finding => return finding,
             }
         }
     }
 
-    /// The latest finding if it is fresh, else the probe under way, which begins now if there is none.
-    fn answer(self: &Arc<Self>) -> Option<Pending> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let latest = match self.credentials.current() {
-            Some(token) => state.of(&token).filter(|latest| latest.at.elapsed() < self.cache).ok_or(token),
-            None => Ok(Finding::no_token()),
-        };
-        let token = match latest {
-            Ok(finding) => return Some(Pending::Found(finding)),
-            Err(_) if state.ended => return None,
-            Err(token) => token,
-        };
-        match &state.under_way {
-            // An answer that will never come is none: its task has ended with another runtime.
-            Some((asked, answer, _)) if *asked == token && answer.has_changed().is_ok() => {
-                Some(Pending::Asked(token, answer.clone()))
-            }
-            _ => {
-                let (sender, answer) = watch::channel(None);
-                let task = tokio::spawn(Arc::clone(self).ask(token.clone(), sender));
-                let outdated = state.under_way.replace((token.clone(), answer.clone(), task));
-                outdated.inspect(|(_, _, task)| task.abort());
-                Some(Pending::Asked(token, answer))
-            }
-        }
-    }
-
-    /// What was found last of the token in use.
+    /// The latest finding about the token in use.
     pub(crate) fn latest(&self) -> Option<Finding> {
         let token = self.credentials.current()?;
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).of(&token)
+        lock(&self.latest).about(&token)
     }
 
-    async fn ask(self: Arc<Self>, token: ProjectToken, sender: watch::Sender<Option<Finding>>) {
+    /// Aborts the probe in flight, if there is one, and lets none start from now on. Returns the aborted task.
+    pub(crate) fn end(&self) -> JoinSet<()> {
+        self.requests.end()
+    }
+}
+
+/// Makes the requests, and records what they find.
+#[derive(Debug)]
+struct Prober {
+    request: ProbeRequest,
+    latest: Arc<Mutex<Latest>>,
+    /// Learns from each finding whether the token is refused.
+    credentials: Arc<Credentials<ProjectToken>>,
+}
+
+impl Prober {
+    async fn probe(self: Arc<Self>, token: ProjectToken) -> Finding {
         let started = Instant::now();
         let result = self.request.send(&token).await;
         let failure = result.as_ref().err().map(Failure::from);
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
         metrics::probe(failure.map(|failure| failure.kind), finding.latency);
         tracing::debug!(latency = ?finding.latency, error = result.err().map(tracing::field::display), "probe");
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match failure.map(|failure| failure.kind) {
             None => self.credentials.found(&token, false),
             Some(ErrorKind::Unauthorized) => self.credentials.found(&token, true),
             Some(_) => {}
         }
-        if state.under_way.take_if(|(asked, ..)| *asked == token).is_some() {
-            state.latest = Some((token, finding));
+        // A probe of the token before may land after one of its successor.
+        let mut latest = lock(&self.latest);
+        if self.credentials.current().as_ref() == Some(&token) {
+            latest.0 = Some((token, finding));
         }
-        drop(state);
-        sender.send_replace(Some(finding));
-    }
-
-    /// Ends the probe that is under way, if one is, and lets none begin.
-    pub(crate) fn end(&self) -> Option<JoinHandle<()>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.ended = true;
-        let (_, _, task) = state.under_way.take()?;
-        task.abort();
-        Some(task)
+        finding
     }
 }
 
-impl State {
-    fn of(&self, token: &ProjectToken) -> Option<Finding> {
-        self.latest.as_ref().filter(|(asked, _)| asked == token).map(|(_, finding)| *finding)
+impl Latest {
+    fn about(&self, token: &ProjectToken) -> Option<Finding> {
+        self.0.as_ref().filter(|(asked, _)| asked == token).map(|(_, finding)| *finding)
     }
+}
+
+fn lock(latest: &Mutex<Latest>) -> MutexGuard<'_, Latest> {
+    latest.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Finding {

@@ -11,21 +11,21 @@ use crate::{Error, ErrorKind};
 
 /// Are there other definitions than those of this tag?
 #[derive(Debug)]
-pub(in crate::flags) struct Ask {
-    pub(super) key: SecretKey,
-    pub(super) etag: Option<HeaderValue>,
+pub struct Ask {
+    pub key: SecretKey,
+    pub etag: Option<HeaderValue>,
 }
 
 /// What PostHog answered.
 #[derive(Debug)]
-pub(in crate::flags) enum Fetched {
+pub enum Fetched {
     Unchanged,
     New(Arc<Local>, Option<HeaderValue>),
 }
 
 /// `GET {host}/flags/definitions/`: one call, one attempt.
 #[derive(Clone, Debug)]
-pub(in crate::flags) struct DefinitionsEndpoint {
+pub struct DefinitionsEndpoint {
     client: reqwest::Client,
     url: Url,
     tokens: Arc<Credentials<ProjectToken>>,
@@ -36,7 +36,7 @@ pub(in crate::flags) struct DefinitionsEndpoint {
 const LONGEST: usize = 32 * 1024 * 1024;
 
 impl DefinitionsEndpoint {
-    pub(in crate::flags) fn new(
+    pub fn new(
         client: &reqwest::Client,
         host: &Url,
         tokens: &Arc<Credentials<ProjectToken>>,
@@ -47,7 +47,7 @@ impl DefinitionsEndpoint {
         Self { client: client.clone(), url, tokens: Arc::clone(tokens), longest_retry_after }
     }
 
-    pub(in crate::flags) async fn send(self, Ask { key, etag }: Ask) -> Result<Fetched, Error> {
+    pub async fn send(self, Ask { key, etag }: Ask) -> Result<Fetched, Error> {
         let token = self.tokens.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))?;
         let mut request = Request::new(Method::GET, self.url);
         let headers = request.headers_mut();

@@ -10,7 +10,7 @@ const NAME: &str = "flags.last-known-good";
 const LONGEST: u64 = 2 * super::format::LONGEST as u64;
 
 /// What the process before has left; nothing if there was none.
-pub(super) fn read(directory: &Path) -> io::Result<Vec<u8>> {
+pub fn read(directory: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     match File::open(directory.join(NAME)) {
         Ok(file) => file.take(LONGEST).read_to_end(&mut content)?,
@@ -21,7 +21,7 @@ pub(super) fn read(directory: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Replaces the file, in one step. Processes that share the directory take turns, and the last one's stays.
-pub(super) fn write(directory: &Path, content: &[u8]) -> io::Result<()> {
+pub fn write(directory: &Path, content: &[u8]) -> io::Result<()> {
     create_directory(directory)?;
     let next = directory.join(format!("{NAME}.next"));
     let lock = open_file(&directory.join(format!("{NAME}.lock")))?;

@@ -8,32 +8,32 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::flags::cache::{EvaluatedAt, KnownFlags};
 use crate::flags::evaluated::Evaluated;
-use crate::flags::known::{Known, Since};
 
 const HEADER: &str = "posthog-health flags 1";
 
 /// Of the file; what is learned latest goes in first.
-pub(super) const LONGEST: usize = 32 * 1024 * 1024;
+pub const LONGEST: usize = 32 * 1024 * 1024;
 
 /// Stands for a question.
-pub(super) type Digest = u128;
+pub type Digest = u128;
 
-pub(super) fn digest(host: &str, question: &str) -> Digest {
+pub fn digest(host: &str, question: &str) -> Digest {
     let mut hash = Context::new(&SHA256);
     [host, "\0", question].iter().for_each(|part| hash.update(part.as_bytes()));
     hash.finish().as_ref().iter().take(16).fold(0, |digest, byte| digest << 8 | u128::from(*byte))
 }
 
 /// What is known of one question, with ages.
-pub(super) struct Entry {
+pub struct Entry {
     digest: Digest,
     flags: Aged,
 }
 
 /// Flags, and how long ago each was evaluated.
 #[derive(Debug, PartialEq)]
-pub(super) struct Aged(BTreeMap<String, (Evaluated, Duration)>);
+pub struct Aged(BTreeMap<String, (Evaluated, Duration)>);
 
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -45,15 +45,15 @@ struct Line {
 type Dated = BTreeMap<String, (Evaluated, u64)>;
 
 impl Entry {
-    pub(super) fn new(digest: Digest, flags: &Known, now: Instant) -> Self {
-        let aged = flags.iter().map(|(key, (flag, since))| (key.clone(), (flag.clone(), since.age(now))));
+    pub fn new(digest: Digest, flags: &KnownFlags, now: Instant) -> Self {
+        let aged = flags.iter().map(|(key, (flag, at))| (key.clone(), (flag.clone(), at.age(now))));
         Self { digest, flags: Aged(aged.collect()) }
     }
 }
 
 impl Aged {
-    pub(super) fn since(self, now: Instant) -> Known {
-        self.0.into_iter().map(|(key, (flag, age))| (key, (flag, Since::before(now, age)))).collect()
+    pub fn since(self, now: Instant) -> KnownFlags {
+        self.0.into_iter().map(|(key, (flag, age))| (key, (flag, EvaluatedAt::ago(age, now)))).collect()
     }
 
     fn youngest(&self) -> Duration {
@@ -62,7 +62,7 @@ impl Aged {
 }
 
 /// The file of these, without what is older than `oldest` and persons beyond the bounds.
-pub(super) fn encode(mut entries: Vec<Entry>, now: SystemTime, oldest: Duration, persons: usize) -> Vec<u8> {
+pub fn encode(mut entries: Vec<Entry>, now: SystemTime, oldest: Duration, persons: usize) -> Vec<u8> {
     entries.retain(|entry| entry.flags.youngest() <= oldest);
     entries.sort_by_key(|entry| entry.flags.youngest());
     let mut content = format!("{HEADER}\n").into_bytes();
@@ -95,7 +95,7 @@ fn depth(value: &Value) -> usize {
 }
 
 /// What is in a file, and how many lines of it are damaged. A file of another format has nothing in it.
-pub(super) fn decode(content: &[u8], now: SystemTime, oldest: Duration) -> (HashMap<Digest, Aged>, usize) {
+pub fn decode(content: &[u8], now: SystemTime, oldest: Duration) -> (HashMap<Digest, Aged>, usize) {
     let mut lines = content.split(|byte| *byte == b'\n');
     if lines.next() != Some(HEADER.as_bytes()) {
         return (HashMap::new(), usize::from(!content.is_empty()));
