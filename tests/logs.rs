@@ -100,8 +100,9 @@ async fn an_outage_shows_what_fails_and_neither_token_nor_event_nor_url() {
         event.insert_prop("s3cret-key", "s3cret-property").unwrap();
         posthog.capture(event);
     };
-    let fired = "ERROR posthog{host=\"127.0.0.1\"}: posthog_health::monitor::transitions: alert firing: P1 Circuit Open";
-    let resolved = "WARN posthog{host=\"127.0.0.1\"}: posthog_health::monitor::transitions: alert resolved: P1 Circuit Open";
+    let fired = "ERROR posthog{host=\"127.0.0.1\"}: posthog_health::alerts: alert firing: P1 Circuit Open";
+    let resolved =
+        "WARN posthog{host=\"127.0.0.1\"}: posthog_health::alerts: alert resolved: P1 Circuit Open";
     server.reject_events_named(&["s3cret-poison"]);
     for (fault, line) in [
         (Reply::status(503), "attempt failed: PostHog is in trouble (HTTP 503)"),
