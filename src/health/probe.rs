@@ -10,6 +10,7 @@ use super::request::ProbeRequest;
 use crate::ErrorKind;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::monitor::{Failure, metrics};
+use crate::rt::target;
 
 /// Asks PostHog whether it is there and takes the token, without being billed.
 ///
@@ -114,7 +115,12 @@ impl Probe {
         let failure = result.as_ref().err().map(Failure::from);
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
         metrics::probe(failure.map(|failure| failure.kind), finding.latency);
-        tracing::debug!(latency = ?finding.latency, error = result.err().map(tracing::field::display), "probe");
+        tracing::debug!(
+            target: target::REQUESTS,
+            latency = ?finding.latency,
+            error = result.err().map(tracing::field::display),
+            "probe"
+        );
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match failure.map(|failure| failure.kind) {
             None => self.credentials.found(&token, false),

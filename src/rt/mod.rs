@@ -1,0 +1,3 @@
+//! The ground floor: small helpers that know nothing of PostHog, for every module above.
+
+pub mod target;
