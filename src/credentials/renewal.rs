@@ -11,6 +11,7 @@ use super::{CredentialSource, CredentialsError, Key};
 use crate::ConfigError;
 use crate::aside::aside;
 use crate::episode::Episode;
+use crate::rt::target;
 
 /// A source that was read for the first time.
 pub(crate) struct Opened<K> {
@@ -124,9 +125,12 @@ impl<K: Key> Renewal<K> {
         let failed = std::mem::take(&mut self.failure_is_told);
         let name = K::NAME;
         match replaced {
-            Replaced::Another => tracing::info!("{name} changed"),
-            Replaced::None => tracing::info!("the provider gave a {name}"),
-            Replaced::Nothing if failed => tracing::info!("the {name} can be read again"),
+            Replaced::Another => tracing::info!(target: target::CREDENTIALS, "{name} changed"),
+            Replaced::None => tracing::info!(target: target::CREDENTIALS, "the provider gave a {name}"),
+            Replaced::Nothing if failed => tracing::info!(
+                target: target::CREDENTIALS,
+                "the {name} can be read again"
+            ),
             Replaced::Nothing => {}
         }
         Ok(replaced != Replaced::Nothing)
@@ -140,9 +144,12 @@ impl<K: Key> Renewal<K> {
         if self.failing.begins(Instant::now().into_std()) {
             self.failure_is_told = true;
             if is_missing {
-                tracing::warn!("no {name} yet: {error}");
+                tracing::warn!(target: target::CREDENTIALS, "no {name} yet: {error}");
             } else {
-                tracing::warn!("the {name} in use stays, another cannot be had: {error}");
+                tracing::warn!(
+                    target: target::CREDENTIALS,
+                    "the {name} in use stays, another cannot be had: {error}"
+                );
             }
         }
     }

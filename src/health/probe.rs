@@ -10,6 +10,7 @@ use crate::ErrorKind;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::monitor::{Failure, metrics};
 use crate::rt::single_flight::SingleFlight;
+use crate::rt::target;
 
 /// Asks PostHog whether it is there and takes the token, without being billed.
 ///
@@ -103,7 +104,12 @@ impl Prober {
         let failure = result.as_ref().err().map(Failure::from);
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
         metrics::probe(failure.map(|failure| failure.kind), finding.latency);
-        tracing::debug!(latency = ?finding.latency, error = result.err().map(tracing::field::display), "probe");
+        tracing::debug!(
+            target: target::REQUESTS,
+            latency = ?finding.latency,
+            error = result.err().map(tracing::field::display),
+            "probe"
+        );
         match failure.map(|failure| failure.kind) {
             None => self.credentials.found(&token, false),
             Some(ErrorKind::Unauthorized) => self.credentials.found(&token, true),

@@ -6,6 +6,7 @@ use super::{Surface, metrics};
 use crate::Error;
 use crate::layers::Observe;
 use crate::outcome::{Accepted, innermost_cause};
+use crate::rt::target;
 
 /// Shows a [`Monitor`] the attempts to reach one surface.
 #[derive(Clone, Debug)]
@@ -26,10 +27,16 @@ impl Observe<Accepted, Error> for Watch {
         metrics::attempt(self.surface, latency);
         let surface = self.surface.as_str();
         match result {
-            Ok(_) => tracing::debug!(surface, ?latency, "attempt answered"),
+            Ok(_) => tracing::debug!(target: target::REQUESTS, surface, ?latency, "attempt answered"),
             Err(error) => {
                 let cause = innermost_cause(error).map(ToString::to_string);
-                tracing::debug!(surface, ?latency, cause, "attempt failed: {error}");
+                tracing::debug!(
+                    target: target::REQUESTS,
+                    surface,
+                    ?latency,
+                    cause,
+                    "attempt failed: {error}"
+                );
             }
         }
     }

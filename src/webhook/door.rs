@@ -17,6 +17,7 @@ use super::replay::{Replays, Seen, UnderWay};
 use super::shared::SharedSecret;
 use super::verifier::WebhookVerifier;
 use crate::episode::Episode;
+use crate::rt::target;
 
 #[derive(Clone)]
 pub(super) enum Scheme {
@@ -59,7 +60,7 @@ impl Door {
                 Seen::Never(under_way) => Some(under_way),
                 Seen::UnderWay => return Err(WebhookError::UnderWay),
                 Seen::Handled => {
-                    debug!("webhook was handled before");
+                    debug!(target: target::WEBHOOK, "webhook was handled before");
                     return Ok(None);
                 }
             };
@@ -77,7 +78,10 @@ impl Door {
 
     pub(super) fn handled(&self, under_way: UnderWay) {
         if !under_way.handled(now()) && self.is_news("replay_ids") {
-            warn!("too few replay_ids: the oldest webhooks are forgotten before their time");
+            warn!(
+                target: target::WEBHOOK,
+                "too few replay_ids: the oldest webhooks are forgotten before their time"
+            );
         }
     }
 
@@ -85,9 +89,9 @@ impl Door {
     pub(super) fn refuse<R: From<Bytes>>(&self, error: &WebhookError) -> Response<R> {
         let code = error.code();
         if self.is_news(code) {
-            warn!(code, "webhook refused: {error}");
+            warn!(target: target::WEBHOOK, code, "webhook refused: {error}");
         } else {
-            debug!(code, "webhook refused, as lately: {error}");
+            debug!(target: target::WEBHOOK, code, "webhook refused, as lately: {error}");
         }
         let mut answer = Response::new(Bytes::from_static(code.as_bytes()).into());
         *answer.status_mut() = error.status();

@@ -36,6 +36,7 @@ use super::cache::{AnswerCache, KnownFlags};
 use super::config::FlagsConfig;
 use crate::aside::aside;
 use crate::delivery::SpoolConfig;
+use crate::rt::target;
 
 /// A process that is killed loses what it learned in this time. Ten megabytes a minute are little for any disk.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
@@ -148,12 +149,14 @@ impl Persisted {
             Ok(content) => {
                 let (entries, damaged) = format::decode(&content, time, self.max_age);
                 if damaged > 0 {
-                    tracing::warn!(damaged, "flags that were kept on disk are damaged: forgotten");
+                    tracing::warn!(target: target::FLAGS, damaged, "flags that were kept on disk are damaged: forgotten");
                 }
                 *lock(&self.restored) =
                     entries.into_iter().map(|(digest, flags)| (digest, Arc::new(flags.since(now)))).collect();
             }
-            Err(error) => tracing::warn!("flags that were kept on disk cannot be read: {error}"),
+            Err(error) => {
+                tracing::warn!(target: target::FLAGS, "flags that were kept on disk cannot be read: {error}")
+            }
         }
     }
 
@@ -167,7 +170,7 @@ impl Persisted {
         if let Err(error) = &result {
             self.mark_dirty();
             if !disk.failed {
-                tracing::warn!("flags cannot be kept on disk: {error}");
+                tracing::warn!(target: target::FLAGS, "flags cannot be kept on disk: {error}");
             }
         }
         disk.failed = result.is_err();
