@@ -178,7 +178,7 @@ mod tests {
         for body in [r#"{"flags":"phc_secret"}"#, r#"{"flags":{"a":{"enabled":"phc_secret"}}}"#] {
             let told = format!("{:?}", FlagsAnswer::read(body.as_bytes()).unwrap_err());
             assert!(told.contains("line 1 column") && !told.contains("secret"), "{told}");
-            let told = format!("{:?}", super::super::local::Local::read(body.as_bytes()).unwrap_err());
+            let told = format!("{:?}", super::super::local::LocalFlags::read(body.as_bytes()).unwrap_err());
             assert!(told.contains("line 1 column") && !told.contains("secret"), "{told}");
         }
     }

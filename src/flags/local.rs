@@ -11,7 +11,7 @@ use crate::Error;
 use crate::outcome::not_posthogs;
 
 /// Evaluates flags by their definitions, without a request. Holds one answer of PostHog's, and never changes.
-pub struct Local {
+pub struct LocalFlags {
     evaluator: LocalEvaluator,
     /// The payloads of each flag, by the flag's values.
     payloads: BTreeMap<String, HashMap<String, Value>>,
@@ -19,12 +19,12 @@ pub struct Local {
 
 /// The parts of the definitions that the SDK's evaluator ignores.
 #[derive(Deserialize)]
-struct Unseen {
-    flags: Vec<UnseenOfFlag>,
+struct Extras {
+    flags: Vec<FlagExtras>,
 }
 
 #[derive(Deserialize)]
-struct UnseenOfFlag {
+struct FlagExtras {
     key: String,
     #[serde(default)]
     ensure_experience_continuity: Value,
@@ -32,7 +32,7 @@ struct UnseenOfFlag {
     bucketing_identifier: Value,
 }
 
-impl UnseenOfFlag {
+impl FlagExtras {
     /// Only PostHog knows which id a person had before, and on which device.
     fn needs_another_id(&self) -> bool {
         self.ensure_experience_continuity == true || self.bucketing_identifier == "device_id"
@@ -47,7 +47,7 @@ pub struct LocalAnswer {
     pub is_whole: bool,
 }
 
-impl Local {
+impl LocalFlags {
     /// Reads PostHog's answer.
     ///
     /// # Errors
@@ -56,9 +56,9 @@ impl Local {
     pub fn read(body: &[u8]) -> Result<Self, Error> {
         let not_posthogs = |cause| not_posthogs(&cause);
         let mut definitions: LocalEvaluationResponse = serde_json::from_slice(body).map_err(not_posthogs)?;
-        let Unseen { flags } = serde_json::from_slice(body).map_err(not_posthogs)?;
+        let Extras { flags } = serde_json::from_slice(body).map_err(not_posthogs)?;
         let undecidable: HashSet<String> =
-            flags.into_iter().filter(UnseenOfFlag::needs_another_id).map(|flag| flag.key).collect();
+            flags.into_iter().filter(FlagExtras::needs_another_id).map(|flag| flag.key).collect();
         let payloads = definitions.flags.iter();
         let payloads = payloads.map(|flag| (flag.key.clone(), flag.filters.payloads.clone())).collect();
         // A flag that is off is off for everybody, so it needs no other id.
@@ -116,7 +116,7 @@ fn owned<V: Clone>(map: &BTreeMap<String, V>) -> HashMap<String, V> {
     map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-impl fmt::Debug for Local {
+impl fmt::Debug for LocalFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} definitions", self.payloads.len())
     }
@@ -129,9 +129,9 @@ mod tests {
 
     use super::*;
 
-    fn local(flags: Value, cohorts: Value) -> Option<Local> {
+    fn local(flags: Value, cohorts: Value) -> Option<LocalFlags> {
         let definitions = json!({"flags": flags, "group_type_mapping": {"0": "company"}, "cohorts": cohorts});
-        Local::read(definitions.to_string().as_bytes()).ok()
+        LocalFlags::read(definitions.to_string().as_bytes()).ok()
     }
 
     fn flag(key: &str, property: &Value) -> Value {

@@ -5,7 +5,7 @@ use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH
 use reqwest::{Method, Request, Url};
 
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
-use crate::flags::local::Local;
+use crate::flags::local::LocalFlags;
 use crate::transport::{endpoint, send};
 use crate::{Error, ErrorKind};
 
@@ -20,7 +20,7 @@ pub struct Ask {
 #[derive(Debug)]
 pub enum Fetched {
     Unchanged,
-    New(Arc<Local>, Option<HeaderValue>),
+    New(Arc<LocalFlags>, Option<HeaderValue>),
 }
 
 /// `GET {host}/flags/definitions/`: one call, one attempt.
@@ -61,7 +61,7 @@ impl DefinitionsEndpoint {
         }
         let etag = tag(&answer.headers);
         let body = answer.into_body(SystemTime::now(), self.longest_retry_after, key.expose())?;
-        Ok(Fetched::New(Arc::new(Local::read(&body)?), etag))
+        Ok(Fetched::New(Arc::new(LocalFlags::read(&body)?), etag))
     }
 }
 

@@ -9,7 +9,7 @@ use super::endpoint::{Ask, Fetched};
 use super::stack::DefinitionsStack;
 use crate::ErrorKind;
 use crate::credentials::{Credentials, SecretKey};
-use crate::flags::local::Local;
+use crate::flags::local::LocalFlags;
 
 /// Fetches definitions, and has the latest.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Poller {
 
 #[derive(Clone, Debug)]
 struct Latest {
-    local: Arc<Local>,
+    local: Arc<LocalFlags>,
     etag: Option<HeaderValue>,
     confirmed_at: Instant,
 }
@@ -33,7 +33,7 @@ impl Poller {
     }
 
     /// The latest definitions, and how long ago PostHog confirmed them.
-    pub fn latest(&self, now: Instant) -> Option<(Arc<Local>, Duration)> {
+    pub fn latest(&self, now: Instant) -> Option<(Arc<LocalFlags>, Duration)> {
         let latest = self.lock().clone()?;
         Some((latest.local, now.saturating_duration_since(latest.confirmed_at)))
     }

@@ -1,4 +1,4 @@
-//! A line a person: a checksum and JSON. A line that does not fit its checksum is skipped.
+//! The file has one line per question: a checksum and JSON. A line that does not match its checksum is skipped.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,10 +13,10 @@ use crate::flags::evaluated::Evaluated;
 
 const HEADER: &str = "posthog-health flags 1";
 
-/// Of the file; what is learned latest goes in first.
+/// The longest file. Answers go in from the latest to the oldest, until it is full.
 pub const LONGEST: usize = 32 * 1024 * 1024;
 
-/// Stands for a question.
+/// The hash that stands for a question. 128 bits, so that two questions do not share one.
 pub type Digest = u128;
 
 pub fn digest(host: &str, question: &str) -> Digest {
@@ -25,7 +25,7 @@ pub fn digest(host: &str, question: &str) -> Digest {
     hash.finish().as_ref().iter().take(16).fold(0, |digest, byte| digest << 8 | u128::from(*byte))
 }
 
-/// What is known of one question, with ages.
+/// What is known of one question.
 pub struct Entry {
     digest: Digest,
     flags: Aged,
@@ -61,7 +61,7 @@ impl Aged {
     }
 }
 
-/// The file of these, without what is older than `oldest` and persons beyond the bounds.
+/// Writes the file, without flags older than `oldest` and without the oldest questions beyond the bounds.
 pub fn encode(mut entries: Vec<Entry>, now: SystemTime, oldest: Duration, persons: usize) -> Vec<u8> {
     entries.retain(|entry| entry.flags.youngest() <= oldest);
     entries.sort_by_key(|entry| entry.flags.youngest());
@@ -81,7 +81,7 @@ pub fn encode(mut entries: Vec<Entry>, now: SystemTime, oldest: Duration, person
     content
 }
 
-/// Whether JSON's reader, which goes 128 levels deep, gets through the payload at its place in a line.
+/// Whether the payload can be read back at its place in a line. The JSON parser goes 128 levels deep.
 fn can_be_read(flag: &Evaluated) -> bool {
     flag.payload.as_ref().is_none_or(|payload| depth(payload) <= 120)
 }
@@ -94,7 +94,7 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// What is in a file, and how many lines of it are damaged. A file of another format has nothing in it.
+/// Reads a file, and counts its damaged lines. A file of another format counts as one damaged line.
 pub fn decode(content: &[u8], now: SystemTime, oldest: Duration) -> (HashMap<Digest, Aged>, usize) {
     let mut lines = content.split(|byte| *byte == b'\n');
     if lines.next() != Some(HEADER.as_bytes()) {
@@ -129,7 +129,7 @@ fn millis(time: Option<SystemTime>) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Of what is of the future, the clock was set back: it is as young as can be.
+/// The age of a flag. A time in the future means that the clock was set back, and counts as now.
 fn age(at: u64, now: SystemTime) -> Duration {
     UNIX_EPOCH
         .checked_add(Duration::from_millis(at))
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_with_the_age_that_it_has_then() {
+    fn written_flags_are_read_with_their_age_at_that_time() {
         let entries = vec![entry(1, &[("a", 10), ("b", 0)]), entry(2, &[("a", 7)])];
         let file = encode(entries, at(100), DAY, 10);
         let (read, damaged) = decode(&file, at(160), DAY);

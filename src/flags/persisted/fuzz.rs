@@ -12,7 +12,7 @@ use crate::fuzz::ROUNDS;
 
 const OLDEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Lines; those after a `#` get the checksum that they lack.
+/// Lines. A line that begins with `#` gets its checksum here.
 #[test]
 fn file() {
     check!(name = "file").with_iterations(ROUNDS).for_each(|input: &[u8]| {
