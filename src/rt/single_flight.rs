@@ -237,7 +237,12 @@ mod tests {
             let number = count.fetch_add(1, Ordering::Relaxed);
             async move { if number == 0 { pending().await } else { number } }
         });
-        let joined = Runtime::new().unwrap().block_on(async { flights.join(()) });
+        let first = Runtime::new().unwrap();
+        let joined = {
+            let _entered = first.enter();
+            flights.join(())
+        };
+        drop(first);
         Runtime::new().unwrap().block_on(async {
             assert_eq!(joined.await, None);
             assert_eq!(flights.join(()).await, Some(1));
