@@ -190,6 +190,7 @@ mod health;
 mod millis;
 mod monitor;
 mod outcome;
+mod rt;
 mod sdk;
 mod transport;
 

@@ -9,7 +9,7 @@ use crate::delivery::{Pacing, Queue, Worker};
 use crate::layers::{
     CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
 };
-use crate::monitor::{Monitor, Sources, Surface, Watch};
+use crate::monitor::{AttemptObserver, Monitor, Sources, Surface};
 use crate::outcome::{Accepted, DeliveryClassifier};
 use crate::transport::Batch;
 use crate::{ConfigError, Error};
@@ -18,7 +18,7 @@ use crate::{ConfigError, Error};
 pub(super) struct Guards {
     pub(super) monitor: Arc<Monitor>,
     pub(super) flags: CircuitBreakerLayer<DeliveryClassifier>,
-    delivery: DeliveryLayers<DeliveryClassifier, Watch>,
+    delivery: DeliveryLayers<DeliveryClassifier, AttemptObserver>,
     pacing: Pacing,
     /// The first and the longest pause after a batch whose attempts ended.
     setback: (Duration, Duration),
@@ -41,7 +41,7 @@ impl Guards {
             retry,
             circuit_breaker,
             rate_limit,
-            observer: Watch::new(Arc::clone(&monitor), Surface::Capture),
+            observer: AttemptObserver::new(Arc::clone(&monitor), Surface::Capture),
             timeout: settings.request_timeout,
         };
         let (pacing, setback) = (settings.pacing.clone(), settings.retry.setback());

@@ -16,7 +16,7 @@ use crate::credentials::{Credentials, Opened, ProjectToken, SecretKey};
 use crate::delivery::{Encoder, Queue, Spool};
 use crate::flags::{FlagsParts, FlagsRoad};
 use crate::health::Probe;
-use crate::monitor::{Surface, Watch};
+use crate::monitor::{AttemptObserver, Surface};
 use crate::sdk::{LocalEvaluation, Road, Sdk};
 use crate::transport::{Capture, client};
 
@@ -128,7 +128,7 @@ impl Common<'_> {
             tokens: &self.credentials,
             secret_keys: local.map(|key| (&key.opened.credentials, key.poll_interval)),
             breaker: guards.flags.clone(),
-            watch: Watch::new(Arc::clone(&guards.monitor), Surface::Flags),
+            watch: AttemptObserver::new(Arc::clone(&guards.monitor), Surface::Flags),
             spool: self.settings.spool.as_ref(),
             request_timeout: self.settings.request_timeout,
             longest_retry_after: self.settings.longest_retry_after,

@@ -29,7 +29,7 @@ use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::delivery::{Queue, SpoolConfig};
 use crate::layers::circuit_breaker::State;
 use crate::layers::{CircuitBreaker, CircuitBreakerLayer};
-use crate::monitor::{Failure, Watch};
+use crate::monitor::{AttemptObserver, Failure};
 use crate::outcome::DeliveryClassifier;
 
 /// The way to `/flags/` and what stands in for it.
@@ -51,7 +51,7 @@ pub(crate) struct FlagsParts<'a> {
     /// By which definitions are fetched, and how often, if flags are evaluated here.
     pub(crate) secret_keys: Option<(&'a Arc<Credentials<SecretKey>>, Duration)>,
     pub(crate) breaker: CircuitBreakerLayer<DeliveryClassifier>,
-    pub(crate) watch: Watch,
+    pub(crate) watch: AttemptObserver,
     /// Beside it, what is known is kept.
     pub(crate) spool: Option<&'a SpoolConfig>,
     /// Of fetching definitions.

@@ -12,7 +12,7 @@ use super::endpoint::Endpoint;
 use super::options::Question;
 use crate::Error;
 use crate::layers::{CircuitBreakerLayer, Classify, Observe, ObserveLayer, Verdict};
-use crate::monitor::Watch;
+use crate::monitor::AttemptObserver;
 use crate::outcome::{Accepted, DeliveryClassifier};
 
 /// The way to `/flags/`.
@@ -23,7 +23,7 @@ pub(super) type DefinitionsStack = BoxCloneSyncService<Ask, Fetched, Error>;
 
 pub(super) fn of_flags(
     breaker: CircuitBreakerLayer<DeliveryClassifier>,
-    watch: Watch,
+    watch: AttemptObserver,
     timeout: Duration,
     endpoint: Endpoint,
 ) -> FlagsStack {
@@ -39,7 +39,7 @@ pub(super) fn of_flags(
 
 /// Nobody waits for definitions, and they are asked for rarely: there is no breaker.
 pub(super) fn of_definitions(
-    watch: Watch,
+    watch: AttemptObserver,
     timeout: Duration,
     endpoint: DefinitionsEndpoint,
 ) -> DefinitionsStack {
@@ -58,14 +58,14 @@ impl Classify<FlagsAnswer, Error> for DeliveryClassifier {
     }
 }
 
-impl Observe<FlagsAnswer, Error> for Watch {
+impl Observe<FlagsAnswer, Error> for AttemptObserver {
     fn attempt(&self, latency: Duration, result: Result<&FlagsAnswer, &Error>) {
         let accepted = result.map(FlagsAnswer::accepted);
         self.attempt(latency, accepted.as_ref().map_err(|error| *error));
     }
 }
 
-impl Observe<Fetched, Error> for Watch {
+impl Observe<Fetched, Error> for AttemptObserver {
     fn attempt(&self, latency: Duration, result: Result<&Fetched, &Error>) {
         self.attempt(latency, result.map(|_| &Accepted { over_quota: false }));
     }

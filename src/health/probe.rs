@@ -9,19 +9,19 @@ use tokio::time::Instant;
 use super::request::ProbeRequest;
 use crate::ErrorKind;
 use crate::credentials::{Credentials, ProjectToken};
-use crate::monitor::{Failure, metrics};
+use crate::monitor::Failure;
+use crate::rt::metrics;
 
-/// Asks PostHog whether it is there and takes the token, without being billed.
+/// Checks that PostHog answers and accepts the token, by a request that is not billed.
 ///
-/// However many ask, there is one request per `cache` period: the first asks PostHog, in a task of its own
-/// so that a caller who gives up does not waste the answer; the others wait for that answer or get the
-/// latest one.
+/// There is one request per `cache` period, however many callers ask. The first caller starts it, in a task of its own, so
+/// that a caller who gives up does not waste the answer. The others wait for that answer or get the latest one.
 #[derive(Debug)]
-pub(crate) struct Probe {
+pub struct Probe {
     request: ProbeRequest,
     cache: Duration,
     state: Mutex<State>,
-    /// Is told whether the token is refused, with each finding about it.
+    /// Receives each finding about the token.
     credentials: Arc<Credentials<ProjectToken>>,
 }
 
@@ -39,16 +39,16 @@ struct State {
     ended: bool,
 }
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Finding {
-    pub(crate) at: Instant,
-    pub(crate) latency: Duration,
-    pub(crate) failure: Option<Failure>,
+pub struct Finding {
+    pub at: Instant,
+    pub latency: Duration,
+    pub failure: Option<Failure>,
 }
 
 impl Probe {
-    pub(crate) fn new(
+    pub fn new(
         client: reqwest::Client,
         host: &Url,
         credentials: Arc<Credentials<ProjectToken>>,
@@ -59,8 +59,8 @@ impl Probe {
         Self { request, cache, state: Mutex::default(), credentials }
     }
 
-    /// A finding about the token in use, no older than the cache period. `None` when the client was shut down.
-    pub(crate) async fn check(self: &Arc<Self>) -> Option<Finding> {
+    /// Returns a finding about the token in use that is no older than the cache period, or `None` after a shutdown.
+    pub async fn check(self: &Arc<Self>) -> Option<Finding> {
         loop {
             let (asked, mut answer) = match self.answer()? {
                 Pending::Found(finding) => return Some(finding),
@@ -102,8 +102,8 @@ impl Probe {
         }
     }
 
-    /// What was found last of the token in use.
-    pub(crate) fn latest(&self) -> Option<Finding> {
+    /// Returns the latest finding about the token in use.
+    pub fn latest(&self) -> Option<Finding> {
         let token = self.credentials.current()?;
         self.state.lock().unwrap_or_else(PoisonError::into_inner).of(&token)
     }
@@ -113,7 +113,7 @@ impl Probe {
         let result = self.request.send(&token).await;
         let failure = result.as_ref().err().map(Failure::from);
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
-        metrics::probe(failure.map(|failure| failure.kind), finding.latency);
+        metrics::probe(failure.map_or("ok", |failure| failure.kind.as_str()), finding.latency);
         tracing::debug!(latency = ?finding.latency, error = result.err().map(tracing::field::display), "probe");
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match failure.map(|failure| failure.kind) {
@@ -128,8 +128,8 @@ impl Probe {
         sender.send_replace(Some(finding));
     }
 
-    /// Ends the probe that is under way, if one is, and lets none begin.
-    pub(crate) fn end(&self) -> Option<JoinHandle<()>> {
+    /// Aborts the probe in flight, and lets no further probe begin.
+    pub fn end(&self) -> Option<JoinHandle<()>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.ended = true;
         let (_, _, task) = state.under_way.take()?;
@@ -145,8 +145,8 @@ impl State {
 }
 
 impl Finding {
-    /// There is no token yet to ask about: as good as a refused one.
-    pub(crate) fn no_token() -> Self {
+    /// Returns the finding while there is no token yet: the same as for a refused one.
+    pub fn no_token() -> Self {
         let failure = Failure { kind: ErrorKind::Unauthorized, status: None };
         Self { at: Instant::now(), latency: Duration::ZERO, failure: Some(failure) }
     }

@@ -1,30 +1,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::looks::Monitor;
-use super::{Surface, metrics};
+use super::Surface;
+use super::monitor::Monitor;
 use crate::Error;
 use crate::layers::Observe;
 use crate::outcome::{Accepted, innermost_cause};
+use crate::rt::metrics;
 
-/// Shows a [`Monitor`] the attempts to reach one surface.
+/// Passes each attempt to reach one surface to the [`Monitor`], to the metrics and to the log.
 #[derive(Clone, Debug)]
-pub(crate) struct Watch {
+pub struct AttemptObserver {
     monitor: Arc<Monitor>,
     surface: Surface,
 }
 
-impl Watch {
-    pub(crate) fn new(monitor: Arc<Monitor>, surface: Surface) -> Self {
+impl AttemptObserver {
+    pub fn new(monitor: Arc<Monitor>, surface: Surface) -> Self {
         Self { monitor, surface }
     }
 }
 
-impl Observe<Accepted, Error> for Watch {
+impl Observe<Accepted, Error> for AttemptObserver {
     fn attempt(&self, latency: Duration, result: Result<&Accepted, &Error>) {
         self.monitor.record(self.surface, latency, result);
-        metrics::attempt(self.surface, latency);
         let surface = self.surface.as_str();
+        metrics::attempt(surface, latency);
         match result {
             Ok(_) => tracing::debug!(surface, ?latency, "attempt answered"),
             Err(error) => {
