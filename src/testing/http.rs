@@ -13,31 +13,31 @@ const HEAD_LIMIT: usize = 64 * 1024;
 const READ_STEP: usize = 256 * 1024;
 const MAX_HEADERS: usize = 128;
 
-pub(super) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     /// Read and not yet used.
     buffer: BytesMut,
 }
 
 /// A request's head.
-pub(super) struct Head {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) query: String,
-    pub(super) headers: Vec<(String, String)>,
+pub struct Head {
+    pub method: String,
+    pub path: String,
+    pub query: String,
+    pub headers: Vec<(String, String)>,
     /// Whether the client wants to go on with this connection.
-    pub(super) keep_alive: bool,
-    pub(super) length: Length,
+    pub keep_alive: bool,
+    pub length: Length,
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Length {
+pub enum Length {
     Known(usize),
     Chunked,
 }
 
 /// Why no request could be read.
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// The client is gone.
     Gone,
     /// It is not HTTP as we speak it; this status says so.
@@ -47,18 +47,18 @@ pub(super) enum Unreadable {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: TcpStream) -> Self {
         let buffer = BytesMut::new();
         Self { stream, buffer }
     }
 
     /// The next request's head.
-    pub(super) async fn head(&mut self) -> Result<Head, Unreadable> {
+    pub async fn head(&mut self) -> Result<Head, Unreadable> {
         self.parsed(431, Head::parse).await
     }
 
     /// The body that belongs to the head just read.
-    pub(super) async fn body(&mut self, length: Length, limit: usize) -> Result<Bytes, Unreadable> {
+    pub async fn body(&mut self, length: Length, limit: usize) -> Result<Bytes, Unreadable> {
         match length {
             Length::Known(length) if length > limit => Err(Unreadable::TooLarge(length)),
             Length::Known(length) => self.exactly(length).await,
@@ -67,13 +67,13 @@ impl Connection {
     }
 
     /// Sends an answer whole, its body only if asked to.
-    pub(super) async fn send(&mut self, answer: &Answer, with_body: bool) -> io::Result<()> {
+    pub async fn send(&mut self, answer: &Answer, with_body: bool) -> io::Result<()> {
         let sent = if with_body { answer.body.len() } else { 0 };
         self.send_part(answer, sent).await
     }
 
     /// Sends the head, which promises the whole body, and this many bytes of the body.
-    pub(super) async fn send_part(&mut self, answer: &Answer, sent: usize) -> io::Result<()> {
+    pub async fn send_part(&mut self, answer: &Answer, sent: usize) -> io::Result<()> {
         let length = answer.body.len();
         let mut message = format!("HTTP/1.1 {} \r\ncontent-length: {length}\r\n", answer.status);
         for (name, value) in &answer.headers {
@@ -86,12 +86,12 @@ impl Connection {
     }
 
     /// Waits until the client closes. What it sends meanwhile is kept for later.
-    pub(super) async fn client_gone(&mut self) {
+    pub async fn client_gone(&mut self) {
         while self.read().await.is_ok() {}
     }
 
     /// Makes the coming close a reset.
-    pub(super) fn reset_on_close(&self) -> io::Result<()> {
+    pub fn reset_on_close(&self) -> io::Result<()> {
         self.stream.set_zero_linger()
     }
 
