@@ -1,4 +1,4 @@
-//! `/flags/definitions/`: the flags' definitions, for whoever has a secret key.
+//! `/flags/definitions/`: the flags' definitions, for clients with a secret key.
 
 use serde_json::{Value, json};
 

@@ -161,7 +161,7 @@ fn unparsable(reason: String) -> Answer {
     Answer::text(400, format!("failed to parse request: {reason}"))
 }
 
-/// Capture looks at the token's shape only.
+/// The capture endpoint checks the token's shape alone.
 fn check_token(token: Option<&str>) -> Result<(), Answer> {
     let Some(token) = token else {
         return Err(Answer::text(400, "event submitted without an api_key"));
@@ -176,7 +176,7 @@ fn check_token(token: Option<&str>) -> Result<(), Answer> {
     Err(Answer::text(401, format!("API key is not valid: {flaw}")))
 }
 
-/// What the parser lets pass and PostHog does not; the event's uuid if it is good.
+/// Checks the rules that the parser does not. Returns the uuid of a good event.
 fn check_event(event: &Event) -> Result<Option<u128>, &'static str> {
     if event.event.is_empty() {
         return Err("event submitted with an empty event name");

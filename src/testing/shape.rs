@@ -1,4 +1,4 @@
-//! What must be known of a body to judge it: parsed once, strictly, keeping next to nothing.
+//! The parts of a body that the rules need: parsed once, strictly, and with little memory.
 
 use std::fmt;
 

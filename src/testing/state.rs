@@ -95,7 +95,7 @@ impl Shared {
             Some(status) => Answer::empty(status).into(),
             None => state.rules.judge(&request),
         };
-        let mut outgoing = reply.dress(answer);
+        let mut outgoing = reply.apply_to(answer);
         outgoing.answer.date(SystemTime::now(), state.clock_ahead);
         let shown = outgoing.delivery.shows_status();
         request.status = shown.then_some(outgoing.answer.status);
