@@ -17,6 +17,7 @@ use crate::delivery::{Encoder, Queue, Spool};
 use crate::flags::{FlagsParts, FlagsRoad};
 use crate::health::Probe;
 use crate::monitor::{AttemptObserver, Surface};
+use crate::rt::target;
 use crate::sdk::{LocalEvaluation, Road, Sdk};
 use crate::transport::{Capture, client};
 
@@ -52,7 +53,7 @@ impl Running {
         let local = settings.sdk.local_evaluation.take().map(LocalKey::open).transpose()?;
         let Enrichment { hooks, is_server, geoip } = enrichment;
         let Opened { credentials, renewal } = token;
-        let span = tracing::info_span!("posthog", host = host.host_str());
+        let span = tracing::info_span!(target: target::CLIENT, "posthog", host = host.host_str());
         let common = Common { queue, host, http, credentials, settings: &settings, is_server, geoip, span };
 
         let sdk = common.sdk(local.as_ref())?;

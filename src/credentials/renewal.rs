@@ -11,6 +11,7 @@ use super::{CredentialSource, CredentialsError, Key};
 use crate::ConfigError;
 use crate::aside::aside;
 use crate::episode::Episode;
+use crate::rt::target;
 
 /// A source after its first read.
 pub struct Opened<K> {
@@ -124,9 +125,11 @@ impl<K: Key> Renewal<K> {
         let failed = std::mem::take(&mut self.failure_logged);
         let name = K::NAME;
         match replaced {
-            Replacement::Changed => tracing::info!("{name} changed"),
-            Replacement::First => tracing::info!("the provider gave a {name}"),
-            Replacement::Unchanged if failed => tracing::info!("the {name} can be read again"),
+            Replacement::Changed => tracing::info!(target: target::CREDENTIALS, "{name} changed"),
+            Replacement::First => tracing::info!(target: target::CREDENTIALS, "the provider gave a {name}"),
+            Replacement::Unchanged if failed => {
+                tracing::info!(target: target::CREDENTIALS, "the {name} can be read again")
+            }
             Replacement::Unchanged => {}
         }
         Ok(replaced != Replacement::Unchanged)
@@ -140,9 +143,9 @@ impl<K: Key> Renewal<K> {
         if self.failing.begins(Instant::now().into_std()) {
             self.failure_logged = true;
             if is_missing {
-                tracing::warn!("no {name} yet: {error}");
+                tracing::warn!(target: target::CREDENTIALS, "no {name} yet: {error}");
             } else {
-                tracing::warn!("the {name} in use stays, another cannot be had: {error}");
+                tracing::warn!(target: target::CREDENTIALS, "the {name} in use stays, another cannot be had: {error}");
             }
         }
     }

@@ -10,7 +10,7 @@ use super::request::ProbeRequest;
 use crate::ErrorKind;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::monitor::Failure;
-use crate::rt::metrics;
+use crate::rt::{metrics, target};
 
 /// Checks that PostHog answers and accepts the token, by a request that is not billed.
 ///
@@ -114,7 +114,12 @@ impl Probe {
         let failure = result.as_ref().err().map(Failure::from);
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
         metrics::probe(failure.map_or("ok", |failure| failure.kind.as_str()), finding.latency);
-        tracing::debug!(latency = ?finding.latency, error = result.err().map(tracing::field::display), "probe");
+        tracing::debug!(
+            target: target::REQUESTS,
+            latency = ?finding.latency,
+            error = result.err().map(tracing::field::display),
+            "probe"
+        );
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match failure.map(|failure| failure.kind) {
             None => self.credentials.found(&token, false),

@@ -6,7 +6,7 @@ use super::monitor::Monitor;
 use crate::Error;
 use crate::layers::Observe;
 use crate::outcome::{Accepted, innermost_cause};
-use crate::rt::metrics;
+use crate::rt::{metrics, target};
 
 /// Passes each attempt to reach one surface to the [`Monitor`], to the metrics and to the log.
 #[derive(Clone, Debug)]
@@ -27,10 +27,10 @@ impl Observe<Accepted, Error> for AttemptObserver {
         let surface = self.surface.as_str();
         metrics::attempt(surface, latency);
         match result {
-            Ok(_) => tracing::debug!(surface, ?latency, "attempt answered"),
+            Ok(_) => tracing::debug!(target: target::REQUESTS, surface, ?latency, "attempt answered"),
             Err(error) => {
                 let cause = innermost_cause(error).map(ToString::to_string);
-                tracing::debug!(surface, ?latency, cause, "attempt failed: {error}");
+                tracing::debug!(target: target::REQUESTS, surface, ?latency, cause, "attempt failed: {error}");
             }
         }
     }

@@ -1,6 +1,7 @@
 use tokio::sync::broadcast;
 
 use super::{AlertTransition, Severity};
+use crate::rt::target;
 
 /// How many transitions a slow reader may lag behind.
 const BACKLOG: usize = 256;
@@ -38,12 +39,16 @@ impl Transitions {
 fn log(transition: &AlertTransition) {
     match transition {
         AlertTransition::Firing(alert) if alert.severity == Severity::P1 => {
-            tracing::error!(runbook = alert.runbook, "alert firing: {alert}");
+            tracing::error!(target: target::ALERTS, runbook = alert.runbook, "alert firing: {alert}");
         }
-        AlertTransition::Firing(alert) => tracing::warn!(runbook = alert.runbook, "alert firing: {alert}"),
+        AlertTransition::Firing(alert) => tracing::warn!(
+            target: target::ALERTS,
+            runbook = alert.runbook,
+            "alert firing: {alert}"
+        ),
         AlertTransition::Resolved(alert) => {
             let firing_for = alert.firing_for;
-            tracing::warn!(?firing_for, "alert resolved: {alert}");
+            tracing::warn!(target: target::ALERTS, ?firing_for, "alert resolved: {alert}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The ground floor: helpers that know nothing of PostHog, and that every other module may use.
+//! The ground floor: small helpers that know nothing of PostHog, for every module above.
 
 #[cfg_attr(not(feature = "metrics"), path = "metrics/disabled.rs")]
 pub mod metrics;
+pub mod target;

@@ -17,6 +17,7 @@ use super::replay::{InFlight, ReplayCache, Seen};
 use super::shared::SharedSecret;
 use super::verifier::WebhookVerifier;
 use crate::episode::Episode;
+use crate::rt::target;
 
 #[derive(Clone)]
 enum Scheme {
@@ -92,7 +93,7 @@ impl Validator {
                 Seen::Never(in_flight) => Some(in_flight),
                 Seen::InFlight => return Err(WebhookError::InFlight),
                 Seen::Handled => {
-                    debug!("webhook was handled before");
+                    debug!(target: target::WEBHOOK, "webhook was handled before");
                     return Ok(None);
                 }
             };
@@ -111,7 +112,7 @@ impl Validator {
     /// Remembers a webhook whose handler succeeded.
     pub fn handled(&self, in_flight: InFlight) {
         if !in_flight.handled(now()) && self.is_news("replay_ids") {
-            warn!("too few replay_ids: the oldest webhooks are forgotten before their time");
+            warn!(target: target::WEBHOOK, "too few replay_ids: the oldest webhooks are forgotten before their time");
         }
     }
 
@@ -120,9 +121,9 @@ impl Validator {
     pub fn refuse<R: From<Bytes>>(&self, error: &WebhookError) -> Response<R> {
         let code = error.code();
         if self.is_news(code) {
-            warn!(code, "webhook refused: {error}");
+            warn!(target: target::WEBHOOK, code, "webhook refused: {error}");
         } else {
-            debug!(code, "webhook refused, as lately: {error}");
+            debug!(target: target::WEBHOOK, code, "webhook refused, as lately: {error}");
         }
         let mut answer = Response::new(Bytes::from_static(code.as_bytes()).into());
         *answer.status_mut() = error.status();

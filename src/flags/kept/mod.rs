@@ -31,6 +31,7 @@ use super::config::FlagsConfig;
 use super::known::{Known, LastKnownGood};
 use crate::aside::aside;
 use crate::delivery::SpoolConfig;
+use crate::rt::target;
 
 /// A process that is killed loses what it learned in this time; writing ten megabytes so often is nothing to a disk.
 const EVERY: Duration = Duration::from_secs(60);
@@ -112,12 +113,19 @@ impl Kept {
             Ok(content) => {
                 let (entries, damaged) = format::decode(&content, time, age);
                 if damaged > 0 {
-                    tracing::warn!(damaged, "flags that were kept on disk are damaged: forgotten");
+                    tracing::warn!(
+                        target: target::FLAGS,
+                        damaged,
+                        "flags that were kept on disk are damaged: forgotten"
+                    );
                 }
                 *self.before() =
                     entries.into_iter().map(|(digest, flags)| (digest, Arc::new(flags.since(now)))).collect();
             }
-            Err(error) => tracing::warn!("flags that were kept on disk cannot be read: {error}"),
+            Err(error) => tracing::warn!(
+                target: target::FLAGS,
+                "flags that were kept on disk cannot be read: {error}"
+            ),
         }
     }
 
@@ -131,7 +139,7 @@ impl Kept {
         if let Err(error) = &result {
             known.put_news_back();
             if !disk.failed {
-                tracing::warn!("flags cannot be kept on disk: {error}");
+                tracing::warn!(target: target::FLAGS, "flags cannot be kept on disk: {error}");
             }
         }
         disk.failed = result.is_err();

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use failsafe::clock;
 use tokio::sync::{Notify, watch};
+use tracing::{debug, info, warn};
 
 use super::machine::Machine;
 use super::open_until::OpenUntil;
@@ -14,6 +15,7 @@ use super::window::Call;
 use super::{CircuitBreakerConfig, CircuitOpen, State, WhenOpen};
 use crate::episode::Episode;
 use crate::layers::Verdict;
+use crate::rt::target;
 
 /// The breaker, shared by all. What decides lies behind the gate; a healthy service's calls and those that an
 /// open breaker rejects read what is published beside it, and take no lock.
@@ -220,11 +222,15 @@ impl Shared {
 /// An episode is one line when it begins and one when it first ends.
 fn log(before: State, entered: State, probe_in: Duration, is_news: bool) {
     match (before, entered) {
-        (_, State::Open) if is_news => tracing::warn!(?probe_in, "circuit breaker open"),
-        (State::Closed, State::Open) => tracing::debug!(?probe_in, "circuit breaker open, as lately"),
-        (_, State::Open) => tracing::debug!(?probe_in, "circuit breaker open again: a probe failed"),
-        (_, State::HalfOpen) => tracing::debug!("circuit breaker half open"),
-        (_, State::Closed) if is_news => tracing::info!("circuit breaker closed"),
-        (_, State::Closed) => tracing::debug!("circuit breaker closed, as lately"),
+        (_, State::Open) if is_news => warn!(target: target::LAYERS, ?probe_in, "circuit breaker open"),
+        (State::Closed, State::Open) => {
+            debug!(target: target::LAYERS, ?probe_in, "circuit breaker open, as lately")
+        }
+        (_, State::Open) => {
+            debug!(target: target::LAYERS, ?probe_in, "circuit breaker open again: a probe failed")
+        }
+        (_, State::HalfOpen) => debug!(target: target::LAYERS, "circuit breaker half open"),
+        (_, State::Closed) if is_news => info!(target: target::LAYERS, "circuit breaker closed"),
+        (_, State::Closed) => debug!(target: target::LAYERS, "circuit breaker closed, as lately"),
     }
 }
