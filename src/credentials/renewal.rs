@@ -145,7 +145,10 @@ impl<K: Key> Renewal<K> {
             if is_missing {
                 tracing::warn!(target: target::CREDENTIALS, "no {name} yet: {error}");
             } else {
-                tracing::warn!(target: target::CREDENTIALS, "the {name} in use stays, another cannot be had: {error}");
+                tracing::warn!(
+                    target: target::CREDENTIALS,
+                    "the {name} in use stays, another cannot be had: {error}"
+                );
             }
         }
     }

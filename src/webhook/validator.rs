@@ -112,7 +112,10 @@ impl Validator {
     /// Remembers a webhook whose handler succeeded.
     pub fn handled(&self, in_flight: InFlight) {
         if !in_flight.handled(now()) && self.is_news("replay_ids") {
-            warn!(target: target::WEBHOOK, "too few replay_ids: the oldest webhooks are forgotten before their time");
+            warn!(
+                target: target::WEBHOOK,
+                "too few replay_ids: the oldest webhooks are forgotten before their time"
+            );
         }
     }
 
