@@ -6,8 +6,8 @@ use tokio::time::{Instant, timeout};
 use super::PostHog;
 use super::running::Running;
 use crate::health::{BreakerHealth, ClientState, Evidence, HealthReport, Probe, report};
-use crate::layers::CircuitBreaker;
-use crate::layers::circuit_breaker::State as BreakerState;
+use crate::layers::CircuitBreakerHandle;
+use crate::layers::CircuitState;
 use crate::monitor::{Alert, AlertTransitions, RolloutReason, RolloutVerdict};
 
 impl PostHog {
@@ -103,8 +103,8 @@ impl PostHog {
         }
     }
 
-    /// Returns a handle on delivery's circuit breaker, or `None` when the client is disabled.
-    pub fn circuit_breaker(&self) -> Option<&CircuitBreaker> {
+    /// The delivery's circuit breaker, to look at. `None` when disabled.
+    pub fn circuit_breaker(&self) -> Option<&CircuitBreakerHandle> {
         self.inner.running.as_ref().map(|running| &running.breaker)
     }
 
@@ -130,8 +130,8 @@ impl PostHog {
             probe: running.and_then(Running::has_no_token),
             summary: running.map(|running| running.monitor.summary()).unwrap_or_default(),
             breaker: BreakerHealth {
-                state: breaker.map_or(BreakerState::Closed, CircuitBreaker::state),
-                retry_in: breaker.and_then(CircuitBreaker::retry_in),
+                state: breaker.map_or(CircuitState::Closed, CircuitBreakerHandle::state),
+                retry_in: breaker.and_then(CircuitBreakerHandle::retry_in),
             },
             queue,
             alerts: self.alerts(),

@@ -9,9 +9,7 @@ use super::file::Stamp;
 use super::source::{Kind, Origin, from_environment};
 use super::{CredentialSource, CredentialsError, Key};
 use crate::ConfigError;
-use crate::aside::aside;
-use crate::episode::Episode;
-use crate::rt::target;
+use crate::rt::{Episode, detached_thread, target};
 
 /// A source after its first read.
 pub struct Opened<K> {
@@ -114,7 +112,7 @@ impl<K: Key> Renewal<K> {
     async fn has_changed(&self) -> bool {
         let Origin::File(file) = &self.origin else { return false };
         let file = file.clone();
-        aside(move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
+        detached_thread::run(move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
     }
 
     /// Reads the source and uses its key. Returns whether another key is in use now.

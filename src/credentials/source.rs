@@ -9,8 +9,8 @@ use super::file::{KeyFile, Stamp};
 use super::provider::Provider;
 use super::{CredentialsError, Key};
 use crate::ConfigError;
-use crate::aside::aside;
-use crate::config::check;
+use crate::error::check;
+use crate::rt::detached_thread;
 
 /// The source of the project token, which decides how the token can change while the client runs.
 ///
@@ -154,7 +154,7 @@ impl Origin {
             Self::Environment { variable, lookup } => Ok(from_environment(variable, *lookup)?),
             Self::File(file) => {
                 let (path, field) = (file.clone(), file.field);
-                let (stamp, key) = aside(move || path.read()).await.ok_or_else(|| {
+                let (stamp, key) = detached_thread::run(move || path.read()).await.ok_or_else(|| {
                     ConfigError::new(field, "cannot be read without a thread", "raise the limit of threads")
                 })?;
                 *seen = stamp;

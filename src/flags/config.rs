@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use crate::ConfigError;
-use crate::config::check;
-use crate::layers::{CircuitBreakerConfig, WhenOpen};
+use crate::error::check;
+use crate::layers::CircuitBreakerConfig;
 
 /// How feature flags are asked for.
 #[derive(Clone, Debug)]
@@ -46,11 +46,11 @@ impl FlagsConfig {
         self
     }
 
-    /// Defaults as for any [circuit breaker](crate::layers::circuit_breaker). It always rejects when open: nobody waits
-    /// for a flag.
+    /// The defaults are those of any [circuit breaker](crate::layers::CircuitBreakerLayer). It rejects calls while it is
+    /// open, because nobody waits for a flag.
     #[must_use]
     pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerConfig) -> Self {
-        self.circuit_breaker = circuit_breaker.when_open(WhenOpen::Reject);
+        self.circuit_breaker = circuit_breaker;
         self
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::evaluated::{Evaluated, parsed};
 use super::options::FlagOptions;
 use crate::Error;
-use crate::outcome::not_posthogs;
+use crate::api::unexpected_json;
 
 /// Flags by their definitions, without asking anybody. One answer of PostHog's, never changed.
 pub(crate) struct Local {
@@ -54,9 +54,10 @@ impl Local {
     ///
     /// `WrongHost`: these are no definitions.
     pub(super) fn read(body: &[u8]) -> Result<Self, Error> {
-        let not_posthogs = |cause| not_posthogs(&cause);
-        let mut definitions: LocalEvaluationResponse = serde_json::from_slice(body).map_err(not_posthogs)?;
-        let Unseen { flags } = serde_json::from_slice(body).map_err(not_posthogs)?;
+        let unexpected_json = |cause| unexpected_json(&cause);
+        let mut definitions: LocalEvaluationResponse =
+            serde_json::from_slice(body).map_err(unexpected_json)?;
+        let Unseen { flags } = serde_json::from_slice(body).map_err(unexpected_json)?;
         let undecidable: HashSet<String> =
             flags.into_iter().filter(UnseenOfFlag::needs_another_id).map(|flag| flag.key).collect();
         let payloads = definitions.flags.iter();

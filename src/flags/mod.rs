@@ -30,7 +30,6 @@ mod answer;
 mod called;
 mod config;
 mod definitions;
-mod endpoint;
 mod evaluated;
 mod flag;
 #[cfg(test)]

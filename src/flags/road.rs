@@ -3,7 +3,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthog_rs::RequestContext;
-use reqwest::Url;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -13,8 +12,7 @@ use tracing::Instrument;
 use super::answer::FlagsAnswer;
 use super::called::{Reported, Reporter};
 use super::config::FlagsConfig;
-use super::definitions::{Definitions, DefinitionsEndpoint};
-use super::endpoint::Endpoint;
+use super::definitions::Definitions;
 use super::evaluated::Evaluated;
 use super::flag::{Flag, FlagSource};
 use super::kept::Kept;
@@ -25,17 +23,17 @@ use super::snapshot::{Flags, Snapshot, Trouble};
 use super::stack::{self, FlagsStack};
 use super::under_way::{Outcome, UnderWay};
 use crate::ErrorKind;
-use crate::credentials::{Credentials, ProjectToken, SecretKey};
+use crate::api::{Api, PostHogClassifier};
+use crate::credentials::{Credentials, SecretKey};
 use crate::delivery::{Queue, SpoolConfig};
-use crate::layers::circuit_breaker::State;
-use crate::layers::{CircuitBreaker, CircuitBreakerLayer};
+use crate::layers::CircuitState;
+use crate::layers::{CircuitBreakerHandle, CircuitBreakerLayer};
 use crate::monitor::{AttemptObserver, Failure};
-use crate::outcome::DeliveryClassifier;
 
 /// The way to `/flags/` and what stands in for it.
 #[derive(Debug)]
 pub(crate) struct FlagsRoad {
-    breaker: CircuitBreaker,
+    breaker: CircuitBreakerHandle,
     geoip: bool,
     known: Arc<LastKnownGood>,
     timeout: Duration,
@@ -45,39 +43,35 @@ pub(crate) struct FlagsRoad {
 
 /// What it is made of.
 pub(crate) struct FlagsParts<'a> {
-    pub(crate) http: &'a reqwest::Client,
-    pub(crate) host: &'a Url,
-    pub(crate) tokens: &'a Arc<Credentials<ProjectToken>>,
+    pub(crate) api: &'a Arc<Api>,
     /// By which definitions are fetched, and how often, if flags are evaluated here.
     pub(crate) secret_keys: Option<(&'a Arc<Credentials<SecretKey>>, Duration)>,
-    pub(crate) breaker: CircuitBreakerLayer<DeliveryClassifier>,
+    pub(crate) breaker: CircuitBreakerLayer<PostHogClassifier>,
     pub(crate) watch: AttemptObserver,
     /// Beside it, what is known is kept.
     pub(crate) spool: Option<&'a SpoolConfig>,
     /// Of fetching definitions.
     pub(crate) request_timeout: Duration,
-    pub(crate) longest_retry_after: Duration,
     /// Unless the options say otherwise.
     pub(crate) geoip: bool,
 }
 
 impl FlagsRoad {
     pub(crate) fn new(config: &FlagsConfig, parts: FlagsParts<'_>) -> Self {
-        let FlagsParts { http, host, tokens, breaker, watch, longest_retry_after, .. } = parts;
+        let FlagsParts { api, breaker, watch, .. } = parts;
         let definitions = parts.secret_keys.map(|(keys, poll_interval)| {
-            let endpoint = DefinitionsEndpoint::new(http, host, tokens, longest_retry_after);
-            let stack = stack::of_definitions(watch.clone(), parts.request_timeout, endpoint);
+            let stack = stack::of_definitions(watch.clone(), parts.request_timeout, Arc::clone(api));
             Definitions::new(stack, keys, poll_interval)
         });
-        let kept = parts.spool.map(|spool| Arc::new(Kept::beside(spool, host, config)));
-        let endpoint = Endpoint::new(http, host, tokens, longest_retry_after);
+        let kept = parts.spool.map(|spool| Arc::new(Kept::beside(spool, &api.host, config)));
+        let stack = stack::of_flags(breaker.clone(), watch, config.timeout, Arc::clone(api));
         Self {
             breaker: breaker.handle(),
             geoip: parts.geoip,
             known: Arc::new(LastKnownGood::new(config.persons, config.age, kept)),
             timeout: config.timeout,
             reported: Arc::default(),
-            under_way: UnderWay::new(stack::of_flags(breaker, watch, config.timeout, endpoint), definitions),
+            under_way: UnderWay::new(stack, definitions),
         }
     }
 
@@ -145,7 +139,7 @@ impl FlagsRoad {
     /// is back goes in the background.
     async fn ask(self: &Arc<Self>, question: &Question) -> Outcome {
         const NOT_ASKED: Failure = Failure { kind: ErrorKind::CircuitOpen, status: None };
-        let waits = self.breaker.state() == State::Closed;
+        let waits = self.breaker.state() == CircuitState::Closed;
         if !waits && self.breaker.retry_in().is_none_or(|time| !time.is_zero()) {
             return Err(NOT_ASKED);
         }

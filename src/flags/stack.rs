@@ -1,5 +1,6 @@
 //! What a request goes through, for flags and for their definitions, and what its answer means there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower::timeout::TimeoutLayer;
@@ -7,13 +8,12 @@ use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, service_fn};
 
 use super::answer::FlagsAnswer;
-use super::definitions::{Ask, DefinitionsEndpoint, Fetched};
-use super::endpoint::Endpoint;
+use super::definitions::{Ask, Fetched, fetch};
 use super::options::Question;
 use crate::Error;
+use crate::api::{Accepted, Api, PostHogClassifier};
 use crate::layers::{CircuitBreakerLayer, Classify, Observe, ObserveLayer, Verdict};
 use crate::monitor::AttemptObserver;
-use crate::outcome::{Accepted, DeliveryClassifier};
 
 /// The way to `/flags/`.
 pub(super) type FlagsStack = BoxCloneSyncService<Question, FlagsAnswer, Error>;
@@ -22,10 +22,10 @@ pub(super) type FlagsStack = BoxCloneSyncService<Question, FlagsAnswer, Error>;
 pub(super) type DefinitionsStack = BoxCloneSyncService<Ask, Fetched, Error>;
 
 pub(super) fn of_flags(
-    breaker: CircuitBreakerLayer<DeliveryClassifier>,
+    breaker: CircuitBreakerLayer<PostHogClassifier>,
     watch: AttemptObserver,
     timeout: Duration,
-    endpoint: Endpoint,
+    api: Arc<Api>,
 ) -> FlagsStack {
     let stack = ServiceBuilder::new()
         .layer(breaker)
@@ -33,25 +33,26 @@ pub(super) fn of_flags(
         .layer(ObserveLayer::new(watch))
         .map_err(Error::from)
         .layer(TimeoutLayer::new(timeout))
-        .service(service_fn(move |question| endpoint.clone().send(question)));
+        .service(service_fn(move |question| ask(Arc::clone(&api), question)));
     FlagsStack::new(stack)
 }
 
 /// Nobody waits for definitions, and they are asked for rarely: there is no breaker.
-pub(super) fn of_definitions(
-    watch: AttemptObserver,
-    timeout: Duration,
-    endpoint: DefinitionsEndpoint,
-) -> DefinitionsStack {
+pub(super) fn of_definitions(watch: AttemptObserver, timeout: Duration, api: Arc<Api>) -> DefinitionsStack {
     let stack = ServiceBuilder::new()
         .layer(ObserveLayer::new(watch))
         .map_err(Error::from)
         .layer(TimeoutLayer::new(timeout))
-        .service(service_fn(move |ask| endpoint.clone().send(ask)));
+        .service(service_fn(move |ask| fetch(Arc::clone(&api), ask)));
     DefinitionsStack::new(stack)
 }
 
-impl Classify<FlagsAnswer, Error> for DeliveryClassifier {
+/// One attempt.
+async fn ask(api: Arc<Api>, question: Question) -> Result<FlagsAnswer, Error> {
+    FlagsAnswer::read(&api.flags(&question).await?)
+}
+
+impl Classify<FlagsAnswer, Error> for PostHogClassifier {
     fn classify(&self, result: Result<&FlagsAnswer, &Error>) -> Verdict {
         let accepted = result.map(FlagsAnswer::accepted);
         self.classify(accepted.as_ref().map_err(|error| *error))

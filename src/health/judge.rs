@@ -9,7 +9,7 @@ use super::probe::Finding;
 use super::report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};
 use crate::ErrorKind;
 use crate::delivery::{Snapshot, SpoolState};
-use crate::layers::circuit_breaker::State as BreakerState;
+use crate::layers::CircuitState;
 use crate::monitor::{Alert, SPOOL_FULL_SOON, Summary};
 
 /// Everything that a report is derived from.
@@ -62,9 +62,8 @@ pub fn report(evidence: Evidence) -> HealthReport {
 
 /// The probe checks host and token, so its finding comes first. Without one, the latest attempt decides.
 fn connection(evidence: &Evidence) -> Connection {
-    // A server that rejects a batch is connected, and an open breaker is no answer at all.
-    let disconnects =
-        |kind| !matches!(kind, ErrorKind::BadRequest | ErrorKind::TooLarge | ErrorKind::CircuitOpen);
+    // An error that no alert counts says nothing against PostHog: a server that rejects a batch is connected.
+    let disconnects = |kind: ErrorKind| kind.meaning().alert.is_some();
     let current_error = evidence.summary.current_error().filter(|failure| disconnects(failure.kind));
     let (known, failure, latency) = match (evidence.client, evidence.probe) {
         (ClientState::Disabled, _) => {
@@ -101,7 +100,7 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
     if summary.over_quota {
         add(Reason::QuotaExceeded);
     }
-    if breaker.state != BreakerState::Closed {
+    if breaker.state != CircuitState::Closed {
         add(Reason::BreakerOpen);
     }
     let fill = queue.fill;
@@ -142,7 +141,7 @@ mod tests {
             client: ClientState::Running,
             probe: None,
             summary: Summary::default(),
-            breaker: BreakerHealth { state: BreakerState::Closed, retry_in: None },
+            breaker: BreakerHealth { state: CircuitState::Closed, retry_in: None },
             queue: Snapshot {
                 fill: QueueFill { capacity: 1_000, capacity_bytes: 1_000, ..QueueFill::default() },
                 ..Snapshot::default()
@@ -217,6 +216,6 @@ mod tests {
         ] {
             assert_eq!(reasons_of(|evidence| evidence.client = client), [reason]);
         }
-        assert_eq!(reasons_of(|evidence| evidence.breaker.state = BreakerState::Open), [Reason::BreakerOpen]);
+        assert_eq!(reasons_of(|evidence| evidence.breaker.state = CircuitState::Open), [Reason::BreakerOpen]);
     }
 }

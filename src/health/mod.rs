@@ -7,11 +7,8 @@ mod judge;
 mod probe;
 mod reason;
 mod report;
-mod request;
 
 pub use judge::{ClientState, Evidence, report};
 pub use probe::{Finding, Probe};
 pub use reason::Reason;
 pub use report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};
-#[cfg(feature = "preflight")]
-pub(crate) use request::ProbeRequest;

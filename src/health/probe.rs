@@ -1,16 +1,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::Url;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::request::ProbeRequest;
-use crate::ErrorKind;
-use crate::credentials::{Credentials, ProjectToken};
+use crate::api::Api;
+use crate::credentials::ProjectToken;
 use crate::monitor::Failure;
 use crate::rt::{metrics, target};
+use crate::{Error, ErrorKind};
 
 /// Checks that PostHog answers and accepts the token, by a request that is not billed.
 ///
@@ -18,11 +17,11 @@ use crate::rt::{metrics, target};
 /// that a caller who gives up does not waste the answer. The others wait for that answer or get the latest one.
 #[derive(Debug)]
 pub struct Probe {
-    request: ProbeRequest,
+    /// Its tokens receive each finding.
+    api: Arc<Api>,
+    timeout: Duration,
     cache: Duration,
     state: Mutex<State>,
-    /// Receives each finding about the token.
-    credentials: Arc<Credentials<ProjectToken>>,
 }
 
 /// An answer that is there or will be.
@@ -48,15 +47,8 @@ pub struct Finding {
 }
 
 impl Probe {
-    pub fn new(
-        client: reqwest::Client,
-        host: &Url,
-        credentials: Arc<Credentials<ProjectToken>>,
-        timeout: Duration,
-        cache: Duration,
-    ) -> Self {
-        let request = ProbeRequest::new(client, host, timeout);
-        Self { request, cache, state: Mutex::default(), credentials }
+    pub fn new(api: Arc<Api>, timeout: Duration, cache: Duration) -> Self {
+        Self { api, timeout, cache, state: Mutex::default() }
     }
 
     /// Returns a finding about the token in use that is no older than the cache period, or `None` after a shutdown.
@@ -69,7 +61,7 @@ impl Probe {
             match answer.wait_for(Option::is_some).await {
                 Ok(found) => return *found,
                 // Its place was taken by a probe of another token.
-                Err(_) if self.credentials.current() != Some(asked) => {}
+                Err(_) if self.api.tokens.current() != Some(asked) => {}
                 Err(_) => return None,
             }
         }
@@ -78,7 +70,7 @@ impl Probe {
     /// The latest finding if it is fresh, else the probe under way, which begins now if there is none.
     fn answer(self: &Arc<Self>) -> Option<Pending> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let latest = match self.credentials.current() {
+        let latest = match self.api.tokens.current() {
             Some(token) => state.of(&token).filter(|latest| latest.at.elapsed() < self.cache).ok_or(token),
             None => Ok(Finding::no_token()),
         };
@@ -104,13 +96,13 @@ impl Probe {
 
     /// Returns the latest finding about the token in use.
     pub fn latest(&self) -> Option<Finding> {
-        let token = self.credentials.current()?;
+        let token = self.api.tokens.current()?;
         self.state.lock().unwrap_or_else(PoisonError::into_inner).of(&token)
     }
 
     async fn ask(self: Arc<Self>, token: ProjectToken, sender: watch::Sender<Option<Finding>>) {
         let started = Instant::now();
-        let result = self.request.send(&token).await;
+        let result = self.request(&token).await;
         let failure = result.as_ref().err().map(Failure::from);
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
         metrics::probe(failure.map_or("ok", |failure| failure.kind.as_str()), finding.latency);
@@ -122,8 +114,8 @@ impl Probe {
         );
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match failure.map(|failure| failure.kind) {
-            None => self.credentials.found(&token, false),
-            Some(ErrorKind::Unauthorized) => self.credentials.found(&token, true),
+            None => self.api.tokens.found(&token, false),
+            Some(ErrorKind::Unauthorized) => self.api.tokens.found(&token, true),
             Some(_) => {}
         }
         if state.under_way.take_if(|(asked, ..)| *asked == token).is_some() {
@@ -131,6 +123,22 @@ impl Probe {
         }
         drop(state);
         sender.send_replace(Some(finding));
+    }
+
+    /// Asks within the timeout.
+    async fn request(&self, token: &ProjectToken) -> Result<(), Error> {
+        match timeout(self.timeout, self.confirmed(token)).await {
+            Ok(result) => result,
+            Err(elapsed) => Err(Error::new(ErrorKind::Timeout).with_source(elapsed)),
+        }
+    }
+
+    /// A 401 is asked about twice, because a token that was just created may be unknown for a moment.
+    async fn confirmed(&self, token: &ProjectToken) -> Result<(), Error> {
+        match self.api.probe(token).await {
+            Err(error) if error.kind() == ErrorKind::Unauthorized => self.api.probe(token).await,
+            result => result,
+        }
     }
 
     /// Aborts the probe in flight, and lets no further probe begin.

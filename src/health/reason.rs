@@ -2,6 +2,7 @@ use serde::Serialize;
 use serde::ser::SerializeStruct;
 
 use crate::ErrorKind;
+use crate::error::HealthReason;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $id:ident $code:literal $detail:literal)*) => {
@@ -77,17 +78,15 @@ reasons! {
 impl Reason {
     /// Returns `None` for an open breaker, which has a reason of its own.
     pub(crate) fn of(kind: ErrorKind) -> Option<Self> {
-        use ErrorKind::*;
-        match kind {
-            Connect | Dns | Tls | Timeout | ConnectionLost | AnswerCutShort => Some(Self::Unreachable),
-            Server => Some(Self::ServerError),
-            RateLimited => Some(Self::RateLimited),
-            Unauthorized | Forbidden => Some(Self::Unauthorized),
-            QuotaExceeded => Some(Self::QuotaExceeded),
-            WrongHost => Some(Self::WrongHost),
-            BadRequest | TooLarge => Some(Self::RejectedEvents),
-            CircuitOpen => None,
-        }
+        Some(match kind.meaning().reason? {
+            HealthReason::Unreachable => Self::Unreachable,
+            HealthReason::ServerError => Self::ServerError,
+            HealthReason::RateLimited => Self::RateLimited,
+            HealthReason::Unauthorized => Self::Unauthorized,
+            HealthReason::QuotaExceeded => Self::QuotaExceeded,
+            HealthReason::WrongHost => Self::WrongHost,
+            HealthReason::RejectedEvents => Self::RejectedEvents,
+        })
     }
 }
 

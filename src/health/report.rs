@@ -6,9 +6,9 @@ use serde::Serialize;
 use super::Reason;
 use crate::ErrorKind;
 use crate::delivery::{Ledger, QueueFill, SpoolHealth};
-use crate::layers::circuit_breaker::State as BreakerState;
-use crate::millis::{ms, optional_ms};
+use crate::layers::CircuitState;
 use crate::monitor::Alert;
+use crate::rt::{serialize_ms, serialize_optional_ms};
 
 /// The health of the PostHog integration. It serializes to the JSON that readiness probes and dashboards read:
 ///
@@ -37,7 +37,7 @@ pub struct HealthReport {
     /// The time since PostHog last accepted a batch.
     #[serde(
         rename = "lastSuccessAgeMs",
-        serialize_with = "optional_ms",
+        serialize_with = "serialize_optional_ms",
         skip_serializing_if = "Option::is_none"
     )]
     pub last_success: Option<Duration>,
@@ -71,7 +71,11 @@ pub struct Connection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected: Option<bool>,
     /// The latency of the probe or attempt that `connected` is derived from. Absent when `connected` is.
-    #[serde(rename = "latencyMs", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "latencyMs",
+        serialize_with = "serialize_optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub latency: Option<Duration>,
     /// The kind of the error, if not connected.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,9 +91,13 @@ pub struct Connection {
 #[non_exhaustive]
 pub struct BreakerHealth {
     /// The breaker's state.
-    pub state: BreakerState,
+    pub state: CircuitState,
     /// The time until the next probe, while the breaker is open.
-    #[serde(rename = "retryInMs", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "retryInMs",
+        serialize_with = "serialize_optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub retry_in: Option<Duration>,
 }
 
@@ -104,7 +112,7 @@ pub struct LastError {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The time since the attempt ended.
-    #[serde(rename = "ageMs", serialize_with = "ms")]
+    #[serde(rename = "ageMs", serialize_with = "serialize_ms")]
     pub age: Duration,
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::millis::ms;
+use crate::rt::serialize_ms;
 
 macro_rules! alerts {
     ($($(#[$doc:meta])* $id:ident $code:literal $title:literal $section:literal $severity:ident)*) => {
@@ -117,7 +117,7 @@ pub struct Alert {
     /// The urgency.
     pub severity: Severity,
     /// How long it has been firing.
-    #[serde(rename = "firingForMs", serialize_with = "ms")]
+    #[serde(rename = "firingForMs", serialize_with = "serialize_ms")]
     pub firing_for: Duration,
     /// The observation and its limit:
     /// `failed attempts: 13 within a minute, more than 10, last server (HTTP 503)`.

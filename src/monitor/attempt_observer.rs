@@ -4,8 +4,8 @@ use std::time::Duration;
 use super::Surface;
 use super::monitor::Monitor;
 use crate::Error;
+use crate::api::Accepted;
 use crate::layers::Observe;
-use crate::outcome::{Accepted, innermost_cause};
 use crate::rt::{metrics, target};
 
 /// Passes each attempt to reach one surface to the [`Monitor`], to the metrics and to the log.
@@ -29,8 +29,8 @@ impl Observe<Accepted, Error> for AttemptObserver {
         match result {
             Ok(_) => tracing::debug!(target: target::REQUESTS, surface, ?latency, "attempt answered"),
             Err(error) => {
-                let cause = innermost_cause(error).map(ToString::to_string);
-                tracing::debug!(target: target::REQUESTS, surface, ?latency, cause, "attempt failed: {error}");
+                let cause = error.innermost_cause().map(ToString::to_string);
+                tracing::debug!(target: target::REQUESTS, surface, ?latency, cause, "attempt to reach PostHog failed: {error}");
             }
         }
     }

@@ -1,4 +1,5 @@
 use crate::ErrorKind;
+use crate::error::AlertCause;
 
 /// The causes by which alerts count attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,16 +22,12 @@ impl Cause {
 
     /// Returns `None` for a batch that was rejected: that is the batch's fault and not PostHog's.
     pub fn of(kind: ErrorKind) -> Option<Self> {
-        use ErrorKind::*;
-        match kind {
-            Connect | Dns | Tls | Timeout | ConnectionLost | AnswerCutShort | Server | WrongHost => {
-                Some(Self::Unavailable)
-            }
-            RateLimited => Some(Self::Throttled),
-            Unauthorized | Forbidden => Some(Self::Unauthorized),
-            QuotaExceeded => Some(Self::Quota),
-            BadRequest | TooLarge | CircuitOpen => None,
-        }
+        Some(match kind.meaning().alert? {
+            AlertCause::ApiDown => Self::Unavailable,
+            AlertCause::RateLimited => Self::Throttled,
+            AlertCause::AuthFailures => Self::Unauthorized,
+            AlertCause::QuotaExceeded => Self::Quota,
+        })
     }
 
     /// The value of the metrics' label.

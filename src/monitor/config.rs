@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{AlertName, Severity};
 use crate::ConfigError;
-use crate::config::check;
+use crate::error::check;
 
 /// When the alerts fire, and how urgent each is. The defaults are the go-live checklist's where it names one.
 ///

@@ -15,8 +15,8 @@ use super::traffic::Traffic;
 use super::transitions::{AlertTransitions, Transitions};
 use super::{Alert, AlertsConfig, Surface};
 use crate::Error;
-use crate::layers::CircuitBreaker;
-use crate::outcome::Accepted;
+use crate::api::Accepted;
+use crate::layers::CircuitBreakerHandle;
 
 /// Records each attempt, samples the other parts of the client once a second, and evaluates the alerts.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Monitor {
     /// Samples until the task is aborted. `token_refused` carries what health probes found out about the token.
     pub async fn run(self: Arc<Self>, mut token_refused: watch::Receiver<bool>) {
         let _end = EndOnDrop(Arc::clone(&self));
-        let [mut capture, mut flags] = self.sources.breakers.each_ref().map(CircuitBreaker::subscribe);
+        let [mut capture, mut flags] = self.sources.breakers.each_ref().map(CircuitBreakerHandle::subscribe);
         let mut every = interval(SAMPLE_PERIOD);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -110,7 +110,7 @@ impl Monitor {
     fn sample_into(&self, published: &mut Published) {
         // The queue and the breakers have locks of their own: they are read before ours is taken.
         let snapshot = self.sources.queue.snapshot();
-        let breakers = self.sources.breakers.each_ref().map(CircuitBreaker::state);
+        let breakers = self.sources.breakers.each_ref().map(CircuitBreakerHandle::state);
         let now = Instant::now();
         let mut guard = self.state();
         let State { traffic, throughput, firing, transitions } = &mut *guard;

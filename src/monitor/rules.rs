@@ -10,14 +10,14 @@ use super::throughput::Throughput;
 use super::traffic::{Counts, Traffic};
 use super::{AlertName, AlertsConfig, Surface};
 use crate::delivery::{Snapshot, SpoolHealth, SpoolState};
-use crate::layers::circuit_breaker::State as BreakerState;
+use crate::layers::CircuitState;
 
 /// What one sample saw. Conditions and metrics read the same view, so that they never contradict each other.
 pub struct View<'a> {
     pub now: Instant,
     pub snapshot: &'a Snapshot,
     /// One for each surface, as the traffic.
-    pub breakers: [BreakerState; Surface::ALL.len()],
+    pub breakers: [CircuitState; Surface::ALL.len()],
     pub traffic: &'a [Traffic; Surface::ALL.len()],
     pub throughput: &'a Throughput,
 }
@@ -56,7 +56,7 @@ const FEWEST_SLOW: u32 = 3;
 pub fn conditions(config: &AlertsConfig, view: &View<'_>) -> Vec<Condition> {
     let of_surfaces = Surface::ALL.into_iter().flat_map(|surface| {
         let found = traffic_conditions(config, &view.traffic[surface as usize], view.now);
-        let is_open = view.breakers[surface as usize] != BreakerState::Closed;
+        let is_open = view.breakers[surface as usize] != CircuitState::Closed;
         let open = is_open.then(|| "requests pause while PostHog fails".to_owned());
         let open = open.map(|detail| (AlertName::CircuitOpen, (Effect::Fire, detail)));
         found.into_iter().chain(open).map(move |(name, (effect, detail))| Condition {

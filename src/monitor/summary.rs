@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::error::{AlertCause, Breaker};
 use crate::{Error, ErrorKind};
 
 /// The latest success and the latest error of the traffic to one surface.
@@ -31,13 +32,11 @@ pub struct Failure {
 impl Failure {
     /// Whether the answer proves that PostHog is up and has time for us. The breaker and the limiter judge likewise.
     pub fn proves_service_up(self) -> bool {
-        use ErrorKind::*;
-        match self.kind {
-            BadRequest | Unauthorized | Forbidden | QuotaExceeded => true,
-            // Without a status it is a broken connection.
-            TooLarge => self.status.is_some(),
-            _ => false,
-        }
+        let meaning = self.kind.meaning();
+        // Another server may answer in PostHog's place.
+        let is_posthogs = meaning.breaker == Breaker::Success && meaning.alert != Some(AlertCause::ApiDown);
+        // Without a status, a body that is too large is a broken connection.
+        is_posthogs && (self.kind != ErrorKind::TooLarge || self.status.is_some())
     }
 }
 

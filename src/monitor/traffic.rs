@@ -6,7 +6,7 @@ use super::cause::Cause;
 use super::latencies::Latencies;
 use super::ring::{LONGEST_WINDOW, Ring};
 use super::summary::{Failure, Seen, Summary};
-use crate::outcome::Accepted;
+use crate::api::Accepted;
 use crate::{Error, ErrorKind};
 
 /// The attempts to reach one surface of PostHog: the latest success and error, counts and latencies of the last minutes,

@@ -16,8 +16,7 @@ use super::error::WebhookError;
 use super::replay::{InFlight, ReplayCache, Seen};
 use super::shared::SharedSecret;
 use super::verifier::WebhookVerifier;
-use crate::episode::Episode;
-use crate::rt::target;
+use crate::rt::{Episode, target};
 
 #[derive(Clone)]
 enum Scheme {

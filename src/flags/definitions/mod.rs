@@ -1,7 +1,5 @@
 //! The definitions of all flags: fetched when somebody first asks for flags, and then again and again.
 
-mod endpoint;
-
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,11 +7,33 @@ use reqwest::header::HeaderValue;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 
-pub(super) use self::endpoint::{Ask, DefinitionsEndpoint, Fetched};
 use super::local::Local;
 use super::stack::DefinitionsStack;
-use crate::ErrorKind;
+use crate::Error;
+use crate::api::Api;
 use crate::credentials::{Credentials, SecretKey};
+
+/// Are there other definitions than those of this tag?
+#[derive(Debug)]
+pub(super) struct Ask {
+    key: SecretKey,
+    etag: Option<HeaderValue>,
+}
+
+/// What PostHog answered.
+#[derive(Debug)]
+pub(super) enum Fetched {
+    Unchanged,
+    New(Arc<Local>, Option<HeaderValue>),
+}
+
+/// One attempt.
+pub(super) async fn fetch(api: Arc<Api>, Ask { key, etag }: Ask) -> Result<Fetched, Error> {
+    Ok(match api.definitions(&key, etag).await? {
+        Some(new) => Fetched::New(Arc::new(Local::read(&new.body)?), new.etag),
+        None => Fetched::Unchanged,
+    })
+}
 
 /// The latest definitions, and how they are fetched.
 #[derive(Debug)]
@@ -80,7 +100,7 @@ impl Definitions {
                 None => return Duration::ZERO,
             },
             Err(error) => {
-                if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden) {
+                if error.kind().is_about_the_token() {
                     self.keys.found(&key, true);
                     self.keys.renew();
                 }

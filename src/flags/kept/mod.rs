@@ -29,8 +29,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
 use self::format::{Digest, Entry};
 use super::config::FlagsConfig;
 use super::known::{Known, LastKnownGood};
-use crate::aside::aside;
 use crate::delivery::SpoolConfig;
+use crate::rt::detached_thread;
 use crate::rt::target;
 
 /// A process that is killed loses what it learned in this time; writing ten megabytes so often is nothing to a disk.
@@ -172,7 +172,8 @@ impl Kept {
 async fn aside_and_told(work: impl FnOnce() + Send + 'static) {
     let subscriber = tracing::dispatcher::get_default(Clone::clone);
     let span = tracing::Span::current();
-    aside(move || tracing::dispatcher::with_default(&subscriber, || span.in_scope(work))).await;
+    detached_thread::run(move || tracing::dispatcher::with_default(&subscriber, || span.in_scope(work)))
+        .await;
 }
 
 #[cfg(test)]

@@ -22,5 +22,5 @@ pub fn describe() {
 
 /// The kinds of error that an attempt can end with: an open breaker makes no attempt.
 fn attempt_errors() -> impl Iterator<Item = ErrorKind> {
-    ErrorKind::ALL.into_iter().filter(|kind| *kind != ErrorKind::CircuitOpen)
+    ErrorKind::ALL.into_iter().filter(|kind| kind.is_attempt())
 }

@@ -1,7 +1,7 @@
 use super::attempt_errors;
 use super::published::Series;
 use crate::delivery::{DropReason, Snapshot, SpoolState};
-use crate::layers::circuit_breaker::State as BreakerState;
+use crate::layers::CircuitState;
 use crate::monitor::cause::Cause;
 use crate::monitor::firing::FiringAlerts;
 use crate::monitor::rules::View;
@@ -81,7 +81,7 @@ impl Samples {
         self.add(table::RATE_LIMIT_PAUSED, &[], limiter.is_paused().into());
         for ((surface, breaker), now) in Surface::ALL.into_iter().zip(breakers).zip(view.breakers) {
             let surface = ("surface", surface.as_str());
-            for state in BreakerState::ALL {
+            for state in CircuitState::ALL {
                 let (is_now, transitions) = (state == now, breaker.transitions(state));
                 let labels = [surface, ("state", state.as_str())];
                 self.add(table::CIRCUIT_BREAKER_STATE, &labels, is_now.into());

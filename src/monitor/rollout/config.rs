@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::ConfigError;
-use crate::config::check;
+use crate::error::check;
 use crate::monitor::ring::LONGEST_WINDOW;
 
 /// The limits by which a rollout is judged, besides the alerts and their limit on the latency

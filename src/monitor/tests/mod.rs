@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::api::{Accepted, PostHogClassifier};
 use crate::delivery::{DeadLetterLimits, Limits, Overflow, Queue};
 use crate::layers::{
     CircuitBreakerConfig, CircuitBreakerLayer, Observe, RateLimitConfig, RateLimitLayer, RetryConfig,
     RetryLayer,
 };
-use crate::outcome::{Accepted, DeliveryClassifier};
 use crate::{Error, ErrorKind as Kind};
 use AlertName::*;
 use AlertTransition::{Firing, Resolved};
@@ -26,7 +26,7 @@ const FAST: Duration = Duration::from_millis(50);
 struct Harness {
     monitor: Arc<Monitor>,
     queue: Arc<Queue>,
-    breaker: CircuitBreakerLayer<DeliveryClassifier>,
+    breaker: CircuitBreakerLayer<PostHogClassifier>,
     token_refused: watch::Sender<bool>,
     transitions: AlertTransitions,
 }
@@ -44,13 +44,13 @@ impl Harness {
         };
         let queue = Arc::new(Queue::new(limits, 1, None));
         let open = CircuitBreakerConfig::default().open_time(FAST, FAST);
-        let breaker = CircuitBreakerLayer::new(open.clone(), DeliveryClassifier).unwrap();
-        let closed = CircuitBreakerLayer::new(open, DeliveryClassifier).unwrap();
+        let breaker = CircuitBreakerLayer::new(open.clone(), PostHogClassifier).unwrap();
+        let closed = CircuitBreakerLayer::new(open, PostHogClassifier).unwrap();
         let sources = Sources {
             queue: Arc::clone(&queue),
             breakers: [breaker.handle(), closed.handle()],
-            limiter: RateLimitLayer::new(RateLimitConfig::default(), DeliveryClassifier).unwrap().handle(),
-            retries: RetryLayer::new(RetryConfig::default(), DeliveryClassifier).unwrap().handle(),
+            limiter: RateLimitLayer::new(RateLimitConfig::default(), PostHogClassifier).unwrap().handle(),
+            retries: RetryLayer::new(RetryConfig::default(), PostHogClassifier).unwrap().handle(),
         };
         let monitor = Arc::new(Monitor::new(alerts, RolloutConfig::default(), sources));
         let (token_refused, refused) = watch::channel(false);

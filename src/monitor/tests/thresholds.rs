@@ -5,7 +5,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
 use crate::delivery::{Snapshot, SpoolHealth, SpoolState};
-use crate::layers::circuit_breaker::State;
+use crate::layers::CircuitState;
 use crate::monitor::{rules, throughput, traffic};
 
 /// Each alert of the checklist fires within a second above its threshold, not at it, and resolves.
@@ -161,7 +161,7 @@ async fn a_spool_that_will_be_full_within_the_hour_fires() {
         let view = rules::View {
             now: start,
             snapshot: &Snapshot { spool: Some(spool), ..Snapshot::default() },
-            breakers: [State::Closed; 2],
+            breakers: [CircuitState::Closed; 2],
             traffic: &traffic,
             throughput: &throughput,
         };

@@ -1,17 +1,17 @@
-//! The breaker in all orders in which threads may run: its own source, on loom's lock and atomics.
+//! The breaker in all orders in which threads may run: its own source, compiled with loom's lock and atomics.
 //!
-//! What failsafe's machine has behind a lock of its own is touched under the breaker's only, and tokio's `Notify` does not
-//! block, so each is one step to loom.
+//! failsafe's machine has a lock of its own, which is only taken while the breaker's is held. tokio's `Notify` does not
+//! block. So each is one step to loom.
 
-#![allow(dead_code, unreachable_pub, clippy::duplicate_mod, reason = "the same source, on other foundations")]
+#![allow(dead_code, clippy::duplicate_mod, reason = "the same source, on other foundations")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CircuitBreakerConfig, CircuitOpen, State, WhenOpen, machine, policy, window};
+use super::{CircuitBreakerConfig, CircuitOpen, CircuitState, machine, policy};
 use crate::layers::Verdict;
 use crate::layers::gated::Pass;
-use crate::layers::orders::model;
+use crate::layers::loom_support::model;
 use breaker::Shared;
 use permit::{Permit, permit};
 
@@ -68,14 +68,16 @@ fn one_probe_at_a_time() {
                 let Ok(mut permit) = breaker.admit() else { return };
                 let others = under_way.fetch_add(1, sync::Ordering::SeqCst);
                 // Those that are let in once a probe has succeeded are none.
-                assert!(others == 0 || breaker.state() == State::Closed);
+                assert!(others == 0 || breaker.state() == CircuitState::Closed);
                 under_way.fetch_sub(1, sync::Ordering::SeqCst);
                 permit.settle(verdict);
             }
         };
         (probe(FAILED), probe(Verdict::Success), breaker)
     };
-    model(two, |breaker| assert!(breaker.state() != State::HalfOpen, "both have told what they found"));
+    model(two, |breaker| {
+        assert!(breaker.state() != CircuitState::HalfOpen, "both have told what they found")
+    });
 }
 
 /// Both were let in while all was well: the second failure is of another time.
@@ -85,7 +87,9 @@ fn two_failures_at_once_open_it_once() {
         let breaker = spotless(LONG);
         (result(&breaker, FAILED), result(&breaker, FAILED), breaker)
     };
-    model(two, |breaker| assert_eq!((breaker.transitions(State::Open), breaker.state()), (1, State::Open)));
+    model(two, |breaker| {
+        assert_eq!((breaker.transitions(CircuitState::Open), breaker.state()), (1, CircuitState::Open))
+    });
 }
 
 /// A success that is not recorded hides no failure, and closes nothing.
@@ -96,7 +100,7 @@ fn a_success_that_takes_no_lock_hides_no_failure() {
         (result(&breaker, Verdict::Success), result(&breaker, FAILED), breaker)
     };
     model(two, |breaker| {
-        assert_eq!(breaker.state(), State::Open);
+        assert_eq!(breaker.state(), CircuitState::Open);
         assert!(!breaker.open_time_left().is_zero());
     });
 }
@@ -107,10 +111,11 @@ fn the_end_of_the_open_time_is_there_before_the_state() {
     let two = || {
         let breaker = spotless(LONG);
         let reader = Arc::clone(&breaker);
-        let read = move || assert!(reader.state() == State::Closed || !reader.open_time_left().is_zero());
+        let read =
+            move || assert!(reader.state() == CircuitState::Closed || !reader.open_time_left().is_zero());
         (result(&breaker, FAILED), read, breaker)
     };
-    model(two, |breaker| assert_eq!(breaker.state(), State::Open));
+    model(two, |breaker| assert_eq!(breaker.state(), CircuitState::Open));
 }
 
 /// Who waits is woken, however the probe ends: loom calls a sleep without an end a deadlock. After a failure it is time

@@ -1,7 +1,7 @@
-//! The bucket in all orders in which threads may run: its own source, on loom's lock and atomics. governor's cell is not
-//! ours, and one step to loom.
+//! The bucket in all orders in which threads may run: its own source, compiled with loom's lock and atomics. governor's
+//! cell is one step to loom.
 
-#![allow(dead_code, unreachable_pub, clippy::duplicate_mod, reason = "the same source, on other foundations")]
+#![allow(dead_code, clippy::duplicate_mod, reason = "the same source, on other foundations")]
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::layers::Verdict;
 use crate::layers::gated::Pass;
-use crate::layers::orders::model;
+use crate::layers::loom_support::model;
 use bucket::Bucket;
 use governor::Quota;
 use token::token;

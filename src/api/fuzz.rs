@@ -6,9 +6,9 @@ use bolero::check;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use serde_json::Value;
 
+use super::{Answer, Outcome};
 use crate::fuzz::{ROUNDS, SECRET, fields, number, told};
 use crate::layers::{Classify, HttpStatus, Verdict, retry_after};
-use crate::outcome::{Answer, Outcome};
 
 const LONGEST: Duration = Duration::from_secs(300);
 

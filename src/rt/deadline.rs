@@ -1,7 +1,7 @@
 use tokio::time::{Instant, timeout_at};
 
-/// Works until the deadline (`None`: as long as it takes). Tells whether it was done by then.
-pub(crate) async fn within(deadline: Option<Instant>, work: impl Future<Output = ()>) -> bool {
+/// Drives `work` until it is done or the deadline passes, and returns true if it is done. With `None` there is no deadline.
+pub async fn within(deadline: Option<Instant>, work: impl Future<Output = ()>) -> bool {
     match deadline {
         Some(deadline) => timeout_at(deadline, work).await.is_ok(),
         None => {

@@ -1,17 +1,17 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Writes times as RFC 3339 in UTC, to the microsecond. Remembers the latest second: of times that come in order,
-/// only the fraction is new.
+/// Writes times as RFC 3339 in UTC, to the microsecond. It remembers the text of the latest second, because of times that
+/// come in order only the fraction differs.
 #[derive(Debug, Default)]
-pub(crate) struct Timestamps {
+pub struct Timestamps {
     second: Duration,
     text: Vec<u8>,
 }
 
 impl Timestamps {
-    /// A time before 1970 reads as 1970, one after 9999 as the end of 9999.
-    pub(crate) fn write(&mut self, out: &mut Vec<u8>, at: SystemTime) {
+    /// Appends `at` to `out`. A time before 1970 is written as 1970, a time after 9999 as the end of 9999.
+    pub fn write(&mut self, out: &mut Vec<u8>, at: SystemTime) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).min(LAST);
         let second = Duration::from_secs(since.as_secs());
         if self.text.is_empty() || self.second != second {
@@ -29,14 +29,14 @@ impl Timestamps {
     }
 }
 
-/// One time, by itself.
-pub(crate) fn timestamp(at: SystemTime) -> String {
+/// Returns `at` as text, without a memory of earlier times.
+pub fn timestamp(at: SystemTime) -> String {
     let mut text = Vec::new();
     Timestamps::default().write(&mut text, at);
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The last microsecond that four digits of a year can tell.
+/// The last microsecond that a year of four digits can express.
 const LAST: Duration = Duration::new(253_402_300_799, 999_999_000);
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! The checks that several configurations share.
+//! Checks of configuration values, which produce a [`ConfigError`].
 
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::ConfigError;
+use super::ConfigError;
 
-pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
-pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub const MILLISECOND: Duration = Duration::from_millis(1);
+pub const HOUR: Duration = Duration::from_secs(3600);
 
-pub(crate) fn within<T: PartialOrd + Debug>(
+pub fn within<T: PartialOrd + Debug>(
     field: &'static str,
     value: T,
     least: T,
@@ -20,7 +20,7 @@ pub(crate) fn within<T: PartialOrd + Debug>(
     Ok(())
 }
 
-pub(crate) fn duration(
+pub fn duration(
     field: &'static str,
     value: Duration,
     least: Duration,
@@ -29,7 +29,7 @@ pub(crate) fn duration(
     within(field, value, least, most)
 }
 
-pub(crate) fn share(field: &'static str, value: f64) -> Result<(), ConfigError> {
+pub fn share(field: &'static str, value: f64) -> Result<(), ConfigError> {
     if value > 0.0 && value <= 1.0 {
         return Ok(());
     }

@@ -1,13 +1,14 @@
-//! What the models of the layers share.
+//! Shared by the loom tests of the layers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loom::thread;
 
-/// All orders of what `two` makes, each of both in a thread of its own: loom goes back to the last access of a cell only, so
-/// it matters who comes first. What they share is looked at in the end.
-pub(super) fn model<A, B, S>(two: impl Fn() -> (A, B, Arc<S>) + Copy + Sync + Send + 'static, end: fn(&S))
+/// Runs the two closures that `two` returns in a thread each, in all orders, and checks what they share at the end. Each
+/// order is tried with the threads swapped as well, because loom only goes back to the last access of a cell, so it
+/// matters which comes first.
+pub fn model<A, B, S>(two: impl Fn() -> (A, B, Arc<S>) + Copy + Sync + Send + 'static, end: fn(&S))
 where
     A: FnOnce() + 'static,
     B: FnOnce() + 'static,

@@ -5,18 +5,18 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-/// Compressors that are kept from one body to the next: a new one costs as much as a hundred events do, since it clears a
-/// quarter of a megabyte. There are as many as there were bodies compressed at the same time.
+/// Compressors that are reused from one body to the next. A new one costs as much as a hundred events, because it clears a
+/// quarter of a megabyte. There are as many as bodies were compressed at the same time.
 #[derive(Default)]
-pub(crate) struct Compressors(Mutex<Vec<Compress>>);
+pub struct Compressors(Mutex<Vec<Compress>>);
 
 impl Compressors {
-    /// The body in gzip. The runtime's other tasks get a turn in between.
+    /// Compresses a body and yields to the runtime's other tasks in between.
     ///
     /// # Cancel safety
     ///
     /// A compressor whose body is abandoned is dropped.
-    pub(super) async fn gzip(&self, body: &[u8]) -> io::Result<Bytes> {
+    pub async fn gzip(&self, body: &[u8]) -> io::Result<Bytes> {
         let mut compressor = self.take();
         let mut gzip = Vec::with_capacity(SMALLEST.max(body.len() / TYPICAL_RATIO));
         for slice in body.chunks(SLICE) {
@@ -44,7 +44,7 @@ impl Compressors {
     }
 }
 
-/// Takes what it can of the input, and tells how much that was. There is room for output always.
+/// Consumes some of the input and returns how much that was. It always makes room for output.
 fn step(
     compressor: &mut Compress,
     input: &[u8],
@@ -66,19 +66,19 @@ impl fmt::Debug for Compressors {
     }
 }
 
-/// Takes half the time of level 6, zlib's default, and makes batches of events up to a tenth larger.
+/// Takes half the time of level 6, which is zlib's default, and makes batches of events up to a tenth larger.
 const LEVEL: Compression = Compression::new(2);
 
-/// gzip's own, 32 KiB.
+/// 32 KiB, as gzip defines.
 const LARGEST_WINDOW: u8 = 15;
 
-/// Batches of events become less than a fourth.
+/// Batches of events shrink to less than a quarter.
 const TYPICAL_RATIO: usize = 4;
 
 /// Room for a header, a trailer and then some.
 const SMALLEST: usize = 256;
 
-/// Compressing this much takes about 100 microseconds; then the runtime's other tasks get a turn.
+/// Compressing this much takes about 100 microseconds. Then the runtime's other tasks get a turn.
 const SLICE: usize = 32 * 1024;
 
 #[cfg(test)]

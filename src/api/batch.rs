@@ -1,30 +1,62 @@
+//! `POST {host}/batch/`: delivers events.
+
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use tower::{Service, service_fn};
 
+use super::{Accepted, Api, Compressors, LONGEST_ANSWER};
 use crate::credentials::ProjectToken;
 use crate::layers::Replay;
-use crate::transport::{Compressors, timestamp};
+use crate::rt::timestamp;
+use crate::{Error, ErrorKind};
 
-/// Encoded events on their way. Cloning copies no event.
+impl Api {
+    /// A service that makes one attempt a call.
+    pub fn batch_service(
+        self: Arc<Self>,
+    ) -> impl Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static {
+        service_fn(move |batch| {
+            let api = Arc::clone(&self);
+            async move { api.batch(&batch).await }
+        })
+    }
+
+    /// Sends a batch.
+    pub async fn batch(&self, batch: &Batch) -> Result<Accepted, Error> {
+        let token = self.token()?;
+        let compressors = self.compressors.as_ref();
+        let body = batch
+            .body(&token, SystemTime::now(), compressors)
+            .await
+            .map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
+        let gzip = compressors.is_some();
+        let query = gzip.then_some("compression=gzip");
+        let answer = self.post("/batch/", query, body, gzip, LONGEST_ANSWER).await?;
+        answer.read(SystemTime::now(), self.longest_retry_after, token.expose())
+    }
+}
+
+/// Encoded events of one request. Cloning copies no event.
 #[derive(Clone, Debug)]
-pub(crate) struct Batch(Arc<[Bytes]>);
+pub struct Batch(Arc<[Bytes]>);
 
 impl Batch {
-    pub(crate) fn new(events: impl Iterator<Item = Bytes>) -> Self {
+    /// The events as JSON objects.
+    pub fn new(events: impl Iterator<Item = Bytes>) -> Self {
         Self(events.collect())
     }
 
     #[cfg(test)]
-    pub(crate) fn events(&self) -> &[Bytes] {
+    pub fn events(&self) -> &[Bytes] {
         &self.0
     }
 
-    /// The body of `POST /batch/`, as of `sent_at`: PostHog corrects clock skew by it, so it must be fresh
-    /// on each attempt or the events move in time.
-    pub(crate) async fn body(
+    /// The body of a request that is sent at `sent_at`. PostHog corrects clock skew by that time, so it must be fresh on
+    /// each attempt, or the events move in time.
+    async fn body(
         &self,
         token: &ProjectToken,
         sent_at: SystemTime,
@@ -56,8 +88,8 @@ impl Replay for Batch {
     }
 }
 
-/// Room for all that a body has beside its events.
-pub(crate) const ENVELOPE_BYTES: usize = 200;
+/// Room for everything in a body except its events.
+pub const ENVELOPE_BYTES: usize = 200;
 
 #[cfg(test)]
 mod tests {

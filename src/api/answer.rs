@@ -1,100 +1,33 @@
-//! The one classification: what an attempt came to, worked out once from status, headers, body and
-//! transport error. Retry, breaker, limiter, ledger and health only read it.
+//! Answers of PostHog, read once.
 
-use std::error::Error as StdError;
-use std::io;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
 use tower::BoxError;
 
-use crate::layers::{Classify, Verdict, retry_after};
+use crate::layers::retry_after;
 use crate::{Error, ErrorKind};
 
-/// What an attempt to deliver a batch came to: what to do next. The [`ErrorKind`] tells what happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// PostHog took the batch.
-    Delivered,
-    /// PostHog took the batch and threw it away, since the project is over its billing quota.
-    Discarded,
-    /// Trouble on the way or at PostHog: try again, no earlier than asked.
-    Retry {
-        /// The server's hint.
-        after: Option<Duration>,
-    },
-    /// PostHog asks for fewer requests: try again, no earlier than asked.
-    SlowDown {
-        /// The server's hint.
-        after: Option<Duration>,
-    },
-    /// The batch as it is will never be taken, parts of it may be.
-    Split,
-    /// Nothing will be taken until a person (or a rotated key) changes something: keep the events, stop
-    /// sending, try again slowly.
-    Stop,
-}
-
-impl Outcome {
-    /// What this result asks for.
-    pub fn of(result: Result<&Accepted, &Error>) -> Self {
-        use ErrorKind::*;
-        let error = match result {
-            Ok(accepted) if accepted.over_quota => return Self::Discarded,
-            Ok(_) => return Self::Delivered,
-            Err(error) => error,
-        };
-        let after = error.retry_after();
-        match error.kind() {
-            Connect | Dns | Tls | Timeout | ConnectionLost | AnswerCutShort | Server | CircuitOpen => {
-                Self::Retry { after }
-            }
-            RateLimited => Self::SlowDown { after },
-            BadRequest | TooLarge => Self::Split,
-            Unauthorized | Forbidden | QuotaExceeded | WrongHost => Self::Stop,
-        }
-    }
-}
-
-/// PostHog answered 2xx, as PostHog does.
+/// PostHog's success: a 2xx that reads as PostHog answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Accepted {
-    /// The answer says that events are over the billing quota: they are gone.
+    /// The project is over its billing quota, and PostHog has discarded the events.
     pub over_quota: bool,
-}
-
-/// Tells the layers what a delivery attempt means.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct DeliveryClassifier;
-
-impl Classify<Accepted, Error> for DeliveryClassifier {
-    fn classify(&self, result: Result<&Accepted, &Error>) -> Verdict {
-        if result.is_err_and(|error| error.kind() == ErrorKind::CircuitOpen) {
-            return Verdict::NotAttempted;
-        }
-        match Outcome::of(result) {
-            Outcome::Delivered | Outcome::Discarded => Verdict::Success,
-            Outcome::Retry { after } => Verdict::Failed { retry_after: after },
-            Outcome::SlowDown { after } => Verdict::Throttled { retry_after: after },
-            Outcome::Split | Outcome::Stop => Verdict::Refused,
-        }
-    }
 }
 
 /// An HTTP answer as it came. The body may be cut at a size that no answer of PostHog's reaches.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Result<Vec<u8>, BoxError>,
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Result<Vec<u8>, BoxError>,
 }
 
 impl Answer {
     /// What PostHog means by it.
-    pub(crate) fn read(
+    pub fn read(
         self,
         now: SystemTime,
         longest_retry_after: Duration,
@@ -105,17 +38,16 @@ impl Answer {
     }
 
     /// The body of a success.
-    pub(crate) fn into_body(
+    pub fn into_body(
         self,
         now: SystemTime,
         longest_retry_after: Duration,
         secret: &str,
     ) -> Result<Vec<u8>, Error> {
         let status = self.status;
-        let kind = match kind_of(status) {
+        let kind = match ErrorKind::of_status(status) {
             None => return self.into_body_of_success(),
-            // PostHog's 400s are plain text: a page comes from something in between, and says nothing
-            // about the events.
+            // PostHog's 400s are plain text. A page comes from something in between and says nothing about the events.
             Some(ErrorKind::BadRequest) if self.is_html() => ErrorKind::WrongHost,
             Some(kind) => kind,
         };
@@ -125,9 +57,9 @@ impl Answer {
 
     fn into_body_of_success(self) -> Result<Vec<u8>, Error> {
         let (is_html, status) = (self.is_html(), self.status);
-        let body = self
-            .body
-            .map_err(|cause| Error::new(ErrorKind::AnswerCutShort).with_status(status).with_source(cause))?;
+        let body = self.body.map_err(|cause| {
+            Error::new(ErrorKind::TruncatedResponse).with_status(status).with_source(cause)
+        })?;
         if is_html {
             return Err(Error::new(ErrorKind::WrongHost).with_status(status));
         }
@@ -136,7 +68,7 @@ impl Answer {
 
     fn excerpt(&self, secret: &str) -> Option<String> {
         let body = String::from_utf8_lossy(self.body.as_ref().ok()?);
-        // First what is left out, since the token may be what is left.
+        // Control characters go first, because without them the text may contain the token.
         let text: String = body.trim().chars().filter(|c| !c.is_control()).collect();
         let text: String = text.replace(secret, "[token]").chars().take(EXCERPT).collect();
         (!text.is_empty()).then_some(text)
@@ -150,30 +82,15 @@ impl Answer {
     }
 }
 
-/// A success whose JSON is not PostHog's. Where, not what: serde's own words quote it, and it may repeat a key.
-pub(crate) fn not_posthogs(cause: &serde_json::Error) -> Error {
+/// The error of a success whose JSON is not what PostHog sends. It names the place and quotes nothing, because the answer
+/// may repeat a key.
+pub fn unexpected_json(cause: &serde_json::Error) -> Error {
     let (what, line, column) = (cause.classify(), cause.line(), cause.column());
     Error::new(ErrorKind::WrongHost)
         .with_source(format!("{what:?} in its JSON at line {line} column {column}"))
 }
 
-/// What a status means. `None`: all is well. Only 400 and 422 say that the events are bad; a status that
-/// PostHog does not use comes from something else.
-pub(crate) fn kind_of(status: u16) -> Option<ErrorKind> {
-    match status {
-        200..=299 => None,
-        400 | 422 => Some(ErrorKind::BadRequest),
-        401 => Some(ErrorKind::Unauthorized),
-        402 => Some(ErrorKind::QuotaExceeded),
-        403 => Some(ErrorKind::Forbidden),
-        408 | 500..=599 => Some(ErrorKind::Server),
-        413 => Some(ErrorKind::TooLarge),
-        429 => Some(ErrorKind::RateLimited),
-        _ => Some(ErrorKind::WrongHost),
-    }
-}
-
-/// PostHog's own error texts are shorter.
+/// Characters of an answer that an error keeps. PostHog's own error texts are shorter.
 const EXCERPT: usize = 200;
 
 fn events_are_over_quota(body: &[u8]) -> bool {
@@ -186,81 +103,11 @@ fn events_are_over_quota(body: &[u8]) -> bool {
         .is_ok_and(|body| body.quota_limited.iter().any(|name| name == "events"))
 }
 
-/// From this size on, a server that hangs up while the body is being written most likely refused the size:
-/// it closes after its 413 without reading on, and the client sees the broken pipe first. Old self-hosted
-/// servers take 2 MiB; well below that a hang-up is just a hang-up.
-const LARGE_BODY: usize = 512 * 1024;
-
-/// What a failure to get any answer means, after `sent` bytes of body were offered.
-pub(crate) fn read_failure(error: reqwest::Error, sent: usize) -> Error {
-    let error = error.without_url();
-    let status = error.status();
-    let kind = if let Some(kind) = status.and_then(|status| kind_of(status.as_u16())) {
-        kind
-    } else if error.is_builder() {
-        ErrorKind::BadRequest
-    } else if error.is_timeout() {
-        ErrorKind::Timeout
-    } else if error.is_connect() {
-        connect_failure(&error)
-    } else if error.is_body() || error.is_decode() {
-        ErrorKind::AnswerCutShort
-    } else if sent >= LARGE_BODY && hung_up(&error) {
-        ErrorKind::TooLarge
-    } else {
-        ErrorKind::ConnectionLost
-    };
-    let read = Error::new(kind).with_source(error);
-    match status {
-        Some(status) => read.with_status(status.as_u16()),
-        None => read,
-    }
-}
-
-/// The HTTP client names neither DNS nor TLS in its types: the resolver's error is told by its text, and
-/// TLS errors are the only invalid data or end of file that a connection can meet.
-fn connect_failure(error: &reqwest::Error) -> ErrorKind {
-    if causes(error).any(|cause| cause.to_string() == "dns error") {
-        return ErrorKind::Dns;
-    }
-    match io_kind(error) {
-        Some(io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => ErrorKind::Tls,
-        _ => ErrorKind::Connect,
-    }
-}
-
-fn hung_up(error: &reqwest::Error) -> bool {
-    use io::ErrorKind::*;
-    let reset = matches!(io_kind(error), Some(BrokenPipe | ConnectionReset | ConnectionAborted));
-    reset
-        || causes(error).any(|cause| cause.to_string().contains("connection closed before message completed"))
-}
-
-fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
-    causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last().map(io::Error::kind)
-}
-
-/// What happened on the wire.
-pub(crate) fn innermost_cause(error: &Error) -> Option<&(dyn StdError + 'static)> {
-    causes(error).skip(1).last()
-}
-
-/// An error and what caused it, the innermost last.
-pub(crate) fn causes<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&cause| {
-        match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            // An I/O error that wraps another does not name it as its source.
-            Some(wrapped) => Some(wrapped as _),
-            None => cause.source(),
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Outcome, PostHogClassifier};
+    use crate::layers::{Classify, Verdict};
     use ErrorKind::*;
 
     fn answer(status: u16, headers: &[(&str, &str)], body: Result<&str, ()>) -> Result<Accepted, Error> {
@@ -301,7 +148,7 @@ mod tests {
             ),
             (200, &html, Ok("<html>log in</html>"), Err(WrongHost), stop),
             (200, &[], Ok("\n<!doctype html>"), Err(WrongHost), stop),
-            (200, &[], Err(()), Err(AnswerCutShort), retry),
+            (200, &[], Err(()), Err(TruncatedResponse), retry),
             (301, &[], Ok(""), Err(WrongHost), stop),
             (302, &[("location", "https://elsewhere.example")], Ok(""), Err(WrongHost), stop),
             (400, &[], Ok("request holds no event"), Err(BadRequest), Outcome::Split),
@@ -365,13 +212,13 @@ mod tests {
 
     #[test]
     fn the_layers_read_the_same_outcome() {
-        let verdict = |status| DeliveryClassifier.classify(answer(status, &[], Ok("")).as_ref());
+        let verdict = |status| PostHogClassifier.classify(answer(status, &[], Ok("")).as_ref());
         assert_eq!(verdict(200), Verdict::Success);
         assert_eq!(verdict(400), Verdict::Refused);
         assert_eq!(verdict(401), Verdict::Refused);
         assert_eq!(verdict(429), Verdict::Throttled { retry_after: None });
         assert_eq!(verdict(503), Verdict::Failed { retry_after: None });
         let open = Error::from(crate::layers::CircuitOpen { retry_in: None });
-        assert_eq!(DeliveryClassifier.classify(Err::<&Accepted, _>(&open)), Verdict::NotAttempted);
+        assert_eq!(PostHogClassifier.classify(Err::<&Accepted, _>(&open)), Verdict::NotAttempted);
     }
 }
