@@ -3,22 +3,22 @@ use std::time::Duration;
 
 use tower::Service;
 
+use crate::api::Batch;
+use crate::api::{Accepted, PostHogClassifier};
 use crate::config::Settings;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::delivery::{Pacing, Queue, Worker};
 use crate::layers::{
-    CircuitBreaker, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
+    CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
 };
-use crate::monitor::{Monitor, Sources, Surface, Watch};
-use crate::outcome::{Accepted, DeliveryClassifier};
-use crate::transport::Batch;
+use crate::monitor::{AttemptObserver, Monitor, Sources, Surface};
 use crate::{ConfigError, Error};
 
 /// What stands between us and PostHog, and the monitor that looks at it.
 pub(super) struct Guards {
     pub(super) monitor: Arc<Monitor>,
-    pub(super) flags: CircuitBreakerLayer<DeliveryClassifier>,
-    delivery: DeliveryLayers<DeliveryClassifier, Watch>,
+    pub(super) flags: CircuitBreakerLayer<PostHogClassifier>,
+    delivery: DeliveryLayers<PostHogClassifier, AttemptObserver>,
     pacing: Pacing,
     /// The first and the longest pause after a batch whose attempts ended.
     setback: (Duration, Duration),
@@ -26,10 +26,11 @@ pub(super) struct Guards {
 
 impl Guards {
     pub(super) fn new(queue: &Arc<Queue>, settings: &Settings) -> Result<Self, ConfigError> {
-        let circuit_breaker = CircuitBreakerLayer::new(settings.circuit_breaker.clone(), DeliveryClassifier)?;
-        let flags = CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone(), DeliveryClassifier)?;
-        let retry = RetryLayer::new(settings.retry.clone(), DeliveryClassifier)?;
-        let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), DeliveryClassifier)?;
+        let circuit_breaker =
+            CircuitBreakerLayer::new(settings.circuit_breaker.clone(), PostHogClassifier)?.wait_when_open();
+        let flags = CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone(), PostHogClassifier)?;
+        let retry = RetryLayer::new(settings.retry.clone(), PostHogClassifier)?;
+        let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), PostHogClassifier)?;
         let sources = Sources {
             queue: Arc::clone(queue),
             breakers: [circuit_breaker.handle(), flags.handle()],
@@ -41,7 +42,7 @@ impl Guards {
             retry,
             circuit_breaker,
             rate_limit,
-            observer: Watch::new(Arc::clone(&monitor), Surface::Capture),
+            observer: AttemptObserver::new(Arc::clone(&monitor), Surface::Capture),
             timeout: settings.request_timeout,
         };
         let (pacing, setback) = (settings.pacing.clone(), settings.retry.setback());
@@ -49,7 +50,7 @@ impl Guards {
     }
 
     /// Delivery's.
-    pub(super) fn breaker(&self) -> CircuitBreaker {
+    pub(super) fn breaker(&self) -> CircuitBreakerHandle {
         self.delivery.circuit_breaker.handle()
     }
 

@@ -17,11 +17,11 @@ use tracing::Level;
 
 use self::log::Log;
 use super::guards::Guards;
+use crate::api::Accepted;
+use crate::api::Batch;
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::{Encoder, Queue};
-use crate::outcome::Accepted;
-use crate::transport::Batch;
 use crate::{Error, ErrorKind};
 
 /// How the n-th request fares. `None`: it has no answer.
@@ -160,7 +160,7 @@ fn an_hour_of_429_is_seven() {
 #[test]
 fn an_hour_of_401_is_eight() {
     let refused = [
-        "WARN PostHog does not accept the project token (HTTP 401): delivery pauses, events are kept",
+        "WARN delivery to PostHog pauses, events are kept: the token is not accepted (HTTP 401)",
         "INFO delivery resumed",
         "ERROR alert firing: P1 Auth Failures",
         "WARN alert resolved: P1 Auth Failures",

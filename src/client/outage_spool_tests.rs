@@ -15,12 +15,12 @@ use tokio::time::sleep;
 use tower::service_fn;
 
 use super::guards::Guards;
+use crate::api::Accepted;
+use crate::api::Batch;
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::{DropReason, Encoder, Ledger, Queue, Spool, SpoolConfig};
-use crate::layers::{CircuitBreakerConfig, RateLimitConfig, WhenOpen};
-use crate::outcome::Accepted;
-use crate::transport::Batch;
+use crate::layers::{CircuitBreakerConfig, RateLimitConfig};
 use crate::{Error, ErrorKind};
 
 /// What PostHog would have: each event's uuid.
@@ -55,9 +55,7 @@ impl Process {
         let millis = Duration::from_millis;
         // The breaker's and the limiter's clocks are real, so their times are short.
         let settings = Settings {
-            circuit_breaker: CircuitBreakerConfig::default()
-                .when_open(WhenOpen::Wait)
-                .open_time(millis(1), millis(5)),
+            circuit_breaker: CircuitBreakerConfig::default().open_time(millis(1), millis(5)),
             rate_limit: RateLimitConfig::default().rate(100_000).burst(100_000),
             ..Settings::default()
         };

@@ -6,12 +6,12 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
-use crate::deadline::within;
 use crate::delivery::Spool;
 use crate::flags::FlagsClient;
 use crate::health::Probe;
-use crate::layers::CircuitBreaker;
+use crate::layers::CircuitBreakerHandle;
 use crate::monitor::Monitor;
+use crate::rt::within;
 use crate::sdk::Sdk;
 
 /// What runs in a client that is not disabled.
@@ -21,7 +21,7 @@ pub(super) struct Running {
     pub(super) watching_abort: AbortHandle,
     /// Taken when it has ended.
     pub(super) watching: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-    pub(super) breaker: CircuitBreaker,
+    pub(super) breaker: CircuitBreakerHandle,
     /// Taken at shutdown: it holds connections.
     pub(super) probe: Mutex<Option<Arc<Probe>>>,
     pub(super) abort: AbortHandle,

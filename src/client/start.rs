@@ -11,22 +11,20 @@ use tracing::{Instrument, Span};
 use super::guards::Guards;
 use super::running::Running;
 use crate::ConfigError;
+use crate::api::{Api, Compressors, client};
 use crate::config::{Enrichment, Settings};
-use crate::credentials::{Credentials, Opened, ProjectToken, SecretKey};
+use crate::credentials::{Opened, ProjectToken, SecretKey};
 use crate::delivery::{Encoder, Queue, Spool};
 use crate::flags::{FlagsClient, FlagsParts};
 use crate::health::Probe;
-use crate::monitor::{Surface, Watch};
+use crate::monitor::{AttemptObserver, Surface};
 use crate::rt::target;
 use crate::sdk::{LocalEvaluation, Road, Sdk};
-use crate::transport::{Capture, client};
 
 /// What several parts are made of.
 struct Common<'a> {
     queue: &'a Arc<Queue>,
-    host: &'a Url,
-    http: reqwest::Client,
-    credentials: Arc<Credentials<ProjectToken>>,
+    api: Arc<Api>,
     settings: &'a Settings,
     is_server: bool,
     geoip: bool,
@@ -54,17 +52,24 @@ impl Running {
         let Enrichment { hooks, is_server, geoip } = enrichment;
         let Opened { credentials, renewal } = token;
         let span = tracing::info_span!(target: target::CLIENT, "posthog", host = host.host_str());
-        let common = Common { queue, host, http, credentials, settings: &settings, is_server, geoip, span };
+        let api = Arc::new(Api {
+            http,
+            host: host.clone(),
+            tokens: Arc::clone(&credentials),
+            longest_retry_after: settings.longest_retry_after,
+            compressors: settings.gzip.then(Compressors::default),
+        });
+        let common = Common { queue, api, settings: &settings, is_server, geoip, span };
 
         let sdk = common.sdk(local.as_ref())?;
         let guards = Guards::new(queue, &settings)?;
         let (monitor, breaker) = (Arc::clone(&guards.monitor), guards.breaker());
         let flags = Arc::new(common.flags(&guards, local.as_ref()));
         let probe = common.probe();
-        let worker = guards.worker(queue, common.capture().service(), &common.credentials);
+        let worker = guards.worker(queue, Arc::clone(&common.api).batch_service(), &credentials);
 
         // Nothing has begun so far; nothing fails from here on.
-        let Common { credentials, span, .. } = common;
+        let Common { span, .. } = common;
         let begin = Begin { runtime: &runtime, span: &span };
         span.in_scope(|| flags.start_persisting());
         let spool = settings.spool.clone().map(|spool| span.in_scope(|| Spool::start(queue, spool)));
@@ -104,14 +109,14 @@ impl LocalKey {
 
 impl Common<'_> {
     fn sdk(&self, local: Option<&LocalKey>) -> Result<Sdk, ConfigError> {
-        let token = self.credentials.current().unwrap_or_else(ProjectToken::stand_in);
+        let token = self.api.tokens.current().unwrap_or_else(ProjectToken::stand_in);
         let local_evaluation =
             local.and_then(|key| Some((key.opened.credentials.current()?, key.poll_interval)));
         let road = Road {
             queue: self.queue,
             span: &self.span,
-            http: &self.http,
-            host: self.host,
+            http: &self.api.http,
+            host: &self.api.host,
             token: &token,
             local_evaluation,
             is_server: self.is_server,
@@ -124,16 +129,13 @@ impl Common<'_> {
 
     fn flags(&self, guards: &Guards, local: Option<&LocalKey>) -> FlagsClient {
         let parts = FlagsParts {
-            http: &self.http,
-            host: self.host,
-            tokens: &self.credentials,
+            api: &self.api,
             secret_keys: local.map(|key| (&key.opened.credentials, key.poll_interval)),
             breaker: guards.flags.clone(),
-            watch: Watch::new(Arc::clone(&guards.monitor), Surface::Flags),
+            observer: AttemptObserver::new(Arc::clone(&guards.monitor), Surface::Flags),
             queue: self.queue,
             spool: self.settings.spool.as_ref(),
             request_timeout: self.settings.request_timeout,
-            longest_retry_after: self.settings.longest_retry_after,
             geoip: self.geoip,
         };
         FlagsClient::new(&self.settings.flags, parts)
@@ -141,22 +143,7 @@ impl Common<'_> {
 
     fn probe(&self) -> Probe {
         let Settings { probe_timeout, probe_cache, .. } = *self.settings;
-        Probe::new(self.http.clone(), self.host, self.credentials(), probe_timeout, probe_cache)
-    }
-
-    fn capture(&self) -> Capture {
-        let gzip = self.settings.gzip;
-        Capture::new(
-            self.http.clone(),
-            self.host,
-            self.credentials(),
-            gzip,
-            self.settings.longest_retry_after,
-        )
-    }
-
-    fn credentials(&self) -> Arc<Credentials<ProjectToken>> {
-        Arc::clone(&self.credentials)
+        Probe::new(Arc::clone(&self.api), probe_timeout, probe_cache)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::PostHogBuilder;
 use crate::delivery::Overflow;
-use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig, WhenOpen};
+use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
 
 /// The queue.
 impl PostHogBuilder {
@@ -99,21 +99,20 @@ impl PostHogBuilder {
         self
     }
 
-    /// See [`layers::retry`](crate::layers::retry) for the defaults.
+    /// See [`RetryLayer`](crate::layers::RetryLayer) for the defaults.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
         self.settings.retry = retry;
         self
     }
 
-    /// See [`layers::circuit_breaker`](crate::layers::circuit_breaker) for the defaults. Delivery always
-    /// waits when open, whatever [`when_open`](CircuitBreakerConfig::when_open) says: its events have
-    /// nowhere else to go.
+    /// See [`CircuitBreakerLayer`](crate::layers::CircuitBreakerLayer) for the defaults. Delivery waits while the breaker is
+    /// open, because its events have nowhere else to go.
     pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerConfig) -> Self {
-        self.settings.circuit_breaker = circuit_breaker.when_open(WhenOpen::Wait);
+        self.settings.circuit_breaker = circuit_breaker;
         self
     }
 
-    /// See [`layers::rate_limit`](crate::layers::rate_limit) for the defaults.
+    /// See [`RateLimitLayer`](crate::layers::RateLimitLayer) for the defaults.
     pub fn rate_limit(mut self, rate_limit: RateLimitConfig) -> Self {
         self.settings.rate_limit = rate_limit;
         self

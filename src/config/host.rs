@@ -2,7 +2,7 @@ use posthog_rs::{EU_INGESTION_ENDPOINT, EndpointManager, US_INGESTION_ENDPOINT};
 use reqwest::Url;
 
 use crate::ConfigError;
-use crate::transport::is_loopback;
+use crate::api::is_loopback;
 
 /// Paths that are PostHog's own endpoints: whoever ends a host with one has pasted an endpoint.
 const ENDPOINTS: [&str; 8] = ["batch", "capture", "decide", "e", "engage", "flags", "i", "track"];

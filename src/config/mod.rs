@@ -2,7 +2,6 @@
 //! their reasons stand at the builder's methods, which are in files by what they are about.
 
 mod builder;
-pub(crate) mod check;
 #[cfg(test)]
 mod defaults_tests;
 mod delivery;

@@ -4,13 +4,13 @@ use reqwest::Url;
 
 use super::{PostHogBuilder, Settings, host};
 use crate::ConfigError;
+use crate::api::PostHogClassifier;
 use crate::credentials::{CredentialSource, KeyOrigin};
 use crate::delivery::{Limits, Pacing, SpoolConfig};
 use crate::layers::{
     CircuitBreakerConfig, CircuitBreakerLayer, RateLimitConfig, RateLimitLayer, RetryConfig, RetryLayer,
 };
 use crate::monitor::AlertsConfig;
-use crate::outcome::DeliveryClassifier;
 use crate::preflight::Preflight;
 
 /// How a client was configured, for the [preflight](crate::preflight) to look at: the running parts have taken their
@@ -92,8 +92,8 @@ impl PostHogBuilder {
 impl Reviewed {
     /// Checks what the parts check themselves when they are made.
     fn validate(&self) -> Result<(), ConfigError> {
-        CircuitBreakerLayer::new(self.circuit_breaker.clone(), DeliveryClassifier)?;
-        RetryLayer::new(self.retry.clone(), DeliveryClassifier)?;
-        RateLimitLayer::new(self.rate_limit.clone(), DeliveryClassifier).map(|_| ())
+        CircuitBreakerLayer::new(self.circuit_breaker.clone(), PostHogClassifier)?;
+        RetryLayer::new(self.retry.clone(), PostHogClassifier)?;
+        RateLimitLayer::new(self.rate_limit.clone(), PostHogClassifier).map(|_| ())
     }
 }

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use super::check;
 use crate::ConfigError;
 use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing, SpoolConfig};
+use crate::error::check;
 use crate::flags::FlagsConfig;
-use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig, WhenOpen};
+use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
 use crate::monitor::{AlertsConfig, RolloutConfig};
 use crate::sdk::SdkSettings;
 
@@ -58,7 +58,7 @@ impl Default for Settings {
             gzip: true,
             request_timeout: seconds(10),
             retry: RetryConfig::default(),
-            circuit_breaker: CircuitBreakerConfig::default().when_open(WhenOpen::Wait),
+            circuit_breaker: CircuitBreakerConfig::default(),
             rate_limit: RateLimitConfig::default(),
             longest_retry_after: seconds(300),
             flush_timeout: seconds(10),

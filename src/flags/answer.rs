@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::evaluated::{Evaluated, parsed};
 use crate::Error;
-use crate::outcome::{Accepted, not_posthogs};
+use crate::api::{Accepted, unexpected_json};
 
 /// PostHog's answer to a question.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +34,7 @@ impl FlagsAnswer {
     ///
     /// `WrongHost` if this is not an answer of PostHog's.
     pub fn read(body: &[u8]) -> Result<Self, Error> {
-        let wire: Wire = serde_json::from_slice(body).map_err(|cause| not_posthogs(&cause))?;
+        let wire: Wire = serde_json::from_slice(body).map_err(|cause| unexpected_json(&cause))?;
         let flags = wire.flags.into_iter().map(|(key, detail)| (key, detail.into())).collect();
         Ok(Self {
             flags,
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_posthogs_is_the_wrong_host() {
+    fn what_is_unexpected_json_is_the_wrong_host() {
         for body in ["", "{}", "[]", "null", "<html>", r#"{"flags":[]}"#, r#"{"flags":{"a":{}}}"#] {
             assert_eq!(
                 FlagsAnswer::read(body.as_bytes()).unwrap_err().kind(),

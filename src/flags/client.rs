@@ -3,14 +3,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthog_rs::RequestContext;
-use reqwest::Url;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::answer::FlagsAnswer;
 use super::config::FlagsConfig;
-use super::definitions::{Definitions, DefinitionsEndpoint, definitions_stack};
-use super::endpoint::Endpoint;
+use super::definitions::{Definitions, definitions_stack};
 use super::evaluated::Evaluated;
 use super::exposure::{Degradation, ExposureContext, Exposures};
 use super::flag::{Flag, FlagSource};
@@ -20,18 +18,17 @@ use super::options::{FlagOptions, Question};
 use super::snapshot::Flags;
 use super::stack::{FlagsStack, flags_stack};
 use crate::ErrorKind;
-use crate::credentials::{Credentials, ProjectToken, SecretKey};
+use crate::api::{Api, PostHogClassifier};
+use crate::credentials::{Credentials, SecretKey};
 use crate::delivery::{Queue, SpoolConfig};
-use crate::layers::circuit_breaker::State;
-use crate::layers::{CircuitBreaker, CircuitBreakerLayer};
-use crate::monitor::{Failure, Watch};
-use crate::outcome::DeliveryClassifier;
+use crate::layers::{CircuitBreakerHandle, CircuitBreakerLayer, CircuitState};
+use crate::monitor::{AttemptObserver, Failure};
 use crate::rt::single_flight::SingleFlight;
 
 /// Asks PostHog for flags, and falls back to what is known.
 #[derive(Debug)]
 pub struct FlagsClient {
-    breaker: CircuitBreaker,
+    breaker: CircuitBreakerHandle,
     timeout: Duration,
     /// The default of [`FlagOptions::geoip`].
     geoip: bool,
@@ -44,20 +41,17 @@ pub struct FlagsClient {
 
 /// What a [`FlagsClient`] is made of.
 pub struct FlagsParts<'a> {
-    pub(crate) http: &'a reqwest::Client,
-    pub(crate) host: &'a Url,
-    pub(crate) tokens: &'a Arc<Credentials<ProjectToken>>,
+    pub api: &'a Arc<Api>,
     /// For local evaluation: the keys that fetch definitions, and the poll interval.
     pub secret_keys: Option<(&'a Arc<Credentials<SecretKey>>, Duration)>,
-    pub breaker: CircuitBreakerLayer<DeliveryClassifier>,
-    pub watch: Watch,
+    pub breaker: CircuitBreakerLayer<PostHogClassifier>,
+    pub observer: AttemptObserver,
     /// Takes exposure events.
     pub queue: &'a Arc<Queue>,
     /// The last known good is persisted beside it.
     pub spool: Option<&'a SpoolConfig>,
     /// The timeout of a request for definitions.
     pub request_timeout: Duration,
-    pub(crate) longest_retry_after: Duration,
     pub geoip: bool,
 }
 
@@ -66,19 +60,17 @@ type Outcome = Result<Arc<FlagsAnswer>, Failure>;
 
 impl FlagsClient {
     pub fn new(config: &FlagsConfig, parts: FlagsParts<'_>) -> Self {
-        let FlagsParts { http, host, tokens, breaker, watch, longest_retry_after, .. } = parts;
+        let FlagsParts { api, breaker, observer, .. } = parts;
         let definitions = parts.secret_keys.map(|(keys, poll_interval)| {
-            let endpoint = DefinitionsEndpoint::new(http, host, tokens, longest_retry_after);
-            let stack = definitions_stack(watch.clone(), parts.request_timeout, endpoint);
+            let stack = definitions_stack(observer.clone(), parts.request_timeout, Arc::clone(api));
             Definitions::new(stack, keys, poll_interval)
         });
-        let endpoint = Endpoint::new(http, host, tokens, longest_retry_after);
         let timeout = config.timeout;
-        let last_known_good = Arc::new(LastKnownGood::new(config, host, parts.spool));
+        let last_known_good = Arc::new(LastKnownGood::new(config, &api.host, parts.spool));
         let request = Request {
             timeout,
             last_known_good: Arc::clone(&last_known_good),
-            stack: flags_stack(breaker.clone(), watch, timeout, endpoint),
+            stack: flags_stack(breaker.clone(), observer, timeout, Arc::clone(api)),
         };
         Self {
             breaker: breaker.handle(),
@@ -148,7 +140,7 @@ impl FlagsClient {
     /// the first caller starts the request that probes, and all go on without its answer.
     async fn request(&self, question: &Question) -> Outcome {
         const NOT_ASKED: Failure = Failure { kind: ErrorKind::CircuitOpen, status: None };
-        let is_closed = self.breaker.state() == State::Closed;
+        let is_closed = self.breaker.state() == CircuitState::Closed;
         if !is_closed && self.breaker.retry_in().is_none_or(|time| !time.is_zero()) {
             return Err(NOT_ASKED);
         }

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use crate::ConfigError;
-use crate::config::check;
-use crate::layers::{CircuitBreakerConfig, WhenOpen};
+use crate::error::check;
+use crate::layers::CircuitBreakerConfig;
 
 /// How long to wait for feature flags, and what stands in for them. [`Flags`](crate::Flags) tells how these work together.
 ///
@@ -53,14 +53,14 @@ impl FlagsConfig {
     }
 
     /// The circuit breaker of flags, separate from that of delivery. The defaults are those of any
-    /// [circuit breaker](crate::layers::circuit_breaker). It always rejects when it is open, because callers do not wait
-    /// for a flag then.
+    /// [circuit breaker](crate::layers::CircuitBreakerLayer). It rejects calls while it is open, because callers do not
+    /// wait for a flag then.
     ///
     /// A service with many flag requests a second can take a larger window, so that a handful of failures does not open
     /// the breaker.
     #[must_use]
     pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerConfig) -> Self {
-        self.circuit_breaker = circuit_breaker.when_open(WhenOpen::Reject);
+        self.circuit_breaker = circuit_breaker;
         self
     }
 

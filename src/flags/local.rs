@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::evaluated::{Evaluated, parsed};
 use super::options::FlagOptions;
 use crate::Error;
-use crate::outcome::not_posthogs;
+use crate::api::unexpected_json;
 
 /// Evaluates flags by their definitions, without a request. Holds one answer of PostHog's, and never changes.
 pub struct LocalFlags {
@@ -54,9 +54,10 @@ impl LocalFlags {
     ///
     /// `WrongHost` if these are not definitions.
     pub fn read(body: &[u8]) -> Result<Self, Error> {
-        let not_posthogs = |cause| not_posthogs(&cause);
-        let mut definitions: LocalEvaluationResponse = serde_json::from_slice(body).map_err(not_posthogs)?;
-        let Extras { flags } = serde_json::from_slice(body).map_err(not_posthogs)?;
+        let unexpected_json = |cause| unexpected_json(&cause);
+        let mut definitions: LocalEvaluationResponse =
+            serde_json::from_slice(body).map_err(unexpected_json)?;
+        let Extras { flags } = serde_json::from_slice(body).map_err(unexpected_json)?;
         let undecidable: HashSet<String> =
             flags.into_iter().filter(FlagExtras::needs_another_id).map(|flag| flag.key).collect();
         let payloads = definitions.flags.iter();

@@ -9,7 +9,6 @@ mod cache;
 mod client;
 mod config;
 mod definitions;
-mod endpoint;
 mod evaluated;
 mod exposure;
 mod flag;

@@ -1,62 +1,52 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::Url;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::request::ProbeRequest;
-use crate::ErrorKind;
+use crate::api::Api;
 use crate::credentials::{Credentials, ProjectToken};
-use crate::monitor::{Failure, metrics};
+use crate::monitor::Failure;
 use crate::rt::single_flight::SingleFlight;
-use crate::rt::target;
+use crate::rt::{metrics, target};
+use crate::{Error, ErrorKind};
 
-/// Asks PostHog whether it is there and takes the token, without being billed.
+/// Checks that PostHog answers and accepts the token, by a request that is not billed.
 ///
-/// However many ask, there is one request per `cache` period: the first caller starts it, and the others share its
-/// finding while it is in flight and for that period.
+/// There is one request per `cache` period, however many callers ask. The first caller starts it, in a task of its own, so
+/// that a caller who gives up does not waste the answer. The others wait for that answer or get the latest one.
 #[derive(Debug)]
-pub(crate) struct Probe {
+pub struct Probe {
     requests: SingleFlight<ProjectToken, Finding>,
     cache: Duration,
     latest: Arc<Mutex<Latest>>,
-    credentials: Arc<Credentials<ProjectToken>>,
+    tokens: Arc<Credentials<ProjectToken>>,
 }
 
 /// The latest finding, with the token that it is about. It says nothing about another token.
 #[derive(Debug, Default)]
 struct Latest(Option<(ProjectToken, Finding)>);
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Finding {
-    pub(crate) at: Instant,
-    pub(crate) latency: Duration,
-    pub(crate) failure: Option<Failure>,
+pub struct Finding {
+    pub at: Instant,
+    pub latency: Duration,
+    pub failure: Option<Failure>,
 }
 
 impl Probe {
-    pub(crate) fn new(
-        client: reqwest::Client,
-        host: &Url,
-        credentials: Arc<Credentials<ProjectToken>>,
-        timeout: Duration,
-        cache: Duration,
-    ) -> Self {
+    pub fn new(api: Arc<Api>, timeout: Duration, cache: Duration) -> Self {
+        let tokens = Arc::clone(&api.tokens);
         let latest = Arc::<Mutex<Latest>>::default();
-        let prober = Arc::new(Prober {
-            request: ProbeRequest::new(client, host, timeout),
-            latest: Arc::clone(&latest),
-            credentials: Arc::clone(&credentials),
-        });
+        let prober = Arc::new(Prober { api, timeout, latest: Arc::clone(&latest) });
         let requests = SingleFlight::new(move |token| Arc::clone(&prober).probe(token));
-        Self { requests, cache, latest, credentials }
+        Self { requests, cache, latest, tokens }
     }
 
-    /// Returns a finding about the token in use, no older than the cache period. `None` when the client was shut down.
-    pub(crate) async fn check(&self) -> Option<Finding> {
-        let mut tokens = self.credentials.keys();
+    /// Returns a finding about the token in use that is no older than the cache period, or `None` after a shutdown.
+    pub async fn check(&self) -> Option<Finding> {
+        let mut tokens = self.tokens.keys();
         loop {
             let Some(token) = tokens.borrow_and_update().clone() else { return Some(Finding::no_token()) };
             let finding = {
@@ -76,14 +66,14 @@ impl Probe {
         }
     }
 
-    /// The latest finding about the token in use.
-    pub(crate) fn latest(&self) -> Option<Finding> {
-        let token = self.credentials.current()?;
+    /// Returns the latest finding about the token in use.
+    pub fn latest(&self) -> Option<Finding> {
+        let token = self.tokens.current()?;
         lock(&self.latest).about(&token)
     }
 
     /// Aborts the probe in flight, if there is one, and lets none start from now on. Returns the aborted task.
-    pub(crate) fn end(&self) -> JoinSet<()> {
+    pub fn end(&self) -> JoinSet<()> {
         self.requests.end()
     }
 }
@@ -91,19 +81,19 @@ impl Probe {
 /// Makes the requests, and records what they find.
 #[derive(Debug)]
 struct Prober {
-    request: ProbeRequest,
+    /// Its tokens receive each finding.
+    api: Arc<Api>,
+    timeout: Duration,
     latest: Arc<Mutex<Latest>>,
-    /// Learns from each finding whether the token is refused.
-    credentials: Arc<Credentials<ProjectToken>>,
 }
 
 impl Prober {
     async fn probe(self: Arc<Self>, token: ProjectToken) -> Finding {
         let started = Instant::now();
-        let result = self.request.send(&token).await;
+        let result = self.request(&token).await;
         let failure = result.as_ref().err().map(Failure::from);
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
-        metrics::probe(failure.map(|failure| failure.kind), finding.latency);
+        metrics::probe(failure.map_or("ok", |failure| failure.kind.as_str()), finding.latency);
         tracing::debug!(
             target: target::REQUESTS,
             latency = ?finding.latency,
@@ -111,16 +101,32 @@ impl Prober {
             "probe"
         );
         match failure.map(|failure| failure.kind) {
-            None => self.credentials.found(&token, false),
-            Some(ErrorKind::Unauthorized) => self.credentials.found(&token, true),
+            None => self.api.tokens.found(&token, false),
+            Some(ErrorKind::Unauthorized) => self.api.tokens.found(&token, true),
             Some(_) => {}
         }
         // A probe of the token before may land after one of its successor.
         let mut latest = lock(&self.latest);
-        if self.credentials.current().as_ref() == Some(&token) {
+        if self.api.tokens.current().as_ref() == Some(&token) {
             latest.0 = Some((token, finding));
         }
         finding
+    }
+
+    /// Asks within the timeout.
+    async fn request(&self, token: &ProjectToken) -> Result<(), Error> {
+        match timeout(self.timeout, self.confirmed(token)).await {
+            Ok(result) => result,
+            Err(elapsed) => Err(Error::new(ErrorKind::Timeout).with_source(elapsed)),
+        }
+    }
+
+    /// A 401 is asked about twice, because a token that was just created may be unknown for a moment.
+    async fn confirmed(&self, token: &ProjectToken) -> Result<(), Error> {
+        match self.api.probe(token).await {
+            Err(error) if error.kind() == ErrorKind::Unauthorized => self.api.probe(token).await,
+            result => result,
+        }
     }
 }
 
@@ -135,8 +141,8 @@ fn lock(latest: &Mutex<Latest>) -> MutexGuard<'_, Latest> {
 }
 
 impl Finding {
-    /// There is no token yet to ask about: as good as a refused one.
-    pub(crate) fn no_token() -> Self {
+    /// Returns the finding while there is no token yet: the same as for a refused one.
+    pub fn no_token() -> Self {
         let failure = Failure { kind: ErrorKind::Unauthorized, status: None };
         Self { at: Instant::now(), latency: Duration::ZERO, failure: Some(failure) }
     }

@@ -7,7 +7,6 @@ use super::check::{CheckId, Finding, Findings};
 use super::clock;
 use super::probes::{Answered, Probed};
 use crate::ErrorKind;
-use crate::outcome::kind_of;
 
 /// Whether there was an answer of PostHog's that is no failure.
 pub(super) fn is_connected(probed: &[Probed]) -> bool {
@@ -65,7 +64,7 @@ fn http(probed: &[Probed]) -> Finding {
         Err(error) => return Finding::fail(ask::told(error), remedy(error.kind())),
     };
     let seen = format!("HTTP {status}");
-    match (meaning, kind_of(*status)) {
+    match (meaning, ErrorKind::of_status(*status)) {
         (Err(ErrorKind::Server), _) => {
             Finding::fail(seen, "PostHog or a proxy is in trouble: see its status page, try later")
         }
@@ -145,9 +144,9 @@ mod tests {
 
     use super::*;
     use crate::Error;
+    use crate::api::Answer;
     use crate::credentials::Key;
     use crate::credentials::ProjectToken;
-    use crate::outcome::Answer;
     use crate::preflight::CheckStatus::{self, Fail, Pass, Skipped, Warn};
 
     fn answered(status: u16, body: &str, location: Option<&str>) -> Probed {

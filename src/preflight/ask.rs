@@ -1,10 +1,9 @@
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Request, Url};
 
-use crate::aside::aside;
+use crate::api::{Answer, LONGEST_ANSWER, client, send};
 use crate::credentials::SecretKey;
-use crate::outcome::{Answer, innermost_cause};
-use crate::transport::{LONGEST_ANSWER, client, send};
+use crate::rt::detached_thread;
 use crate::{Error, ErrorKind};
 
 /// `GET`, by the client of everything: no redirect is followed, no proxy is taken to this machine.
@@ -20,7 +19,7 @@ pub(super) async fn get(url: &Url, key: Option<&SecretKey>) -> Result<Answer, Er
 /// mount that hangs.
 pub(super) async fn client_of(url: &Url) -> Result<reqwest::Client, Error> {
     let url = url.clone();
-    match aside(move || client(&url)).await {
+    match detached_thread::run(move || client(&url)).await {
         Some(client) => client.map_err(|error| Error::new(ErrorKind::Tls).with_source(error)),
         None => Err(Error::new(ErrorKind::Tls)),
     }
@@ -28,7 +27,7 @@ pub(super) async fn client_of(url: &Url) -> Result<reqwest::Client, Error> {
 
 /// An error with what caused it first.
 pub(super) fn told(error: &Error) -> String {
-    match innermost_cause(error) {
+    match error.innermost_cause() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }

@@ -4,8 +4,8 @@ use reqwest::Url;
 
 use super::check::Finding;
 use crate::ConfigError;
+use crate::api::is_loopback;
 use crate::credentials::{KeyOrigin, ProjectToken};
-use crate::transport::is_loopback;
 
 pub(super) fn settings(settings: &Result<(), ConfigError>) -> Finding {
     match settings {

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::ask;
 use super::check::{CheckId, Finding, Findings};
+use crate::api::{endpoint, is_loopback};
 use crate::credentials::SecretKey;
-use crate::transport::{endpoint, is_loopback};
 use crate::{Error, ErrorKind};
 
 pub(super) const IDS: &[CheckId] = &[CheckId::KeyScopes, CheckId::KeyUse];

@@ -9,10 +9,8 @@ use tokio::time::{Instant, timeout_at};
 use super::ask;
 use super::check::CheckId;
 use super::clock::Sample;
-use crate::credentials::ProjectToken;
-use crate::health::ProbeRequest;
-use crate::outcome::Answer;
-use crate::transport::endpoint;
+use crate::api::{Answer, Api, endpoint};
+use crate::credentials::{Credentials, ProjectToken};
 use crate::{Error, ErrorKind};
 
 pub(super) const IDS: &[CheckId] =
@@ -45,16 +43,23 @@ pub(super) struct Answered {
 /// Asks until five have answered, one has not, or the time is over.
 pub(super) async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probed> {
     let end = Instant::now() + LONGEST_OF_ALL;
-    let request = match ask::client_of(host).await {
-        Ok(client) => ProbeRequest::new(client, host, LONGEST),
+    let http = match ask::client_of(host).await {
+        Ok(client) => client,
         Err(error) => return vec![Probed { took: Duration::ZERO, answer: Err(error), clock: None }],
     };
+    let api = token.map(|token| Api {
+        http,
+        host: host.clone(),
+        tokens: Credentials::fixed(token.clone()),
+        longest_retry_after: Duration::ZERO,
+        compressors: None,
+    });
     let mut probed = Vec::with_capacity(PROBES);
     while probed.len() < PROBES {
         let (started, sent) = (Instant::now(), SystemTime::now());
         let asked = async {
-            match token {
-                Some(token) => request.ask(token).await,
+            match token.zip(api.as_ref()) {
+                Some((token, api)) => api.ask_probe(token).await,
                 // Answered before any token is looked at.
                 None => ask::get(&endpoint(host, "/flags/", None), None).await,
             }
@@ -97,7 +102,7 @@ impl Answered {
             // The names of hosts are in lower case.
             Some(host.replace(&token.expose().to_lowercase(), "[token]"))
         });
-        let meaning = ProbeRequest::read(answer, token).map_err(|error| error.kind());
+        let meaning = answer.read_probe(token).map_err(|error| error.kind());
         Self { status, meaning, is_posthogs, location }
     }
 }

@@ -2,7 +2,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
 use super::check::Finding;
-use crate::transport::is_loopback;
+use crate::api::is_loopback;
 
 /// The proxy that the client takes to this URL, as `host:port`: never with its credentials.
 pub(super) fn in_force(url: &Url) -> Option<String> {

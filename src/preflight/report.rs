@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::check::{Check, CheckId, CheckStatus, Finding};
 use super::checklist::{CHECKLIST, Item, Section};
 use super::table::Table;
-use crate::millis::millis;
+use crate::rt::millis;
 
 /// The whole checklist, item by item, with what the checks found.
 ///

@@ -16,9 +16,9 @@ use super::{
     answers, configuration, documents, health_route, key_scopes, probes, secret_files, spool, status_page,
     test_event, way, webhook,
 };
-use crate::aside::aside;
 use crate::config::Reviewed;
 use crate::credentials::{KeyOrigin, ProjectToken};
+use crate::rt::detached_thread;
 
 /// The whole, with half a second to spare.
 const WHOLE: Duration = Duration::from_millis(14_500);
@@ -113,7 +113,9 @@ fn groups(subject: Subject, options: Options) -> Vec<Group> {
         Group::new(documents::IDS, FILES, async move {
             match docs {
                 None => documents::not_named(),
-                Some(directory) => aside(move || documents::read(&directory)).await.unwrap_or_default(),
+                Some(directory) => {
+                    detached_thread::run(move || documents::read(&directory)).await.unwrap_or_default()
+                }
             }
         }),
         Group::new(test_event::IDS, STEPS, test_event::check(options.test_event, host, token)),
@@ -166,5 +168,5 @@ async fn spooled(reviewed: Reviewed) -> Findings {
 async fn in_a_thread(work: impl FnOnce() -> Finding + Send + 'static) -> Finding {
     let no_thread =
         || Finding::fail("the system gives no thread", "look at the limits of processes and memory");
-    aside(work).await.unwrap_or_else(no_thread)
+    detached_thread::run(work).await.unwrap_or_else(no_thread)
 }

@@ -85,7 +85,7 @@ impl Subject {
 }
 
 async fn look<K: Key>(source: CredentialSource) -> Result<K, Finding> {
-    match timeout(READING, source.look()).await {
+    match timeout(READING, source.read_once()).await {
         Ok(key) => key.map_err(|error| not_given(&error)),
         Err(_) => Err(hangs()),
     }

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -6,8 +5,9 @@ use reqwest::Url;
 
 use super::ask;
 use super::check::{CheckId, Finding, Findings};
+use crate::api::{Api, Batch, Compressors};
 use crate::credentials::{Credentials, ProjectToken};
-use crate::transport::{Batch, Capture, timestamp};
+use crate::rt::timestamp;
 use crate::{Accepted, Error};
 
 pub(super) const IDS: &[CheckId] = &[CheckId::TestEvent];
@@ -36,10 +36,14 @@ async fn send(host: &Url, token: ProjectToken) -> Result<Accepted, Error> {
             "$lib_version": env!("CARGO_PKG_VERSION"),
         },
     });
-    let client = ask::client_of(host).await?;
-    let credentials = Credentials::fixed(token);
-    let capture = Capture::new(client, host, Arc::clone(&credentials), true, Duration::ZERO);
-    capture.send(Batch::new(std::iter::once(Bytes::from(event.to_string())))).await
+    let api = Api {
+        http: ask::client_of(host).await?,
+        host: host.clone(),
+        tokens: Credentials::fixed(token),
+        longest_retry_after: Duration::ZERO,
+        compressors: Some(Compressors::default()),
+    };
+    api.batch(&Batch::new(std::iter::once(Bytes::from(event.to_string())))).await
 }
 
 fn judge(result: Result<&Accepted, &Error>) -> Finding {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::check::Finding;
-use crate::aside::aside;
+use crate::rt::detached_thread;
 
 /// What a handshake showed.
 pub(super) struct Handshake {
@@ -32,7 +32,7 @@ enum Refusal {
 
 pub(super) async fn shake_hands(host: &str, stream: TcpStream, limit: Duration) -> Handshake {
     // It reads the system's certificates.
-    let witness = match timeout(limit, aside(Witness::new)).await {
+    let witness = match timeout(limit, detached_thread::run(Witness::new)).await {
         Ok(Some(Ok(witness))) => Arc::new(witness),
         Ok(Some(Err(error))) => return Handshake::failed(Refusal::Other(error.to_string())),
         Ok(None) | Err(_) => {

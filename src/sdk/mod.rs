@@ -18,7 +18,7 @@ use posthog_rs::{Client, ClientOptions};
 use tokio::time::Instant;
 
 use crate::ConfigError;
-use crate::deadline::within;
+use crate::rt::within;
 #[cfg(feature = "error-tracking")]
 pub(crate) use error_tracking::{ErrorTracking, capture_exception};
 use held::Held;

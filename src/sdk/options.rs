@@ -9,9 +9,9 @@ use tracing::Span;
 use super::bridge;
 use super::error_tracking::ErrorTracking;
 use crate::ConfigError;
-use crate::config::check;
 use crate::credentials::{CredentialSource, ProjectToken, SecretKey};
 use crate::delivery::Queue;
+use crate::error::check;
 
 /// What only the SDK needs to know. The reasons stand at the builder's methods.
 #[derive(Default)]

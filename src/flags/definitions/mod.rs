@@ -1,6 +1,5 @@
 //! The definitions of all flags, for local evaluation: fetched when flags are first asked for, and polled from then on.
 
-mod endpoint;
 mod poller;
 mod stack;
 
@@ -9,7 +8,6 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-pub use self::endpoint::DefinitionsEndpoint;
 use self::poller::Poller;
 use self::stack::DefinitionsStack;
 pub use self::stack::definitions_stack;

@@ -5,9 +5,7 @@ use reqwest::header::HeaderValue;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 
-use super::endpoint::{Ask, Fetched};
-use super::stack::DefinitionsStack;
-use crate::ErrorKind;
+use super::stack::{DefinitionsStack, Fetch, Fetched};
 use crate::credentials::{Credentials, SecretKey};
 use crate::flags::local::LocalFlags;
 
@@ -58,8 +56,9 @@ impl Poller {
     /// Fetches once. Returns PostHog's `Retry-After`, or zero.
     async fn fetch(&self, key: SecretKey) -> Duration {
         let latest = self.lock().clone();
-        let ask = Ask { key: key.clone(), etag: latest.as_ref().and_then(|latest| latest.etag.clone()) };
-        let result = self.stack.clone().oneshot(ask).await;
+        let request =
+            Fetch { key: key.clone(), etag: latest.as_ref().and_then(|latest| latest.etag.clone()) };
+        let result = self.stack.clone().oneshot(request).await;
         let confirmed_at = Instant::now();
         if result.is_ok() {
             self.keys.found(&key, false);
@@ -71,7 +70,7 @@ impl Poller {
                 None => return Duration::ZERO,
             },
             Err(error) => {
-                if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden) {
+                if error.kind().is_about_the_token() {
                     self.keys.found(&key, true);
                     self.keys.renew();
                 }

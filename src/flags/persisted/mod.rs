@@ -34,9 +34,8 @@ use tracing::Instrument;
 use self::format::{Digest, Entry};
 use super::cache::{AnswerCache, KnownFlags};
 use super::config::FlagsConfig;
-use crate::aside::aside;
 use crate::delivery::SpoolConfig;
-use crate::rt::target;
+use crate::rt::{detached_thread, target};
 
 /// A process that is killed loses what it learned in this time. Ten megabytes a minute are little for any disk.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
@@ -124,7 +123,7 @@ impl Persisted {
 
     async fn run(self: Arc<Self>) {
         let (persisted, now) = (Arc::clone(&self), Instant::now());
-        aside_with_subscriber(move || persisted.load(&mut lock(&persisted.disk), now)).await;
+        with_subscriber_in_thread(move || persisted.load(&mut lock(&persisted.disk), now)).await;
         self.is_loaded.send_replace(true);
         let mut every = interval_at(Instant::now() + WRITE_EVERY, WRITE_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -137,7 +136,7 @@ impl Persisted {
     /// Writes the file, if something was learned since it was written.
     pub async fn write(self: &Arc<Self>) {
         let (persisted, now) = (Arc::clone(self), Instant::now());
-        aside_with_subscriber(move || persisted.write_if_dirty(now)).await;
+        with_subscriber_in_thread(move || persisted.write_if_dirty(now)).await;
     }
 
     fn load(&self, disk: &mut Disk, now: Instant) {
@@ -197,10 +196,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Works in a thread of its own, whose log lines go where the caller's do and name the client.
-async fn aside_with_subscriber(work: impl FnOnce() + Send + 'static) {
+async fn with_subscriber_in_thread(work: impl FnOnce() + Send + 'static) {
     let subscriber = tracing::dispatcher::get_default(Clone::clone);
     let span = tracing::Span::current();
-    aside(move || tracing::dispatcher::with_default(&subscriber, || span.in_scope(work))).await;
+    detached_thread::run(move || tracing::dispatcher::with_default(&subscriber, || span.in_scope(work)))
+        .await;
 }
 
 #[cfg(test)]

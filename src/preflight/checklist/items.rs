@@ -61,7 +61,7 @@ pub const CHECKLIST: &[Item] = {
         item(CodeQuality, "No hardcoded credentials", &[Id::TokenSource])
             .manual("a secret scanner over the repository's history"),
         item(CodeQuality, "Error handling covers all PostHog error types", &[]).given(&[
-            shown("each answer has one meaning", "src/outcome.rs every_answer_has_one_meaning"),
+            shown("each answer has one meaning", "src/api/answer.rs every_answer_has_one_meaning"),
             shown(
                 "each failure of the network too",
                 "tests/transport.rs failures_on_an_open_connection",
