@@ -3,6 +3,7 @@ use std::error::Error;
 use posthog_rs::{CaptureExceptionOptions, Event};
 
 use super::PostHog;
+use crate::rt::target;
 use crate::sdk;
 
 impl PostHog {
@@ -44,7 +45,7 @@ impl PostHog {
             return;
         };
         if let Err(error) = sdk::capture_exception(&sdk, error, options) {
-            tracing::warn!("an exception could not be captured: {error}");
+            tracing::warn!(target: target::CLIENT, "an exception could not be captured: {error}");
         }
     }
 }

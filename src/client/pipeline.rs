@@ -3,15 +3,14 @@ use std::time::Duration;
 
 use tower::Service;
 
-use crate::api::Batch;
-use crate::api::{Accepted, PostHogClassifier};
+use crate::api::{Accepted, Batch, PostHogClassifier};
 use crate::config::Settings;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::delivery::{Pacing, Queue, Worker};
 use crate::layers::{
     CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
 };
-use crate::monitor::{Monitor, Sources, Surface, Watch};
+use crate::monitor::{AttemptObserver, Monitor, Sources, Surface};
 use crate::{ConfigError, Error};
 
 /// What stands between the queue and PostHog: the layers of delivery, the breaker of flags, and the monitor that
@@ -19,7 +18,7 @@ use crate::{ConfigError, Error};
 pub struct Pipeline {
     pub monitor: Arc<Monitor>,
     pub flags: CircuitBreakerLayer<PostHogClassifier>,
-    delivery: DeliveryLayers<PostHogClassifier, Watch>,
+    delivery: DeliveryLayers<PostHogClassifier, AttemptObserver>,
     pacing: Pacing,
     /// The first and the longest pause after a batch whose attempts ended.
     setback: (Duration, Duration),
@@ -29,7 +28,7 @@ impl Pipeline {
     pub fn new(queue: &Arc<Queue>, settings: &Settings) -> Result<Self, ConfigError> {
         let circuit_breaker =
             CircuitBreakerLayer::new(settings.circuit_breaker.clone(), PostHogClassifier)?.wait_when_open();
-        let flags = CircuitBreakerLayer::new(settings.flags.breaker(), PostHogClassifier)?;
+        let flags = CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone(), PostHogClassifier)?;
         let retry = RetryLayer::new(settings.retry.clone(), PostHogClassifier)?;
         let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), PostHogClassifier)?;
         let sources = Sources {
@@ -43,7 +42,7 @@ impl Pipeline {
             retry,
             circuit_breaker,
             rate_limit,
-            observer: Watch::new(Arc::clone(&monitor), Surface::Capture),
+            observer: AttemptObserver::new(Arc::clone(&monitor), Surface::Capture),
             timeout: settings.request_timeout,
         };
         let (pacing, setback) = (settings.pacing.clone(), settings.retry.setback());

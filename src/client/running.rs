@@ -2,13 +2,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::Url;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::delivery::Spool;
-use crate::flags::FlagsRoad;
+use crate::flags::FlagsClient;
 use crate::health::Probe;
 use crate::layers::CircuitBreakerHandle;
 use crate::monitor::Monitor;
@@ -34,7 +34,7 @@ pub struct Running {
     pub monitoring: Task,
     /// Taken at shutdown, because it holds connections.
     pub probe: Mutex<Option<Arc<Probe>>>,
-    pub flags: Arc<FlagsRoad>,
+    pub flags: Arc<FlagsClient>,
     pub sdk: Sdk,
 }
 
@@ -74,9 +74,9 @@ impl Running {
     }
 
     /// Lets no probe start from now on. Returns the one in flight.
-    fn end_probe(&self) -> Option<JoinHandle<()>> {
+    fn end_probe(&self) -> JoinSet<()> {
         let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).take();
-        probe.and_then(|probe| probe.end())
+        probe.map(|probe| probe.end()).unwrap_or_default()
     }
 
     /// Ends the monitor, for good.
@@ -99,17 +99,14 @@ impl Running {
         }
         // An aborted worker ends at its next await. If a user's code blocks it, it is left behind.
         let _ = timeout(ABORT_GRACE, self.worker.ended()).await;
-        let mut flags = self.flags.end();
-        let probe = self.end_probe();
+        let (flags, mut probe) = (self.flags.end(), self.end_probe());
         self.renewals.iter().for_each(Task::abort);
         let _ = timeout(ABORT_GRACE, async {
-            if let Some(probe) = probe {
-                let _ = probe.await;
-            }
             for renewal in &self.renewals {
                 renewal.ended().await;
             }
-            while flags.join_next().await.is_some() {}
+            while probe.join_next().await.is_some() {}
+            flags.await;
         })
         .await;
     }
@@ -119,7 +116,7 @@ impl Running {
         self.sdk.end();
         self.worker.abort();
         self.end_probe();
-        self.flags.end();
+        drop(self.flags.end());
         self.renewals.iter().for_each(Task::abort);
     }
 
@@ -133,7 +130,7 @@ impl Running {
     pub async fn stop_spool(&self, deadline: Option<Instant>) {
         let Some(spool) = &self.spool else { return };
         within(deadline, async {
-            tokio::join!(spool.ended(), self.flags.keep_last().instrument(self.span.clone()));
+            tokio::join!(spool.ended(), self.flags.persist().instrument(self.span.clone()));
         })
         .await;
     }

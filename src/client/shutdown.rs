@@ -4,6 +4,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Inner, PostHog};
 use crate::delivery::{Ledger, Queue};
+use crate::rt::target;
 
 impl PostHog {
     /// Sends the events captured so far without waiting for full batches, including those that [the SDK](Self::sdk) made.
@@ -120,9 +121,16 @@ impl PostHog {
             let ShutdownReport { delivered, undelivered, spooled, dead_letters, .. } = report;
             let lost = after.dropped.lost().saturating_sub(before.dropped.lost());
             if lost + dead_letters == 0 {
-                tracing::info!(delivered, spooled, took = ?started.elapsed(), "shut down");
+                tracing::info!(
+                    target: target::CLIENT,
+                    delivered,
+                    spooled,
+                    took = ?started.elapsed(),
+                    "shut down"
+                );
             } else {
                 tracing::warn!(
+                    target: target::CLIENT,
                     delivered,
                     spooled,
                     undelivered,
@@ -162,7 +170,11 @@ impl Drop for Inner {
         running.end_monitor();
         if lost > 0 {
             let _named = running.span.enter();
-            tracing::warn!(lost, "dropped without shutdown: undelivered events are lost");
+            tracing::warn!(
+                target: target::CLIENT,
+                lost,
+                "dropped without shutdown: undelivered events are lost"
+            );
         }
     }
 }

@@ -14,9 +14,10 @@ use crate::api::{Api, Compressors, client};
 use crate::config::{Enrichment, Settings};
 use crate::credentials::{Opened, ProjectToken, SecretKey};
 use crate::delivery::{Encoder, Queue, Spool};
-use crate::flags::{FlagsParts, FlagsRoad};
+use crate::flags::{FlagsClient, FlagsParts};
 use crate::health::Probe;
-use crate::monitor::{Surface, Watch};
+use crate::monitor::{AttemptObserver, Surface};
+use crate::rt::target;
 use crate::sdk::{LocalEvaluation, Sdk, SdkParts};
 
 /// What several parts are made from.
@@ -50,7 +51,7 @@ impl Running {
         let local = local_evaluation.map(LocalKey::open).transpose()?;
         let Enrichment { hooks, is_server, geoip } = enrichment;
         let Opened { credentials: tokens, renewal } = token;
-        let span = tracing::info_span!("posthog", host = host.host_str());
+        let span = tracing::info_span!(target: target::CLIENT, "posthog", host = host.host_str());
         let api = Arc::new(Api {
             http,
             host: host.clone(),
@@ -70,7 +71,7 @@ impl Running {
         // Nothing has started so far, and nothing can fail from here on. So an error leaves nothing behind.
         let Shared { span, .. } = shared;
         let spawner = Spawner { runtime: &runtime, span: &span };
-        span.in_scope(|| flags.keep());
+        span.in_scope(|| flags.start_persisting());
         let spool = settings.spool.clone().map(|spool| span.in_scope(|| Spool::start(queue, spool)));
         let monitoring = spawner.spawn(Arc::clone(&monitor).run(tokens.refusals()));
         let pause = settings.pacing.refusal_pause;
@@ -126,17 +127,18 @@ impl Shared<'_> {
         Sdk::new(&parts)
     }
 
-    fn flags(&self, pipeline: &Pipeline, local: Option<&LocalKey>) -> FlagsRoad {
+    fn flags(&self, pipeline: &Pipeline, local: Option<&LocalKey>) -> FlagsClient {
         let parts = FlagsParts {
             api: &self.api,
             secret_keys: local.map(|key| (&key.opened.credentials, key.poll_interval)),
             breaker: pipeline.flags.clone(),
-            watch: Watch::new(Arc::clone(&pipeline.monitor), Surface::Flags),
+            observer: AttemptObserver::new(Arc::clone(&pipeline.monitor), Surface::Flags),
+            queue: self.queue,
             spool: self.settings.spool.as_ref(),
             request_timeout: self.settings.request_timeout,
             geoip: self.geoip,
         };
-        FlagsRoad::new(&self.settings.flags, parts)
+        FlagsClient::new(&self.settings.flags, parts)
     }
 
     fn probe(&self) -> Probe {

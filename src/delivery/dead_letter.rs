@@ -146,3 +146,16 @@ impl DeadLetters {
         self.letters.iter().cloned().collect()
     }
 }
+
+#[cfg(all(test, feature = "spool"))]
+mod tests {
+    use super::*;
+
+    /// Of a file that an earlier version wrote.
+    #[test]
+    fn a_kind_by_its_former_name_is_read() {
+        let json = br#"{"event":{},"kind":"answer_cut_short","status":200,"answer":null,"at":"2026-01-01T00:00:00Z"}"#;
+        let letter = DeadLetter::from_json(7, json).unwrap();
+        assert_eq!((letter.kind, letter.number()), (ErrorKind::TruncatedResponse, 7));
+    }
+}

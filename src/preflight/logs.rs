@@ -3,6 +3,7 @@
 use tracing::subscriber::NoSubscriber;
 
 use super::check::Finding;
+use crate::rt::target;
 
 /// Which log lines a subscriber receives.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +18,8 @@ impl Logs {
     pub fn observe() -> Self {
         Self {
             has_subscriber: tracing::dispatcher::get_default(|subscriber| !subscriber.is::<NoSubscriber>()),
-            shows_warnings: tracing::enabled!(target: "posthog_health", tracing::Level::WARN),
-            shows_debug: tracing::enabled!(target: "posthog_health", tracing::Level::DEBUG),
+            shows_warnings: tracing::enabled!(target: target::CLIENT, tracing::Level::WARN),
+            shows_debug: tracing::enabled!(target: target::REQUESTS, tracing::Level::DEBUG),
         }
     }
 }

@@ -63,9 +63,9 @@ impl Target {
             validity: configuration::settings(&Ok(())),
             is_disabled: running.is_none(),
             token,
-            token_origin: running.map(|running| running.tokens.origin().clone()),
+            token_origin: running.map(|running| running.tokens.origin.clone()),
             secret_key,
-            secret_key_origin: own_keys.map(|keys| keys.origin().clone()),
+            secret_key_origin: own_keys.map(|keys| keys.origin.clone()),
             host: running.map(|running| running.host.clone()).ok_or_else(disabled),
             settings: Arc::clone(client.settings()),
         }
@@ -113,7 +113,7 @@ impl Target {
 }
 
 async fn read<K: Key>(source: CredentialSource) -> Result<K, Finding> {
-    match timeout(READING, source.look()).await {
+    match timeout(READING, source.read_once()).await {
         Ok(key) => key.map_err(|error| unavailable(&error)),
         Err(_) => Err(hangs()),
     }

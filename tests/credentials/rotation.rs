@@ -26,7 +26,7 @@ async fn traffic(posthog: PostHog) {
 async fn a_rotation_under_load_loses_nothing() {
     let (server, mount) = (FakePostHog::start(), Mount::new());
     let posthog = builder(&server).credentials(mount.source()).build().unwrap();
-    let mut transitions = posthog.subscribe();
+    let mut transitions = posthog.subscribe_alerts();
     let traffic = tokio::spawn(traffic(posthog.clone()));
     server.wait_for_distinct(500).await;
 

@@ -16,7 +16,7 @@ fn the_page_tells_each_default_as_it_is() {
     let Settings { retry, circuit_breaker, rate_limit, alerts, rollout, flags, .. } = &builder.settings;
     let breaker = CircuitBreakerConfig::default();
     assert_eq!(circuit_breaker, &breaker);
-    assert_eq!(flags.breaker(), breaker);
+    assert_eq!(flags.circuit_breaker, breaker);
     let PostHogBuilder { host, allow_insecure_http, disabled, settings, .. } = &builder;
     let Enrichment { hooks, is_server, geoip } = &builder.enrichment;
     assert!(hooks.is_empty());
@@ -99,14 +99,11 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("AlertsConfig", "high_latency", &["latency"]),
     ("AlertsConfig", "rate_limited", &["throttled"]),
     ("AlertsConfig", "auth_failures", &["unauthorized"]),
-    ("AlertsConfig", "quota_exceeded", &["over_quota"]),
     ("AlertsConfig", "losing_events", &["lost"]),
-    ("AlertsConfig", "spool_filling", &["spool_full_in"]),
     ("AlertsConfig", "stalled", &["stalled_after"]),
     ("RolloutConfig", "min_attempts", &["attempts"]),
     ("RolloutConfig", "max_error_rate", &["error_rate"]),
     ("RolloutConfig", "max_losses", &["losses"]),
-    ("RolloutConfig", "max_p99", &["p99"]),
     ("SpoolConfig", "max_bytes", &["bytes"]),
     ("SpoolConfig", "max_age", &["age"]),
     ("SpoolConfig", "min_free_disk", &["min_free"]),

@@ -1,4 +1,4 @@
-//! The kept file, whoever has written to it.
+//! The persisted file, whoever has written to it.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::format::{Entry, decode, encode};
 use crate::flags::answer::FlagsAnswer;
-use crate::flags::known::Since;
+use crate::flags::cache::EvaluatedAt;
 use crate::fuzz::ROUNDS;
 
 const OLDEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Lines; those after a `#` get the checksum that they lack.
+/// Lines. A line that begins with `#` gets its checksum here.
 #[test]
 fn file() {
     check!(name = "file").with_iterations(ROUNDS).for_each(|input: &[u8]| {
@@ -35,21 +35,22 @@ fn file() {
         let again: Vec<_> = again.collect();
         let persons = again.len();
         let file = encode(again, now, OLDEST, usize::MAX);
-        let (kept, damaged) = decode(&file, now, OLDEST);
-        assert_eq!((kept.len(), damaged), (persons, 0), "{}", String::from_utf8_lossy(&file));
+        let (read, damaged) = decode(&file, now, OLDEST);
+        assert_eq!((read.len(), damaged), (persons, 0), "{}", String::from_utf8_lossy(&file));
     });
 }
 
-/// Whatever PostHog says can be read again.
+/// Every answer of PostHog's can be read again.
 #[test]
 fn answer() {
     check!(name = "answer").with_iterations(ROUNDS).for_each(|input: &[u8]| {
         let Ok(answer) = FlagsAnswer::read(input) else { return };
-        let (now, since) = (Instant::now(), Since::before(Instant::now(), Duration::ZERO));
-        let known = answer.flags.into_iter().map(|(key, flag)| (key, (flag, since))).collect();
+        let now = Instant::now();
+        let at = EvaluatedAt::ago(Duration::ZERO, now);
+        let known = answer.flags.into_iter().map(|(key, flag)| (key, (flag, at))).collect();
         let file = encode(vec![Entry::new(7, &known, now)], UNIX_EPOCH, OLDEST, 1);
-        let (kept, damaged) = decode(&file, UNIX_EPOCH, OLDEST);
+        let (read, damaged) = decode(&file, UNIX_EPOCH, OLDEST);
         assert_eq!(damaged, 0, "{}", String::from_utf8_lossy(&file));
-        assert!(kept.len() <= 1);
+        assert!(read.len() <= 1);
     });
 }

@@ -1,24 +1,24 @@
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-/// A metric, by the name that it keeps.
+/// A metric. Its name is stable.
 #[derive(Debug)]
-pub(super) struct Metric {
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
     unit: Unit,
-    /// For people.
+    /// The description that recorders show to people.
     what: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub enum Kind {
     Counter,
     Gauge,
     Histogram,
 }
 
-/// Describes all of them to the recorder.
-pub(super) fn describe() {
+/// Describes all metrics to the recorder.
+pub fn describe() {
     for Metric { name, kind, unit, what } in TABLE {
         match kind {
             Kind::Counter => describe_counter!(*name, *unit, *what),
@@ -30,14 +30,14 @@ pub(super) fn describe() {
 
 macro_rules! metrics {
     ($($id:ident $name:literal $kind:ident $unit:ident $what:literal)*) => {
-        $(pub(super) const $id: &Metric =
+        $(pub const $id: &Metric =
             &Metric { name: $name, kind: Kind::$kind, unit: Unit::$unit, what: $what };)*
 
         const TABLE: &[&Metric] = &[$($id,)*];
     };
 }
 
-// The one table of metrics; `docs/metrics.md` is the same for people.
+// The one table of metrics. `docs/metrics.md` has the same for people, and a test compares the two.
 metrics! {
     EVENTS_CAPTURED "posthog_events_captured_total" Counter Count "Events captured, or taken over from an earlier process"
     EVENTS_DELIVERED "posthog_events_delivered_total" Counter Count "Events that PostHog took"

@@ -1,4 +1,4 @@
-//! A line a person: a checksum and JSON. A line that does not fit its checksum is skipped.
+//! The file has one line per question: a checksum and JSON. A line that does not match its checksum is skipped.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,32 +8,32 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::flags::cache::{EvaluatedAt, KnownFlags};
 use crate::flags::evaluated::Evaluated;
-use crate::flags::known::{Known, Since};
 
 const HEADER: &str = "posthog-health flags 1";
 
-/// Of the file; what is learned latest goes in first.
-pub(super) const LONGEST: usize = 32 * 1024 * 1024;
+/// The longest file. Answers go in from the latest to the oldest, until it is full.
+pub const LONGEST: usize = 32 * 1024 * 1024;
 
-/// Stands for a question.
-pub(super) type Digest = u128;
+/// The hash that stands for a question. 128 bits, so that two questions do not share one.
+pub type Digest = u128;
 
-pub(super) fn digest(host: &str, question: &str) -> Digest {
+pub fn digest(host: &str, question: &str) -> Digest {
     let mut hash = Context::new(&SHA256);
     [host, "\0", question].iter().for_each(|part| hash.update(part.as_bytes()));
     hash.finish().as_ref().iter().take(16).fold(0, |digest, byte| digest << 8 | u128::from(*byte))
 }
 
-/// What is known of one question, with ages.
-pub(super) struct Entry {
+/// What is known of one question.
+pub struct Entry {
     digest: Digest,
     flags: Aged,
 }
 
 /// Flags, and how long ago each was evaluated.
 #[derive(Debug, PartialEq)]
-pub(super) struct Aged(BTreeMap<String, (Evaluated, Duration)>);
+pub struct Aged(BTreeMap<String, (Evaluated, Duration)>);
 
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -45,15 +45,15 @@ struct Line {
 type Dated = BTreeMap<String, (Evaluated, u64)>;
 
 impl Entry {
-    pub(super) fn new(digest: Digest, flags: &Known, now: Instant) -> Self {
-        let aged = flags.iter().map(|(key, (flag, since))| (key.clone(), (flag.clone(), since.age(now))));
+    pub fn new(digest: Digest, flags: &KnownFlags, now: Instant) -> Self {
+        let aged = flags.iter().map(|(key, (flag, at))| (key.clone(), (flag.clone(), at.age(now))));
         Self { digest, flags: Aged(aged.collect()) }
     }
 }
 
 impl Aged {
-    pub(super) fn since(self, now: Instant) -> Known {
-        self.0.into_iter().map(|(key, (flag, age))| (key, (flag, Since::before(now, age)))).collect()
+    pub fn since(self, now: Instant) -> KnownFlags {
+        self.0.into_iter().map(|(key, (flag, age))| (key, (flag, EvaluatedAt::ago(age, now)))).collect()
     }
 
     fn youngest(&self) -> Duration {
@@ -61,8 +61,8 @@ impl Aged {
     }
 }
 
-/// The file of these, without what is older than `oldest` and persons beyond the bounds.
-pub(super) fn encode(mut entries: Vec<Entry>, now: SystemTime, oldest: Duration, persons: usize) -> Vec<u8> {
+/// Writes the file, without flags older than `oldest` and without the oldest questions beyond the bounds.
+pub fn encode(mut entries: Vec<Entry>, now: SystemTime, oldest: Duration, persons: usize) -> Vec<u8> {
     entries.retain(|entry| entry.flags.youngest() <= oldest);
     entries.sort_by_key(|entry| entry.flags.youngest());
     let mut content = format!("{HEADER}\n").into_bytes();
@@ -81,7 +81,7 @@ pub(super) fn encode(mut entries: Vec<Entry>, now: SystemTime, oldest: Duration,
     content
 }
 
-/// Whether JSON's reader, which goes 128 levels deep, gets through the payload at its place in a line.
+/// Whether the payload can be read back at its place in a line. The JSON parser goes 128 levels deep.
 fn can_be_read(flag: &Evaluated) -> bool {
     flag.payload.as_ref().is_none_or(|payload| depth(payload) <= 120)
 }
@@ -94,8 +94,8 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// What is in a file, and how many lines of it are damaged. A file of another format has nothing in it.
-pub(super) fn decode(content: &[u8], now: SystemTime, oldest: Duration) -> (HashMap<Digest, Aged>, usize) {
+/// Reads a file, and counts its damaged lines. A file of another format counts as one damaged line.
+pub fn decode(content: &[u8], now: SystemTime, oldest: Duration) -> (HashMap<Digest, Aged>, usize) {
     let mut lines = content.split(|byte| *byte == b'\n');
     if lines.next() != Some(HEADER.as_bytes()) {
         return (HashMap::new(), usize::from(!content.is_empty()));
@@ -129,7 +129,7 @@ fn millis(time: Option<SystemTime>) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Of what is of the future, the clock was set back: it is as young as can be.
+/// The age of a flag. A time in the future means that the clock was set back, and counts as now.
 fn age(at: u64, now: SystemTime) -> Duration {
     UNIX_EPOCH
         .checked_add(Duration::from_millis(at))
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_with_the_age_that_it_has_then() {
+    fn written_flags_are_read_with_their_age_at_that_time() {
         let entries = vec![entry(1, &[("a", 10), ("b", 0)]), entry(2, &[("a", 7)])];
         let file = encode(entries, at(100), DAY, 10);
         let (read, damaged) = decode(&file, at(160), DAY);

@@ -6,11 +6,11 @@ use crate::delivery::{create_directory, open_file, sync_directory};
 
 const NAME: &str = "flags.last-known-good";
 
-/// Twice of what is ever written.
+/// Twice the longest file that is ever written.
 const LONGEST: u64 = 2 * super::format::LONGEST as u64;
 
-/// What the process before has left; nothing if there was none.
-pub(super) fn read(directory: &Path) -> io::Result<Vec<u8>> {
+/// Reads the file that the process before left. Empty if there is none.
+pub fn read(directory: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     match File::open(directory.join(NAME)) {
         Ok(file) => file.take(LONGEST).read_to_end(&mut content)?,
@@ -20,13 +20,13 @@ pub(super) fn read(directory: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Replaces the file, in one step. Processes that share the directory take turns, and the last one's stays.
-pub(super) fn write(directory: &Path, content: &[u8]) -> io::Result<()> {
+/// Replaces the file in one step. Processes that share the directory take turns, and the last one's file stays.
+pub fn write(directory: &Path, content: &[u8]) -> io::Result<()> {
     create_directory(directory)?;
     let next = directory.join(format!("{NAME}.next"));
     let lock = open_file(&directory.join(format!("{NAME}.lock")))?;
     lock.lock()?;
-    // One that a killed process has left may be anything.
+    // A killed process may have left one, half written or of another mode.
     match fs::remove_file(&next) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
