@@ -44,7 +44,6 @@ const ORDER: [&str; 18] = [
 ];
 
 #[test]
-#[ignore = "until the ties are cut"]
 fn imports_go_down() {
     let tree = Tree::read();
     let wrong = tree.imports.iter().filter_map(|import| import.fault(&ORDER)).collect::<BTreeSet<_>>();
@@ -52,7 +51,6 @@ fn imports_go_down() {
 }
 
 #[test]
-#[ignore = "until the ties are cut"]
 fn each_module_has_its_place() {
     assert_eq!(Tree::read().modules, ORDER.map(str::to_owned).into());
 }
