@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use posthog_health::layers::circuit_breaker::State;
+use posthog_health::layers::CircuitState;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{Event, PostHog};
 use tokio::time::{Instant, interval, sleep};
@@ -76,9 +76,9 @@ async fn tell_states(posthog: PostHog, timeline: Timeline) {
     let Some(mut states) = posthog.circuit_breaker().map(|breaker| breaker.subscribe()) else { return };
     while states.changed().await.is_ok() {
         let meaning = match *states.borrow_and_update() {
-            State::Open => "open: events wait in the queue, PostHog is left alone",
-            State::HalfOpen => "half open: one batch may try",
-            State::Closed => "closed: delivery goes on",
+            CircuitState::Open => "open: events wait in the queue, PostHog is left alone",
+            CircuitState::HalfOpen => "half open: one batch may try",
+            CircuitState::Closed => "closed: delivery goes on",
         };
         timeline.tell("breaker", meaning);
     }

@@ -21,6 +21,6 @@ pub(crate) fn number(field: &[u8]) -> u64 {
 
 /// An error as a log may show it: with all that caused it, and by `Debug`.
 pub(crate) fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = crate::outcome::causes(error).map(|cause| format!("{cause} "));
+    let causes = crate::error::causes(error).map(|cause| format!("{cause} "));
     causes.chain([format!("{error:?}")]).collect()
 }

@@ -176,24 +176,21 @@
 // Here and not in Cargo.toml, since tests and examples may.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod aside;
+mod api;
+#[cfg(feature = "cli")]
+mod cli;
 mod client;
 mod config;
 mod credentials;
-mod deadline;
 mod delivery;
-mod episode;
 mod error;
 mod flags;
 #[cfg(test)]
 mod fuzz;
 mod health;
-mod millis;
 mod monitor;
-mod outcome;
 mod rt;
 mod sdk;
-mod transport;
 
 pub mod layers;
 #[cfg(feature = "preflight")]
@@ -207,6 +204,10 @@ pub mod webhook;
 pub use posthog_rs;
 pub use posthog_rs::{Event, RequestContext};
 
+pub use api::{Accepted, Outcome};
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use cli::preflight_main;
 #[cfg(feature = "spool")]
 pub use client::NotDurable;
 pub use client::{FlushTimeout, PostHog, ShutdownReport};
@@ -225,7 +226,6 @@ pub use monitor::{
     Alert, AlertName, AlertTransition, AlertTransitions, AlertsConfig, RolloutConfig, RolloutReason,
     RolloutVerdict, Severity, Surface,
 };
-pub use outcome::{Accepted, Outcome};
 
 #[cfg(doctest)]
 mod pages;

@@ -9,8 +9,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use failsafe::clock;
-use posthog_health::layers::circuit_breaker::State;
-use posthog_health::layers::{CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, Verdict, WhenOpen};
+use posthog_health::layers::CircuitState;
+use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer, Verdict};
 use posthog_health::{Error, ErrorKind};
 use support::{AsAnswered, FAILED, OK, THROTTLED};
 use tokio::sync::Notify;
@@ -26,7 +26,7 @@ fn config() -> CircuitBreakerConfig {
 /// A breaker round a service that answers what it is asked.
 fn echo(
     config: CircuitBreakerConfig,
-) -> (impl Service<Verdict, Response = Verdict, Error = Error> + Clone, CircuitBreaker) {
+) -> (impl Service<Verdict, Response = Verdict, Error = Error> + Clone, CircuitBreakerHandle) {
     let layer = CircuitBreakerLayer::new(config, AsAnswered).unwrap();
     let service = layer.layer(service_fn(|verdict: Verdict| async move { Ok::<_, Error>(verdict) }));
     (service, layer.handle())
@@ -58,9 +58,9 @@ fn opens_when_the_failure_rate_is_reached_and_not_before() {
     clock::freeze(|_| {
         let (service, breaker) = echo(config());
         times(4, &service, FAILED);
-        assert_eq!(breaker.state(), State::Closed, "four calls are too few to judge");
+        assert_eq!(breaker.state(), CircuitState::Closed, "four calls are too few to judge");
         times(1, &service, FAILED);
-        assert_eq!(breaker.state(), State::Open);
+        assert_eq!(breaker.state(), CircuitState::Open);
         let retry_in = call(&service, OK).unwrap_err().unwrap();
         assert!(retry_in <= MS(1000) && retry_in >= MS(900));
     });
@@ -72,9 +72,9 @@ fn the_window_slides_so_old_successes_do_not_hide_new_failures() {
         let (service, breaker) = echo(config().window(20));
         times(1000, &service, OK);
         times(9, &service, FAILED);
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), CircuitState::Closed);
         times(1, &service, FAILED);
-        assert_eq!(breaker.state(), State::Open);
+        assert_eq!(breaker.state(), CircuitState::Open);
     });
 }
 
@@ -87,19 +87,19 @@ fn a_probe_closes_it_or_opens_it_for_longer() {
         for full in [2000, 4000, 8000, 10_000, 10_000] {
             time.advance(MS(10_001));
             call(&service, FAILED).unwrap();
-            assert_eq!(breaker.state(), State::Open);
+            assert_eq!(breaker.state(), CircuitState::Open);
             let wait = breaker.retry_in().unwrap();
             assert!(wait <= MS(full) && wait >= MS(full * 9 / 10), "{wait:?} of {full}");
             longest = longest.max(wait);
         }
         time.advance(longest + MS(2001));
         call(&service, OK).unwrap();
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), CircuitState::Closed);
         assert_eq!(breaker.retry_in(), None);
 
         // Recovery forgets the failures and the growth; the probe's success is the first of a new window.
         times(3, &service, FAILED);
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), CircuitState::Closed);
         times(1, &service, FAILED);
         assert!(breaker.retry_in().unwrap() <= MS(1000));
     });
@@ -125,32 +125,16 @@ fn throttling_alone_never_opens_it_and_a_refusal_proves_life() {
         let (service, breaker) = echo(config());
         times(1000, &service, THROTTLED);
         times(1000, &service, Verdict::Refused);
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), CircuitState::Closed);
         times(5, &service, FAILED);
-        assert_eq!(breaker.state(), State::Open);
+        assert_eq!(breaker.state(), CircuitState::Open);
 
         time.advance(MS(1001));
         call(&service, THROTTLED).unwrap();
-        assert_eq!(breaker.state(), State::HalfOpen, "a 429 says nothing about recovery");
+        assert_eq!(breaker.state(), CircuitState::HalfOpen, "a 429 says nothing about recovery");
         call(&service, Verdict::Refused).unwrap();
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), CircuitState::Closed);
     });
-}
-
-#[tokio::test(start_paused = true)]
-async fn slow_calls_open_it_when_asked_to() {
-    let layer = CircuitBreakerLayer::new(config().slow_calls(MS(500), 0.5), AsAnswered).unwrap();
-    let service = layer.layer(service_fn(|wait: Duration| async move {
-        tokio::time::sleep(wait).await;
-        Ok::<_, Error>(OK)
-    }));
-    for wait in [1, 1, 1, 500, 500, 499] {
-        service.clone().oneshot(MS(wait)).await.unwrap();
-        assert_eq!(layer.handle().state(), State::Closed, "{wait}");
-    }
-    service.clone().oneshot(MS(500)).await.unwrap();
-    service.clone().oneshot(MS(500)).await.unwrap();
-    assert_eq!(layer.handle().state(), State::Open, "four slow of eight");
 }
 
 /// Calls that stay under way until the test answers them.
@@ -159,7 +143,7 @@ fn held(
 ) -> (
     impl Service<Verdict, Response = Verdict, Error = Error> + Clone,
     tower_test::mock::Handle<Verdict, Verdict>,
-    CircuitBreaker,
+    CircuitBreakerHandle,
 ) {
     let layer = CircuitBreakerLayer::new(config, AsAnswered).unwrap();
     let (mock, handle) = tower_test::mock::pair::<Verdict, Verdict>();
@@ -187,7 +171,7 @@ fn a_dropped_probe_gives_its_permit_back() {
 
         let mut probe = task::spawn(service.clone().oneshot(OK));
         assert_pending!(probe.poll());
-        assert_eq!(breaker.state(), State::HalfOpen);
+        assert_eq!(breaker.state(), CircuitState::HalfOpen);
         assert_eq!(call(&service, OK), Err(None), "one probe at a time");
 
         drop(probe);
@@ -196,7 +180,7 @@ fn a_dropped_probe_gives_its_permit_back() {
         let _abandoned = task::spawn(handle.next_request()).poll();
         answer!(handle);
         assert_ready!(next.poll()).unwrap();
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), CircuitState::Closed);
     });
 }
 
@@ -223,20 +207,20 @@ fn results_of_calls_from_an_earlier_state_do_not_count() {
         let opening_request = requests.next().unwrap();
         opening_request.1.send_response(FAILED);
         assert_ready!(opening.poll()).unwrap();
-        assert_eq!(breaker.state(), State::Open);
+        assert_eq!(breaker.state(), CircuitState::Open);
 
         time.advance(MS(1001));
         let mut probe = task::spawn(service.clone().oneshot(OK));
         assert_pending!(probe.poll());
-        assert_eq!(breaker.state(), State::HalfOpen);
+        assert_eq!(breaker.state(), CircuitState::HalfOpen);
         late_success_request.1.send_response(OK);
         assert_ready!(late_success.poll()).unwrap();
         late_failure_request.1.send_response(FAILED);
         assert_ready!(late_failure.poll()).unwrap();
-        assert_eq!(breaker.state(), State::HalfOpen, "only the probe decides");
+        assert_eq!(breaker.state(), CircuitState::HalfOpen, "only the probe decides");
         answer!(handle);
         assert_ready!(probe.poll()).unwrap();
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), CircuitState::Closed);
     });
 }
 
@@ -286,17 +270,15 @@ async fn half_open_admits_exactly_n_of_a_thousand_simultaneous_calls() {
         while let Some(probe) = calls.join_next().await {
             assert!(probe.unwrap().is_ok());
         }
-        assert_eq!(layer.handle().state(), State::Closed);
+        assert_eq!(layer.handle().state(), CircuitState::Closed);
     }
 }
 
 #[tokio::test]
 async fn a_waiting_call_goes_when_a_probe_is_due() {
-    let layer = CircuitBreakerLayer::new(
-        config().window(1).min_calls(1).open_time(MS(2), MS(2)).when_open(WhenOpen::Wait),
-        AsAnswered,
-    )
-    .unwrap();
+    let layer = CircuitBreakerLayer::new(config().window(1).min_calls(1).open_time(MS(2), MS(2)), AsAnswered)
+        .unwrap()
+        .wait_when_open();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let service = layer.layer(service_fn(move |verdict: Verdict| {
@@ -318,16 +300,16 @@ async fn a_waiting_call_goes_when_a_probe_is_due() {
         assert_eq!(call.unwrap().unwrap(), OK);
     }
     assert_eq!(calls.load(Ordering::SeqCst), 11);
-    assert_eq!(layer.handle().state(), State::Closed);
+    assert_eq!(layer.handle().state(), CircuitState::Closed);
 }
 
 #[tokio::test]
 async fn a_waiting_call_goes_when_the_probe_before_it_is_dropped() {
-    let config = config().window(1).min_calls(1).open_time(MS(1), MS(1)).when_open(WhenOpen::Wait);
+    let config = config().window(1).min_calls(1).open_time(MS(1), MS(1));
     let probes = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&probes);
-    let service =
-        CircuitBreakerLayer::new(config, AsAnswered).unwrap().layer(service_fn(move |verdict: Verdict| {
+    let service = CircuitBreakerLayer::new(config, AsAnswered).unwrap().wait_when_open().layer(service_fn(
+        move |verdict: Verdict| {
             let is_first_probe = verdict == OK && counted.fetch_add(1, Ordering::SeqCst) == 0;
             async move {
                 if is_first_probe {
@@ -335,7 +317,8 @@ async fn a_waiting_call_goes_when_the_probe_before_it_is_dropped() {
                 }
                 Ok::<_, Error>(verdict)
             }
-        }));
+        },
+    ));
     service.clone().oneshot(FAILED).await.unwrap();
     let probe = tokio::spawn(service.clone().oneshot(OK));
     while probes.load(Ordering::SeqCst) == 0 {
@@ -354,12 +337,12 @@ async fn subscribers_see_the_states() {
     let mut states = breaker.subscribe();
     service.clone().oneshot(FAILED).await.unwrap();
     states.changed().await.unwrap();
-    assert_eq!(*states.borrow_and_update(), State::Open);
+    assert_eq!(*states.borrow_and_update(), CircuitState::Open);
     while service.clone().oneshot(OK).await.is_err() {
         tokio::task::yield_now().await;
     }
     states.changed().await.unwrap();
-    assert_eq!(*states.borrow_and_update(), State::Closed);
+    assert_eq!(*states.borrow_and_update(), CircuitState::Closed);
 }
 
 #[test]
@@ -372,5 +355,4 @@ fn impossible_configurations_are_named() {
     assert_eq!(field(config().open_time(MS(0), MS(1))), "circuit_breaker.open_time.first");
     assert_eq!(field(config().open_time(MS(2), MS(1))), "circuit_breaker.open_time.longest");
     assert_eq!(field(config().probes(0)), "circuit_breaker.probes");
-    assert_eq!(field(config().slow_calls(MS(1), 1.5)), "circuit_breaker.slow_calls.share");
 }

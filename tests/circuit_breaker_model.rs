@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use failsafe::clock;
 use posthog_health::Error;
-use posthog_health::layers::circuit_breaker::State;
+use posthog_health::layers::CircuitState;
 use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerLayer, Verdict};
 use proptest::prelude::*;
 use support::{AsAnswered, FAILED, OK, THROTTLED};
@@ -84,13 +84,13 @@ proptest! {
             let (window, min_calls) = (window as usize, min_calls as usize);
             let mut model = Model { last: VecDeque::new(), window, min_calls, is_open: false };
             for (n, verdict) in traffic.into_iter().enumerate() {
-                if breaker.state() == State::Open {
+                if breaker.state() == CircuitState::Open {
                     prop_assert!(call(&service, OK).is_err(), "its time is not over");
                     time.advance(SECOND * 2);
                 }
                 prop_assert!(call(&service, verdict).is_ok());
                 model.call(verdict);
-                prop_assert_eq!(breaker.state() != State::Closed, model.is_open, "after call {} ({:?})", n, verdict);
+                prop_assert_eq!(breaker.state() != CircuitState::Closed, model.is_open, "after call {} ({:?})", n, verdict);
             }
             Ok(())
         })?;
@@ -108,8 +108,8 @@ fn healthy_traffic_of_many_threads_hides_no_failure() {
             }
         });
         (0..4).for_each(|_| drop(call(&service, FAILED)));
-        assert_eq!(layer.handle().state(), State::Closed);
+        assert_eq!(layer.handle().state(), CircuitState::Closed);
     }
     call(&service, FAILED).unwrap();
-    assert_eq!(layer.handle().state(), State::Open, "five of ten");
+    assert_eq!(layer.handle().state(), CircuitState::Open, "five of ten");
 }

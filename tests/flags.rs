@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use posthog_health::layers::CircuitBreakerConfig;
-use posthog_health::layers::circuit_breaker::State;
+use posthog_health::layers::CircuitState;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{
     AlertName, ErrorKind, Event, FlagOptions, FlagSource, Flags, FlagsConfig, PostHog, RequestContext,
@@ -103,7 +103,7 @@ async fn whatever_posthog_answers_the_last_known_good_stands_in_and_else_the_def
         (Reply::status(503), ErrorKind::Server),
         (Reply::hang(), ErrorKind::Timeout),
         (Reply::reset(), ErrorKind::ConnectionLost),
-        (Reply::truncated_body(), ErrorKind::AnswerCutShort),
+        (Reply::truncated_body(), ErrorKind::TruncatedResponse),
         (Reply::html(), ErrorKind::WrongHost),
         (garbage, ErrorKind::WrongHost),
         (Reply::status(200).body(over_quota), ErrorKind::QuotaExceeded),
@@ -220,7 +220,7 @@ async fn an_outage_costs_a_caller_nothing_once_the_breaker_is_open() {
     while posthog.flags("kim", options()).await.source("on") != FlagSource::Remote {
         tokio::task::yield_now().await;
     }
-    assert_eq!(posthog.circuit_breaker().unwrap().state(), State::Closed, "capture has its own");
+    assert_eq!(posthog.circuit_breaker().unwrap().state(), CircuitState::Closed, "capture has its own");
 }
 
 #[tokio::test]

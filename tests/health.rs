@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use posthog_health::layers::circuit_breaker::State;
+use posthog_health::layers::CircuitState;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{PostHog, Reason};
 use serde_json::{Value, json};
@@ -340,11 +340,11 @@ async fn it_works_while_the_breaker_is_open_and_says_both() {
     let breaker = support::breaker().open_time(hour, hour);
     let posthog = builder(&server).circuit_breaker(breaker).build().unwrap();
     capture(&posthog, 1_000);
-    until(|| posthog.circuit_breaker().unwrap().state() == State::Open).await;
+    until(|| posthog.circuit_breaker().unwrap().state() == CircuitState::Open).await;
     let report = posthog.health_check().await;
     assert_eq!(report.posthog.connected, Some(true));
     assert_eq!(report.reasons, [Reason::ServerError, Reason::BreakerOpen]);
-    assert_eq!(report.breaker.state, State::Open);
+    assert_eq!(report.breaker.state, CircuitState::Open);
     assert!(report.breaker.retry_in.unwrap() > Duration::from_secs(2800));
     assert_eq!(report.last_error.unwrap().status, Some(503));
     assert_fits_schema(&report);

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use posthog_health::Error;
-use posthog_health::layers::circuit_breaker::State;
+use posthog_health::layers::CircuitState;
 use posthog_health::layers::{
     CircuitBreakerConfig, CircuitBreakerLayer, CircuitOpen, Classify, DeliveryLayers, Observe,
     RateLimitConfig, RateLimitLayer, Replay, RetryConfig, RetryLayer, Verdict, delivery_stack,
@@ -76,7 +76,7 @@ async fn three_layers_closed_and_open() {
         .service(echo!(Rejected));
     assert_eq!(allocations(|| assert!(matches!(call(&mut service, OK), Some(Ok(OK))))), 0);
     (0..10).for_each(|_| _ = call(&mut service, FAILED));
-    assert_eq!(breaker.handle().state(), State::Open);
+    assert_eq!(breaker.handle().state(), CircuitState::Open);
     assert_eq!(allocations(|| assert!(matches!(call(&mut service, OK), Some(Err(Rejected))))), 0);
 }
 
@@ -90,7 +90,7 @@ fn a_window_with_failures() {
         assert!(call(&mut service, if n % 5 == 0 { FAILED } else { OK }).is_some());
     };
     assert_eq!(allocations(next), 0);
-    assert_eq!(layer.handle().state(), State::Closed);
+    assert_eq!(layer.handle().state(), CircuitState::Closed);
 }
 
 #[derive(Clone)]

@@ -110,14 +110,14 @@ async fn an_outage_shows_what_fails_and_neither_token_nor_event_nor_url() {
         "WARN posthog{host=\"127.0.0.1\"}: posthog_health::alerts: alert resolved: P1 Circuit Open";
     server.reject_events_named(&["s3cret-poison"]);
     for (fault, line) in [
-        (Reply::status(503), "attempt failed: PostHog is in trouble (HTTP 503)"),
+        (Reply::status(503), "attempt to reach PostHog failed: the service is in trouble (HTTP 503)"),
         (Reply::status(503), fired),
         (
             Reply::status(401).body(FakePostHog::TOKEN),
-            "attempt failed: PostHog does not accept the project token",
+            "attempt to reach PostHog failed: the token is not accepted",
         ),
-        (Reply::status(429), "attempt failed: PostHog asks for fewer requests (HTTP 429)"),
-        (Reply::hang(), "attempt failed: PostHog did not answer in time"),
+        (Reply::status(429), "attempt to reach PostHog failed: too many requests (HTTP 429)"),
+        (Reply::hang(), "attempt to reach PostHog failed: no answer in time"),
     ] {
         server.always(fault);
         capture("s3cret-event");
@@ -125,15 +125,15 @@ async fn an_outage_shows_what_fails_and_neither_token_nor_event_nor_url() {
     }
     server.refuse();
     capture("s3cret-poison");
-    has("attempt failed: cannot connect to PostHog").await;
+    has("attempt to reach PostHog failed: cannot connect").await;
     // Once: a probe that finds the token refused holds delivery up until the next one.
     posthog.health_check().await;
     server.recover();
     until(|| posthog.stats().delivered == 5 && posthog.stats().dead_lettered == 1).await;
     for line in [
-        "attempt failed: PostHog rejects the request as malformed (HTTP 400)",
+        "attempt to reach PostHog failed: the request is rejected as malformed (HTTP 400)",
         "probe latency=",
-        "error=cannot connect to PostHog",
+        "error=cannot connect",
         resolved,
     ] {
         has(line).await;
@@ -160,7 +160,7 @@ async fn an_outage_is_one_line_when_it_begins_and_one_when_it_ends() {
     server.wait_for_requests(posthog_health::testing::Route::Batch, 30).await;
     server.recover();
     posthog.flush().await.unwrap();
-    until(|| posthog.health().breaker.state == posthog_health::layers::circuit_breaker::State::Closed).await;
+    until(|| posthog.health().breaker.state == posthog_health::layers::CircuitState::Closed).await;
     let lines = lines(&log);
     let count = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
     assert_eq!((count("circuit breaker open"), count("circuit breaker closed")), (1, 1), "{lines:#?}");
@@ -180,7 +180,10 @@ async fn a_refused_token_is_one_line_until_it_works_again() {
     posthog.flush().await.unwrap();
     let lines = lines(&log);
     assert_eq!(lines.len(), 2, "{lines:#?}");
-    assert!(lines[0].contains("WARN") && lines[0].contains("delivery pauses, events are kept"), "{lines:#?}");
+    assert!(
+        lines[0].contains("WARN") && lines[0].contains("delivery to PostHog pauses, events are kept"),
+        "{lines:#?}"
+    );
     assert!(lines[1].contains("INFO") && lines[1].contains("delivery resumed"), "{lines:#?}");
 }
 
@@ -193,10 +196,7 @@ async fn rejected_events_are_two_lines_until_one_is_taken() {
     capture(&posthog, 1_000);
     until(|| posthog.stats().dead_lettered >= 20).await;
     let lines = lines(&log);
-    assert!(
-        lines[0].contains("dead letters: PostHog rejects the request as malformed (HTTP 400)"),
-        "{lines:#?}"
-    );
+    assert!(lines[0].contains("dead letters: the request is rejected as malformed (HTTP 400)"), "{lines:#?}");
     assert!(lines.len() == 2 && lines[1].contains("rejects event after event: parked"), "{lines:#?}");
 }
 

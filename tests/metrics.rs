@@ -10,8 +10,8 @@ use std::time::Duration;
 use metrics::LocalRecorderGuard;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_util::MetricKindMask;
+use posthog_health::layers::CircuitState;
 use posthog_health::layers::RateLimitConfig;
-use posthog_health::layers::circuit_breaker::State;
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{AlertsConfig, DropReason, Event, PostHog};
 use support::{MS, assert_balanced, builder, capture, until};
@@ -219,7 +219,7 @@ async fn a_running_clients_gauges_are_those_of_health() {
     assert!(scrape.value(opened) > 0, "the breaker opened within a second of failures");
     server.recover();
     posthog.flush().await.unwrap();
-    until(|| posthog.health().breaker.state == State::Closed).await;
+    until(|| posthog.health().breaker.state == CircuitState::Closed).await;
     until(|| Scrape::of(&handle).value(since) == 0).await;
     until(|| Scrape::of(&handle).value("posthog_events_delivered_total") == 1_000).await;
     drop(posthog);

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module imports only modules that come before it. `CONTRIBUTING.md` shows the same order.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     // The ground floor, for everybody.
     "rt",
     "error",
@@ -38,12 +38,12 @@ const ORDER: [&str; 17] = [
     // What sits on the client.
     "routes",
     "preflight",
-    // Commands see only the public API.
+    "cli",
+    // A binary sees only the public API, so it enters its command by one hidden function.
     "bin",
 ];
 
 #[test]
-#[ignore = "until the ties are cut"]
 fn imports_go_down() {
     let tree = Tree::read();
     let wrong = tree.imports.iter().filter_map(|import| import.fault(&ORDER)).collect::<BTreeSet<_>>();
@@ -51,7 +51,6 @@ fn imports_go_down() {
 }
 
 #[test]
-#[ignore = "until the ties are cut"]
 fn each_module_has_its_place() {
     assert_eq!(Tree::read().modules, ORDER.map(str::to_owned).into());
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use posthog_health::layers::circuit_breaker::State;
+use posthog_health::layers::CircuitState;
 use posthog_health::layers::{
     CircuitBreakerConfig, CircuitBreakerLayer, DeliveryLayers, Observe, RateLimitConfig, RateLimitLayer,
     Replay, RetryConfig, RetryLayer, Verdict, delivery_stack,
@@ -207,7 +207,7 @@ async fn an_open_breaker_spends_no_attempt_and_no_token() {
     // The first attempt opens the breaker; the retry is rejected and returned at once.
     let error = stack.clone().oneshot(Request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CircuitOpen);
-    assert_eq!((script.calls(), handle.state()), (1, State::Open));
+    assert_eq!((script.calls(), handle.state()), (1, CircuitState::Open));
     let start = Instant::now();
     for _ in 0..1000 {
         assert_eq!(stack.clone().oneshot(Request).await.unwrap_err().kind(), ErrorKind::CircuitOpen);
@@ -231,7 +231,7 @@ async fn each_retry_takes_a_token_and_timeouts_are_seen() {
     let start = Instant::now();
     let error = stack.oneshot(Request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    let attempt = || (MS(5000), "PostHog did not answer in time".to_owned());
+    let attempt = || (MS(5000), "no answer in time".to_owned());
     let rounded: Vec<_> = seen
         .0
         .lock()

@@ -1,11 +1,12 @@
 //! Each way in which a request can fail without an answer, over real sockets, as the error kind that a
-//! person reads. Answers are in `src/outcome.rs`.
+//! person reads. Answers are in `src/api/answer.rs`.
 
 use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerLayer, HttpStatus};
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{Error, ErrorKind, Event, PostHog};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -33,6 +34,8 @@ fn assert_reads(error: &Error, kind: ErrorKind) {
         cause = next.source();
     }
     assert!(texts.iter().all(|text| !text.contains("secret") && !text.contains("/flags")), "{texts:?}");
+    // The client may be that of another API.
+    assert!(texts.iter().all(|text| !text.to_lowercase().contains("posthog")), "{texts:?}");
 }
 
 #[tokio::test]
@@ -86,10 +89,37 @@ async fn failures_on_an_open_connection() {
         (Reply::hang_after_headers(), ErrorKind::Timeout),
         (Reply::close(), ErrorKind::ConnectionLost),
         (Reply::reset(), ErrorKind::ConnectionLost),
-        (Reply::reset_mid_body(), ErrorKind::AnswerCutShort),
-        (Reply::truncated_body(), ErrorKind::AnswerCutShort),
+        (Reply::reset_mid_body(), ErrorKind::TruncatedResponse),
+        (Reply::truncated_body(), ErrorKind::TruncatedResponse),
     ] {
         assert_reads(&get_from(&server, reply.clone()).await, kind);
+    }
+}
+
+/// Through the layers too, whatever the other API answers.
+#[tokio::test]
+async fn an_error_of_another_api_does_not_name_posthog() {
+    let server = FakePostHog::start();
+    let config = CircuitBreakerConfig::default().window(1).min_calls(1);
+    let breaker = CircuitBreakerLayer::new(config, HttpStatus::default()).unwrap();
+    let client = reqwest::Client::builder().timeout(Duration::from_millis(200)).build().unwrap();
+    let stack = tower::ServiceBuilder::new().layer(breaker).map_err(Error::from).service(client);
+    let call = async || {
+        let request = reqwest::Request::new(reqwest::Method::GET, server.url().parse().unwrap());
+        tower::ServiceExt::oneshot(stack.clone(), request).await.unwrap_err()
+    };
+    server.refuse();
+    let (refused, rejected) = (call().await, call().await);
+    assert_eq!((refused.kind(), rejected.kind()), (ErrorKind::Connect, ErrorKind::CircuitOpen));
+    let timeout: tower::BoxError = Box::new(tower::timeout::error::Elapsed::new());
+    for error in [refused, rejected, Error::from(timeout)] {
+        let texts = format!("{error} {error:?} {:?}", error.source());
+        assert!(!texts.to_lowercase().contains("posthog"), "{texts}");
+    }
+    for status in [400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 503] {
+        let error = get_from(&server, Reply::status(status)).await;
+        let texts = format!("{error} {error:?} {:?}", error.source());
+        assert!(!texts.to_lowercase().contains("posthog"), "{texts}");
     }
 }
 

@@ -3,8 +3,8 @@
 use bolero::check;
 
 use super::host::parse;
+use crate::api::{endpoint, is_loopback};
 use crate::fuzz::{ROUNDS, SECRET, told};
-use crate::transport::{endpoint, is_loopback};
 
 #[test]
 fn host() {

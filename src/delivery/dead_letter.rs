@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::ser::SerializeStruct;
 use serde_json::value::RawValue;
 
-use crate::transport::timestamp;
+use crate::rt::timestamp;
 use crate::{Error, ErrorKind};
 
 /// An event that PostHog will not take as it is, set aside with what PostHog said.
@@ -144,5 +144,18 @@ impl DeadLetters {
 
     pub(super) fn to_vec(&self) -> Vec<DeadLetter> {
         self.letters.iter().cloned().collect()
+    }
+}
+
+#[cfg(all(test, feature = "spool"))]
+mod tests {
+    use super::*;
+
+    /// Of a file that an earlier version wrote.
+    #[test]
+    fn a_kind_by_its_former_name_is_read() {
+        let json = br#"{"event":{},"kind":"answer_cut_short","status":200,"answer":null,"at":"2026-01-01T00:00:00Z"}"#;
+        let letter = DeadLetter::from_json(7, json).unwrap();
+        assert_eq!((letter.kind, letter.number()), (ErrorKind::TruncatedResponse, 7));
     }
 }

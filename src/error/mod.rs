@@ -1,21 +1,27 @@
+//! Errors of requests, and of configurations that cannot work.
+//!
+//! [`kind`] has the one table that says what each [`ErrorKind`] means to the other modules: they read it and judge no kind
+//! on their own. Nothing here speaks of PostHog, because the [layers](crate::layers) use [`Error`] around any service.
+
+pub mod check;
 mod config;
 mod kind;
+mod transport;
 
 use std::fmt;
 use std::time::Duration;
 
 use tower::BoxError;
-use tower::timeout::error::Elapsed;
 
-use crate::layers::CircuitOpen;
-use crate::outcome::{Outcome, read_failure};
 pub use config::ConfigError;
-pub use kind::ErrorKind;
+pub use kind::{AlertCause, Breaker, ErrorKind, Fate, HealthReason};
+#[cfg(test)]
+pub use transport::causes;
 
-/// Why an attempt to reach PostHog did not do what was asked.
+/// Why a request to a service failed.
 ///
-/// Shows no token, no event and no URL, so it can be logged as it is; the cause is in
-/// [`source`](std::error::Error::source).
+/// It shows no token, no event and no URL, so it can be logged as it is. Its text names no service either, since it may
+/// come from any service behind the [layers](crate::layers). The cause is in [`source`](std::error::Error::source).
 pub struct Error {
     kind: ErrorKind,
     status: Option<u16>,
@@ -27,6 +33,11 @@ pub struct Error {
 impl Error {
     pub(crate) fn new(kind: ErrorKind) -> Self {
         Self { kind, status: None, retry_after: None, answer: None, source: None }
+    }
+
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
     }
 
     pub(crate) fn with_status(mut self, status: u16) -> Self {
@@ -54,31 +65,31 @@ impl Error {
         self.kind
     }
 
-    /// The HTTP status, when there was an answer.
+    /// The HTTP status, if there was an answer.
     pub fn status(&self) -> Option<u16> {
         self.status
     }
 
-    /// How long PostHog asked to be left alone, capped by the configuration.
+    /// How long the service asked to be left alone, capped by the configuration.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// The beginning of what was answered, for people. It may repeat parts of an event, so it is in no
-    /// `Display` and no `Debug`: do not log it.
+    /// The beginning of the answer, for people. It may repeat parts of an event, so neither `Display` nor `Debug` shows
+    /// it. Do not log it.
     pub fn answer(&self) -> Option<&str> {
         self.answer.as_deref()
     }
 
     /// Whether the same request may succeed later, with nothing changed on our side.
     pub fn is_retryable(&self) -> bool {
-        matches!(Outcome::of(Err(self)), Outcome::Retry { .. } | Outcome::SlowDown { .. })
+        matches!(self.kind.meaning().fate, Fate::Retry | Fate::SlowDown)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.describe())?;
+        f.write_str(self.kind.meaning().text)?;
         match self.status {
             Some(status) => write!(f, " (HTTP {status})"),
             None => Ok(()),
@@ -98,34 +109,5 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
-    }
-}
-
-/// Says all that it says: there is no source, and no memory is asked for while a breaker is open.
-impl From<CircuitOpen> for Error {
-    fn from(open: CircuitOpen) -> Self {
-        Self::new(ErrorKind::CircuitOpen).with_retry_after(open.retry_in)
-    }
-}
-
-/// Tells status, connection, name, TLS and timeout apart, and strips the URL.
-impl From<reqwest::Error> for Error {
-    fn from(error: reqwest::Error) -> Self {
-        read_failure(error, 0)
-    }
-}
-
-/// What comes out of tower's timeout: an error from below it, or its own.
-impl From<BoxError> for Error {
-    fn from(error: BoxError) -> Self {
-        let error = match error.downcast::<Self>() {
-            Ok(error) => return *error,
-            Err(error) => error,
-        };
-        match error.downcast::<reqwest::Error>() {
-            Ok(error) => (*error).into(),
-            Err(error) if error.is::<Elapsed>() => Self::new(ErrorKind::Timeout).with_source(error),
-            Err(error) => Self::new(ErrorKind::ConnectionLost).with_source(error),
-        }
     }
 }

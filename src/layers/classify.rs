@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use crate::{Error, ErrorKind};
+use crate::Error;
 
 /// What an attempt's result means to the layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,26 +10,26 @@ use crate::{Error, ErrorKind};
 pub enum Verdict {
     /// The service did what was asked.
     Success,
-    /// The service answered, and would give the same request the same answer again (400, 401). The
-    /// caller has a problem, the service is alive: no retry, and a success to the circuit breaker.
+    /// The service answered, and would give the same request the same answer again (400, 401). The caller has a problem
+    /// and the service is alive, so there is no retry, and the circuit breaker counts a success.
     Refused,
-    /// The service is alive and asks for less (429): retried, never a circuit-breaker failure, and the
-    /// rate limiter pauses.
+    /// The service is alive and asks for less (429). The call is retried, the circuit breaker ignores it, and the rate
+    /// limit pauses.
     Throttled {
         /// How long the service asked to be left alone.
         retry_after: Option<Duration>,
     },
-    /// The service is in trouble or out of reach (5xx, timeout, connection error): retried, and a
-    /// failure to the circuit breaker.
+    /// The service is in trouble or out of reach (5xx, timeout, connection error). The call is retried, and the circuit
+    /// breaker counts a failure.
     Failed {
         /// How long the service asked to be left alone.
         retry_after: Option<Duration>,
     },
-    /// The call never reached the service (an open circuit breaker rejected it). Costs nobody anything.
+    /// The call never reached the service, because an open circuit breaker rejected it. No layer counts it.
     NotAttempted,
 }
 
-/// Tells what a result means. The layers act on the [`Verdict`] alone.
+/// Decides what a result means. The layers act on the [`Verdict`] alone.
 ///
 /// A classifier is cloned into each layer, so keep it cheap to clone.
 #[diagnostic::on_unimplemented(
@@ -40,24 +40,24 @@ pub enum Verdict {
     note = "for another answer or error, implement `Classify<{Res}, {Err}>` for a type of yours"
 )]
 pub trait Classify<Res, Err> {
-    /// What this result means.
+    /// Returns what this result means.
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict;
 }
 
-/// Classifies HTTP answers by status: 2xx and 3xx succeed, 429 throttles, 408 and 5xx fail, the rest is
-/// refused. Errors fail, except a rejection by an open circuit breaker, which is no attempt.
+/// Classifies HTTP answers by status: 2xx and 3xx succeed, 429 throttles, 408 and 5xx fail, and the rest is refused.
+/// Errors fail, except a rejection by an open circuit breaker, which is no attempt.
 ///
-/// For a `reqwest::Client` (a `tower::Service<reqwest::Request>` since 0.13) under
-/// `map_err(posthog_health::Error::from)`, which makes one error type of reqwest's, of tower's timeout's and
-/// of the breaker's.
+/// It is made for a `reqwest::Client` (a `tower::Service<reqwest::Request>` since 0.13) below
+/// `map_err(posthog_health::Error::from)`, which makes one error type of reqwest's, tower's timeout's and the circuit
+/// breaker's.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpStatus {
     longest_retry_after: Duration,
 }
 
 impl HttpStatus {
-    /// A `Retry-After` beyond this is cut. Default 5 min: longer than a deployment or a failover takes, short enough that
-    /// a mistaken header does not silence a service for a day.
+    /// Caps a `Retry-After`. The default is 5 min: longer than a deployment or a failover takes, and short enough that a
+    /// mistaken header does not silence a service for a day.
     pub fn longest_retry_after(mut self, longest: Duration) -> Self {
         self.longest_retry_after = longest;
         self
@@ -84,15 +84,15 @@ impl Classify<reqwest::Response, Error> for HttpStatus {
     fn classify(&self, result: Result<&reqwest::Response, &Error>) -> Verdict {
         match result {
             Ok(response) => self.of(response.status().as_u16(), response.headers()),
-            Err(error) if error.kind() == ErrorKind::CircuitOpen => Verdict::NotAttempted,
+            Err(error) if !error.kind().is_attempt() => Verdict::NotAttempted,
             Err(_) => Verdict::Failed { retry_after: None },
         }
     }
 }
 
 /// Reads `Retry-After` as [RFC 9110 §10.2.3](https://www.rfc-editor.org/rfc/rfc9110#field.retry-after)
-/// defines it: seconds, or an HTTP date in any of its three forms. A date in the past is zero; what
-/// cannot be read is `None`. The caller caps the result.
+/// defines it: seconds, or an HTTP date in any of its three forms. A date in the past is zero. Returns `None` if there is
+/// no header or it cannot be read. The caller caps the result.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {

@@ -6,10 +6,10 @@ use tower::Service;
 
 use super::{Classify, Verdict};
 
-/// The right to make one call, given by a gate. Dropped without [`settle`](Self::settle), the call taught
-/// the gate nothing.
+/// The right to make one call, given by a gate: the circuit breaker or the rate limit. If it is dropped without
+/// [`settle`](Self::settle), the gate learns nothing from the call.
 pub trait Pass {
-    /// Tells the gate what became of the call. Once: a pass is for one call.
+    /// Reports the call's result to the gate. It is called once, because a pass is for one call.
     fn settle(&mut self, verdict: Verdict);
 }
 
@@ -17,17 +17,18 @@ pub trait Pass {
 pub(super) type Waiting<P> = Pin<Box<dyn Future<Output = P> + Send>>;
 
 pin_project! {
-    /// The response of a service behind a gate: it waits for a pass, calls, and tells the gate the result.
-    pub struct ResponseFuture<S, P, C, Req> where S: Service<Req> {
+    /// The response of a [`CircuitBreaker`](super::CircuitBreaker) or a [`RateLimit`](super::RateLimit). It waits for a
+    /// pass, calls the service, and reports the result.
+    pub struct GatedFuture<S, P, C, Req> where S: Service<Req> {
         #[pin]
-        state: State<S, S::Future, S::Error, P, Req>,
+        state: GatedState<S, S::Future, S::Error, P, Req>,
         classifier: C,
     }
 }
 
 pin_project! {
-    #[project = StateProj]
-    enum State<S, F, E, P, Req> {
+    #[project = GatedStateProj]
+    enum GatedState<S, F, E, P, Req> {
         Rejected { error: Option<E> },
         // Boxed, so that calls that need not wait do not carry room for a service and a request along.
         Waiting { call: Option<Box<(S, Req)>>, pass: Waiting<P> },
@@ -35,29 +36,29 @@ pin_project! {
     }
 }
 
-impl<S: Service<Req>, P, C, Req> ResponseFuture<S, P, C, Req> {
+impl<S: Service<Req>, P, C, Req> GatedFuture<S, P, C, Req> {
     #[inline]
     pub(super) fn rejected(error: S::Error, classifier: C) -> Self {
-        Self { state: State::Rejected { error: Some(error) }, classifier }
+        Self { state: GatedState::Rejected { error: Some(error) }, classifier }
     }
 
     #[inline]
     pub(super) fn called(future: S::Future, pass: P, classifier: C) -> Self {
-        Self { state: State::Called { future, pass }, classifier }
+        Self { state: GatedState::Called { future, pass }, classifier }
     }
 
-    /// Takes the service that was polled ready, and leaves its clone in its place.
+    /// Takes the service that was polled ready, and leaves its clone in its place: a clone need not be ready.
     pub(super) fn waiting(service: &mut S, request: Req, pass: Waiting<P>, classifier: C) -> Self
     where
         S: Clone,
     {
         let clone = service.clone();
         let ready = std::mem::replace(service, clone);
-        Self { state: State::Waiting { call: Some(Box::new((ready, request))), pass }, classifier }
+        Self { state: GatedState::Waiting { call: Some(Box::new((ready, request))), pass }, classifier }
     }
 }
 
-impl<S, P, C, Req> Future for ResponseFuture<S, P, C, Req>
+impl<S, P, C, Req> Future for GatedFuture<S, P, C, Req>
 where
     S: Service<Req>,
     P: Pass,
@@ -70,16 +71,16 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                StateProj::Rejected { error } => {
+                GatedStateProj::Rejected { error } => {
                     return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
                 }
-                StateProj::Waiting { call, pass } => {
+                GatedStateProj::Waiting { call, pass } => {
                     let pass = ready!(pass.as_mut().poll(cx));
                     let Some(call) = call.take() else { return Poll::Pending };
                     let (mut service, request) = *call;
-                    this.state.set(State::Called { future: service.call(request), pass });
+                    this.state.set(GatedState::Called { future: service.call(request), pass });
                 }
-                StateProj::Called { future, pass } => {
+                GatedStateProj::Called { future, pass } => {
                     let result = ready!(future.poll(cx));
                     pass.settle(this.classifier.classify(result.as_ref()));
                     return Poll::Ready(result);

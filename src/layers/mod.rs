@@ -1,18 +1,21 @@
 //! The protections, as [`tower`] layers for any service.
 //!
-//! Each layer asks a small [`Classify`] what an answer means and acts on the [`Verdict`] alone, so the
-//! same four protect PostHog's capture endpoint here, PostHog's private API through your own
-//! `reqwest::Client` ([`HttpStatus`] is the classifier for that), or anything else.
+//! Each layer asks a small [`Classify`] what a result means and acts on the [`Verdict`] alone. So the same layers protect
+//! delivery in this crate, an API that you call through your own `reqwest::Client` ([`HttpStatus`] is the classifier for
+//! that), or anything else. They know nothing of the service, and their errors do not name it.
 //!
 //! | layer | what it does | clones share |
 //! |---|---|---|
-//! | [`retry`] | tries again with exponential backoff, full jitter and a budget | the budget |
-//! | [`circuit_breaker`] | stops calling a service that fails | everything |
-//! | [`rate_limit`] | token bucket, pauses when the service says "slow down" | everything |
-//! | [`observe`] | shows each attempt's latency and result | what the observer shares |
+//! | [`RetryLayer`] | tries again with exponential backoff, full jitter and a budget | the budget |
+//! | [`CircuitBreakerLayer`] | stops calling a service that fails | everything |
+//! | [`RateLimitLayer`] | limits calls by a token bucket, and pauses when the service says "slow down" | everything |
+//! | [`ObserveLayer`] | shows each attempt's latency and result | what the observer shares |
 //!
-//! [`delivery_stack`] composes them in the one order that makes sense. The same by hand, round a plain
-//! client:
+//! The page of each layer has its behaviour, its defaults and their reasons. Each comes with its `…Config`, the service that
+//! it makes (`CircuitBreaker`, `RateLimit`, …), and a `…Handle` that reads its state.
+//!
+//! [`delivery_stack`] composes them, with a timeout, in the one order that makes sense. This is the same by hand, around a
+//! plain client:
 //!
 //! ```
 //! use posthog_health::Error;
@@ -37,9 +40,9 @@
 //!
 //! # When it does not compile
 //!
-//! Each layer needs a [`Classify`] for what comes out of the service below it, and the circuit breaker an error that can
-//! say "circuit open" (`From<CircuitOpen>`). `reqwest::Error` is neither, and without the line `map_err(Error::from)`
-//! the compiler says that `Retry<…>` is no `Service`, or that `HttpStatus` does not tell what a `reqwest::Error` means:
+//! Each layer needs a [`Classify`] for the results of the service below it, and the circuit breaker needs an error that can
+//! be made from a [`CircuitOpen`]. `reqwest::Error` has neither. Without the line `map_err(Error::from)` the compiler says
+//! that `Retry<…>` is no `Service`, or that `HttpStatus` does not tell what a `reqwest::Error` means:
 //!
 //! ```compile_fail,E0277
 //! # use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerLayer, HttpStatus};
@@ -49,24 +52,26 @@
 //! call(ServiceBuilder::new().layer(layer).service(reqwest::Client::new()));
 //! ```
 //!
-//! For a service of another kind implement [`Classify`] for a type of yours, and for [`retry`] also [`Replay`] for its
-//! requests.
+//! For another kind of service, implement [`Classify`] for a type of yours, and [`Replay`] for its requests if you retry.
 
+mod circuit_breaker;
 mod classify;
 mod gated;
 #[cfg(test)]
-mod orders;
+mod loom_support;
+mod observe;
+mod rate_limit;
+mod retry;
 mod stack;
 
-pub mod circuit_breaker;
-pub mod observe;
-pub mod rate_limit;
-pub mod retry;
-
-pub use circuit_breaker::{CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, CircuitOpen, WhenOpen};
+pub use circuit_breaker::{
+    CircuitBreaker, CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer, CircuitOpen,
+    CircuitState,
+};
 pub use classify::{Classify, HttpStatus, Verdict, retry_after};
-pub use gated::ResponseFuture;
-pub use observe::{Observe, ObserveLayer};
-pub use rate_limit::{RateLimitConfig, RateLimitLayer, RateLimiter};
-pub use retry::{Replay, Retries, RetryConfig, RetryLayer};
+pub use gated::GatedFuture;
+pub use observe::{Observe, ObserveLayer, Observed, ObservedFuture};
+pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitHandle, RateLimitLayer};
+pub(crate) use retry::full_jitter;
+pub use retry::{Replay, RetryConfig, RetryHandle, RetryLayer, RetryPolicy};
 pub use stack::{DeliveryLayers, delivery_stack};

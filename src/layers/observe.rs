@@ -1,32 +1,4 @@
-//! Shows each attempt's latency and result to an [`Observe`]r, and changes nothing.
-//!
-//! Put it below [retry](super::retry) and the [circuit breaker](super::circuit_breaker), so that it sees
-//! attempts and not calls, and outside a timeout, so that it sees timeouts.
-//!
-//! # Clone
-//!
-//! The observer is cloned with the service; what it shares is its own affair (an `Arc`, usually).
-//!
-//! # Cancel safety
-//!
-//! An attempt whose future is dropped before it is done is reported to [`Observe::abandoned`], so that
-//! started attempts always equal finished plus abandoned ones.
-//!
-//! ```
-//! use std::time::Duration;
-//! use posthog_health::layers::{Observe, ObserveLayer};
-//!
-//! #[derive(Clone)]
-//! struct Print;
-//!
-//! impl Observe<reqwest::Response, reqwest::Error> for Print {
-//!     fn attempt(&self, latency: Duration, result: Result<&reqwest::Response, &reqwest::Error>) {
-//!         println!("{:?} after {latency:?}", result.map(|response| response.status()));
-//!     }
-//! }
-//!
-//! let service = tower::ServiceBuilder::new().layer(ObserveLayer::new(Print)).service(reqwest::Client::new());
-//! ```
+//! Shows attempts to an observer. The docs are those of [`ObserveLayer`].
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -46,7 +18,37 @@ pub trait Observe<Res, Err> {
     fn abandoned(&self, _after: Duration) {}
 }
 
-/// Applies [`Observed`]; see the [module](self).
+/// Shows each attempt's latency and result to an [`Observe`]r, and changes nothing.
+///
+/// Put it below [retry](super::RetryLayer) and the [circuit breaker](super::CircuitBreakerLayer), so that it sees attempts
+/// and not calls, and outside a timeout, so that it sees timeouts.
+///
+/// # Clone
+///
+/// The observer is cloned with the service. What clones share is the observer's decision; usually it holds an `Arc`.
+///
+/// # Cancel safety
+///
+/// An attempt whose future is dropped before it is done is reported to [`Observe::abandoned`], so that started attempts
+/// always equal finished plus abandoned ones.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use posthog_health::layers::{Observe, ObserveLayer};
+///
+/// #[derive(Clone)]
+/// struct Print;
+///
+/// impl Observe<reqwest::Response, reqwest::Error> for Print {
+///     fn attempt(&self, latency: Duration, result: Result<&reqwest::Response, &reqwest::Error>) {
+///         println!("{:?} after {latency:?}", result.map(|response| response.status()));
+///     }
+/// }
+///
+/// let service = tower::ServiceBuilder::new().layer(ObserveLayer::new(Print)).service(reqwest::Client::new());
+/// ```
 #[derive(Clone, Debug)]
 pub struct ObserveLayer<O> {
     observer: O,
@@ -67,7 +69,7 @@ impl<S, O: Clone> Layer<S> for ObserveLayer<O> {
     }
 }
 
-/// A service whose attempts are seen.
+/// A service whose attempts are shown to an observer, made by [`ObserveLayer`].
 #[derive(Clone, Debug)]
 pub struct Observed<S, O> {
     service: S,
@@ -81,7 +83,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, O, S::Response, S::Error>;
+    type Future = ObservedFuture<S::Future, O, S::Response, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.service.poll_ready(cx)
@@ -94,13 +96,13 @@ where
             done: false,
             _of: PhantomData,
         };
-        ResponseFuture { future: self.service.call(request), pending }
+        ObservedFuture { future: self.service.call(request), pending }
     }
 }
 
 pin_project! {
     /// The response of an [`Observed`] service.
-    pub struct ResponseFuture<F, O, Res, Err> where O: Observe<Res, Err> {
+    pub struct ObservedFuture<F, O, Res, Err> where O: Observe<Res, Err> {
         #[pin]
         future: F,
         pending: Pending<O, Res, Err>,
@@ -122,7 +124,7 @@ impl<O: Observe<Res, Err>, Res, Err> Drop for Pending<O, Res, Err> {
     }
 }
 
-impl<F, O, Res, Err> Future for ResponseFuture<F, O, Res, Err>
+impl<F, O, Res, Err> Future for ObservedFuture<F, O, Res, Err>
 where
     F: Future<Output = Result<Res, Err>>,
     O: Observe<Res, Err>,

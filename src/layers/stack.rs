@@ -11,19 +11,19 @@ use super::{
 #[derive(Clone, Debug)]
 #[allow(clippy::exhaustive_structs, reason = "a list of the stack's parts: a new part is a breaking change")]
 pub struct DeliveryLayers<C, O> {
-    /// Outermost: each attempt below it is one call of everything else.
+    /// The outermost layer: each attempt is one call of the layers below.
     pub retry: RetryLayer<C>,
-    /// Keep the [handle](CircuitBreakerLayer::handle) to see its state.
+    /// Keep its [handle](CircuitBreakerLayer::handle) to see its state.
     pub circuit_breaker: CircuitBreakerLayer<C>,
-    /// The token bucket.
+    /// Limits attempts.
     pub rate_limit: RateLimitLayer<C>,
     /// Sees each attempt that reaches the service.
     pub observer: O,
-    /// Of one attempt.
+    /// The time for one attempt.
     pub timeout: Duration,
 }
 
-/// The stack that carries events to PostHog, and any other request to any other service.
+/// Composes the layers in the one order that makes sense, which the comments in its source explain.
 ///
 /// `E` is the error type above the timeout: [`Error`](crate::Error), `tower::BoxError`, or your own that can
 /// be made from one.

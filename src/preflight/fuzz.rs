@@ -10,9 +10,9 @@ use super::clock::Sample;
 use super::documents::unfilled;
 use super::probes::{Answered, Probed, date};
 use super::{answers, key_scopes, status_page};
+use crate::api::Answer;
 use crate::credentials::{Key, ProjectToken};
 use crate::fuzz::{ROUNDS, SECRET, fields, number};
-use crate::outcome::Answer;
 
 fn shows(finding: Finding) -> CheckStatus {
     let check = finding.of(CheckId::Answer);

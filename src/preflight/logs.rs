@@ -1,21 +1,21 @@
-//! Whether log lines are taken.
+//! Whether somebody receives the log lines.
 
 use tracing::subscriber::NoSubscriber;
 
 use super::check::Finding;
 use crate::rt::target;
 
-/// What is seen of log lines in this process.
+/// Which log lines a subscriber receives.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Logs {
+pub struct Logs {
     has_subscriber: bool,
     shows_warnings: bool,
     shows_debug: bool,
 }
 
 impl Logs {
-    /// For the caller's thread, which may have a subscriber of its own.
-    pub(super) fn look() -> Self {
+    /// Asks on the caller's thread, because it may have a subscriber of its own.
+    pub fn observe() -> Self {
         Self {
             has_subscriber: tracing::dispatcher::get_default(|subscriber| !subscriber.is::<NoSubscriber>()),
             shows_warnings: tracing::enabled!(target: target::CLIENT, tracing::Level::WARN),
@@ -24,7 +24,7 @@ impl Logs {
     }
 }
 
-pub(super) fn judge(logs: Logs, is_release: bool) -> Finding {
+pub fn judge(logs: Logs, is_release: bool) -> Finding {
     match logs {
         Logs { has_subscriber: false, .. } => Finding::warn(
             "nobody takes log lines: no tracing subscriber is installed",

@@ -1,3 +1,16 @@
-//! The ground floor: small helpers that know nothing of PostHog, for every module above.
+//! Small helpers at the bottom of the crate. They know nothing of PostHog and import no other module.
 
+mod deadline;
+pub mod detached_thread;
+mod durations;
+mod episode;
+#[cfg_attr(not(feature = "metrics"), path = "metrics/disabled.rs")]
+pub mod metrics;
+pub mod single_flight;
 pub mod target;
+mod timestamp;
+
+pub use deadline::within;
+pub use durations::{millis, serialize_ms, serialize_optional_ms};
+pub use episode::Episode;
+pub use timestamp::{Timestamps, timestamp};

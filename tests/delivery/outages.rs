@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use posthog_health::layers::circuit_breaker::State;
+use posthog_health::layers::CircuitState;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{DropReason, ErrorKind, Event, FlagOptions, Reason};
 
@@ -89,7 +89,7 @@ async fn an_outage_loses_nothing_makes_no_storm_and_ends_by_itself() {
         let posthog = builder(&server).circuit_breaker(open_time).request_timeout(timeout).build().unwrap();
         capture(&posthog, 2_000);
         server.wait_for_requests(Route::Batch, 8).await;
-        until(|| posthog.circuit_breaker().unwrap().state() != State::Closed).await;
+        until(|| posthog.circuit_breaker().unwrap().state() != CircuitState::Closed).await;
         assert!(!posthog.health().is_healthy());
         assert_eq!(posthog.stats().queued, 2_000, "{fault:?}");
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use posthog_health::layers::circuit_breaker::State;
+use posthog_health::layers::CircuitState;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{FlagOptions, FlagSource, PostHog, PostHogBuilder};
 
@@ -51,7 +51,7 @@ async fn assert_outage(row: &Row, client: PostHogBuilder, reason: &str) {
     let breaker = support::breaker().open_time(HOUR, HOUR);
     let posthog = client.circuit_breaker(breaker).build().unwrap();
     capture(&posthog, 20);
-    until(|| posthog.circuit_breaker().unwrap().state() == State::Open).await;
+    until(|| posthog.circuit_breaker().unwrap().state() == CircuitState::Open).await;
     row.shows("wait", posthog.stats().queued == 20);
     assert_balanced(posthog.stats());
     row.shows_nothing_noticed(&posthog).await;
@@ -64,7 +64,7 @@ async fn assert_recovery(row: &Row, server: &FakePostHog) {
     server.refuse();
     let posthog = client(server).build().unwrap();
     capture(&posthog, 20);
-    until(|| posthog.circuit_breaker().unwrap().state() == State::Open).await;
+    until(|| posthog.circuit_breaker().unwrap().state() == CircuitState::Open).await;
     server.accept();
     posthog.flush().await.unwrap();
     row.shows("delivered once PostHog is back", (posthog.stats().delivered, server.distinct()) == (20, 20));

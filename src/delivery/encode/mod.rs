@@ -16,7 +16,7 @@ use super::DropReason;
 use super::admit::{DEEPEST, admit_names};
 use super::event::{AnyEvent, Kind};
 use super::typed_event::TypedEvent;
-use crate::transport::Timestamps;
+use crate::rt::Timestamps;
 use enrichment::Enrichment;
 pub(in crate::delivery) use enrichment::Own;
 pub(crate) use enrichment::os;

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::Queue;
 use super::disk::Place;
 use super::event::{Captured, Encoded, Ticket, UnderWay};
+use crate::api::ENVELOPE_BYTES;
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::DropReason;
-use crate::transport::ENVELOPE_BYTES;
 use crate::{Error, ErrorKind};
 
 impl Queue {

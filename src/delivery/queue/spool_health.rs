@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 
-use crate::millis::optional_ms;
+use crate::rt::serialize_optional_ms;
 
 /// How the spool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +25,11 @@ pub struct SpoolHealth {
     /// Bytes of the file. It is larger than what lies in it, and shrinks when little is left.
     pub file_bytes: u64,
     /// Time until the bound is reached if it goes on as in the last minute. Absent while it does not fill.
-    #[serde(rename = "fullInMs", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "fullInMs",
+        serialize_with = "serialize_optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub full_in: Option<Duration>,
 }
 

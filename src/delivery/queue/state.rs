@@ -8,7 +8,7 @@ use super::limits::Limits;
 use super::sizes::Sizes;
 use crate::delivery::dead_letter::DeadLetters;
 use crate::delivery::ledger::{DropReason, Ledger, Totals};
-use crate::episode::Episode;
+use crate::rt::Episode;
 
 #[derive(Debug, Default)]
 pub(super) struct State {

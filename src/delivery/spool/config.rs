@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::ConfigError;
-use crate::config::check;
 use crate::delivery::Overflow;
+use crate::error::check;
 
 /// What goes to the spool.
 ///

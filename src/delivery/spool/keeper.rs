@@ -10,7 +10,7 @@ use super::config::{SpoolConfig, SpoolMode};
 use super::directory::{Directory, Opened};
 use super::store::Store;
 use crate::delivery::queue::{Queue, Read, SpoolIssue, Turn};
-use crate::episode::Episode;
+use crate::rt::Episode;
 use crate::rt::target;
 
 pub(super) struct Keeper {

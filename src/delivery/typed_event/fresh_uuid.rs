@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fastrand::Rng;
 use uuid::{Builder, Uuid};
 
-use crate::millis::millis;
+use crate::rt::millis;
 
 /// Version 7, as the SDK's events have: the time, and 74 random bits.
 pub(super) fn fresh_uuid() -> Uuid {

@@ -21,12 +21,11 @@ use tracing::Instrument;
 use super::encode::{Encoder, os};
 use super::queue::{Captured, Encoded, Queue};
 use crate::Error;
+use crate::api::Accepted;
+use crate::api::Batch;
 use crate::credentials::{Credentials, ProjectToken};
-use crate::episode::Episode;
-use crate::layers::circuit_breaker::State as BreakerState;
-use crate::monitor::metrics;
-use crate::outcome::Accepted;
-use crate::transport::Batch;
+use crate::layers::CircuitState;
+use crate::rt::{Episode, metrics};
 use pauses::Pauses;
 use suspects::{Case, Part, Suspects};
 
@@ -52,7 +51,7 @@ pub(crate) struct Worker<S> {
     token_refused: watch::Receiver<bool>,
     /// What the requests that begin now are sent with. Without one, none does.
     token: watch::Receiver<Option<ProjectToken>>,
-    breaker: watch::Receiver<BreakerState>,
+    breaker: watch::Receiver<CircuitState>,
     sends: JoinSet<Result<Accepted, Error>>,
     /// With the token of when it was sent.
     sent: HashMap<Id, (Part, Option<ProjectToken>)>,
@@ -82,7 +81,7 @@ where
         pacing: Pacing,
         setback: (Duration, Duration),
         credentials: Arc<Credentials<ProjectToken>>,
-        breaker: watch::Receiver<BreakerState>,
+        breaker: watch::Receiver<CircuitState>,
     ) -> Self {
         Self {
             batch_bytes: queue.limits.batch_bytes,
@@ -137,7 +136,7 @@ where
             }
             let has_more = self.encode(&mut encoder);
             self.send();
-            let is_closed = *self.breaker.borrow() == BreakerState::Closed;
+            let is_closed = *self.breaker.borrow() == CircuitState::Closed;
             self.queue.set_in_trouble(self.pauses.until().is_some() || !is_closed || !self.has_token());
             if linger.is_none() && self.queue.lingers() {
                 linger = Some(Instant::now() + self.pacing.linger);

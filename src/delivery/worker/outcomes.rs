@@ -5,9 +5,9 @@ use tokio::time::Instant;
 
 use super::Worker;
 use super::suspects::{Case, Part};
+use crate::api::{Accepted, Outcome};
 use crate::delivery::DropReason;
 use crate::delivery::queue::Encoded;
-use crate::outcome::{Accepted, Outcome};
 use crate::rt::target;
 use crate::{Error, ErrorKind};
 
@@ -33,13 +33,13 @@ impl<S> Worker<S> {
             (Outcome::Split, Err(error)) => self.split(batch, case, &error),
             // About a token that is in use no more.
             (Outcome::Stop, Err(error))
-                if is_about_the_token(error.kind()) && token != *self.token.borrow() =>
+                if error.kind().is_about_the_token() && token != *self.token.borrow() =>
             {
                 self.queue.give_back(&batch);
             }
             (Outcome::Stop, Err(error)) => {
                 self.queue.give_back(&batch);
-                self.refuse(error.kind(), &format!("{error}: delivery pauses, events are kept"));
+                self.refuse(error.kind(), &format!("delivery to PostHog pauses, events are kept: {error}"));
             }
             // The rate limiter pauses already.
             (Outcome::SlowDown { .. }, Err(_)) => self.queue.give_back(&batch),
@@ -103,7 +103,7 @@ impl<S> Worker<S> {
         if bytes <= SMALLEST_LIMIT {
             return self.refuse(
                 ErrorKind::TooLarge,
-                &format!("{error}, however small: delivery pauses, events are kept"),
+                &format!("PostHog rejects even small batches: delivery pauses, events are kept: {error}"),
             );
         }
         if self.batch_bytes == self.queue.limits.batch_bytes {
@@ -131,7 +131,7 @@ impl<S> Worker<S> {
 
     /// Pauses after an answer that only a person can change.
     fn refuse(&mut self, kind: ErrorKind, what: &str) {
-        if is_about_the_token(kind) {
+        if kind.is_about_the_token() {
             self.credentials.renew();
         }
         if self.pauses.refuse(Instant::now(), kind) {
@@ -142,7 +142,7 @@ impl<S> Worker<S> {
     /// What was refused was the old one.
     pub(super) fn take_the_new_token(&mut self) {
         self.token.mark_unchanged();
-        if self.pauses.refused().is_some_and(is_about_the_token) {
+        if self.pauses.refused().is_some_and(ErrorKind::is_about_the_token) {
             self.recover(None);
         }
     }
@@ -176,10 +176,6 @@ impl<S> Worker<S> {
             tracing::info!(target: target::DELIVERY, "delivery resumed");
         }
     }
-}
-
-fn is_about_the_token(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Unauthorized | ErrorKind::Forbidden)
 }
 
 /// For episodes.

@@ -3,8 +3,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::ErrorKind;
-use crate::episode::Episode;
-use crate::layers::retry::full_jitter;
+use crate::layers::full_jitter;
+use crate::rt::Episode;
 
 /// When delivery rests, and why.
 #[derive(Debug)]

@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep};
 use tower::service_fn;
 
 use super::{Encoder, Worker};
+use crate::api::Accepted;
+use crate::api::Batch;
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::Queue;
-use crate::layers::circuit_breaker::State;
-use crate::outcome::Accepted;
-use crate::transport::Batch;
+use crate::layers::CircuitState;
 use crate::{Error, ErrorKind};
 
 /// A call takes so long.
@@ -43,7 +43,7 @@ async fn start(
         }
     });
     let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    let breaker = watch::Sender::new(State::Closed);
+    let breaker = watch::Sender::new(CircuitState::Closed);
     let worker =
         Worker::new(Arc::clone(&queue), service, settings.pacing, setback, credentials, breaker.subscribe());
     queue.capture(Event::new("page viewed", "user-1"));
@@ -103,7 +103,7 @@ async fn batches_are_halved_until_they_are_taken_and_grow_back_when_more_is() {
         std::future::ready(is_taken.then_some(Accepted { over_quota: false }).ok_or_else(refusal))
     });
     let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    let breaker = watch::Sender::new(State::Closed);
+    let breaker = watch::Sender::new(CircuitState::Closed);
     let setback = (CALL, CALL);
     let states = breaker.subscribe();
     let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, setback, credentials, states);
@@ -144,7 +144,7 @@ fn start_with(
         }
     });
     let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    let breaker = watch::Sender::new(State::Closed);
+    let breaker = watch::Sender::new(CircuitState::Closed);
     let hour = Duration::from_secs(3600);
     let states = breaker.subscribe();
     let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, (hour, hour), credentials, states);
@@ -203,7 +203,7 @@ async fn start_rejecting() -> Arc<Queue> {
         (!is_bad).then_some(Accepted { over_quota: false }).ok_or_else(refusal)
     });
     let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    let breaker = watch::Sender::new(State::Closed);
+    let breaker = watch::Sender::new(CircuitState::Closed);
     let states = breaker.subscribe();
     let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, (CALL, CALL), credentials, states);
     tokio::spawn(async move {

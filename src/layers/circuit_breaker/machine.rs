@@ -1,87 +1,56 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use failsafe::{FailurePolicy, Instrument, StateMachine};
+use failsafe::{FailurePolicy, StateMachine};
 
-use super::State;
-
-/// failsafe's state machine, told what [`Policy`](super::policy::Policy) has decided.
+/// failsafe's state machine. [`Policy`](super::policy::Policy) decides when it opens and for how long.
 #[derive(Debug)]
-pub(super) struct Machine {
-    machine: StateMachine<Exchange, Exchange>,
-    exchange: Exchange,
+pub struct Machine {
+    machine: StateMachine<OpenTime, ()>,
+    open_time: OpenTime,
 }
 
 impl Machine {
-    /// Closed.
-    pub(super) fn new() -> Self {
-        let exchange = Exchange::default();
-        let machine = StateMachine::new(exchange.clone(), exchange.clone());
-        exchange.note().entered = None;
-        Self { machine, exchange }
+    /// A closed machine.
+    pub fn new() -> Self {
+        let open_time = OpenTime::default();
+        Self { machine: StateMachine::new(open_time.clone(), ()), open_time }
     }
 
-    /// Opens, from closed or half open.
-    pub(super) fn open(&self, time: Duration) -> Option<State> {
-        self.exchange.note().open_time = Some(time);
+    /// Opens. It was closed or half open.
+    pub fn open(&self, time: Duration) {
+        self.open_time.replace(Some(time));
         self.machine.on_error();
-        self.entered()
     }
 
-    /// Closes, from half open.
-    pub(super) fn close(&self) -> Option<State> {
+    /// Closes. It was half open.
+    pub fn close(&self) {
         self.machine.on_success();
-        self.entered()
     }
 
-    /// Whether the open time is over, and the state that this has led to.
-    pub(super) fn may_probe(&self) -> (bool, Option<State>) {
-        (self.machine.is_call_permitted(), self.entered())
-    }
-
-    fn entered(&self) -> Option<State> {
-        self.exchange.note().entered.take()
+    /// Whether calls may pass. An open machine becomes half open if its open time is over.
+    pub fn may_probe(&self) -> bool {
+        self.machine.is_call_permitted()
     }
 }
 
-/// What failsafe's machine does not carry to us and from us. Only touched while the breaker's lock is held.
+/// Hands the open time to the machine, which owns its policy and gives no access to it. There is no contention, because
+/// the breaker's lock is held whenever this one is taken.
 #[derive(Clone, Debug, Default)]
-struct Exchange(Arc<Mutex<Note>>);
+struct OpenTime(Arc<Mutex<Option<Duration>>>);
 
-#[derive(Debug, Default)]
-struct Note {
-    open_time: Option<Duration>,
-    entered: Option<State>,
-}
-
-impl Exchange {
-    fn note(&self) -> MutexGuard<'_, Note> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl OpenTime {
+    fn replace(&self, time: Option<Duration>) -> Option<Duration> {
+        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), time)
     }
 }
 
-impl FailurePolicy for Exchange {
+impl FailurePolicy for OpenTime {
     fn record_success(&mut self) {}
 
     fn mark_dead_on_failure(&mut self) -> Option<Duration> {
-        self.note().open_time.take()
+        self.replace(None)
     }
 
     fn revived(&mut self) {}
-}
-
-impl Instrument for Exchange {
-    fn on_call_rejected(&self) {}
-
-    fn on_open(&self) {
-        self.note().entered = Some(State::Open);
-    }
-
-    fn on_half_open(&self) {
-        self.note().entered = Some(State::HalfOpen);
-    }
-
-    fn on_closed(&self) {
-        self.note().entered = Some(State::Closed);
-    }
 }

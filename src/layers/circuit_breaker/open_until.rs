@@ -5,25 +5,25 @@ use super::sync::{AtomicU64, Ordering};
 /// When the open time ends, for those who ask without the lock. In the future only while the breaker is open:
 /// only time ends that state.
 #[derive(Debug)]
-pub(super) struct OpenUntil {
+pub struct OpenUntil {
     /// What the nanoseconds count from.
     start: Instant,
     nanos: AtomicU64,
 }
 
 impl OpenUntil {
-    pub(super) fn passed(now: Instant) -> Self {
+    pub fn passed(now: Instant) -> Self {
         Self { start: now, nanos: AtomicU64::new(0) }
     }
 
-    pub(super) fn set(&self, until: Instant) {
+    pub fn set(&self, until: Instant) {
         let nanos = until.saturating_duration_since(self.start).as_nanos();
         self.nanos.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
     }
 
     /// Time left, zero when it is over.
     #[inline]
-    pub(super) fn left(&self, now: Instant) -> Duration {
+    pub fn left(&self, now: Instant) -> Duration {
         let until = Duration::from_nanos(self.nanos.load(Ordering::Acquire));
         until.saturating_sub(now.saturating_duration_since(self.start))
     }

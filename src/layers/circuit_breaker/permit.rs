@@ -1,8 +1,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::breaker::Shared;
 use super::phase::Phase;
 use crate::layers::Verdict;
@@ -12,17 +10,15 @@ use crate::layers::gated::Pass;
 #[derive(Debug)]
 pub struct Permit {
     breaker: Arc<Shared>,
-    /// In which it was given.
+    /// The phase in which the breaker gave it.
     phase: Phase,
-    /// Reading the clock is half of what a call costs, so only where slow calls count.
-    since: Option<Instant>,
     settled: bool,
 }
 
 impl Permit {
     #[inline]
-    pub(super) fn new(breaker: Arc<Shared>, phase: Phase, timed: bool) -> Self {
-        Self { breaker, phase, since: timed.then(Instant::now), settled: false }
+    pub(super) fn new(breaker: Arc<Shared>, phase: Phase) -> Self {
+        Self { breaker, phase, settled: false }
     }
 }
 
@@ -30,8 +26,7 @@ impl Pass for Permit {
     #[inline]
     fn settle(&mut self, verdict: Verdict) {
         self.settled = true;
-        let elapsed = self.since.map(|since| since.elapsed());
-        self.breaker.settle(self.phase, verdict, elapsed);
+        self.breaker.settle(self.phase, verdict);
     }
 }
 
@@ -44,7 +39,7 @@ impl Drop for Permit {
     }
 }
 
-/// Room for the timer to have passed the moment that the machine compares with.
+/// Added to the wait, so that the timer fires after the moment that the machine compares with.
 const TIMER_SLACK: Duration = Duration::from_millis(1);
 
 /// Waits until the breaker lets a call pass.

@@ -1,11 +1,11 @@
 use std::time::{Duration, Instant};
 
 use super::CircuitBreakerConfig;
-use super::window::{Call, Window};
+use super::window::Window;
 
-/// Opens on the window's rates, for longer each time until a recovery. Pure: time and chance are arguments.
+/// Opens on the window's failure rate, for longer each time until a recovery. It is pure: time and chance are arguments.
 #[derive(Debug)]
-pub(super) struct Policy {
+pub struct Policy {
     config: CircuitBreakerConfig,
     window: Window,
     openings: u32,
@@ -14,44 +14,43 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    pub(super) fn new(config: CircuitBreakerConfig) -> Self {
+    pub fn new(config: CircuitBreakerConfig) -> Self {
         let window = Window::new(config.window);
         Self { config, window, openings: 0, not_before: None }
     }
 
-    /// Takes a call into account. True when it must open.
-    pub(super) fn record(&mut self, call: Call) -> bool {
-        self.window.record(call);
-        call != Call::GOOD && self.must_open()
+    /// Records a call. Returns true if the breaker must open.
+    pub fn record(&mut self, failed: bool) -> bool {
+        self.window.record(failed);
+        failed && self.must_open()
     }
 
     fn must_open(&self) -> bool {
-        let slow = self.config.slow_calls.is_some_and(|(_, share)| self.window.slow_rate() >= share);
-        let failing = self.window.failure_rate() >= self.config.failure_rate;
-        self.window.len() >= self.config.min_calls as usize && (failing || slow)
+        self.window.len() >= self.config.min_calls as usize
+            && self.window.failure_rate() >= self.config.failure_rate
     }
 
     /// Whether one more success would change nothing.
-    pub(super) fn is_spotless(&self) -> bool {
+    pub fn is_spotless(&self) -> bool {
         self.window.is_spotless()
     }
 
-    pub(super) fn not_before(&mut self, hinted: Option<Instant>) {
+    pub fn not_before(&mut self, hinted: Option<Instant>) {
         self.not_before = self.not_before.max(hinted);
     }
 
-    /// For how long to open now. `random` is from `[0, 1)`.
-    pub(super) fn opens(&mut self, now: Instant, random: f64) -> Duration {
+    /// Returns how long to open now. `random` is from `[0, 1)`.
+    pub fn opens(&mut self, now: Instant, random: f64) -> Duration {
         let hinted = self.not_before.take().map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         let time = open_time(&self.config, self.openings, random).max(hinted);
         self.openings = self.openings.saturating_add(1);
         time
     }
 
-    /// Forgets what was. The success that it recovered with is the first of a new window.
-    pub(super) fn recovers(&mut self) {
+    /// Forgets the past. The success of the probe is the first call of a new window.
+    pub fn recovers(&mut self) {
         self.window.clear();
-        self.window.record(Call::GOOD);
+        self.window.record(false);
         self.openings = 0;
         self.not_before = None;
     }

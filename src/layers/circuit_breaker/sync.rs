@@ -1,4 +1,4 @@
-//! What threads meet at. In the [models](super::interleavings) loom's stand in for these.
+//! What threads synchronize on. The models in `loom_tests.rs` replace these with loom's.
 
 pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) use std::sync::{Mutex, MutexGuard};

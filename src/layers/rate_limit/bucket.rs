@@ -12,47 +12,47 @@ use tokio::time::Instant;
 
 use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::token::Token;
-use crate::episode::Episode;
 use crate::layers::Verdict;
+use crate::rt::Episode;
 use crate::rt::target;
 
 /// The tokens and the pause, shared by all clones of a layer.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub struct Bucket {
     tokens: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Tick>>,
-    /// Whether an episode is on: what a call reads instead of taking the lock. Written while it is held.
+    /// Whether there is an episode. Calls read it instead of taking the lock, and it is written while the lock is held.
     is_throttled: AtomicBool,
     throttle: Mutex<Throttle>,
     first_pause: Duration,
     longest_pause: Duration,
-    /// Told when a scout is back.
-    pub(super) scout_back: Arc<Notify>,
+    /// Notified when a scout returns.
+    pub scout_back: Arc<Notify>,
     waits: AtomicU64,
     waited_ns: AtomicU64,
 }
 
-/// An episode in which the service asks for less: from its first word to the next that it answers.
+/// An episode in which the service asks for less. It lasts from the first 429 to the next call that the service answers.
 #[derive(Debug, Default)]
 struct Throttle {
     /// The end of the latest pause. `None` outside an episode.
     until: Option<Instant>,
-    /// 429s in a row, those that arrive within a pause counted as one.
+    /// 429s in a row. Those that arrive within one pause count as one.
     streak: u32,
-    /// A call is under way that finds out whether the episode is over.
+    /// The scout is in flight: the call that finds out whether the episode is over.
     scouting: bool,
-    /// Of pauses, for the log.
+    /// Limits log lines.
     episode: Episode,
 }
 
-/// Why there is no token now.
+/// What a call without a token has to wait for.
 #[derive(Debug)]
-pub(super) enum Wait {
+pub enum Wait {
     For(Duration),
     ForScout,
 }
 
 impl Bucket {
-    pub(super) fn new(quota: Quota, first_pause: Duration, longest_pause: Duration) -> Self {
+    pub fn new(quota: Quota, first_pause: Duration, longest_pause: Duration) -> Self {
         Self {
             tokens: RateLimiter::direct_with_clock(quota, TokioClock),
             is_throttled: AtomicBool::new(false),
@@ -65,9 +65,9 @@ impl Bucket {
         }
     }
 
-    /// Takes a token, or says what to wait for before asking again.
+    /// Takes a token, or returns what to wait for before asking again.
     #[inline]
-    pub(super) fn take(self: &Arc<Self>) -> Result<Token, Wait> {
+    pub fn take(self: &Arc<Self>) -> Result<Token, Wait> {
         let is_scout =
             if self.is_paused() { self.take_throttled()? } else { self.take_one().map(|()| false)? };
         Ok(Token::new(Arc::clone(self), is_scout))
@@ -78,7 +78,7 @@ impl Bucket {
         self.tokens.check().map_err(|until| Wait::For(until.wait_time_from(TokioClock.now())))
     }
 
-    /// The same in an episode. Tells whether this call is the scout.
+    /// Takes a token in an episode. Returns true if this call is the scout.
     #[cold]
     fn take_throttled(&self) -> Result<bool, Wait> {
         let mut throttle = self.throttle();
@@ -98,39 +98,39 @@ impl Bucket {
 
     /// Learns from a call's result.
     #[inline]
-    pub(super) fn settle(&self, verdict: Verdict) {
+    pub fn settle(&self, verdict: Verdict) {
         match verdict {
             Verdict::Throttled { retry_after } => self.pause(retry_after, true),
             Verdict::Failed { retry_after: Some(hint) } => self.pause(Some(hint), false),
-            // Whoever refuses has time for us.
+            // A service that refuses a request has time for it.
             Verdict::Success | Verdict::Refused if self.is_paused() => self.resume(),
             Verdict::Success | Verdict::Refused => {}
             Verdict::Failed { retry_after: None } | Verdict::NotAttempted => {}
         }
     }
 
-    pub(super) fn scout_is_back(&self) {
+    pub fn scout_is_back(&self) {
         self.throttle().scouting = false;
         self.scout_back.notify_waiters();
     }
 
-    /// Counts a call that got its token after a while.
-    pub(super) fn count_wait(&self, time: Duration) {
+    /// Counts a call that had to wait for its token.
+    pub fn count_wait(&self, time: Duration) {
         self.waits.fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.waited_ns.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    pub(super) fn waits(&self) -> u64 {
+    pub fn waits(&self) -> u64 {
         self.waits.load(Ordering::Relaxed)
     }
 
-    pub(super) fn waited(&self) -> Duration {
+    pub fn waited(&self) -> Duration {
         Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed))
     }
 
     #[inline]
-    pub(super) fn is_paused(&self) -> bool {
+    pub fn is_paused(&self) -> bool {
         self.is_throttled.load(Ordering::Acquire)
     }
 
@@ -171,10 +171,10 @@ impl Bucket {
     }
 }
 
-/// Longer than any process lives, short enough for the clock to reckon with.
+/// Longer than any process lives, and short enough for the clock to represent.
 const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
-/// governor on tokio's clock, so that a test under a paused clock steers it.
+/// Runs governor on tokio's clock, so that a paused clock steers it in tests.
 #[derive(Clone, Copy, Debug)]
 struct TokioClock;
 

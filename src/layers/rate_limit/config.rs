@@ -4,9 +4,9 @@ use std::time::Duration;
 use governor::Quota;
 
 use crate::ConfigError;
-use crate::config::check;
+use crate::error::check;
 
-/// How fast calls may go. See the [module](super) for the defaults and their reasons.
+/// How many calls may pass. [`RateLimitLayer`](super::RateLimitLayer) gives the reasons for the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimitConfig {
     pub(crate) rate: u32,
@@ -22,22 +22,22 @@ impl Default for RateLimitConfig {
 }
 
 impl RateLimitConfig {
-    /// Calls per second, sustained. Default 50.
+    /// Calls per second, sustained. The default is 50.
     #[must_use]
     pub fn rate(mut self, calls_per_second: u32) -> Self {
         self.rate = calls_per_second;
         self
     }
 
-    /// Calls that may go at once after a quiet time. Default 100.
+    /// Calls that may pass at once after a quiet time. The default is 100.
     #[must_use]
     pub fn burst(mut self, calls: u32) -> Self {
         self.burst = calls;
         self
     }
 
-    /// The pause after a 429 that names no time, and the longest that it may grow to while 429s go on.
-    /// Default 1 s and 30 s. A time that the service names is kept even if it is longer.
+    /// The pause after a 429 that names no time, and the longest pause while 429s continue. The defaults are 1 s and 30 s.
+    /// A time that the service names is respected even if it is longer.
     #[must_use]
     pub fn pause(mut self, first: Duration, longest: Duration) -> Self {
         self.pause = first;

@@ -9,9 +9,46 @@ use super::bucket::Bucket;
 use super::token::{Token, token};
 use crate::ConfigError;
 use crate::layers::Classify;
-use crate::layers::gated::ResponseFuture;
+use crate::layers::gated::GatedFuture;
 
-/// Applies [`RateLimit`]; see the [module](super).
+/// Limits the rate of calls by a token bucket (GCRA, by `governor`), and pauses when the service asks for it.
+///
+/// A call waits for its token; nothing is rejected. When the service answers
+/// [`Throttled`](crate::layers::Verdict::Throttled) (429), the bucket pauses for as long as the service asked
+/// (`Retry-After`). Without a hint it pauses for one second, doubling with each further 429 up to 30 s. A
+/// [`Failed`](crate::layers::Verdict::Failed) (503) with a `Retry-After` pauses it too.
+///
+/// When a pause is over, one call goes ahead as a scout and the others wait for its answer, so that a pause does not end in
+/// a herd. The first call that the service answers ends the episode. Waiting for a token is not part of an attempt, so put
+/// a timeout below this layer.
+///
+/// # Defaults
+///
+/// 50 calls a second with a burst of 100. They bound a runaway loop, and the traffic after an outage.
+///
+/// # Clone
+///
+/// All services that one layer or its clones produce, and its [handle](RateLimitHandle), share one bucket and one pause.
+///
+/// # Cancel safety
+///
+/// Dropping a waiting call takes no token. Dropping a call that has its token loses that one token. If it was the scout,
+/// another call becomes the scout.
+///
+/// # Examples
+///
+/// ```
+/// use posthog_health::Error;
+/// use posthog_health::layers::{HttpStatus, RateLimitConfig, RateLimitLayer};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// # async fn example(request: reqwest::Request) -> Result<(), Box<dyn std::error::Error>> {
+/// // An API that accepts 240 calls a minute.
+/// let layer = RateLimitLayer::new(RateLimitConfig::default().rate(4).burst(10), HttpStatus::default())?;
+/// let service = ServiceBuilder::new().layer(layer).map_err(Error::from).service(reqwest::Client::new());
+/// let response = service.oneshot(request).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer<C> {
     bucket: Arc<Bucket>,
@@ -19,40 +56,40 @@ pub struct RateLimitLayer<C> {
 }
 
 impl<C> RateLimitLayer<C> {
-    /// A new, full bucket.
+    /// Makes a new, full bucket.
     ///
     /// # Errors
     ///
-    /// When a value of `config` is zero or the pause shrinks.
+    /// When a value of `config` is zero, or the longest pause is shorter than the first.
     pub fn new(config: RateLimitConfig, classifier: C) -> Result<Self, ConfigError> {
         let bucket = Bucket::new(config.quota()?, config.pause, config.longest_pause);
         Ok(Self { bucket: Arc::new(bucket), classifier })
     }
 
-    /// A handle on the bucket, to look at.
-    pub fn handle(&self) -> RateLimiter {
-        RateLimiter { bucket: Arc::clone(&self.bucket) }
+    /// Returns a handle that reads the bucket.
+    pub fn handle(&self) -> RateLimitHandle {
+        RateLimitHandle { bucket: Arc::clone(&self.bucket) }
     }
 }
 
-/// A handle on a bucket: what it has done, and nothing that changes it.
+/// Reads what a rate limit has done and changes nothing. [`RateLimitLayer::handle`] returns it. Clones read the same bucket.
 #[derive(Clone, Debug)]
-pub struct RateLimiter {
+pub struct RateLimitHandle {
     bucket: Arc<Bucket>,
 }
 
-impl RateLimiter {
+impl RateLimitHandle {
     /// Whether the service has asked for fewer calls and has not answered one since.
     pub fn is_paused(&self) -> bool {
         self.bucket.is_paused()
     }
 
-    /// Calls that have waited for their token, up to now.
+    /// Returns how many calls have waited for their token.
     pub fn waits(&self) -> u64 {
         self.bucket.waits()
     }
 
-    /// How long they have waited, all together.
+    /// Returns how long calls have waited in total.
     pub fn waited(&self) -> Duration {
         self.bucket.waited()
     }
@@ -66,7 +103,7 @@ impl<S, C: Clone> Layer<S> for RateLimitLayer<C> {
     }
 }
 
-/// A service whose calls wait for a token.
+/// A service whose calls wait for a token, made by [`RateLimitLayer`].
 #[derive(Clone, Debug)]
 pub struct RateLimit<S, C> {
     service: S,
@@ -81,7 +118,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S, Token, C, Req>;
+    type Future = GatedFuture<S, Token, C, Req>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -92,10 +129,10 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let classifier = self.classifier.clone();
         match self.bucket.take() {
-            Ok(token) => ResponseFuture::called(self.service.call(request), token, classifier),
+            Ok(token) => GatedFuture::called(self.service.call(request), token, classifier),
             Err(_) => {
                 let token = Box::pin(token(Arc::clone(&self.bucket)));
-                ResponseFuture::waiting(&mut self.service, request, token, classifier)
+                GatedFuture::waiting(&mut self.service, request, token, classifier)
             }
         }
     }

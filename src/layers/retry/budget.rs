@@ -3,18 +3,18 @@ use std::time::Duration;
 
 use tower::retry::budget::{Budget, TpsBudget};
 
-/// tower's budget, which takes a lock and reads the clock for each deposit. So successes are counted until
-/// they pay for a retry: less buys nothing anyway.
+/// tower's budget. It takes a lock and reads the clock for each deposit, so successes are counted until they pay for a
+/// whole retry.
 #[derive(Debug)]
-pub(super) struct SharedBudget {
+pub struct SharedBudget {
     budget: TpsBudget,
     successes: AtomicU32,
     successes_a_deposit: u32,
 }
 
 impl SharedBudget {
-    /// Ten seconds and a reserve of one a second: see the module's page.
-    pub(super) fn new(share: f32) -> Self {
+    /// Over ten seconds, with a reserve of one retry a second.
+    pub fn new(share: f32) -> Self {
         let successes_a_deposit = share.recip().ceil().max(1.0) as u32;
         let retries_a_deposit = share * successes_a_deposit as f32;
         Self {
@@ -24,9 +24,9 @@ impl SharedBudget {
         }
     }
 
-    /// Each success draws a number of its own, so one in so many deposits, in whatever order threads run.
+    /// Each success draws its own number, so one in `successes_a_deposit` deposits, in whatever order threads run.
     #[inline]
-    pub(super) fn deposit(&self) {
+    pub fn deposit(&self) {
         let before = self.successes.fetch_add(1, Ordering::Relaxed);
         if before % self.successes_a_deposit == self.successes_a_deposit - 1 {
             self.budget.deposit();
@@ -34,7 +34,7 @@ impl SharedBudget {
     }
 
     /// Whether there is a retry left.
-    pub(super) fn withdraw(&self) -> bool {
+    pub fn withdraw(&self) -> bool {
         self.budget.withdraw()
     }
 }

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use crate::ConfigError;
-use crate::config::check;
+use crate::error::check;
 
-/// How often and how fast to try again. See the [module](super) for the defaults and their reasons.
+/// How often and how fast to try again. [`RetryLayer`](super::RetryLayer) gives the reasons for the defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryConfig {
     pub(crate) attempts: u32,
@@ -19,14 +19,14 @@ impl Default for RetryConfig {
 }
 
 impl RetryConfig {
-    /// Attempts in all, the first included. Default 3; 1 never retries.
+    /// Attempts in total, including the first. The default is 3; with 1 there are no retries.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// The longest wait before the first retry, and the longest of all. Default 500 ms and 30 s.
+    /// The longest wait before the first retry, and the longest wait of all. The defaults are 500 ms and 30 s.
     #[must_use]
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
         self.base = base;
@@ -34,7 +34,7 @@ impl RetryConfig {
         self
     }
 
-    /// Retries as a share of all calls, over ten seconds. Default 0.2.
+    /// Retries as a share of all calls, over ten seconds. The default is 0.2.
     #[must_use]
     pub fn budget(mut self, share: f32) -> Self {
         self.share = share;

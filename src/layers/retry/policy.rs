@@ -12,13 +12,13 @@ use crate::ConfigError;
 use crate::layers::{Classify, Verdict};
 use crate::rt::target;
 
-/// A request that can be sent again. `None` when it cannot (a streaming body): then it is tried once.
+/// A request that can be sent again.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent again",
     note = "implement `Replay` for it: `self.clone()` will do if it is `Clone`; `reqwest::Request` has it"
 )]
 pub trait Replay: Sized {
-    /// The same request once more.
+    /// Returns the same request once more, or `None` if that is impossible (a streaming body). Then it is tried once.
     fn replay(&self) -> Option<Self>;
 }
 
@@ -28,14 +28,54 @@ impl Replay for reqwest::Request {
     }
 }
 
-/// Applies [`tower::retry::Retry`] with a [`RetryPolicy`]; see the [module](super).
+/// Tries again: exponential backoff, full jitter, a budget. It applies [`tower::retry::Retry`] with a [`RetryPolicy`].
+///
+/// The wait before attempt *n* is drawn evenly from zero to `base · 2ⁿ⁻¹`, capped
+/// ([full jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)), so that clients that failed
+/// together do not come back together. A `Retry-After` is the floor of that wait: no retry comes earlier than the service
+/// asked.
+///
+/// # Why a budget beside the number of attempts
+///
+/// Attempts bound one call; a budget bounds all of them. Retries never exceed a share of the traffic, so an outage does not
+/// multiply the load that may have caused it. The share is 20 % by default, and one retry a second so that a quiet client
+/// may retry at all. See [`tower::retry::budget`]. Waits that the service named spend no budget, because it chose the time
+/// itself. A call that an open circuit breaker rejected is returned at once and spends neither attempts nor budget.
+///
+/// # Defaults
+///
+/// Three attempts, 500 ms doubling to 30 s. Attempts end early on purpose: whoever stands above (in this crate the queue)
+/// knows better what to do with a request that failed for long.
+///
+/// # Clone
+///
+/// All services that one layer or its clones produce share one budget and one [count of retries](RetryHandle). Attempts are
+/// counted for each call alone.
+///
+/// # Cancel safety
+///
+/// Dropping the future abandons the attempt or the wait that is in progress, and nothing else.
+///
+/// # Examples
+///
+/// ```
+/// use posthog_health::Error;
+/// use posthog_health::layers::{HttpStatus, RetryConfig, RetryLayer};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// # async fn example(request: reqwest::Request) -> Result<(), Box<dyn std::error::Error>> {
+/// let layer = RetryLayer::new(RetryConfig::default().attempts(5), HttpStatus::default())?;
+/// let service = ServiceBuilder::new().layer(layer).map_err(Error::from).service(reqwest::Client::new());
+/// let response = service.oneshot(request).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RetryLayer<C> {
     policy: RetryPolicy<C>,
 }
 
 impl<C> RetryLayer<C> {
-    /// A new, full budget.
+    /// Makes a new, full budget.
     ///
     /// # Errors
     ///
@@ -43,12 +83,12 @@ impl<C> RetryLayer<C> {
     pub fn new(config: RetryConfig, classifier: C) -> Result<Self, ConfigError> {
         config.validate()?;
         let budget = SharedBudget::new(config.share);
-        let shared = Arc::new(Shared { config, budget, retries: Retries::default() });
+        let shared = Arc::new(Shared { config, budget, retries: RetryHandle::default() });
         Ok(Self { policy: RetryPolicy { shared, classifier, attempts_made: 0 } })
     }
 
-    /// A handle on the count of retries.
-    pub fn handle(&self) -> Retries {
+    /// Returns a handle that reads the count of retries.
+    pub fn handle(&self) -> RetryHandle {
         self.policy.shared.retries.clone()
     }
 }
@@ -61,18 +101,19 @@ impl<S, C: Clone> Layer<S> for RetryLayer<C> {
     }
 }
 
-/// How often was tried again, by all services that a [`RetryLayer`] and its clones produce.
+/// Reads how often calls were retried, by all services that a [`RetryLayer`] and its clones produce.
+/// [`RetryLayer::handle`] returns it.
 #[derive(Clone, Debug, Default)]
-pub struct Retries(Arc<AtomicU64>);
+pub struct RetryHandle(Arc<AtomicU64>);
 
-impl Retries {
-    /// Attempts after the first of each call.
+impl RetryHandle {
+    /// Returns the number of attempts after the first of each call.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// When to try again and how long to wait before.
+/// Decides whether to try again and how long to wait before, as a [`tower::retry::Policy`]. [`RetryLayer`] makes it.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy<C> {
     shared: Arc<Shared>,
@@ -80,12 +121,12 @@ pub struct RetryPolicy<C> {
     attempts_made: u32,
 }
 
-/// In one place, since each call clones the policy.
+/// Behind one `Arc`, because each call clones the policy.
 #[derive(Debug)]
 struct Shared {
     config: RetryConfig,
     budget: SharedBudget,
-    retries: Retries,
+    retries: RetryHandle,
 }
 
 impl<C, Req, Res, Err> Policy<Req, Res, Err> for RetryPolicy<C>
@@ -126,8 +167,8 @@ where
 }
 
 impl<C> RetryPolicy<C> {
-    /// The backoff, and never less than the hint. Clients that were given the same hint are spread by a
-    /// first backoff on top of it.
+    /// The backoff, and never less than the hint. Clients that were given the same hint are spread by a first backoff on
+    /// top of it.
     fn wait(&self, hint: Option<Duration>) -> Duration {
         let RetryConfig { base, cap, .. } = self.shared.config;
         let backoff = full_jitter(base, cap, self.attempts_made - 1, fastrand::f64());

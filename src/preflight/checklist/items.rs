@@ -61,7 +61,7 @@ pub const CHECKLIST: &[Item] = {
         item(CodeQuality, "No hardcoded credentials", &[Id::TokenSource])
             .manual("a secret scanner over the repository's history"),
         item(CodeQuality, "Error handling covers all PostHog error types", &[]).given(&[
-            shown("each answer has one meaning", "src/outcome.rs every_answer_has_one_meaning"),
+            shown("each answer has one meaning", "src/api/answer.rs every_answer_has_one_meaning"),
             shown(
                 "each failure of the network too",
                 "tests/transport.rs failures_on_an_open_connection",
@@ -121,7 +121,7 @@ pub const CHECKLIST: &[Item] = {
             ),
             shown(
                 "what was known of flags survives a restart",
-                "tests/flags_kept.rs a_start_in_an_outage_answers_as_the_process_before_did",
+                "tests/flags_persisted.rs a_start_in_an_outage_answers_as_the_process_before_did",
             ),
         ]),
         item(Documentation, "Incident runbook created", &[Id::Runbook]).given(&[

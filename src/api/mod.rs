@@ -1,0 +1,82 @@
+//! PostHog's HTTP API: what is sent to it, and what its answers mean.
+//!
+//! One [`Api`] serves every caller, and each endpoint has a file with its request and the reading of its answer:
+//!
+//! | endpoint | file | asked by |
+//! |---|---|---|
+//! | `POST /batch/` | [`batch`] | delivery |
+//! | `POST /flags/` | [`flags`] | feature flags |
+//! | `GET /flags/definitions/` | [`definitions`] | local evaluation of flags |
+//! | `POST /flags/` with `disable_flags` | [`probe`] | the health check |
+//!
+//! An attempt is classified once, here, from status, headers, body and transport error: [`answer`] and [`http`] make it a
+//! success or an [`Error`] of one [`ErrorKind`]. All others read that kind's row in the [table](crate::error), and
+//! [`outcome`] reads it for delivery and for the layers.
+//!
+//! This module knows HTTP and knows nothing of queues.
+
+mod answer;
+mod batch;
+mod compression;
+mod definitions;
+mod flags;
+#[cfg(test)]
+mod fuzz;
+mod http;
+mod outcome;
+mod probe;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use reqwest::Url;
+
+use crate::credentials::{Credentials, ProjectToken};
+use crate::{Error, ErrorKind};
+
+pub use answer::{Accepted, Answer, unexpected_json};
+pub use batch::{Batch, ENVELOPE_BYTES};
+pub use compression::Compressors;
+pub use http::{LONGEST_ANSWER, client, endpoint, is_loopback, send};
+pub use outcome::{Outcome, PostHogClassifier};
+
+/// The API of one PostHog host, as one project. Each call of a method is one attempt.
+#[derive(Debug)]
+pub struct Api {
+    pub http: reqwest::Client,
+    pub host: Url,
+    pub tokens: Arc<Credentials<ProjectToken>>,
+    /// A `Retry-After` beyond this is capped.
+    pub longest_retry_after: Duration,
+    /// `None` if bodies of batches are sent uncompressed.
+    pub compressors: Option<Compressors>,
+}
+
+impl Api {
+    /// The token in use.
+    ///
+    /// # Errors
+    ///
+    /// `Unauthorized` while a provider has not supplied a token yet: no token is as good as a refused one.
+    fn token(&self) -> Result<ProjectToken, Error> {
+        self.tokens.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))
+    }
+
+    /// Posts JSON, which is compressed already if `gzip`, and reads up to `longest` bytes of the answer.
+    async fn post(
+        &self,
+        path: &str,
+        query: Option<&str>,
+        body: Bytes,
+        gzip: bool,
+        longest: usize,
+    ) -> Result<Answer, Error> {
+        http::post(&self.http, endpoint(&self.host, path, query), body, gzip, longest).await
+    }
+
+    /// The body of a success. An error does not show `secret`.
+    fn body_of(&self, answer: Answer, secret: &str) -> Result<Vec<u8>, Error> {
+        answer.into_body(SystemTime::now(), self.longest_retry_after, secret)
+    }
+}

@@ -1,0 +1,88 @@
+//! The bucket in all orders in which threads may run: its own source, compiled with loom's lock and atomics. governor's
+//! cell is one step to loom.
+
+#![allow(dead_code, clippy::duplicate_mod, reason = "the same source, on other foundations")]
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::layers::Verdict;
+use crate::layers::gated::Pass;
+use crate::layers::loom_support::model;
+use bucket::Bucket;
+use governor::Quota;
+use token::token;
+
+#[path = "bucket.rs"]
+mod bucket;
+#[path = "token.rs"]
+mod token;
+
+mod sync {
+    pub(super) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(super) use loom::sync::{Mutex, MutexGuard};
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn throttled(retry_after: Duration) -> Verdict {
+    Verdict::Throttled { retry_after: Some(retry_after) }
+}
+
+/// With more tokens than anybody takes, and no pause but what is asked for.
+fn bucket() -> Arc<Bucket> {
+    let quota = Quota::per_second(NonZeroU32::MAX);
+    Arc::new(Bucket::new(quota, Duration::ZERO, Duration::ZERO))
+}
+
+/// Of an earlier pause, for example.
+#[test]
+fn a_success_ends_no_pause_that_begins_meanwhile() {
+    let two = || {
+        let bucket = bucket();
+        bucket.settle(throttled(Duration::ZERO));
+        let (one, other) = (Arc::clone(&bucket), Arc::clone(&bucket));
+        (move || one.settle(throttled(LONG)), move || other.settle(Verdict::Success), bucket)
+    };
+    model(two, |bucket| assert!(bucket.is_paused()));
+}
+
+#[test]
+fn one_scout_at_a_time_and_its_success_ends_the_episode() {
+    let two = || {
+        let bucket = bucket();
+        bucket.settle(throttled(Duration::ZERO));
+        let scouting = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
+        let scout = || {
+            let (bucket, scouting) = (Arc::clone(&bucket), Arc::clone(&scouting));
+            move || {
+                let Ok(mut token) = bucket.take() else { return };
+                let others = scouting.fetch_add(1, sync::Ordering::SeqCst);
+                assert!(others == 0 || !bucket.is_paused());
+                scouting.fetch_sub(1, sync::Ordering::SeqCst);
+                token.settle(Verdict::Success);
+            }
+        };
+        (scout(), scout(), bucket)
+    };
+    model(two, |bucket| assert!(!bucket.is_paused()));
+}
+
+/// However the scout ends: loom calls a sleep without an end a deadlock.
+#[test]
+fn who_waits_for_the_scout_is_woken() {
+    for end in [None, Some(Verdict::Success), Some(throttled(Duration::ZERO))] {
+        let two = move || {
+            let bucket = bucket();
+            bucket.settle(throttled(Duration::ZERO));
+            let (mut scout, waiting) = (bucket.take().unwrap(), Arc::clone(&bucket));
+            let ends = move || match end {
+                None => drop(scout),
+                Some(verdict) => scout.settle(verdict),
+            };
+            (ends, || drop(loom::future::block_on(token(waiting))), bucket)
+        };
+        model(two, |_| {});
+    }
+}

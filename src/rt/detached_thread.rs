@@ -1,0 +1,16 @@
+use tokio::sync::oneshot;
+
+/// Runs `work` in a thread of its own and resolves to its result. Returns `None` if the system cannot start a thread or
+/// the work panics.
+///
+/// The work may touch a disk that hangs. `tokio::task::spawn_blocking` would not do: a hanging task there delays the
+/// runtime's shutdown, and long tasks can occupy all of its blocking threads. This thread is never joined.
+///
+/// # Cancel safety
+///
+/// Dropping the future discards the result. The thread runs on until the work ends.
+pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, result) = oneshot::channel();
+    std::thread::Builder::new().name("posthog-detached".into()).spawn(move || sender.send(work())).ok()?;
+    result.await.ok()
+}
