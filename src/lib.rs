@@ -79,8 +79,9 @@
 //!   can be told to fail, for your tests.
 //! - **You are on call:** the [runbook] first: each alert and each reason names its section of it ([`AlertName::runbook`],
 //!   [`Reason::runbook`]); then [rollback] and [escalation]. [`HealthReport`] and its [`Reason`]s, [`AlertsConfig`] for what
-//!   fires when, [`DropReason`], [`ErrorKind`]. Log lines have the target `posthog_health`: alerts at error and warn,
-//!   state changes at info or warn, once an episode; attempts at debug: [all of them][logging].
+//!   fires when, [`DropReason`], [`ErrorKind`]. Log lines have the target `posthog_health` or a child of it
+//!   (`posthog_health::alerts`, …); alerts are at error and warn, state changes at info or warn, once an episode, and attempts
+//!   at debug. [A page][logging] lists the targets and every line.
 //! - **You run the platform:** [`routes`] for probes and gates, [`RolloutVerdict`] for canaries, the feature `metrics` and the
 //!   [table of metrics][metrics], [how to change a key][keys]; the feature `preflight`, the [go-live checklist][checklist]
 //!   as code, and [`posthog-preflight`][preflight], the same as a command.
@@ -176,6 +177,8 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api;
+#[cfg(feature = "cli")]
+mod cli;
 mod client;
 mod config;
 mod credentials;
@@ -202,6 +205,9 @@ pub use posthog_rs;
 pub use posthog_rs::{Event, RequestContext};
 
 pub use api::{Accepted, Outcome};
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use cli::preflight_main;
 #[cfg(feature = "spool")]
 pub use client::NotDurable;
 pub use client::{FlushTimeout, PostHog, ShutdownReport};

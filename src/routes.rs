@@ -1,14 +1,14 @@
-//! Health over HTTP: tower services for any server that speaks [`http`], to be mounted where you like.
+//! Health over HTTP: tower services for any server that uses [`http`], mounted at paths of your choice.
 //!
 //! | route | answers | for |
 //! |---|---|---|
-//! | [`HealthRoute::readiness`] | 200 with the report, degraded or not | readiness probes: PostHog's outage must not unready the service |
-//! | [`HealthRoute::strict`] | 200 when healthy, 503 when degraded | gates of a deployment |
-//! | [`HealthRoute::liveness`] | 200 as long as the process answers; asks nobody | liveness probes |
-//! | [`HealthRoute::rollout`] | 200 with the verdict on the rollout | whoever watches a canary |
+//! | [`HealthRoute::readiness`] | 200 with the report, degraded or not | readiness probes: a PostHog outage must not make the service unready |
+//! | [`HealthRoute::strict`] | 200 when healthy, 503 when degraded | deployment gates |
+//! | [`HealthRoute::liveness`] | 200 as long as the process answers; sends no request | liveness probes |
+//! | [`HealthRoute::rollout`] | 200 with the verdict on the rollout | scripts and controllers that watch a canary |
 //!
-//! The answers are JSON and not to be stored; HEAD gets the head alone; other methods get 405. There is no secret
-//! in them and no event's content.
+//! The answers are JSON, with `Cache-Control: no-store`. HEAD gets the headers alone, and other methods get 405. The answers
+//! contain no secret and no event's content.
 //!
 //! With axum:
 //!
@@ -42,50 +42,52 @@ use crate::{HealthReport, PostHog};
 
 /// Answers with the health of a [`PostHog`]; see the [module](self).
 ///
-/// It holds a clone: the client does not end by being dropped as long as a route is mounted.
+/// A route holds a clone of the client, so dropping your handles does not end the client while a route is mounted.
 ///
 /// # Panics
 ///
-/// Readiness and strict, when called outside a tokio runtime.
+/// Readiness and strict panic outside a tokio runtime.
 #[derive(Clone, Debug)]
 pub struct HealthRoute {
     posthog: PostHog,
-    question: Question,
+    check: Check,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Question {
-    Ready,
-    ReadyStrictly,
-    Alive,
+enum Check {
+    Readiness,
+    Strict,
+    Liveness,
     Rollout,
 }
 
 impl HealthRoute {
-    /// The report of [`health_check`](PostHog::health_check), always with 200. A PostHog that does not answer is not
-    /// waited for longer than 0.8 s, since Kubernetes gives up after 1 s by default: then the report is made of what is
-    /// known, and what PostHog answers is for the next call.
+    /// Answers 200 with the report of [`health_check`](PostHog::health_check).
+    ///
+    /// It waits at most 0.8 s for PostHog, because Kubernetes times out after 1 s by default. Then the report is based on
+    /// the latest finding, and the answer to the pending probe serves the next call.
     pub fn readiness(posthog: &PostHog) -> Self {
-        Self::new(posthog, Question::Ready)
+        Self::new(posthog, Check::Readiness)
     }
 
-    /// The same report, with 503 when it is degraded.
+    /// Answers with the same report, with 503 when it is degraded.
     pub fn strict(posthog: &PostHog) -> Self {
-        Self::new(posthog, Question::ReadyStrictly)
+        Self::new(posthog, Check::Strict)
     }
 
-    /// The report of [`health`](PostHog::health), always with 200: it looks only at this process.
+    /// Answers 200 with the report of [`health`](PostHog::health), which sends no request.
     pub fn liveness(posthog: &PostHog) -> Self {
-        Self::new(posthog, Question::Alive)
+        Self::new(posthog, Check::Liveness)
     }
 
-    /// The [verdict](PostHog::rollout_verdict) on the rollout, always with 200: proxies hide the bodies of errors.
+    /// Answers 200 with the [verdict](PostHog::rollout_verdict) on the rollout. The status is 200 in all cases because
+    /// proxies may replace the bodies of errors.
     pub fn rollout(posthog: &PostHog) -> Self {
-        Self::new(posthog, Question::Rollout)
+        Self::new(posthog, Check::Rollout)
     }
 
-    fn new(posthog: &PostHog, question: Question) -> Self {
-        Self { posthog: posthog.clone(), question }
+    fn new(posthog: &PostHog, check: Check) -> Self {
+        Self { posthog: posthog.clone(), check }
     }
 
     async fn answer(self, method: Method) -> Response<ReportBody> {
@@ -95,14 +97,16 @@ impl HealthRoute {
             refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refusal;
         }
-        let (status, json) = match self.question {
-            Question::Ready => (StatusCode::OK, json(&self.posthog.health_check_within(READY_WITHIN).await)),
-            Question::ReadyStrictly => {
+        let (status, json) = match self.check {
+            Check::Readiness => {
+                (StatusCode::OK, json(&self.posthog.health_check_within(READINESS_LIMIT).await))
+            }
+            Check::Strict => {
                 let report = self.posthog.health_check().await;
                 (strict_status(&report), json(&report))
             }
-            Question::Alive => (StatusCode::OK, json(&self.posthog.health())),
-            Question::Rollout => (StatusCode::OK, json(&self.posthog.rollout_verdict())),
+            Check::Liveness => (StatusCode::OK, json(&self.posthog.health())),
+            Check::Rollout => (StatusCode::OK, json(&self.posthog.rollout_verdict())),
         };
         let length = json.len();
         let mut response = Response::new(ReportBody((method == Method::GET).then_some(json)));
@@ -115,14 +119,14 @@ impl HealthRoute {
     }
 }
 
-/// Less than the second that Kubernetes gives a probe by default.
-const READY_WITHIN: Duration = Duration::from_millis(800);
+/// Less than the 1 s that Kubernetes waits for a probe by default.
+const READINESS_LIMIT: Duration = Duration::from_millis(800);
 
 fn strict_status(report: &HealthReport) -> StatusCode {
     if report.is_healthy() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// Numbers, words and lists of them: nothing in it can fail to serialize.
+/// Every field is a number, a string or a list of them, so serialization cannot fail.
 fn json(answer: &impl Serialize) -> Bytes {
     serde_json::to_vec(answer).unwrap_or_default().into()
 }
@@ -142,7 +146,7 @@ impl<B> Service<Request<B>> for HealthRoute {
     }
 }
 
-/// The body of an answer: all of it at once, or nothing.
+/// The body of an answer: a single frame, or none.
 #[derive(Debug)]
 pub struct ReportBody(Option<Bytes>);
 

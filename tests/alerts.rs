@@ -38,7 +38,7 @@ async fn an_outage_fires_and_the_recovery_resolves() {
     server.batch().always(Reply::status(503));
     let alerts = alerts().stalled(MS(100));
     let posthog = builder(&server).alerts(alerts).queue_events(1_000).build().unwrap();
-    let mut transitions = posthog.subscribe();
+    let mut transitions = posthog.subscribe_alerts();
     capture(&posthog, 1_100);
     let expected = [AlertName::ApiDown, AlertName::CircuitOpen, AlertName::Stalled, AlertName::LosingEvents];
     wait_for(&mut transitions, true, &expected).await;
@@ -84,7 +84,7 @@ async fn a_probe_that_finds_the_token_unknown_fires() {
     let server = FakePostHog::start();
     server.forget_token(FakePostHog::TOKEN);
     let posthog = builder(&server).build().unwrap();
-    let mut transitions = posthog.subscribe();
+    let mut transitions = posthog.subscribe_alerts();
     assert!(!posthog.health_check().await.is_healthy());
     wait_for(&mut transitions, true, &[AlertName::AuthFailures]).await;
 }
@@ -94,7 +94,7 @@ async fn a_probe_that_finds_the_token_unknown_fires() {
 async fn only_what_nobody_asked_to_drop_is_lost() {
     let server = FakePostHog::start();
     let posthog = builder(&server).before_send(|_| None).build().unwrap();
-    let mut transitions = posthog.subscribe();
+    let mut transitions = posthog.subscribe_alerts();
     capture(&posthog, 10);
     posthog.flush().await.unwrap();
     posthog.capture(posthog_health::Event::new("", "user"));
@@ -110,7 +110,7 @@ fn the_end_of_the_runtime_is_the_end_of_the_alerts() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (posthog, mut transitions) = runtime.block_on(async {
         let posthog = builder(&server).build().unwrap();
-        let mut transitions = posthog.subscribe();
+        let mut transitions = posthog.subscribe_alerts();
         capture(&posthog, 1);
         wait_for(&mut transitions, true, &[AlertName::AuthFailures]).await;
         (posthog, transitions)
@@ -129,7 +129,7 @@ async fn a_full_spool_fires() {
     server.always(Reply::status(503));
     let spool = posthog_health::SpoolConfig::at(directory.path()).max_bytes(1 << 20);
     let posthog = builder(&server).queue_events(1_000).spool(spool).build().unwrap();
-    let mut transitions = posthog.subscribe();
+    let mut transitions = posthog.subscribe_alerts();
     let filling = tokio::spawn({
         let posthog = posthog.clone();
         async move {
@@ -149,7 +149,7 @@ async fn a_disabled_client_has_no_alerts_and_no_transitions() {
     let posthog = PostHog::builder("").disabled(true).build().unwrap();
     posthog.capture(support::event(0));
     assert_eq!(posthog.alerts(), []);
-    assert_eq!(posthog.subscribe().next().await, None);
+    assert_eq!(posthog.subscribe_alerts().next().await, None);
 }
 
 #[tokio::test]
@@ -159,6 +159,5 @@ async fn what_cannot_work_is_refused() {
     let field = |error: ConfigError| error.field();
     assert_eq!(field(refused(AlertsConfig::default().high_latency(zero))), "alerts.high_latency");
     assert_eq!(field(refused(AlertsConfig::default().stalled(zero))), "alerts.stalled");
-    assert_eq!(field(refused(AlertsConfig::default().spool_filling(zero))), "alerts.spool_filling");
     assert_eq!(field(refused(AlertsConfig::default().resolve_after(zero))), "alerts.resolve_after");
 }

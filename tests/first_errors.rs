@@ -151,7 +151,7 @@ async fn a_flush_that_runs_out_of_time() {
     capture(&posthog, 3);
     assert_eq!(
         posthog.flush().await.unwrap_err().to_string(),
-        "flush timed out with 3 events undelivered: they stay on their way, and health() says why"
+        "flush timed out with 3 events undelivered: they are kept, and health() says why"
     );
 }
 

@@ -5,11 +5,16 @@ mod log;
 #[path = "support/client.rs"]
 mod support;
 
-use log::Log;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use log::{Log, install};
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{AlertName, AlertsConfig, Event, PostHog, Severity};
 use support::{MS, builder, capture, until};
-use tracing::Level;
+use tracing::span::{Attributes, Id};
+use tracing::{Event as Line, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// All lines but those of the alerts, which come when the monitor looks.
 fn lines(log: &Log) -> Vec<String> {
@@ -100,8 +105,9 @@ async fn an_outage_shows_what_fails_and_neither_token_nor_event_nor_url() {
         event.insert_prop("s3cret-key", "s3cret-property").unwrap();
         posthog.capture(event);
     };
-    let fired = "ERROR posthog{host=\"127.0.0.1\"}: posthog_health::monitor::transitions: alert firing: P1 Circuit Open";
-    let resolved = "WARN posthog{host=\"127.0.0.1\"}: posthog_health::monitor::transitions: alert resolved: P1 Circuit Open";
+    let fired = "ERROR posthog{host=\"127.0.0.1\"}: posthog_health::alerts: alert firing: P1 Circuit Open";
+    let resolved =
+        "WARN posthog{host=\"127.0.0.1\"}: posthog_health::alerts: alert resolved: P1 Circuit Open";
     server.reject_events_named(&["s3cret-poison"]);
     for (fault, line) in [
         (Reply::status(503), "attempt to reach PostHog failed: the service is in trouble (HTTP 503)"),
@@ -228,4 +234,78 @@ async fn a_spool_that_fails_is_logged_once() {
     assert!(lines[0].contains("the spool fails, events stay in memory: "), "{lines:?}");
     assert!(lines[1].contains("the spool works again"), "{lines:?}");
     assert_eq!(posthog.health().spool.unwrap().issue, None);
+}
+
+/// The targets of all events and spans that this crate emits, at any level.
+#[derive(Clone, Default)]
+struct Targets(Arc<Mutex<BTreeSet<&'static str>>>);
+
+impl Targets {
+    fn note(&self, metadata: &'static Metadata<'static>) {
+        // Other crates have targets of their own.
+        if metadata.module_path().is_some_and(|path| path.split("::").next() == Some("posthog_health")) {
+            self.0.lock().unwrap().insert(metadata.target());
+        }
+    }
+
+    fn seen(&self) -> BTreeSet<&'static str> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Targets {
+    fn on_event(&self, line: &Line<'_>, _: Context<'_, S>) {
+        self.note(line.metadata());
+    }
+
+    fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        self.note(span.metadata());
+    }
+}
+
+/// A user's filter names targets, so an outage shows each that is documented and no other. Webhooks have their own test.
+#[cfg(feature = "spool")]
+#[tokio::test]
+async fn an_outage_has_the_targets_that_are_documented_and_no_other() {
+    use posthog_health::{CredentialSource, FlagOptions, SpoolConfig};
+
+    let page = include_str!("../docs/logging.md");
+    let (_, table) = page.split_once("\n| target | lines |\n|---|---|\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let documented: BTreeSet<_> = rows.map(|row| row.split('`').nth(1).unwrap()).collect();
+
+    let targets = Targets::default();
+    let _guard = install(tracing_subscriber::registry().with(targets.clone()));
+    let (server, parent) = (FakePostHog::start(), tempfile::tempdir().unwrap());
+    std::fs::write(parent.path().join("not a directory"), "").unwrap();
+    let directory = parent.path().join("not a directory/spool");
+    // The first token comes with the second call.
+    let calls = Arc::new(Mutex::new(0));
+    let source = CredentialSource::provider(move || {
+        *calls.lock().unwrap() += 1;
+        let is_first = *calls.lock().unwrap() == 1;
+        async move { if is_first { Err("no vault") } else { Ok(FakePostHog::TOKEN.to_owned()) } }
+    });
+    let configured = support::builder_of(source, &server);
+    let posthog = configured.queue_events(1_000).spool(SpoolConfig::at(&directory)).build().unwrap();
+    capture(&posthog, 2_000);
+    until(|| !targets.seen().is_disjoint(&["posthog_health::credentials"].into())).await;
+    server.reject_events_named(&["poison"]);
+    for fault in [Reply::status(503), Reply::status(401), Reply::status(429), Reply::status(200)] {
+        server.always(fault);
+        capture(&posthog, 3);
+        posthog.flags("user-1", FlagOptions::default()).await;
+        posthog.health_check().await;
+        tokio::time::sleep(MS(50)).await;
+    }
+    server.refuse();
+    posthog.health_check().await;
+    server.recover();
+    posthog.capture(Event::new("poison", "user-1"));
+    until(|| posthog.stats().dead_lettered == 1).await;
+    until(|| targets.seen().len() + 1 >= documented.len()).await;
+    posthog.shutdown(MS(5_000)).await;
+
+    let (seen, webhook) = (targets.seen(), BTreeSet::from(["posthog_health::webhook"]));
+    assert_eq!(seen, &documented - &webhook);
 }

@@ -82,7 +82,6 @@ async fn what_cannot_work_is_refused() {
         (RolloutConfig::default().min_attempts(0), "rollout.min_attempts"),
         (RolloutConfig::default().max_error_rate(1.1), "rollout.max_error_rate"),
         (RolloutConfig::default().max_losses(-0.1), "rollout.max_losses"),
-        (RolloutConfig::default().max_p99(MS(0)), "rollout.max_p99"),
     ] {
         let error = PostHog::builder("phc_token").rollout(rollout).build().unwrap_err();
         assert_eq!(error.field(), field);

@@ -1,7 +1,3 @@
-use std::sync::PoisonError;
-
-use tokio::task::JoinHandle;
-
 use super::PostHog;
 use super::running::Running;
 use crate::credentials::CredentialsError;
@@ -9,24 +5,25 @@ use crate::health::Finding;
 
 impl PostHog {
     /// Reads the [`CredentialSource`](crate::CredentialSource)s of the project token and of the secret key of
-    /// [local evaluation](crate::PostHogBuilder::local_evaluation) again, now, and tells whether another token or key is
-    /// in use from here on. Requests that are under way end with the old one. Not needed for a file, which is looked at
-    /// every 10 s, nor when the old token is refused already: for a provider or an environment whose new token is to
-    /// be used before that, and for whoever wants to see that a new one was taken.
+    /// [local evaluation](crate::PostHogBuilder::local_evaluation) again, and returns whether another token or key is in
+    /// use now. Requests in flight finish with the old one.
     ///
-    /// Calls at the same time share one reading, which begins after each of them. `Ok(false)` for a
-    /// [fixed](crate::CredentialSource::fixed) token, and when disabled.
+    /// A file needs no such call, because it is checked every 10 s. Nor does a token that PostHog already refuses. Call it
+    /// to use a provider's or an environment's new token before that, or to see that a new one was accepted.
+    ///
+    /// Concurrent calls share one reading, which starts after each of them. Returns `Ok(false)` for a
+    /// [fixed](crate::CredentialSource::fixed) token and when disabled.
     ///
     /// # Errors
     ///
-    /// [`CredentialsError`] when a source gives no token or key that works. The one in use stays in use; the other may
-    /// have been changed.
+    /// [`CredentialsError`] if a source gives no token or key that works. The one in use stays in use; the other one may
+    /// have changed.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future stops the waiting, not the reading.
+    /// Dropping the future stops the wait, not the reading.
     pub async fn reload_credentials(&self) -> Result<bool, CredentialsError> {
-        match &self.inner.running {
+        match self.running() {
             Some(running) => running.reload().await,
             None => Ok(false),
         }
@@ -41,19 +38,12 @@ impl Running {
                 None => Ok(false),
             }
         };
-        let (token, secret_key) = tokio::join!(self.credentials.reload(), secret_key);
+        let (token, secret_key) = tokio::join!(self.tokens.reload(), secret_key);
         Ok(token? | secret_key?)
     }
 
-    /// Ends the renewal of the token and of the secret key. Gives the tasks.
-    pub(super) fn end_renewal(&self) -> Vec<JoinHandle<()>> {
-        let tasks = std::mem::take(&mut *self.renewing.lock().unwrap_or_else(PoisonError::into_inner));
-        tasks.iter().for_each(JoinHandle::abort);
-        tasks
-    }
-
-    /// What a probe would find without a token.
-    pub(super) fn has_no_token(&self) -> Option<Finding> {
-        self.credentials.current().is_none().then(Finding::no_token)
+    /// Returns what a probe would find, if there is no token.
+    pub fn has_no_token(&self) -> Option<Finding> {
+        self.tokens.current().is_none().then(Finding::no_token)
     }
 }

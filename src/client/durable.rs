@@ -4,9 +4,8 @@ use super::PostHog;
 use crate::delivery::{AnyEvent, DropReason};
 
 impl PostHog {
-    /// Captures an event, and resolves when it is on disk: after `Ok` it outlives a crash and a loss of power.
-    /// For importers that move their offset on the strength of it. Many calls at once share one `fsync`, so
-    /// make them side by side.
+    /// Captures an event and resolves when it is on disk. After `Ok` it survives a crash and a loss of power, so an
+    /// importer can advance its offset. Concurrent calls share one `fsync`, so make many at once.
     ///
     /// ```
     /// # use posthog_health::{Event, PostHog, SpoolConfig, testing::FakePostHog};
@@ -24,13 +23,13 @@ impl PostHog {
     ///
     /// # Errors
     ///
-    /// [`NotDurable`] when the event was not taken: it is counted as dropped for that reason. Capture it again,
-    /// the same event: its uuid makes that safe. [`DropReason::SpoolUnavailable`] without a spool, or while it
-    /// fails; [`DropReason::TooLarge`] for one that PostHog would not take, which is a dead letter now.
+    /// [`NotDurable`] if the event was not accepted. It is counted as dropped for that reason. Capture the same event
+    /// again, which its uuid makes safe. The reason is [`DropReason::SpoolUnavailable`] without a spool or while it fails,
+    /// and [`DropReason::TooLarge`] for an event that PostHog would not accept, which is a dead letter now.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the event captured as by [`capture`](Self::capture).
+    /// If the future is dropped, the event stays captured, as by [`capture`](Self::capture).
     pub async fn capture_durable(&self, event: impl Into<AnyEvent>) -> Result<(), NotDurable> {
         let event = match RequestContext::current() {
             None => event.into(),
@@ -40,12 +39,12 @@ impl PostHog {
     }
 }
 
-/// An event that [`PostHog::capture_durable`] did not take.
+/// [`PostHog::capture_durable`] did not accept an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the event was not taken: {}{}", reason.as_str(), self.remedy())]
 #[non_exhaustive]
 pub struct NotDurable {
-    /// What it is counted as.
+    /// The reason that the event is counted under.
     pub reason: DropReason,
 }
 

@@ -3,18 +3,19 @@ use std::error::Error;
 use posthog_rs::{CaptureExceptionOptions, Event};
 
 use super::PostHog;
+use crate::rt::target;
 use crate::sdk;
 
 impl PostHog {
-    /// Captures an error as an exception, with its sources and the stack trace of this call, and without a person. Never
-    /// fails the caller and never waits for PostHog; works on any thread. The SDK makes the event, so the first call
+    /// Captures an error as an exception, with its sources and the stack trace of this call, and without a person. It never
+    /// fails the caller, never waits for PostHog, and works on any thread. The SDK makes the event, so the first call
     /// starts the SDK's thread.
     ///
-    /// The SDK's method of this name is async and returns a `Result`; nothing in it waits, and there is nothing for a
-    /// caller to do about its error, which is a line in the log here.
+    /// The SDK's method of this name is async and returns a `Result`. Nothing in it waits, and a caller can do nothing about
+    /// its error, so this method logs it.
     ///
     /// The stack trace is made on the caller's thread. In a debug build that took 2 ms, and 800 ms the first time, when the
-    /// program's debug information is read: where that is too long, turn it off by `capture_stacktrace` in
+    /// program's debug information is read. Where that is too long, turn off `capture_stacktrace` in
     /// [`error_tracking`](crate::PostHogBuilder::error_tracking).
     ///
     /// ```no_run
@@ -28,7 +29,7 @@ impl PostHog {
         self.capture_exception_with(error, CaptureExceptionOptions::default());
     }
 
-    /// The same, with a person, properties, groups, a fingerprint or a level.
+    /// As [`capture_exception`](Self::capture_exception), with a person, properties, groups, a fingerprint or a level.
     ///
     /// ```no_run
     /// # use posthog_health::posthog_rs::{CaptureExceptionOptions, Error};
@@ -38,13 +39,13 @@ impl PostHog {
     /// # Ok(()) }
     /// ```
     pub fn capture_exception_with<E: Error + ?Sized>(&self, error: &E, options: CaptureExceptionOptions) {
-        let Some(sdk) = self.inner.running.as_ref().and_then(|running| running.sdk.plain()) else {
-            // Disabled or shut down: what stands for it is refused and counted. Nobody's, so never sent.
+        let Some(sdk) = self.running().and_then(|running| running.sdk.plain()) else {
+            // Disabled or shut down. The event that stands in is refused and counted; without a person, it is never sent.
             self.inner.queue.capture(Event::new("$exception", ""));
             return;
         };
         if let Err(error) = sdk::capture_exception(&sdk, error, options) {
-            tracing::warn!("an exception could not be captured: {error}");
+            tracing::warn!(target: target::CLIENT, "an exception could not be captured: {error}");
         }
     }
 }

@@ -5,19 +5,20 @@ use tokio::time::{Instant, timeout};
 
 use super::PostHog;
 use super::running::Running;
-use crate::health::{BreakerHealth, Evidence, HealthReport, Life, Probe, report};
-use crate::layers::CircuitBreakerHandle;
-use crate::layers::CircuitState;
+use crate::health::{BreakerHealth, ClientState, Evidence, HealthReport, Probe, report};
+use crate::layers::{CircuitBreakerHandle, CircuitState};
 use crate::monitor::{Alert, AlertTransitions, RolloutReason, RolloutVerdict};
 
 impl PostHog {
-    /// Asks PostHog whether it is there and takes the token, and reports that together with all that is known
-    /// here. Made for readiness probes: never fails, is answered from a cache for 10 s, sends one request
-    /// however many ask at once, takes 2 s at most, is not billed, and works while the circuit breaker is
-    /// open.
+    /// Checks that PostHog answers and accepts the token, and reports the result together with the client's own state.
     ///
-    /// A degraded PostHog is no reason to take a service out of rotation: answer 200 in both cases, and 503
-    /// only where a deployment should wait. [`HealthRoute`](crate::routes::HealthRoute) does.
+    /// The check is made for readiness probes. It never fails and takes at most 2 s
+    /// ([`probe_timeout`](crate::PostHogBuilder::probe_timeout)). Its answer is cached for 10 s
+    /// ([`probe_cache`](crate::PostHogBuilder::probe_cache)), and concurrent callers share one request. PostHog does not
+    /// bill it, and it works while the circuit breaker is open.
+    ///
+    /// A degraded PostHog is no reason to take a service out of rotation. Answer 200 in both cases, and 503 only where a
+    /// deployment should wait, as [`HealthRoute`](crate::routes::HealthRoute) does.
     ///
     /// ```
     /// # use posthog_health::{PostHog, Reason, testing::FakePostHog};
@@ -40,11 +41,11 @@ impl PostHog {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing: a probe under way goes on for the next caller.
+    /// Dropping the future loses nothing: a probe in flight continues for the next caller.
     pub async fn health_check(&self) -> HealthReport {
         let finding = match self.probe() {
             Some(probe) => probe.check().await,
@@ -53,7 +54,7 @@ impl PostHog {
         report(Evidence { probe: finding, ..self.evidence() })
     }
 
-    /// The same, from what the latest probe found, however long ago, when this one takes longer than that.
+    /// As [`health_check`](Self::health_check), but falls back to the latest finding, however old, after `limit`.
     pub(crate) async fn health_check_within(&self, limit: Duration) -> HealthReport {
         let finding = match self.probe() {
             Some(probe) => timeout(limit, probe.check()).await.unwrap_or_else(|_| probe.latest()),
@@ -62,71 +63,71 @@ impl PostHog {
         report(Evidence { probe: finding, ..self.evidence() })
     }
 
-    /// The report without the question: what the traffic has shown. No I/O.
+    /// Returns the report without a probe: the connection is judged by the traffic alone. Does no I/O.
     pub fn health(&self) -> HealthReport {
         report(self.evidence())
     }
 
-    /// The alerts that fire now, the most urgent first. See [`AlertsConfig`](crate::AlertsConfig). Looked at
-    /// once a second.
+    /// Returns the alerts that fire now, the most urgent first. [`AlertsConfig`](crate::AlertsConfig) documents them. They
+    /// are evaluated once a second.
     pub fn alerts(&self) -> Vec<Alert> {
-        self.inner.running.as_ref().map(|running| running.monitor.alerts()).unwrap_or_default()
+        self.running().map(|running| running.monitor.alerts()).unwrap_or_default()
     }
 
-    /// Tells of each alert that begins or ceases to fire from now on. Each is a log line too: P1 at error, P2 and
-    /// what is resolved at warn.
+    /// Streams alert transitions from now on: each alert that begins or ceases to fire. Each transition is also a log line:
+    /// a P1 that fires at level error, all others at warn.
     ///
     /// ```
     /// # use posthog_health::PostHog;
-    /// async fn tell(posthog: PostHog) {
-    ///     let mut changes = posthog.subscribe();
-    ///     while let Some(change) = changes.next().await {
-    ///         println!("{:?} {}", change.alert().severity, change.alert().name);
+    /// async fn notify(posthog: PostHog) {
+    ///     let mut transitions = posthog.subscribe_alerts();
+    ///     while let Some(transition) = transitions.next().await {
+    ///         println!("{:?} {}", transition.alert().severity, transition.alert().name);
     ///     }
     /// }
     /// ```
-    pub fn subscribe(&self) -> AlertTransitions {
-        self.inner.running.as_ref().map_or_else(AlertTransitions::none, |running| running.monitor.subscribe())
+    pub fn subscribe_alerts(&self) -> AlertTransitions {
+        self.running().map_or_else(AlertTransitions::none, |running| running.monitor.subscribe())
     }
 
-    /// Whether the rollout of the version that runs here may go on: for a canary, asked again and again while
-    /// it is watched. Judges alerts, error rate, latency and the ledger over a
-    /// [window](crate::RolloutConfig::window), and says
-    /// [`Hold`](RolloutVerdict::Hold) when there was too little traffic to judge by.
+    /// Judges whether the rollout of this version may go on. Poll it while you watch a canary.
+    ///
+    /// The verdict covers alerts, error rate, latency and the ledger over a [window](crate::RolloutConfig::window). With too
+    /// little traffic to judge by it is [`Hold`](RolloutVerdict::Hold).
     pub fn rollout_verdict(&self) -> RolloutVerdict {
-        match (self.life(), &self.inner.running) {
-            (Life::Running, Some(running)) => running.monitor.verdict(),
-            (Life::WorkerStopped, _) => RolloutVerdict::Rollback(vec![RolloutReason::WorkerStopped]),
+        match (self.state(), self.running()) {
+            (ClientState::Running, Some(running)) => running.monitor.verdict(),
+            (ClientState::WorkerStopped, _) => RolloutVerdict::Rollback(vec![RolloutReason::WorkerStopped]),
             _ => RolloutVerdict::Hold(vec![RolloutReason::NotRunning]),
         }
     }
 
     /// The delivery's circuit breaker, to look at. `None` when disabled.
     pub fn circuit_breaker(&self) -> Option<&CircuitBreakerHandle> {
-        self.inner.running.as_ref().map(|running| &running.breaker)
+        self.running().map(|running| &running.breaker)
     }
 
     fn probe(&self) -> Option<Arc<Probe>> {
-        self.inner.running.as_ref().and_then(Running::probe)
+        self.running().and_then(Running::probe)
     }
 
-    fn life(&self) -> Life {
-        match &self.inner.running {
-            None => Life::Disabled,
-            Some(_) if self.inner.queue.is_closed() => Life::ShutDown,
-            Some(running) if running.abort.is_finished() => Life::WorkerStopped,
-            Some(_) => Life::Running,
+    fn state(&self) -> ClientState {
+        match self.running() {
+            None => ClientState::Disabled,
+            Some(_) if self.inner.queue.is_closed() => ClientState::ShutDown,
+            Some(running) if running.worker.is_finished() => ClientState::WorkerStopped,
+            Some(_) => ClientState::Running,
         }
     }
 
     fn evidence(&self) -> Evidence {
         let queue = self.inner.queue.snapshot();
-        let running = self.inner.running.as_ref();
+        let running = self.running();
         let breaker = running.map(|running| &running.breaker);
         Evidence {
-            life: self.life(),
+            client: self.state(),
             probe: running.and_then(Running::has_no_token),
-            signs: running.map(|running| running.monitor.signs()).unwrap_or_default(),
+            summary: running.map(|running| running.monitor.summary()).unwrap_or_default(),
             breaker: BreakerHealth {
                 state: breaker.map_or(CircuitState::Closed, CircuitBreakerHandle::state),
                 retry_in: breaker.and_then(CircuitBreakerHandle::retry_in),

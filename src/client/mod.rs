@@ -1,54 +1,49 @@
-//! [`PostHog`], the handle: [`start`] puts its parts together, [`guards`] what stands between them and PostHog, [`running`]
-//! is what there is until the [`ending`]. The other files are what the handle offers beside `capture`.
+//! [`PostHog`], the handle. [`build`] checks the configuration, [`start`] puts the parts together, [`pipeline`] the layers
+//! between queue and PostHog, [`running`] owns the parts until [`shutdown`]. The other files are the handle's methods, by
+//! topic: each passes the call to the part that does the work.
 
-mod conveniences;
+mod build;
 mod credentials;
 mod dead_letters;
 #[cfg(feature = "spool")]
 mod durable;
-mod ending;
 #[cfg(feature = "error-tracking")]
 mod exceptions;
 mod flags;
-mod guards;
 mod health;
-#[cfg(test)]
-mod outage_log_tests;
-#[cfg(test)]
-mod outage_spool_tests;
-#[cfg(feature = "preflight")]
-mod preflight;
+mod identify;
+mod pipeline;
 mod running;
 mod sdk;
+mod shutdown;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use posthog_rs::RequestContext;
-use reqwest::Url;
 
-use crate::ConfigError;
-use crate::config::{Enrichment, PostHogBuilder, Reviewed, Settings};
-use crate::credentials::{CredentialSource, Opened, ProjectToken};
-use crate::delivery::{AnyEvent, DropReason, Ledger, Queue};
+use crate::config::{PostHogBuilder, Settings};
+use crate::credentials::CredentialSource;
+use crate::delivery::{AnyEvent, Ledger, Queue};
 #[cfg(feature = "spool")]
 pub use durable::NotDurable;
-pub use ending::{FlushTimeout, ShutdownReport};
 use running::Running;
+pub use shutdown::{FlushTimeout, ShutdownReport};
 
 /// PostHog for a service. See the [crate](crate) for the idea and a quick start.
 ///
 /// # Clone
 ///
-/// A clone is a handle on the same client: cheap, and the way to give it to many tasks.
+/// A clone is a handle to the same client. Cloning is cheap, so give each task its own.
 ///
 /// # Drop
 ///
-/// Dropping the last handle ends the client at once: it does not block, drops what was not delivered
-/// (counted as [`DropReason::Shutdown`]) and logs how much that was. Call [`shutdown`](Self::shutdown)
-/// before.
+/// Dropping the last handle ends the client at once. It does not block. Undelivered events are dropped, counted as
+/// [`DropReason::Shutdown`](crate::DropReason::Shutdown), and logged with their number. Call
+/// [`shutdown`](Self::shutdown) first.
 #[derive(Clone, Debug)]
 pub struct PostHog {
     inner: Arc<Inner>,
@@ -56,16 +51,13 @@ pub struct PostHog {
 
 struct Inner {
     queue: Arc<Queue>,
-    flush_timeout: Duration,
+    settings: Arc<Settings>,
     /// `None` when disabled.
     running: Option<Running>,
-    #[cfg_attr(not(feature = "preflight"), allow(dead_code, reason = "only the preflight looks at it"))]
-    reviewed: Reviewed,
 }
 
 impl PostHog {
-    /// Configures a client for the project of this token (`phc_…`), or of the token that comes from a
-    /// [`CredentialSource`].
+    /// Configures a client for the project of this token (`phc_…`), or for that of a token from a [`CredentialSource`].
     ///
     /// ```no_run
     /// # use posthog_health::PostHog;
@@ -83,10 +75,10 @@ impl PostHog {
     /// |---|---|
     /// | `POSTHOG_API_KEY` | the project token |
     /// | `POSTHOG_HOST` | see [`PostHogBuilder::host`]; optional |
-    /// | `POSTHOG_API_KEY_FILE`, `POSTHOG_HOST_FILE` | instead: a file that holds the value, as mounted secrets do. A new token in it is [taken](CredentialSource::file) without a restart |
+    /// | `POSTHOG_API_KEY_FILE`, `POSTHOG_HOST_FILE` | instead: a file with the value, as mounted secrets are. A new token in it is [picked up](CredentialSource::file) without a restart |
     /// | `POSTHOG_DISABLED` | `1` switches the client off; then no token is needed |
     ///
-    /// What is wrong with it is told by [`build`](PostHogBuilder::build), which names the variable.
+    /// [`build`](PostHogBuilder::build) reports an invalid value and names its variable.
     ///
     /// ```no_run
     /// # use posthog_health::PostHog;
@@ -98,25 +90,8 @@ impl PostHog {
         PostHogBuilder::from_env()
     }
 
-    /// Starts a client that sends there, or a disabled one.
-    pub(crate) fn start(
-        target: Option<(Url, Opened<ProjectToken>)>,
-        settings: Settings,
-        enrichment: Enrichment,
-        reviewed: Reviewed,
-    ) -> Result<Self, ConfigError> {
-        let closed = target.is_none().then_some(DropReason::Disabled);
-        let queue = Arc::new(Queue::new(settings.limits.clone(), first_number(), closed));
-        let flush_timeout = settings.flush_timeout;
-        let running = match target {
-            Some((host, opened)) => Some(Running::start(&queue, settings, &host, opened, enrichment)?),
-            None => None,
-        };
-        Ok(Self { inner: Arc::new(Inner { queue, flush_timeout, running, reviewed }) })
-    }
-
-    /// Captures an [`Event`](crate::Event) or a [`TypedEvent`](crate::TypedEvent). Returns at once, whatever PostHog does: no I/O, no
-    /// waiting, no error. Works on any thread.
+    /// Captures an [`Event`](crate::Event) or a [`TypedEvent`](crate::TypedEvent). Returns at once, whatever PostHog does:
+    /// it does no I/O, never waits, and has no error. Works on any thread.
     ///
     /// Takes the time (unless the event has its own) and the ambient
     /// [`RequestContext`](posthog_rs::RequestContext) here and now; the rest happens in the background. What
@@ -142,7 +117,7 @@ impl PostHog {
         }
     }
 
-    /// Where every captured event is. With a spool the counts go on from one process to the next.
+    /// Returns where every captured event is. With a spool the counts continue from one process to the next.
     ///
     /// ```
     /// # use posthog_health::{Event, PostHog, testing::FakePostHog};
@@ -151,7 +126,7 @@ impl PostHog {
     /// # let server = FakePostHog::start();
     /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
     /// posthog.capture(Event::new("order placed", "user-123"));
-    /// posthog.capture(Event::new("order placed", "")); // nobody's: PostHog would reject it, and its batch
+    /// posthog.capture(Event::new("order placed", "")); // no person: PostHog would reject its whole batch
     /// # posthog.flush().await?;
     /// assert_eq!(posthog.stats().to_string(), "captured=2 delivered=1 queued=0 dead_lettered=0 dropped=1");
     /// # Ok(()) }
@@ -159,21 +134,22 @@ impl PostHog {
     pub fn stats(&self) -> Ledger {
         self.inner.queue.ledger()
     }
-}
 
-/// Where a process begins to number its events. A later one begins higher, so that events of several processes
-/// have an order, and one more event in between has a place.
-fn first_number() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX / 2)
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.inner.settings
+    }
+
+    /// Returns the client's parts. `None` when disabled.
+    pub(crate) fn running(&self) -> Option<&Running> {
+        self.inner.running.as_ref()
+    }
 }
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ledger = self.queue.ledger();
         f.debug_struct("Client")
-            .field("disabled", &self.running.is_none())
-            .field("ledger", &ledger)
+            .field("host", &self.running.as_ref().map(|running| running.host.as_str()))
+            .field("ledger", &self.queue.ledger())
             .finish_non_exhaustive()
     }
 }

@@ -1,114 +1,136 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, JoinHandle};
+use reqwest::Url;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::delivery::Spool;
-use crate::flags::FlagsRoad;
+use crate::flags::FlagsClient;
 use crate::health::Probe;
 use crate::layers::CircuitBreakerHandle;
 use crate::monitor::Monitor;
 use crate::rt::within;
 use crate::sdk::Sdk;
 
-/// What runs in a client that is not disabled.
-pub(super) struct Running {
-    pub(super) monitor: Arc<Monitor>,
-    pub(super) flags: Arc<FlagsRoad>,
-    pub(super) watching_abort: AbortHandle,
-    /// Taken when it has ended.
-    pub(super) watching: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-    pub(super) breaker: CircuitBreakerHandle,
-    /// Taken at shutdown: it holds connections.
-    pub(super) probe: Mutex<Option<Arc<Probe>>>,
-    pub(super) abort: AbortHandle,
-    pub(super) credentials: Arc<Credentials<ProjectToken>>,
-    /// Of local evaluation.
-    pub(super) secret_keys: Option<Arc<Credentials<SecretKey>>>,
-    /// Of the token and of the secret key; taken at shutdown.
-    pub(super) renewing: Mutex<Vec<JoinHandle<()>>>,
-    /// Locked while a shutdown waits for it; taken when it has ended.
-    pub(super) worker: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-    pub(super) spool: Option<Spool>,
-    pub(super) sdk: Sdk,
+/// The parts and the tasks of a client that is not disabled.
+///
+/// It lives as long as the last handle, so it does not own the `Api`, whose connections must end at shutdown.
+pub struct Running {
+    pub host: Url,
     /// Names the client in each of its log lines.
-    pub(super) span: Span,
+    pub span: Span,
+    pub tokens: Arc<Credentials<ProjectToken>>,
+    /// The keys of local evaluation.
+    pub secret_keys: Option<Arc<Credentials<SecretKey>>>,
+    /// Renew the token and the secret key.
+    pub renewals: Vec<Task>,
+    pub worker: Task,
+    pub spool: Option<Spool>,
+    pub breaker: CircuitBreakerHandle,
+    pub monitor: Arc<Monitor>,
+    pub monitoring: Task,
+    /// Taken at shutdown, because it holds connections.
+    pub probe: Mutex<Option<Arc<Probe>>>,
+    pub flags: Arc<FlagsClient>,
+    pub sdk: Sdk,
+}
+
+/// A task that can be aborted without waiting, and awaited by several callers.
+pub struct Task {
+    abort: AbortHandle,
+    /// Locked while somebody waits for the task; `None` once it has ended.
+    handle: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Task {
+    pub fn new(handle: JoinHandle<()>) -> Self {
+        Self { abort: handle.abort_handle(), handle: tokio::sync::Mutex::new(Some(handle)) }
+    }
+
+    pub fn abort(&self) {
+        self.abort.abort();
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.abort.is_finished()
+    }
+
+    /// Waits for the end. Dropping the future leaves the task to the next caller.
+    pub async fn ended(&self) {
+        let mut handle = self.handle.lock().await;
+        if let Some(task) = handle.as_mut() {
+            let _ = task.await;
+            *handle = None;
+        }
+    }
 }
 
 impl Running {
-    pub(super) fn probe(&self) -> Option<Arc<Probe>> {
+    pub fn probe(&self) -> Option<Arc<Probe>> {
         self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets no probe begin. Gives the one that was under way.
-    pub(super) fn end_probe(&self) -> Option<JoinHandle<()>> {
+    /// Lets no probe start from now on. Returns the one in flight.
+    fn end_probe(&self) -> JoinSet<()> {
         let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).take();
-        probe.and_then(|probe| probe.end())
+        probe.map(|probe| probe.end()).unwrap_or_default()
     }
 
     /// Ends the monitor, for good.
-    pub(super) fn end_monitor(&self) {
-        self.watching_abort.abort();
+    pub fn end_monitor(&self) {
+        self.monitoring.abort();
         self.span.in_scope(|| self.monitor.end());
     }
 
-    /// Waits for its task.
-    pub(super) async fn monitor_ended(&self) {
-        // As with the worker: a hook that blocks its thread may hold this task up too.
-        let _ = timeout(ABORT_GRACE, async {
-            if let Some(watching) = self.watching.lock().await.take() {
-                let _ = watching.await;
-            }
-        })
-        .await;
+    /// Waits for the monitor's task.
+    pub async fn monitor_ended(&self) {
+        // As with the worker: a user's code that blocks its thread may hold this task up too.
+        let _ = timeout(ABORT_GRACE, self.monitoring.ended()).await;
     }
 
-    /// Lets the worker drain until the deadline (`None`: as long as it takes), then ends it.
-    pub(super) async fn stop(&self, deadline: Option<Instant>) {
-        let drained = async {
-            if let Some(task) = self.worker.lock().await.as_mut()
-                && !task.is_finished()
-            {
-                let _ = task.await;
-            }
-        };
-        if !within(deadline, drained).await {
-            self.abort.abort();
+    /// Lets the worker drain until the deadline (`None`: as long as it takes), then ends it and all that sends
+    /// requests beside it.
+    pub async fn stop(&self, deadline: Option<Instant>) {
+        if !within(deadline, self.worker.ended()).await {
+            self.worker.abort();
         }
-        // An aborted worker ends at its next await; should a hook of the user's block it, it is left behind.
+        // An aborted worker ends at its next await. If a user's code blocks it, it is left behind.
+        let _ = timeout(ABORT_GRACE, self.worker.ended()).await;
+        let (flags, mut probe) = (self.flags.end(), self.end_probe());
+        self.renewals.iter().for_each(Task::abort);
         let _ = timeout(ABORT_GRACE, async {
-            if let Some(task) = self.worker.lock().await.take()
-                && !task.is_finished()
-            {
-                let _ = task.await;
+            for renewal in &self.renewals {
+                renewal.ended().await;
             }
-        })
-        .await;
-        let mut flags = self.flags.end();
-        let others = self.end_probe().into_iter().chain(self.end_renewal());
-        let _ = timeout(ABORT_GRACE, async {
-            for task in others {
-                let _ = task.await;
-            }
-            while flags.join_next().await.is_some() {}
+            while probe.join_next().await.is_some() {}
+            flags.await;
         })
         .await;
     }
 
-    /// The part of a shutdown's time that belongs to the last write to disk.
-    pub(super) fn last_write(&self, deadline: Duration) -> Duration {
+    /// Ends all tasks but the monitor's, without waiting.
+    pub fn abort(&self) {
+        self.sdk.end();
+        self.worker.abort();
+        self.end_probe();
+        drop(self.flags.end());
+        self.renewals.iter().for_each(Task::abort);
+    }
+
+    /// The part of a shutdown's time that is reserved for the last write to disk.
+    pub fn last_write(&self, deadline: Duration) -> Duration {
         self.spool.as_ref().map_or(Duration::ZERO, |_| LAST_WRITE.min(deadline / 4))
     }
 
-    /// Waits for the last write to disk, until the deadline (`None`: as long as it takes). Then a disk that
-    /// hangs is left behind with its thread.
-    pub(super) async fn stop_spool(&self, deadline: Option<Instant>) {
+    /// Waits for the last write to disk, until the deadline (`None`: as long as it takes). After it, a disk that hangs
+    /// is left behind with its thread.
+    pub async fn stop_spool(&self, deadline: Option<Instant>) {
         let Some(spool) = &self.spool else { return };
         within(deadline, async {
-            tokio::join!(spool.ended(), self.flags.keep_last().instrument(self.span.clone()));
+            tokio::join!(spool.ended(), self.flags.persist().instrument(self.span.clone()));
         })
         .await;
     }

@@ -1,27 +1,27 @@
-//! A client's parts, put together.
+//! Puts a client's parts together.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::Url;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tracing::{Instrument, Span};
 
-use super::guards::Guards;
-use super::running::Running;
+use super::pipeline::Pipeline;
+use super::running::{Running, Task};
 use crate::ConfigError;
 use crate::api::{Api, Compressors, http_client};
 use crate::config::{Enrichment, Settings};
 use crate::credentials::{Opened, ProjectToken, SecretKey};
 use crate::delivery::{Encoder, Queue, Spool};
-use crate::flags::{FlagsParts, FlagsRoad};
+use crate::flags::{FlagsClient, FlagsParts};
 use crate::health::Probe;
-use crate::monitor::{Surface, Watch};
-use crate::sdk::{LocalEvaluation, Road, Sdk};
+use crate::monitor::{AttemptObserver, Surface};
+use crate::rt::target;
+use crate::sdk::{LocalEvaluation, Sdk, SdkParts};
 
-/// What several parts are made of.
-struct Common<'a> {
+/// What several parts are made from.
+struct Shared<'a> {
     queue: &'a Arc<Queue>,
     api: Arc<Api>,
     settings: &'a Settings,
@@ -31,71 +31,71 @@ struct Common<'a> {
     span: Span,
 }
 
-/// The key by which flags are evaluated here.
+/// The key that fetches the definitions for local evaluation.
 struct LocalKey {
     opened: Opened<SecretKey>,
     poll_interval: Duration,
 }
 
 impl Running {
-    pub(super) fn start(
+    pub fn start(
         queue: &Arc<Queue>,
-        mut settings: Settings,
-        host: &Url,
+        settings: &Settings,
+        host: Url,
         token: Opened<ProjectToken>,
+        local_evaluation: Option<LocalEvaluation>,
         enrichment: Enrichment,
     ) -> Result<Self, ConfigError> {
         let runtime = Handle::try_current().map_err(|_| no_runtime())?;
-        let http = http_client(host).map_err(|error| no_tls(&error))?;
-        let local = settings.sdk.local_evaluation.take().map(LocalKey::open).transpose()?;
+        let http = http_client(&host).map_err(|error| no_tls(&error))?;
+        let local = local_evaluation.map(LocalKey::open).transpose()?;
         let Enrichment { hooks, is_server, geoip } = enrichment;
-        let Opened { credentials, renewal } = token;
-        let span = tracing::info_span!("posthog", host = host.host_str());
+        let Opened { credentials: tokens, renewal } = token;
+        let span = tracing::info_span!(target: target::CLIENT, "posthog", host = host.host_str());
         let api = Arc::new(Api {
             http,
             host: host.clone(),
-            tokens: Arc::clone(&credentials),
+            tokens: Arc::clone(&tokens),
             longest_retry_after: settings.longest_retry_after,
             compressors: settings.gzip.then(Compressors::default),
         });
-        let common = Common { queue, api, settings: &settings, is_server, geoip, span };
+        let shared = Shared { queue, api, settings, is_server, geoip, span };
 
-        let sdk = common.sdk(local.as_ref())?;
-        let guards = Guards::new(queue, &settings)?;
-        let (monitor, breaker) = (Arc::clone(&guards.monitor), guards.breaker());
-        let flags = Arc::new(common.flags(&guards, local.as_ref()));
-        let probe = common.probe();
-        let worker = guards.worker(queue, Arc::clone(&common.api).batch_service(), &credentials);
+        let sdk = shared.sdk(local.as_ref())?;
+        let pipeline = Pipeline::new(queue, settings)?;
+        let (monitor, breaker) = (Arc::clone(&pipeline.monitor), pipeline.breaker());
+        let flags = Arc::new(shared.flags(&pipeline, local.as_ref()));
+        let probe = shared.probe();
+        let worker = pipeline.worker(queue, Arc::clone(&shared.api).batch_service(), &tokens);
 
-        // Nothing has begun so far; nothing fails from here on.
-        let Common { span, .. } = common;
-        let begin = Begin { runtime: &runtime, span: &span };
-        span.in_scope(|| flags.keep());
+        // Nothing has started so far, and nothing can fail from here on. So an error leaves nothing behind.
+        let Shared { span, .. } = shared;
+        let spawner = Spawner { runtime: &runtime, span: &span };
+        span.in_scope(|| flags.start_persisting());
         let spool = settings.spool.clone().map(|spool| span.in_scope(|| Spool::start(queue, spool)));
-        let watching = begin.task(Arc::clone(&monitor).run(credentials.refusals()));
+        let monitoring = spawner.spawn(Arc::clone(&monitor).run(tokens.refusals()));
         let pause = settings.pacing.refusal_pause;
-        let mut renewing: Vec<_> =
-            renewal.map(|renewal| begin.task(renewal.run(pause))).into_iter().collect();
+        let mut renewals: Vec<_> =
+            renewal.map(|renewal| spawner.spawn(renewal.run(pause))).into_iter().collect();
         let secret_keys = local.map(|LocalKey { opened: Opened { credentials, renewal }, .. }| {
-            renewing.extend(renewal.map(|renewal| begin.task(renewal.run(pause))));
+            renewals.extend(renewal.map(|renewal| spawner.spawn(renewal.run(pause))));
             credentials
         });
-        let worker = begin.task(worker.run(move || Encoder::new(hooks, is_server, geoip)));
+        let worker = spawner.spawn(worker.run(move || Encoder::new(hooks, is_server, geoip)));
         Ok(Self {
-            monitor,
-            flags,
-            watching_abort: watching.abort_handle(),
-            watching: tokio::sync::Mutex::new(Some(watching)),
-            breaker,
-            probe: Mutex::new(Some(Arc::new(probe))),
-            abort: worker.abort_handle(),
-            credentials,
-            secret_keys,
-            renewing: Mutex::new(renewing),
-            worker: tokio::sync::Mutex::new(Some(worker)),
-            spool,
-            sdk,
+            host,
             span,
+            tokens,
+            secret_keys,
+            renewals,
+            worker,
+            spool,
+            breaker,
+            monitor,
+            monitoring,
+            probe: Mutex::new(Some(Arc::new(probe))),
+            flags,
+            sdk,
         })
     }
 }
@@ -106,37 +106,39 @@ impl LocalKey {
     }
 }
 
-impl Common<'_> {
+impl Shared<'_> {
     fn sdk(&self, local: Option<&LocalKey>) -> Result<Sdk, ConfigError> {
         let token = self.api.tokens.current().unwrap_or_else(ProjectToken::stand_in);
         let local_evaluation =
             local.and_then(|key| Some((key.opened.credentials.current()?, key.poll_interval)));
-        let road = Road {
+        let parts = SdkParts {
             queue: self.queue,
             span: &self.span,
             http: &self.api.http,
             host: &self.api.host,
             token: &token,
             local_evaluation,
+            error_tracking: &self.settings.error_tracking,
             is_server: self.is_server,
             geoip: self.geoip,
             request_timeout: self.settings.request_timeout,
             events: self.settings.limits.events,
         };
-        Sdk::new(&self.settings.sdk, &road)
+        Sdk::new(&parts)
     }
 
-    fn flags(&self, guards: &Guards, local: Option<&LocalKey>) -> FlagsRoad {
+    fn flags(&self, pipeline: &Pipeline, local: Option<&LocalKey>) -> FlagsClient {
         let parts = FlagsParts {
             api: &self.api,
             secret_keys: local.map(|key| (&key.opened.credentials, key.poll_interval)),
-            breaker: guards.flags.clone(),
-            watch: Watch::new(Arc::clone(&guards.monitor), Surface::Flags),
+            breaker: pipeline.flags.clone(),
+            observer: AttemptObserver::new(Arc::clone(&pipeline.monitor), Surface::Flags),
+            queue: self.queue,
             spool: self.settings.spool.as_ref(),
             request_timeout: self.settings.request_timeout,
             geoip: self.geoip,
         };
-        FlagsRoad::new(&self.settings.flags, parts)
+        FlagsClient::new(&self.settings.flags, parts)
     }
 
     fn probe(&self) -> Probe {
@@ -145,15 +147,15 @@ impl Common<'_> {
     }
 }
 
-/// Begins tasks whose log lines name the client.
-struct Begin<'a> {
+/// Spawns tasks whose log lines name the client.
+struct Spawner<'a> {
     runtime: &'a Handle,
     span: &'a Span,
 }
 
-impl Begin<'_> {
-    fn task(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        self.runtime.spawn(task.instrument(self.span.clone()))
+impl Spawner<'_> {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
+        Task::new(self.runtime.spawn(task.instrument(self.span.clone())))
     }
 }
 

@@ -1,40 +1,68 @@
 use std::fmt;
+use std::time::Duration;
+
+use reqwest::Url;
 
 use super::settings::{Enrichment, Settings};
-use super::{Reviewed, env, host};
+use super::{environment, host};
 use crate::ConfigError;
-use crate::client::PostHog;
-use crate::credentials::{CredentialSource, Opened};
+use crate::credentials::CredentialSource;
+use crate::delivery::Overflow;
+#[cfg(feature = "spool")]
+use crate::delivery::SpoolConfig;
 use crate::flags::FlagsConfig;
+use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
+use crate::monitor::{AlertsConfig, RolloutConfig};
+#[cfg(feature = "error-tracking")]
+use crate::sdk::ErrorTracking;
+use crate::sdk::LocalEvaluation;
 
-/// Configures and starts a [`PostHog`]. Every value has a default that suits a production service; each
-/// method's page tells it and the reason.
+/// Configures and starts a [`PostHog`](crate::PostHog).
+///
+/// Every value has a default that suits a production service. Each method documents its default and the reason for it;
+/// [`docs/defaults.md`](https://docs.rs/crate/posthog-health/latest/source/docs/defaults.md) has them in one table.
 #[must_use = "nothing is started until build() is called"]
 pub struct PostHogBuilder {
-    pub(super) credentials: Result<CredentialSource, ConfigError>,
-    pub(super) host: String,
-    pub(super) environment_error: Option<ConfigError>,
-    pub(super) allow_insecure_http: bool,
-    pub(super) disabled: bool,
-    pub(super) settings: Settings,
+    credentials: Result<CredentialSource, ConfigError>,
+    host: String,
+    allow_insecure_http: bool,
+    environment: Result<(), ConfigError>,
     pub(super) enrichment: Enrichment,
+    settings: Settings,
+    local_evaluation: Option<LocalEvaluation>,
+    disabled: bool,
 }
 
+/// What a builder's values come to. Each value that can be wrong by itself has its own result, so that a report can
+/// name them all; `build()` stops at the first error.
+pub struct Configuration {
+    pub disabled: bool,
+    /// An error if a variable of the environment cannot be read.
+    pub environment: Result<(), ConfigError>,
+    pub token: Result<CredentialSource, ConfigError>,
+    pub host: Result<Url, ConfigError>,
+    pub local_evaluation: Option<LocalEvaluation>,
+    pub settings: Settings,
+    pub enrichment: Enrichment,
+}
+
+/// The project, and where it is.
 impl PostHogBuilder {
     pub(crate) fn new(source: impl Into<CredentialSource>) -> Self {
         Self {
             credentials: Ok(source.into()),
             host: "us".into(),
-            environment_error: None,
             allow_insecure_http: false,
-            disabled: false,
-            settings: Settings::default(),
+            environment: Ok(()),
             enrichment: Enrichment { hooks: Vec::new(), is_server: true, geoip: true },
+            settings: Settings::default(),
+            local_evaluation: None,
+            disabled: false,
         }
     }
 
     pub(crate) fn from_env() -> Self {
-        match env::read(|name| std::env::var_os(name)) {
+        match environment::read(|name| std::env::var_os(name)) {
             Ok(environment) => {
                 let builder = Self { credentials: environment.token, ..Self::new("") };
                 let builder = builder.disabled(environment.disabled);
@@ -43,70 +71,292 @@ impl PostHogBuilder {
                     None => builder,
                 }
             }
-            Err(error) => Self { environment_error: Some(error), ..Self::new("") },
+            Err(error) => Self { environment: Err(error), ..Self::new("") },
         }
     }
 
-    /// Where the project token comes from, instead of what [`PostHog::builder`] or
-    /// [`PostHog::from_env`] was told: with it the environment need not have a token.
-    /// Default the token that was given, for as long as the client lives; from the environment, the variable or the
-    /// file that it names.
+    /// Sets where the project token comes from. It replaces the token that was given to
+    /// [`PostHog::builder`](crate::PostHog::builder); with it, [`PostHog::from_env`](crate::PostHog::from_env) needs no
+    /// token in the environment.
+    ///
+    /// The default is the token that was given, for as long as the client lives; from the environment, the variable or
+    /// the file that it names.
     pub fn credentials(mut self, source: CredentialSource) -> Self {
         self.credentials = Ok(source);
         self
     }
 
-    /// Where PostHog is: `"us"`, `"eu"`, an app host (`https://eu.posthog.com`, mapped to its ingestion host
-    /// as the SDK does), or the URL of your own PostHog or reverse proxy. Default `"us"`, as in the SDK.
+    /// Sets where PostHog is: `"us"`, `"eu"`, an app host (`https://eu.posthog.com`, mapped to its ingestion host as the
+    /// SDK does), or the URL of your own PostHog or reverse proxy. The default is `"us"`, as in the SDK.
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.host = host.into();
         self
     }
 
-    /// Takes `http://` to a host other than this machine. Default no: the token and every event would be
+    /// Allows `http://` to a host other than this machine. The default is no, because the token and every event would be
     /// readable on the way.
     pub fn allow_insecure_http(mut self, allow: bool) -> Self {
         self.allow_insecure_http = allow;
         self
     }
+}
 
-    /// Accepts all calls and sends nothing. Health says so. Default no. For development and tests.
-    pub fn disabled(mut self, disabled: bool) -> Self {
-        self.disabled = disabled;
+/// Delivery: how events become requests, and what happens when a request fails.
+impl PostHogBuilder {
+    /// Limits the events in one request. The default is 100, as in the SDK: enough to share the cost of a request, and
+    /// few enough that a rejected batch is no disaster.
+    pub fn batch_events(mut self, events: usize) -> Self {
+        self.settings.limits.batch_events = events;
         self
     }
 
-    /// How [`PostHog::flags`] asks, and for how long an answer stands in. See [`FlagsConfig`] for the defaults.
+    /// Limits the bytes of JSON in one request, before compression. The default is 1 MiB, half of the smallest server
+    /// limit in use (2 MiB, on old self-hosted versions). A larger event is sent alone.
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.settings.limits.batch_bytes = bytes;
+        self
+    }
+
+    /// Sets how long an event waits for others to share its request. The default is 1 s: nobody looks at analytics
+    /// sooner, and at 100 events/s batches are full anyway.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.settings.pacing.linger = linger;
+        self
+    }
+
+    /// Limits the concurrent requests, including those that wait for a retry. The default is 4: at 100 ms for an answer
+    /// they carry 4,000 events/s, and they are few enough not to crowd anybody's connections.
+    pub fn in_flight(mut self, requests: usize) -> Self {
+        self.settings.pacing.in_flight = requests;
+        self
+    }
+
+    /// Compresses request bodies. The default is yes: events shrink to about a tenth, and every PostHog accepts gzip.
+    pub fn gzip(mut self, gzip: bool) -> Self {
+        self.settings.gzip = gzip;
+        self
+    }
+
+    /// Limits the time of one attempt, from connecting to the last byte of the answer. The default is 10 s: PostHog
+    /// answers in well under one, and a large batch on a slow line needs room.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.request_timeout = timeout;
+        self
+    }
+
+    /// Sets how failed attempts are repeated. See [`RetryConfig`] for the defaults.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.settings.retry = retry;
+        self
+    }
+
+    /// Sets when delivery pauses because PostHog fails. See [`CircuitBreakerConfig`] for the defaults. Delivery waits
+    /// while the breaker is open, because its events have nowhere else to go.
+    pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerConfig) -> Self {
+        self.settings.circuit_breaker = circuit_breaker;
+        self
+    }
+
+    /// Limits the requests per second. See [`RateLimitConfig`] for the defaults.
+    pub fn rate_limit(mut self, rate_limit: RateLimitConfig) -> Self {
+        self.settings.rate_limit = rate_limit;
+        self
+    }
+
+    /// Caps a `Retry-After`. The default is 5 min: longer than a failover takes, and short enough that a mistaken header
+    /// does not silence a service for a day.
+    pub fn longest_retry_after(mut self, longest: Duration) -> Self {
+        self.settings.longest_retry_after = longest;
+        self
+    }
+
+    /// Caps the pause after an answer that only a person can change: token refused, wrong host, over quota. The first
+    /// pause is 1 s, because the answer may be a stray one, and it doubles. The default is 1 min: the events are kept
+    /// meanwhile, and a repaired token works again without a restart.
+    pub fn refusal_pause(mut self, pause: Duration) -> Self {
+        self.settings.pacing.refusal_pause = pause;
+        self
+    }
+
+    /// Limits how long [`PostHog::flush`](crate::PostHog::flush) waits. The default is 10 s, one request timeout.
+    pub fn flush_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.flush_timeout = timeout;
+        self
+    }
+}
+
+/// The queue: what is kept in memory.
+impl PostHogBuilder {
+    /// Limits the events in memory, including those in flight. The default is 10,000, as in the SDK: 50 s of an outage
+    /// at 200 events/s.
+    pub fn queue_events(mut self, events: usize) -> Self {
+        self.settings.limits.events = events;
+        self
+    }
+
+    /// Limits the bytes of JSON in memory. The default is 64 MiB, what a small container can spare; events of average
+    /// size (600 bytes) reach [`queue_events`](Self::queue_events) first.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.settings.limits.bytes = bytes;
+        self
+    }
+
+    /// Sets which event is dropped when the queue is full. The default is [`Overflow::DropNewest`].
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.settings.limits.overflow = overflow;
+        self
+    }
+
+    /// Limits the bytes of JSON of one event. The default is 1 MB, what PostHog Cloud accepts. A larger event is not
+    /// sent; it becomes a [dead letter](crate::PostHog::dead_letters) at once.
+    pub fn event_bytes(mut self, bytes: usize) -> Self {
+        self.settings.limits.event_bytes = bytes;
+        self
+    }
+
+    /// Limits the dead letters that are kept. The default is 1,000, enough to see a pattern. Beyond it, the oldest are
+    /// dropped.
+    pub fn dead_letter_events(mut self, events: usize) -> Self {
+        self.settings.limits.dead_letters.events = events;
+        self
+    }
+
+    /// Limits the bytes of dead letters that are kept. The default is 16 MiB.
+    pub fn dead_letter_bytes(mut self, bytes: usize) -> Self {
+        self.settings.limits.dead_letters.bytes = bytes;
+        self
+    }
+}
+
+/// The spool: what is kept on disk.
+#[cfg(feature = "spool")]
+impl PostHogBuilder {
+    /// Keeps undelivered events on disk, so that they survive restarts, crashes and outages that exceed the memory. The
+    /// default is none, because somebody has to look after what is on disk.
+    ///
+    /// ```no_run
+    /// # use posthog_health::{PostHog, SpoolConfig};
+    /// # async fn example() -> Result<(), posthog_health::ConfigError> {
+    /// let posthog = PostHog::from_env().spool(SpoolConfig::at("/var/lib/shop/posthog")).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn spool(mut self, spool: SpoolConfig) -> Self {
+        self.settings.spool = Some(spool);
+        self
+    }
+}
+
+/// Health, alerts and rollouts.
+impl PostHogBuilder {
+    /// Limits the time of a health probe. The default is 2 s, because readiness probes wait little longer.
+    pub fn probe_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.probe_timeout = timeout;
+        self
+    }
+
+    /// Sets how long the answer to a health probe is reused. The default is 10 s, the usual period of a readiness probe:
+    /// a thousand readiness calls a second cost PostHog one request in that time.
+    pub fn probe_cache(mut self, cache: Duration) -> Self {
+        self.settings.probe_cache = cache;
+        self
+    }
+
+    /// Sets when alerts fire. See [`AlertsConfig`] for the defaults, those of the go-live checklist.
+    pub fn alerts(mut self, alerts: AlertsConfig) -> Self {
+        self.settings.alerts = alerts;
+        self
+    }
+
+    /// Sets how [`PostHog::rollout_verdict`](crate::PostHog::rollout_verdict) judges. See [`RolloutConfig`] for the
+    /// defaults.
+    pub fn rollout(mut self, rollout: RolloutConfig) -> Self {
+        self.settings.rollout = rollout;
+        self
+    }
+}
+
+/// Feature flags.
+impl PostHogBuilder {
+    /// Sets how [`PostHog::flags`](crate::PostHog::flags) asks, and for how long an answer stands in. See [`FlagsConfig`]
+    /// for the defaults.
     pub fn flags(mut self, flags: FlagsConfig) -> Self {
         self.settings.flags = flags;
         self
     }
 
-    /// Checks the configuration and starts the client: one background task on the current runtime.
-    /// Sends nothing yet.
+    /// Evaluates [feature flags](crate::PostHog::flags) in this process, without asking PostHog for each person. The
+    /// definitions are fetched with this secret key, a personal API key (`phx_…`) or a project secret API key (`phs_…`):
+    /// when flags are first asked for, and then once every `poll_interval`. The SDK's default interval is 30 s, and the
+    /// minimum is 1 s. The default is none, because PostHog meters each fetch and the key is one more secret.
     ///
-    /// # Errors
+    /// PostHog is still asked for a flag that needs a value this process does not know: another property of the person,
+    /// or another id, where the flag continues an experience or goes by the device.
     ///
-    /// [`ConfigError`] when a value cannot work, or outside a tokio runtime. It names the value, what is wrong with it,
-    /// and what to do:
+    /// A new key from a [file, an environment or a provider](CredentialSource) is picked up as a new project token is:
+    /// within 10 s, or when PostHog refuses the old one. Until then, and when PostHog does not answer, the definitions
+    /// at hand stand in for [`FlagsConfig::last_known_good`].
     ///
-    /// ```
+    /// [The SDK](crate::PostHog::sdk) evaluates flags locally too. It fetches definitions itself once it is asked for,
+    /// with the key that was in use when the client was built. It rounds the interval up to whole seconds.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
     /// # use posthog_health::PostHog;
-    /// let error = PostHog::builder("phx_personal").build().unwrap_err();
-    /// assert!(error.to_string().starts_with("project_token is a personal API key (phx_…): use the project token (phc_…)"));
+    /// # async fn example(secret_key: &str) -> Result<(), posthog_health::ConfigError> {
+    /// let posthog = PostHog::from_env().local_evaluation(secret_key, Duration::from_secs(30)).build()?;
+    /// # Ok(()) }
     /// ```
-    pub fn build(self) -> Result<PostHog, ConfigError> {
-        let origin = self.credentials.as_ref().map(CredentialSource::origin).ok();
-        let target = match (self.disabled, self.environment_error) {
-            (true, _) => None,
-            (false, Some(error)) => return Err(error),
-            (false, None) => {
-                Some((host::parse(&self.host, self.allow_insecure_http)?, Opened::open(self.credentials?)?))
-            }
-        };
+    ///
+    /// [`build`](Self::build) reports a key that cannot work, without fetching anything. A disabled client ignores the
+    /// key.
+    pub fn local_evaluation(
+        mut self,
+        secret_key: impl Into<CredentialSource>,
+        poll_interval: Duration,
+    ) -> Self {
+        self.local_evaluation = Some(LocalEvaluation { secret_key: secret_key.into(), poll_interval });
+        self
+    }
+}
+
+/// The SDK.
+#[cfg(feature = "error-tracking")]
+impl PostHogBuilder {
+    /// Sets how exceptions are reported: stack traces, which frames are yours, trace ids. The default is the SDK's: with
+    /// the stack trace of the call, and panics only where [the SDK's global client](crate::PostHog::sdk_options) asks for
+    /// them.
+    pub fn error_tracking(mut self, options: posthog_rs::ErrorTrackingOptions) -> Self {
+        self.settings.error_tracking = ErrorTracking::new(options);
+        self
+    }
+}
+
+/// Development and tests.
+impl PostHogBuilder {
+    /// Accepts all calls and sends nothing. Health reports it. The default is no.
+    pub fn disabled(mut self, disabled: bool) -> Self {
+        self.disabled = disabled;
+        self
+    }
+
+    pub(crate) fn into_configuration(self) -> Configuration {
+        Configuration {
+            disabled: self.disabled,
+            environment: self.environment,
+            token: self.credentials,
+            host: host::parse(&self.host, self.allow_insecure_http),
+            local_evaluation: self.local_evaluation,
+            settings: self.settings,
+            enrichment: self.enrichment,
+        }
+    }
+}
+
+impl Configuration {
+    /// Checks everything that needs neither a runtime nor I/O and applies to a disabled client too.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         self.settings.validate()?;
-        let reviewed = Reviewed::of(&self.settings, origin, target.as_ref().map(|(host, _)| host));
-        PostHog::start(target, self.settings, self.enrichment, reviewed)
+        self.local_evaluation.as_ref().map_or(Ok(()), LocalEvaluation::validate)
     }
 }
 
@@ -115,3 +365,6 @@ impl fmt::Debug for PostHogBuilder {
         f.debug_struct("PostHogBuilder").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ const ENDPOINTS: [&str; 8] = ["batch", "capture", "decide", "e", "engage", "flag
 
 /// The ingestion host: `us` and `eu`, app hosts mapped as the SDK maps them, or a host or reverse proxy of
 /// one's own, perhaps under a path.
-pub(super) fn parse(host: &str, allow_insecure: bool) -> Result<Url, ConfigError> {
+pub fn parse(host: &str, allow_insecure: bool) -> Result<Url, ConfigError> {
     let refuse = |problem: String, remedy: &'static str| Err(ConfigError::new("host", problem, remedy));
     let host = match host.trim() {
         "" => return refuse("is empty".into(), "leave it out for PostHog Cloud US, or use \"eu\" or a URL"),

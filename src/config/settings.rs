@@ -1,32 +1,35 @@
 use std::time::Duration;
 
 use crate::ConfigError;
+use crate::api::PostHogClassifier;
 use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing, SpoolConfig};
 use crate::error::check;
 use crate::flags::FlagsConfig;
-use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
+use crate::layers::{
+    CircuitBreakerConfig, CircuitBreakerLayer, RateLimitConfig, RateLimitLayer, RetryConfig, RetryLayer,
+};
 use crate::monitor::{AlertsConfig, RolloutConfig};
-use crate::sdk::SdkSettings;
+use crate::sdk::ErrorTracking;
 
-/// How the client works, apart from where it sends to.
+/// How the client works, whatever the project and the host. Plain values: the client shares them with its preflight.
 #[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) limits: Limits,
-    pub(crate) pacing: Pacing,
-    pub(crate) spool: Option<SpoolConfig>,
-    pub(crate) gzip: bool,
-    pub(crate) request_timeout: Duration,
-    pub(crate) retry: RetryConfig,
-    pub(crate) circuit_breaker: CircuitBreakerConfig,
-    pub(crate) rate_limit: RateLimitConfig,
-    pub(crate) longest_retry_after: Duration,
-    pub(crate) flush_timeout: Duration,
-    pub(crate) probe_timeout: Duration,
-    pub(crate) probe_cache: Duration,
-    pub(crate) alerts: AlertsConfig,
-    pub(crate) rollout: RolloutConfig,
-    pub(crate) flags: FlagsConfig,
-    pub(crate) sdk: SdkSettings,
+pub struct Settings {
+    pub limits: Limits,
+    pub pacing: Pacing,
+    pub spool: Option<SpoolConfig>,
+    pub gzip: bool,
+    pub request_timeout: Duration,
+    pub retry: RetryConfig,
+    pub circuit_breaker: CircuitBreakerConfig,
+    pub rate_limit: RateLimitConfig,
+    pub longest_retry_after: Duration,
+    pub flush_timeout: Duration,
+    pub probe_timeout: Duration,
+    pub probe_cache: Duration,
+    pub alerts: AlertsConfig,
+    pub rollout: RolloutConfig,
+    pub flags: FlagsConfig,
+    pub error_tracking: ErrorTracking,
 }
 
 /// What the encoder needs.
@@ -39,7 +42,7 @@ pub(crate) struct Enrichment {
 const KIB: usize = 1024;
 pub(super) const MIB: usize = 1024 * KIB;
 
-/// The reasons stand at the builder's methods.
+/// The builder's methods give the reasons.
 impl Default for Settings {
     fn default() -> Self {
         let seconds = Duration::from_secs;
@@ -67,14 +70,13 @@ impl Default for Settings {
             alerts: AlertsConfig::default(),
             rollout: RolloutConfig::default(),
             flags: FlagsConfig::default(),
-            sdk: SdkSettings::default(),
+            error_tracking: ErrorTracking::default(),
         }
     }
 }
 
 impl Settings {
-    /// Checks what is not checked by the layers themselves.
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self) -> Result<(), ConfigError> {
         let day = check::HOUR * 24;
         let Self { limits, pacing, .. } = self;
         self.spool.as_ref().map_or(Ok(()), SpoolConfig::validate)?;
@@ -96,6 +98,9 @@ impl Settings {
         self.alerts.validate()?;
         self.rollout.validate()?;
         self.flags.validate()?;
-        self.sdk.validate()
+        // The layers check their own settings when they are made; these are dropped again.
+        RetryLayer::new(self.retry.clone(), PostHogClassifier)?;
+        CircuitBreakerLayer::new(self.circuit_breaker.clone(), PostHogClassifier)?;
+        RateLimitLayer::new(self.rate_limit.clone(), PostHogClassifier).map(drop)
     }
 }

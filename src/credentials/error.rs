@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::ConfigError;
 
-/// Why a [`CredentialSource`](crate::CredentialSource) gave no key that works. The one in use stays in use.
+/// Why a [`CredentialSource`](crate::CredentialSource) returned no usable key. The key in use stays in use.
 ///
-/// Shows no key, so it can be logged as it is; what a provider failed with is in
-/// [`source`](StdError::source) only, since it may repeat what it read.
+/// The error contains no key, so it is safe to log. A provider's own error is only in [`source`](StdError::source), because
+/// it may repeat the input that it read.
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// The file or variable is not there or cannot be read, or what it holds is no such key.
+    /// The file or variable is missing or unreadable, or its content is not a valid key.
     #[error(transparent)]
     Invalid(ConfigError),
     /// The provider returned an error or panicked.

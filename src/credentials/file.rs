@@ -8,29 +8,29 @@ use zeroize::Zeroizing;
 use super::Key;
 use crate::ConfigError;
 
-/// A file that holds a key, as mounted secrets do. Links are followed: Kubernetes changes a secret by
-/// swapping one.
+/// A file with a key, such as a mounted secret. Links are followed, because Kubernetes updates a secret by swapping one.
 #[derive(Clone)]
-pub(super) struct KeyFile {
-    pub(super) path: PathBuf,
-    /// What the user calls it.
-    pub(super) field: &'static str,
+pub struct KeyFile {
+    pub path: PathBuf,
+    /// The setting or variable that errors name.
+    pub field: &'static str,
 }
 
-/// Tells one state of a file from another without reading it. `None` when it is not there.
-pub(super) type Stamp = Option<(u64, Option<SystemTime>, u64)>;
+/// Length, time of modification and inode: a fingerprint that changes with the file and needs no read. `None` for a missing
+/// file.
+pub type Stamp = Option<(u64, Option<SystemTime>, u64)>;
 
-/// No key is as long by far: who names a device or a log by mistake gets an error and no full memory.
+/// Far longer than any key. A device or a log that was named by mistake gives an error and does not fill the memory.
 const LONGEST_FILE: u64 = 4096;
 
 impl KeyFile {
-    pub(super) fn stamp(&self) -> Stamp {
+    pub fn stamp(&self) -> Stamp {
         let metadata = fs::metadata(&self.path).ok()?;
         Some((metadata.len(), metadata.modified().ok(), inode(&metadata)))
     }
 
-    /// The stamp is that of before: what is written meanwhile shows at the next look.
-    pub(super) fn read<K: Key>(&self) -> (Stamp, Result<K, ConfigError>) {
+    /// Takes the stamp before the content, so that a concurrent write is noticed at the next check.
+    pub fn read<K: Key>(&self) -> (Stamp, Result<K, ConfigError>) {
         (self.stamp(), self.parse())
     }
 
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_tells_what_was_written_renamed_and_removed() {
+    fn a_stamp_changes_with_writes_renames_and_removals() {
         let directory = tempfile::tempdir().unwrap();
         let file = KeyFile { path: directory.path().join("token"), field: "credentials" };
         let absent = file.stamp();

@@ -1,4 +1,4 @@
-//! What somebody has put where a key belongs.
+//! Arbitrary text in place of a key.
 
 use bolero::check;
 use reqwest::header::HeaderValue;
@@ -6,7 +6,7 @@ use reqwest::header::HeaderValue;
 use super::{Key, ProjectToken, SecretKey};
 use crate::fuzz::{ROUNDS, SECRET, fields, told};
 
-/// What stands before and after it.
+/// The text before and after a key.
 #[test]
 fn key() {
     check!(name = "key").with_iterations(ROUNDS).for_each(|input: &[u8]| {
@@ -15,7 +15,7 @@ fn key() {
             match ProjectToken::parse(&text) {
                 Ok(token) => {
                     assert!(token.expose() == text.trim() && token.expose().len() <= 64);
-                    can_travel(token.expose());
+                    assert_is_sendable(token.expose());
                     assert!(!format!("{token:?}").contains(SECRET));
                 }
                 Err(error) => assert!(!told(&error).contains(SECRET), "{error}"),
@@ -23,7 +23,7 @@ fn key() {
             match SecretKey::parse(&text) {
                 Ok(key) => {
                     assert_eq!(key.expose(), text.trim());
-                    can_travel(&format!("Bearer {}", key.expose()));
+                    assert_is_sendable(&format!("Bearer {}", key.expose()));
                     assert!(!format!("{key:?}").contains(SECRET));
                 }
                 Err(error) => assert!(!told(&error).contains(SECRET), "{error}"),
@@ -32,8 +32,8 @@ fn key() {
     });
 }
 
-/// In a header, and in JSON as it stands.
-fn can_travel(key: &str) {
+/// A key must fit into a header, and into JSON without escapes.
+fn assert_is_sendable(key: &str) {
     assert!(HeaderValue::from_str(key).is_ok());
     assert_eq!(serde_json::to_string(key).unwrap(), format!("\"{key}\""));
 }

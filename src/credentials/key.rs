@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use reqwest::header::HeaderValue;
@@ -6,42 +7,48 @@ use zeroize::Zeroizing;
 
 use crate::{ConfigError, Error, ErrorKind};
 
-/// What a [source](crate::CredentialSource) gives: a project token or a secret key.
-pub(crate) trait Key: Clone + PartialEq + Send + Sync + 'static {
-    /// As log lines call it.
+/// A key that a [source](crate::CredentialSource) returns: a project token or a secret key.
+pub trait Key: Clone + PartialEq + Send + Sync + 'static {
+    /// The name in log lines.
     const NAME: &'static str;
 
-    /// Blanks around it are no part of it: a mounted secret often ends in a newline.
+    /// Parses a key. Surrounding whitespace is ignored, because a mounted secret often ends in a newline.
     ///
     /// # Errors
     ///
-    /// When it cannot be one.
+    /// Returns an error if the text cannot be such a key.
     fn parse(text: &str) -> Result<Self, ConfigError>;
 }
 
-/// A text that redacts itself. Its memory is overwritten with the last clone; clones share it.
+/// A text that `Debug` redacts. Clones share the memory, which is overwritten when the last one is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Secret(Arc<Zeroizing<String>>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
-    pub(super) fn new(text: &str) -> Self {
+    pub fn new(text: &str) -> Self {
         Self(Arc::new(Zeroizing::new(text.to_owned())))
     }
 
-    pub(super) fn expose(&self) -> &str {
+    pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// As a header's value behind this scheme, that no `Debug` shows.
+    /// Builds a header's value from this scheme and the text. `Debug` redacts the value.
     ///
     /// # Errors
     ///
-    /// `Unauthorized`: no header can have it. It has the characters of a key, so this does not happen.
-    pub(super) fn header(&self, scheme: &str) -> Result<HeaderValue, Error> {
+    /// Returns `Unauthorized` if the text does not fit into a header. A parsed key does.
+    pub fn header(&self, scheme: &str) -> Result<HeaderValue, Error> {
         let text = Zeroizing::new(format!("{scheme}{}", self.expose()));
         let mut value = HeaderValue::from_str(&text).map_err(|_| Error::new(ErrorKind::Unauthorized))?;
         value.set_sensitive(true);
         Ok(value)
+    }
+}
+
+impl Hash for Secret {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.expose().hash(state);
     }
 }
 
@@ -51,13 +58,13 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Takes what may be a key's characters, in whatever kind of key: printable ASCII without what only a placeholder, a
-/// template or a quoted value has.
+/// Checks that the text has only characters that a key of any kind may have: printable ASCII, without the characters that
+/// mark a placeholder, a template or a quoted value.
 ///
 /// # Errors
 ///
-/// About `field`, when there are others.
-pub(super) fn check_characters(field: &'static str, key: &str) -> Result<(), ConfigError> {
+/// Returns an error about `field` if there are other characters.
+pub fn check_characters(field: &'static str, key: &str) -> Result<(), ConfigError> {
     if key.contains(['"', '\'', '`', '$', '{', '}', '<', '>', '\\']) {
         return Err(ConfigError::new(
             field,

@@ -1,5 +1,5 @@
-//! The project token and the secret key: where each comes from ([`CredentialSource`]), the one in use
-//! ([`Credentials`]), and how another takes its place while the client runs ([`renewal`]).
+//! The project token and the secret key: the source of each ([`CredentialSource`]), the one in use ([`Credentials`]), and
+//! the task that replaces it while the client runs ([`renewal`]).
 
 mod current;
 mod error;
@@ -7,19 +7,17 @@ mod file;
 #[cfg(test)]
 mod fuzz;
 mod key;
-#[cfg(feature = "preflight")]
-mod look;
 mod provider;
 mod renewal;
 mod secret_key;
 mod source;
 mod token;
 
-pub(crate) use current::Credentials;
+pub use current::Credentials;
 pub use error::CredentialsError;
-pub(crate) use key::Key;
-pub(crate) use renewal::Opened;
-pub(crate) use secret_key::SecretKey;
+pub use key::Key;
+pub use renewal::Opened;
+pub use secret_key::SecretKey;
 pub use source::CredentialSource;
-pub(crate) use source::KeyOrigin;
-pub(crate) use token::ProjectToken;
+pub use source::KeyOrigin;
+pub use token::ProjectToken;

@@ -12,16 +12,16 @@ use zeroize::Zeroizing;
 use super::{CredentialsError, Key};
 
 type Failure = Box<dyn StdError + Send + Sync>;
-type Answer = Pin<Box<dyn Future<Output = Result<Zeroizing<String>, Failure>> + Send>>;
+type KeyFuture = Pin<Box<dyn Future<Output = Result<Zeroizing<String>, Failure>> + Send>>;
 
-/// The user's own code, which may fail, hang and panic.
-pub(super) struct Provider(Box<dyn Fn() -> Answer + Send + Sync>);
+/// The user's own code, which may fail, hang or panic.
+pub struct Provider(Box<dyn Fn() -> KeyFuture + Send + Sync>);
 
-/// Longer than a vault takes to elect a leader; then another attempt is more likely to succeed.
+/// Longer than a vault takes to elect a leader. After that, another call is more likely to succeed.
 const LONGEST: Duration = Duration::from_secs(30);
 
 impl Provider {
-    pub(super) fn new<F, Fut, E>(provider: F) -> Self
+    pub fn new<F, Fut, E>(provider: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<String, E>> + Send + 'static,
@@ -33,13 +33,14 @@ impl Provider {
         }))
     }
 
-    pub(super) async fn ask<K: Key>(&self) -> Result<K, CredentialsError> {
-        let answer = timeout(LONGEST, self.ask_caught()).await.map_err(|_| CredentialsError::TimedOut)?;
+    pub async fn fetch<K: Key>(&self) -> Result<K, CredentialsError> {
+        let answer = timeout(LONGEST, self.call_caught()).await.map_err(|_| CredentialsError::TimedOut)?;
         let key = answer.map_err(|failure| CredentialsError::Provider(Arc::from(failure)))?;
         K::parse(&key).map_err(|error| error.of("credentials").into())
     }
 
-    async fn ask_caught(&self) -> Result<Zeroizing<String>, Failure> {
+    /// Calls the provider, and turns a panic of the call or of its future into an error: it must not end the renewal task.
+    async fn call_caught(&self) -> Result<Zeroizing<String>, Failure> {
         let mut answer = catch_unwind(AssertUnwindSafe(|| (self.0)())).map_err(|_| "it panicked")?;
         poll_fn(|context| {
             catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context)))

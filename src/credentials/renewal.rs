@@ -4,43 +4,43 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use super::current::{Credentials, Reload, Replaced};
+use super::current::{Credentials, Reload, Replacement};
 use super::file::Stamp;
 use super::source::{Kind, Origin, from_environment};
 use super::{CredentialSource, CredentialsError, Key};
 use crate::ConfigError;
-use crate::rt::Episode;
-use crate::rt::detached_thread;
+use crate::rt::{Episode, detached_thread, target};
 
-/// A source that was read for the first time.
-pub(crate) struct Opened<K> {
-    pub(crate) credentials: Arc<Credentials<K>>,
+/// A source after its first read.
+pub struct Opened<K> {
+    pub credentials: Arc<Credentials<K>>,
     /// `None` for a key that never changes.
-    pub(crate) renewal: Option<Renewal<K>>,
+    pub renewal: Option<Renewal<K>>,
 }
 
-/// Reads the source again when somebody asks, when the key is refused, and when the file has changed. One task,
-/// so that one renewal runs at a time; whoever asks during one is answered by the next.
-pub(crate) struct Renewal<K> {
+/// The task that reads a source again: on request, after a refusal, and when the file has changed. A single task, so that
+/// one renewal runs at a time. A request that arrives during a renewal is answered by the next one.
+pub struct Renewal<K> {
     credentials: Arc<Credentials<K>>,
     origin: Origin,
     check_every: Duration,
-    /// The file that the key in use was read from.
+    /// The stamp of the file at the last read.
     seen: Stamp,
     reloads: mpsc::UnboundedReceiver<Reload>,
     failing: Episode,
-    /// That the source fails was logged, and that it works is to be.
-    failure_is_told: bool,
+    /// A failure was logged, so the recovery will be logged too.
+    failure_logged: bool,
 }
 
 impl<K: Key> Opened<K> {
-    /// Reads the first key where that takes no waiting.
+    /// Opens a source, and reads its first key. A provider is asked later, because it may take long.
     ///
     /// # Errors
     ///
-    /// When that cannot work.
-    pub(crate) fn open(source: CredentialSource) -> Result<Self, ConfigError> {
+    /// Returns an error if the source is misconfigured or its first key is not valid.
+    pub fn open(source: CredentialSource) -> Result<Self, ConfigError> {
         source.validate()?;
+        let key_origin = source.origin();
         let CredentialSource { kind, check_every } = source;
         let origin = match kind {
             Kind::Fixed(key) => {
@@ -57,7 +57,7 @@ impl<K: Key> Opened<K> {
             Origin::Provider(_) => (None, None),
         };
         let (sender, reloads) = mpsc::unbounded_channel();
-        let credentials = Credentials::new(key, Some(sender));
+        let credentials = Credentials::new(key, key_origin, Some(sender));
         let renewal = Renewal {
             credentials: Arc::clone(&credentials),
             origin,
@@ -65,16 +65,16 @@ impl<K: Key> Opened<K> {
             seen,
             reloads,
             failing: Episode::default(),
-            failure_is_told: false,
+            failure_logged: false,
         };
         Ok(Self { credentials, renewal: Some(renewal) })
     }
 }
 
 impl<K: Key> Renewal<K> {
-    /// Renews until it is aborted. While there is no usable key it does so by itself, after a pause that grows to
-    /// `longest_pause`.
-    pub(crate) async fn run(mut self, longest_pause: Duration) {
+    /// Runs until the task is aborted. While there is no usable key it renews without a request, after a pause that doubles
+    /// up to `longest_pause`.
+    pub async fn run(mut self, longest_pause: Duration) {
         let credentials = Arc::clone(&self.credentials);
         let (mut retry_at, mut attempts) = (credentials.is_unusable().then(Instant::now), 0);
         let mut every = interval_at(Instant::now() + self.check_every, self.check_every);
@@ -83,7 +83,7 @@ impl<K: Key> Renewal<K> {
             let mut waiting = Vec::new();
             tokio::select! {
                 Some(reload) = self.reloads.recv() => waiting.push(reload),
-                () = credentials.wanted() => {}
+                () = credentials.renewal_requested() => {}
                 () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {}
                 _ = every.tick(), if self.is_file() => if !self.has_changed().await { continue },
             }
@@ -99,7 +99,7 @@ impl<K: Key> Renewal<K> {
                 attempts = 0;
             }
             for reload in waiting {
-                // Who does not wait any more is not told.
+                // Fails if the caller no longer waits.
                 let _ = reload.send(result.clone());
             }
         }
@@ -109,46 +109,51 @@ impl<K: Key> Renewal<K> {
         matches!(self.origin, Origin::File(_))
     }
 
-    /// Whether the file is another than the one that was read last.
+    /// Whether the file has changed since the last read.
     async fn has_changed(&self) -> bool {
         let Origin::File(file) = &self.origin else { return false };
         let file = file.clone();
         detached_thread::run(move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
     }
 
-    /// Reads the source and takes what it gives. Tells whether another key is in use now.
+    /// Reads the source and uses its key. Returns whether another key is in use now.
     async fn renew(&mut self) -> Result<bool, CredentialsError> {
         let read = self.origin.read(&mut self.seen).await;
-        let key = read.inspect_err(|error| self.tell_failure(error))?;
+        let key = read.inspect_err(|error| self.log_failure(error))?;
         let replaced = self.credentials.replace(key);
-        let failed = std::mem::take(&mut self.failure_is_told);
+        let failed = std::mem::take(&mut self.failure_logged);
         let name = K::NAME;
         match replaced {
-            Replaced::Another => tracing::info!("{name} changed"),
-            Replaced::None => tracing::info!("the provider gave a {name}"),
-            Replaced::Nothing if failed => tracing::info!("the {name} can be read again"),
-            Replaced::Nothing => {}
+            Replacement::Changed => tracing::info!(target: target::CREDENTIALS, "{name} changed"),
+            Replacement::First => tracing::info!(target: target::CREDENTIALS, "the provider gave a {name}"),
+            Replacement::Unchanged if failed => {
+                tracing::info!(target: target::CREDENTIALS, "the {name} can be read again")
+            }
+            Replacement::Unchanged => {}
         }
-        Ok(replaced != Replaced::Nothing)
+        Ok(replaced != Replacement::Unchanged)
     }
 
-    fn tell_failure(&mut self, error: &CredentialsError) {
+    fn log_failure(&mut self, error: &CredentialsError) {
         let (name, is_missing) = (K::NAME, self.credentials.current().is_none());
         if is_missing {
-            self.credentials.missing();
+            self.credentials.mark_missing();
         }
         if self.failing.begins(Instant::now().into_std()) {
-            self.failure_is_told = true;
+            self.failure_logged = true;
             if is_missing {
-                tracing::warn!("no {name} yet: {error}");
+                tracing::warn!(target: target::CREDENTIALS, "no {name} yet: {error}");
             } else {
-                tracing::warn!("the {name} in use stays, another cannot be had: {error}");
+                tracing::warn!(
+                    target: target::CREDENTIALS,
+                    "the {name} in use stays, another cannot be had: {error}"
+                );
             }
         }
     }
 }
 
-/// 1 s, doubling.
+/// Returns 1 s, doubled with each attempt.
 fn pause(attempts: u32, longest: Duration) -> Duration {
     Duration::from_secs(1).saturating_mul(1 << attempts.min(31)).min(longest)
 }
@@ -170,7 +175,7 @@ mod tests {
         renewal.credentials.current().unwrap().expose().to_owned()
     }
 
-    /// Nobody can change the environment of a process but itself, and no test may.
+    /// The test replaces the lookup, because changing the environment of a multi-threaded process is unsound.
     #[tokio::test]
     async fn an_environment_is_read_on_demand() {
         static VALUE: Mutex<Option<&str>> = Mutex::new(Some("phc_one"));

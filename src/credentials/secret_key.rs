@@ -3,16 +3,16 @@ use reqwest::header::HeaderValue;
 use super::key::{Key, Secret, check_characters};
 use crate::{ConfigError, Error};
 
-/// A key that reads flag definitions: personal (`phx_…`) or of a project (`phs_…`).
+/// A key that may read flag definitions: a personal API key (`phx_…`) or a project's secret key (`phs_…`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SecretKey(Secret);
+pub struct SecretKey(Secret);
 
 impl Key for SecretKey {
     const NAME: &'static str = "secret key";
 
     /// # Errors
     ///
-    /// When it is blank, a project token, or has characters that no key has.
+    /// Returns an error if the text is empty, is a project token, or has characters that no key has.
     fn parse(key: &str) -> Result<Self, ConfigError> {
         const GIVE_ONE: &str = "give it a personal API key (phx_…) or a project secret API key (phs_…)";
         let key = key.trim();
@@ -29,12 +29,12 @@ impl Key for SecretKey {
 }
 
 impl SecretKey {
-    pub(crate) fn expose(&self) -> &str {
+    pub fn expose(&self) -> &str {
         self.0.expose()
     }
 
-    /// The value of an `Authorization` header.
-    pub(crate) fn bearer(&self) -> Result<HeaderValue, Error> {
+    /// Returns the value of an `Authorization` header.
+    pub fn bearer(&self) -> Result<HeaderValue, Error> {
         self.0.header("Bearer ")
     }
 }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_both_kinds_and_whatever_comes() {
+    fn accepts_both_kinds_and_unknown_ones() {
         for key in ["phx_abc", " phs_abc\n", "oldkey"] {
             assert_eq!(SecretKey::parse(key).unwrap().expose(), key.trim());
         }

@@ -12,18 +12,18 @@ use crate::ConfigError;
 use crate::error::check;
 use crate::rt::detached_thread;
 
-/// Where the project token comes from, and so how it can be changed while the client runs.
+/// The source of the project token, which decides how the token can change while the client runs.
 ///
-/// | source | read | a new token is taken |
+/// | source | read | a new token is used |
 /// |---|---|---|
 /// | [`fixed`](Self::fixed) | by `build()` | never |
 /// | [`environment`](Self::environment) | by `build()` | on demand, or when the old one is refused |
-/// | [`file`](Self::file) | by `build()` | the same, and within 10 s after the file has changed |
+/// | [`file`](Self::file) | by `build()` | on demand, when the old one is refused, or within 10 s after the file has changed |
 /// | [`provider`](Self::provider) | in the background, before the first request | on demand, or when the old one is refused |
 ///
-/// *Refused* means that PostHog answered 401 or 403, or that a health probe found the token unknown. *On demand* is
-/// [`PostHog::reload_credentials`](crate::PostHog::reload_credentials). A source that has no project token to give
-/// changes nothing: the token in use stays, and a log line says why, once an episode.
+/// *Refused* means that PostHog answered 401 or 403, or that a health probe found the token unknown. *On demand* means
+/// [`PostHog::reload_credentials`](crate::PostHog::reload_credentials). If a source fails, the token in use stays in use, and
+/// one log line per episode has the reason.
 ///
 /// ```no_run
 /// use posthog_health::{CredentialSource, PostHog};
@@ -37,60 +37,58 @@ use crate::rt::detached_thread;
 ///
 /// `docs/key-rotation.md` has the procedure.
 ///
-/// # What is overwritten in memory
+/// # Memory
 ///
-/// The client's copies of the token, and what it read from a file or a provider: before they are freed. Not the
-/// environment, which belongs to the process, nor request bodies and what TLS makes of them, since the token is in
-/// each of them; nor what a provider had in its own hands.
+/// The client overwrites its copies of the token, and the text that it read from a file or a provider, before it frees
+/// them. It does not overwrite the environment, which belongs to the process, request bodies and TLS buffers, all of which
+/// contain the token, or a provider's own copies.
 pub struct CredentialSource {
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     pub(crate) check_every: Duration,
 }
 
-pub(super) enum Kind {
+pub enum Kind {
     Fixed(Zeroizing<String>),
     Changing(Origin),
 }
 
-/// Where a key comes from that may change.
-pub(super) enum Origin {
+/// The source of a key that may change.
+pub enum Origin {
     Environment { variable: &'static str, lookup: fn(&str) -> Option<OsString> },
     File(KeyFile),
     Provider(Provider),
 }
 
-/// Where a token came from, to look at.
+/// The kind of a source, without the key.
 #[cfg_attr(not(feature = "preflight"), allow(dead_code, reason = "only the preflight looks at it"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum KeyOrigin {
-    /// Code has it, or had it from somewhere that we cannot know.
+pub enum KeyOrigin {
+    /// Code passed the key, wherever it had it from.
     Literal,
     Environment(&'static str),
     File(PathBuf),
     Provider,
 }
 
-/// A rotation is to be noticed while somebody watches it, and a look costs microseconds.
+/// A rotation must be noticed while its operator watches, and a check costs microseconds.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 impl CredentialSource {
-    /// This token, for as long as the client lives. [`PostHog::builder`](crate::PostHog::builder) with a token is
-    /// the same.
+    /// Uses this token for the client's whole life, as [`PostHog::builder`](crate::PostHog::builder) with a token does.
     pub fn fixed(project_token: impl Into<String>) -> Self {
         Self { kind: Kind::Fixed(Zeroizing::new(project_token.into())), check_every: CHECK_EVERY }
     }
 
-    /// This variable of the process's environment. Nobody outside can change that, so a new token needs a restart,
-    /// or a process that sets the variable itself and then
-    /// [reloads](crate::PostHog::reload_credentials).
+    /// Reads this variable of the process's environment. Other processes cannot change it, so a new token needs a restart,
+    /// unless the process itself sets the variable and then [reloads](crate::PostHog::reload_credentials).
     pub fn environment(variable: &'static str) -> Self {
         Origin::Environment { variable, lookup: |name| std::env::var_os(name) }.into()
     }
 
-    /// This file, as mounted secrets are: blanks around the token are no part of it, and links are followed. Replace
-    /// it by a rename, as Kubernetes does: who writes into it may be read halfway.
+    /// Reads this file, such as a mounted secret. Whitespace around the token is ignored, and links are followed. Replace the
+    /// file by a rename, as Kubernetes does: an in-place write can be read half-finished.
     ///
-    /// Its metadata is looked at every 10 s, in a thread of its own; the file is read when they have changed.
+    /// The file's metadata is checked every 10 s, on a separate thread, and the file is read when its metadata has changed.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::file_called(path.into(), "credentials")
     }
@@ -99,13 +97,15 @@ impl CredentialSource {
         Origin::File(KeyFile { path, field }).into()
     }
 
-    /// Your own code, a vault's client for instance. `build()` does not wait for it: events are kept until it has
-    /// given a token, and health is degraded meanwhile. One call at a time. After 30 s a call has failed; so it has
-    /// when it panics. While there is no token, or the one in use is refused, it is called again after 1 s,
-    /// doubling to the [refusal pause](crate::PostHogBuilder::refusal_pause).
+    /// Calls your own code, for example a vault's client.
     ///
-    /// It runs on the client's runtime, so it must not block. Its error is in no log line, as it may repeat what it
-    /// read: log it yourself. A `shutdown` drops it where it awaits.
+    /// `build()` does not wait for the provider. Until it has returned a token, events are kept and health is degraded.
+    /// Calls never overlap. A call fails after 30 s, or if it panics. While there is no token, or the one in use is refused,
+    /// the provider is called again after 1 s, doubling up to the
+    /// [refusal pause](crate::PostHogBuilder::refusal_pause).
+    ///
+    /// The provider runs on the client's runtime, so it must not block. Log its errors yourself: the client does not, because
+    /// an error may repeat the input that it read. `shutdown` drops a pending call.
     pub fn provider<F, Fut, E>(provider: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -115,14 +115,14 @@ impl CredentialSource {
         Origin::Provider(Provider::new(provider)).into()
     }
 
-    /// How often a file's metadata are looked at. Default 10 s: a rotation is noticed while somebody watches it, and
-    /// a look costs microseconds. Of no effect on other sources.
+    /// Sets how often a file's metadata is checked. The default is 10 s: a rotation is noticed while its operator watches,
+    /// and a check costs microseconds. The setting has no effect on other sources.
     pub fn check_every(mut self, period: Duration) -> Self {
         self.check_every = period;
         self
     }
 
-    /// What it is, without what it holds.
+    /// Returns the kind of the source, without the key.
     pub(crate) fn origin(&self) -> KeyOrigin {
         match &self.kind {
             Kind::Fixed(_) => KeyOrigin::Literal,
@@ -132,14 +132,24 @@ impl CredentialSource {
         }
     }
 
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    /// Reads the key once, without a renewal.
+    #[cfg(feature = "preflight")]
+    pub(crate) async fn read_once<K: Key>(self) -> Result<K, CredentialsError> {
+        self.validate()?;
+        match self.kind {
+            Kind::Fixed(key) => Ok(K::parse(&key)?),
+            Kind::Changing(origin) => origin.read(&mut None).await,
+        }
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         check::duration("check_every", self.check_every, check::MILLISECOND, check::HOUR * 24)
     }
 }
 
 impl Origin {
-    /// The key that it gives now. A provider is asked once. The stamp of a file that was read is put into `seen`.
-    pub(super) async fn read<K: Key>(&self, seen: &mut Stamp) -> Result<K, CredentialsError> {
+    /// Reads the present key. A provider is called once. For a file, `seen` becomes the stamp of the file that was read.
+    pub async fn read<K: Key>(&self, seen: &mut Stamp) -> Result<K, CredentialsError> {
         match self {
             Self::Environment { variable, lookup } => Ok(from_environment(variable, *lookup)?),
             Self::File(file) => {
@@ -150,13 +160,13 @@ impl Origin {
                 *seen = stamp;
                 Ok(key?)
             }
-            Self::Provider(provider) => provider.ask().await,
+            Self::Provider(provider) => provider.fetch().await,
         }
     }
 }
 
-/// Reads what is at hand in this process.
-pub(super) fn from_environment<K: Key>(
+/// Reads a variable of the environment.
+pub fn from_environment<K: Key>(
     variable: &'static str,
     lookup: fn(&str) -> Option<OsString>,
 ) -> Result<K, ConfigError> {
@@ -173,28 +183,28 @@ impl From<Origin> for CredentialSource {
     }
 }
 
-/// A [`fixed`](CredentialSource::fixed) token.
+/// Creates a [`fixed`](CredentialSource::fixed) source.
 impl From<&str> for CredentialSource {
     fn from(project_token: &str) -> Self {
         Self::fixed(project_token)
     }
 }
 
-/// A [`fixed`](CredentialSource::fixed) token.
+/// Creates a [`fixed`](CredentialSource::fixed) source.
 impl From<String> for CredentialSource {
     fn from(project_token: String) -> Self {
         Self::fixed(project_token)
     }
 }
 
-/// A [`fixed`](CredentialSource::fixed) token.
+/// Creates a [`fixed`](CredentialSource::fixed) source.
 impl From<&String> for CredentialSource {
     fn from(project_token: &String) -> Self {
         Self::fixed(project_token)
     }
 }
 
-/// Shows the kind only: what was given as a path may be a token.
+/// Shows the kind alone, because a path may be a token that was passed by mistake.
 impl fmt::Debug for CredentialSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.kind {

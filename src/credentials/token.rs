@@ -6,20 +6,20 @@ use crate::{ConfigError, Error};
 /// PostHog rejects a longer token as `too_long`.
 const LONGEST: usize = 64;
 
-/// A PostHog project token (`phc_…`): write-only, one a project.
+/// A PostHog project token (`phc_…`). A project has one, and it permits writes only.
 ///
-/// Parsing takes what PostHog would take: old project tokens have no prefix, so none is required, but a
-/// key of another kind is refused, since it is a secret that does not belong into every request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ProjectToken(Secret);
+/// Parsing accepts every token that PostHog accepts. Old project tokens have no prefix, so none is required, but a key of
+/// another kind is refused, because it is a secret that must not be in every request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProjectToken(Secret);
 
 impl Key for ProjectToken {
     const NAME: &'static str = "project token";
 
     /// # Errors
     ///
-    /// When it is blank, a key of another kind, longer than PostHog takes, or has characters that no
-    /// token has.
+    /// Returns an error if the text is empty, is a key of another kind, is longer than PostHog accepts, or has characters
+    /// that no token has.
     fn parse(token: &str) -> Result<Self, ConfigError> {
         let token = token.trim();
         let refuse =
@@ -54,18 +54,18 @@ impl Key for ProjectToken {
 }
 
 impl ProjectToken {
-    /// No project's: for the SDK while a provider has given none. Its events get the token that is in use when they are
-    /// sent.
-    pub(crate) fn stand_in() -> Self {
+    /// Returns a token of no project, for the SDK while a provider has not returned one. Events are sent with the token that is
+    /// in use at that time.
+    pub fn stand_in() -> Self {
         Self(Secret::new("none_yet"))
     }
 
-    pub(crate) fn expose(&self) -> &str {
+    pub fn expose(&self) -> &str {
         self.0.expose()
     }
 
-    /// The value of a header that names the project.
-    pub(crate) fn header(&self) -> Result<HeaderValue, Error> {
+    /// Returns the value of a header that names the project.
+    pub fn header(&self) -> Result<HeaderValue, Error> {
         self.0.header("")
     }
 }

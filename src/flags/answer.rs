@@ -7,24 +7,24 @@ use super::evaluated::{Evaluated, parsed};
 use crate::Error;
 use crate::api::{Accepted, unexpected_json};
 
-/// What PostHog answered.
+/// PostHog's answer to a question.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct FlagsAnswer {
-    pub(super) flags: BTreeMap<String, Evaluated>,
-    /// The flags that are missing are unknown, not absent.
-    pub(super) is_partial: bool,
-    pub(super) over_quota: bool,
-    pub(super) request_id: Option<String>,
+pub struct FlagsAnswer {
+    pub flags: BTreeMap<String, Evaluated>,
+    /// PostHog could not evaluate the flags that are missing.
+    pub is_partial: bool,
+    pub over_quota: bool,
+    pub request_id: Option<String>,
 }
 
 impl FlagsAnswer {
-    /// What it means for the layers.
-    pub(super) fn accepted(&self) -> Accepted {
+    /// What the answer means to the layers.
+    pub fn accepted(&self) -> Accepted {
         Accepted { over_quota: self.over_quota }
     }
 
-    /// A flag that is not in it does not exist.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Whether a flag that is not in the answer does not exist.
+    pub fn is_whole(&self) -> bool {
         !self.is_partial && !self.over_quota
     }
 
@@ -32,8 +32,8 @@ impl FlagsAnswer {
     ///
     /// # Errors
     ///
-    /// `WrongHost`: whoever answers does not answer as PostHog does.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Error> {
+    /// `WrongHost` if this is not an answer of PostHog's.
+    pub fn read(body: &[u8]) -> Result<Self, Error> {
         let wire: Wire = serde_json::from_slice(body).map_err(|cause| unexpected_json(&cause))?;
         let flags = wire.flags.into_iter().map(|(key, detail)| (key, detail.into())).collect();
         Ok(Self {
@@ -57,7 +57,7 @@ struct Wire {
     request_id: Option<String>,
 }
 
-/// The server sends a list of what is over quota; the SDK declares a bool.
+/// The server sends a list of the products that are over quota; the SDK declares a bool.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum QuotaLimited {
@@ -178,7 +178,7 @@ mod tests {
         for body in [r#"{"flags":"phc_secret"}"#, r#"{"flags":{"a":{"enabled":"phc_secret"}}}"#] {
             let told = format!("{:?}", FlagsAnswer::read(body.as_bytes()).unwrap_err());
             assert!(told.contains("line 1 column") && !told.contains("secret"), "{told}");
-            let told = format!("{:?}", super::super::local::Local::read(body.as_bytes()).unwrap_err());
+            let told = format!("{:?}", super::super::local::LocalFlags::read(body.as_bytes()).unwrap_err());
             assert!(told.contains("line 1 column") && !told.contains("secret"), "{told}");
         }
     }

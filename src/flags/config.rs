@@ -4,13 +4,15 @@ use crate::ConfigError;
 use crate::error::check;
 use crate::layers::CircuitBreakerConfig;
 
-/// How feature flags are asked for.
+/// How long to wait for feature flags, and what stands in for them. [`Flags`](crate::Flags) tells how these work together.
+///
+/// A flag stands between a user and a page, so the defaults favour an answer in good time over a fresh one.
 #[derive(Clone, Debug)]
 pub struct FlagsConfig {
-    pub(super) timeout: Duration,
-    pub(super) persons: usize,
-    pub(super) age: Duration,
-    pub(super) circuit_breaker: CircuitBreakerConfig,
+    pub(crate) timeout: Duration,
+    pub(crate) persons: usize,
+    pub(crate) age: Duration,
+    pub(crate) circuit_breaker: CircuitBreakerConfig,
 }
 
 impl Default for FlagsConfig {
@@ -25,20 +27,24 @@ impl Default for FlagsConfig {
 }
 
 impl FlagsConfig {
-    /// How long a caller waits for PostHog at most. Default 1 s: somebody waits for the page. The SDK waits 3 s.
+    /// The longest time that a caller waits for PostHog. The default is 1 s, because a user waits for the page. The SDK
+    /// waits 3 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// For how many persons what was last answered is kept, and how long it stands in. Default 10,000 persons, about
-    /// 10 MB with ten flags each, and 24 h: longer than an outage, shorter than an experiment.
+    /// How many persons' last answers are cached, and for how long they may stand in. The default is 10,000 persons,
+    /// about 10 MB with ten flags each, and 24 h, which is longer than an outage and shorter than an experiment. The age
+    /// also bounds the definitions of [local evaluation](crate::PostHogBuilder::local_evaluation).
     ///
-    /// With a spool it survives a restart, in the file `flags.last-known-good` in the spool's directory: for each person
-    /// a hash of what was asked, and what was answered. It is written once a minute and at shutdown, up to 32 MiB, the
-    /// latest first. Processes that share the directory overwrite one another's, and take one
-    /// another's for their own: a directory is for one project, as the spool's is.
+    /// A person counts once for each set of [`FlagOptions`](crate::FlagOptions).
+    ///
+    /// With a spool, the answers survive a restart. They are in the file `flags.last-known-good` in the spool's
+    /// directory, which has a hash of each question and its answer. The file is written once a minute and at shutdown, up
+    /// to 32 MiB, the latest answers first. Processes that share the directory overwrite each other's file and read each
+    /// other's answers, so a directory is for one project, as it is for the spool.
     #[must_use]
     pub fn last_known_good(mut self, persons: usize, age: Duration) -> Self {
         self.persons = persons;
@@ -46,16 +52,16 @@ impl FlagsConfig {
         self
     }
 
-    /// The defaults are those of any [circuit breaker](crate::layers::CircuitBreakerLayer). It rejects calls while it is
-    /// open, because nobody waits for a flag.
+    /// The circuit breaker of flags, separate from that of delivery. The defaults are those of any
+    /// [circuit breaker](crate::layers::CircuitBreakerLayer). It rejects calls while it is open, because callers do not
+    /// wait for a flag then.
+    ///
+    /// A service with many flag requests a second can take a larger window, so that a handful of failures does not open
+    /// the breaker.
     #[must_use]
     pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerConfig) -> Self {
         self.circuit_breaker = circuit_breaker;
         self
-    }
-
-    pub(crate) fn breaker(&self) -> CircuitBreakerConfig {
-        self.circuit_breaker.clone()
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {

@@ -1,19 +1,19 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What was found of a flag, by PostHog or by its definition.
+/// A flag's value for one person, evaluated by PostHog or by the flag's definition.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Evaluated {
-    pub(super) enabled: bool,
-    pub(super) variant: Option<String>,
-    pub(super) payload: Option<Value>,
-    pub(super) id: Option<u64>,
-    pub(super) version: Option<u64>,
-    pub(super) reason: Option<String>,
+pub struct Evaluated {
+    pub enabled: bool,
+    pub variant: Option<String>,
+    pub payload: Option<Value>,
+    pub id: Option<u64>,
+    pub version: Option<u64>,
+    pub reason: Option<String>,
 }
 
-/// A payload is JSON, sometimes as text.
-pub(super) fn parsed(payload: Value) -> Value {
+/// Parses a payload, which PostHog sends as JSON or as a string of JSON.
+pub fn parsed(payload: Value) -> Value {
     match payload {
         Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         other => other,

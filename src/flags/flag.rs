@@ -9,23 +9,23 @@ use super::evaluated::Evaluated;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Flag {
-    /// Whether it is on.
+    /// Whether the flag is on.
     pub enabled: bool,
-    /// Which variant, if it has some and is on.
+    /// The variant, if the flag has variants and is on.
     pub variant: Option<String>,
-    /// The JSON that belongs to the value.
+    /// The JSON that PostHog has for this value.
     pub payload: Option<Value>,
-    /// Where it comes from.
+    /// Where the value comes from.
     pub source: FlagSource,
-    pub(super) about: About,
+    pub(crate) details: Details,
 }
 
-/// What only `$feature_flag_called` tells.
+/// What only exposure events need.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct About {
-    pub(super) id: Option<u64>,
-    pub(super) version: Option<u64>,
-    pub(super) reason: Option<String>,
+pub struct Details {
+    pub id: Option<u64>,
+    pub version: Option<u64>,
+    pub reason: Option<String>,
 }
 
 /// Where a flag's value comes from.
@@ -33,30 +33,30 @@ pub(super) struct About {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FlagSource {
-    /// PostHog, just now.
+    /// PostHog's answer to this question.
     Remote,
-    /// [Local evaluation](crate::PostHogBuilder::local_evaluation).
+    /// [Local evaluation](crate::PostHogBuilder::local_evaluation), without a request.
     Local {
-        /// How long ago PostHog confirmed the definitions: up to the poll interval when all is well.
+        /// How long ago PostHog confirmed the definitions. At most the poll interval while PostHog answers.
         age: Duration,
     },
-    /// PostHog, a while ago.
+    /// An earlier answer of PostHog's to the same question.
     LastKnownGood {
-        /// How long ago.
+        /// How long ago PostHog evaluated the flag.
         age: Duration,
     },
-    /// You: nothing is known of the flag.
+    /// The default that you pass, since nothing is known of the flag.
     Default,
 }
 
 impl Flag {
-    pub(super) fn new(evaluated: Evaluated, source: FlagSource) -> Self {
+    pub(crate) fn new(evaluated: Evaluated, source: FlagSource) -> Self {
         let Evaluated { enabled, variant, payload, id, version, reason } = evaluated;
-        Self { enabled, variant, payload, source, about: About { id, version, reason } }
+        Self { enabled, variant, payload, source, details: Details { id, version, reason } }
     }
 
-    /// As PostHog writes it: the variant, else whether it is on.
-    pub(super) fn response(&self) -> Value {
+    /// The value as PostHog writes it: the variant, else whether the flag is on.
+    pub(crate) fn response(&self) -> Value {
         match &self.variant {
             Some(variant) if self.enabled => variant.as_str().into(),
             _ => self.enabled.into(),
@@ -65,7 +65,7 @@ impl Flag {
 }
 
 impl FlagSource {
-    /// As it stands in `$feature_flag_called`.
+    /// Returns the source as `$feature_flag_called` events name it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Remote => "remote",

@@ -1,4 +1,4 @@
-//! Flags and their definitions, as a server says them.
+//! Answers of a server about flags and their definitions.
 
 use std::collections::HashSet;
 
@@ -6,11 +6,11 @@ use bolero::check;
 use serde_json::Value;
 
 use super::answer::FlagsAnswer;
-use super::local::Local;
+use super::local::LocalFlags;
 use super::options::FlagOptions;
 use crate::fuzz::{ROUNDS, SECRET, told};
 
-/// The same to another reader, who looks at what ours passes over too: it need not be UTF-8.
+/// The input as another parser reads it, which also looks at members that ours ignores. Those need not be UTF-8.
 fn said(input: &[u8]) -> Option<Value> {
     serde_json::from_str(&String::from_utf8_lossy(input)).ok()
 }
@@ -35,7 +35,7 @@ fn answer() {
 #[test]
 fn definitions() {
     check!(name = "definitions").with_iterations(ROUNDS).for_each(|input: &[u8]| {
-        let local = match Local::read(input) {
+        let local = match LocalFlags::read(input) {
             Ok(local) => local,
             Err(error) => return assert!(!told(&error).contains(SECRET), "{}", told(&error)),
         };

@@ -10,21 +10,21 @@ use super::options::FlagOptions;
 use crate::Error;
 use crate::api::unexpected_json;
 
-/// Flags by their definitions, without asking anybody. One answer of PostHog's, never changed.
-pub(crate) struct Local {
+/// Evaluates flags by their definitions, without a request. Holds one answer of PostHog's, and never changes.
+pub struct LocalFlags {
     evaluator: LocalEvaluator,
-    /// The payloads of each flag, by its values.
+    /// The payloads of each flag, by the flag's values.
     payloads: BTreeMap<String, HashMap<String, Value>>,
 }
 
-/// What the SDK's evaluator does not look at.
+/// The parts of the definitions that the SDK's evaluator ignores.
 #[derive(Deserialize)]
-struct Unseen {
-    flags: Vec<UnseenOfFlag>,
+struct Extras {
+    flags: Vec<FlagExtras>,
 }
 
 #[derive(Deserialize)]
-struct UnseenOfFlag {
+struct FlagExtras {
     key: String,
     #[serde(default)]
     ensure_experience_continuity: Value,
@@ -32,46 +32,46 @@ struct UnseenOfFlag {
     bucketing_identifier: Value,
 }
 
-impl UnseenOfFlag {
-    /// PostHog alone remembers which id a person had before, and on which device.
+impl FlagExtras {
+    /// Only PostHog knows which id a person had before, and on which device.
     fn needs_another_id(&self) -> bool {
         self.ensure_experience_continuity == true || self.bucketing_identifier == "device_id"
     }
 }
 
-/// What could be evaluated here.
+/// The flags that could be evaluated locally.
 #[derive(Debug, Default)]
-pub(super) struct LocalAnswer {
-    pub(super) flags: BTreeMap<String, Evaluated>,
+pub struct LocalAnswer {
+    pub flags: BTreeMap<String, Evaluated>,
     /// Nothing is left to ask PostHog for.
-    pub(super) is_whole: bool,
+    pub is_whole: bool,
 }
 
-impl Local {
-    /// Reads what PostHog says.
+impl LocalFlags {
+    /// Reads PostHog's answer.
     ///
     /// # Errors
     ///
-    /// `WrongHost`: these are no definitions.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Error> {
+    /// `WrongHost` if these are not definitions.
+    pub fn read(body: &[u8]) -> Result<Self, Error> {
         let unexpected_json = |cause| unexpected_json(&cause);
         let mut definitions: LocalEvaluationResponse =
             serde_json::from_slice(body).map_err(unexpected_json)?;
-        let Unseen { flags } = serde_json::from_slice(body).map_err(unexpected_json)?;
+        let Extras { flags } = serde_json::from_slice(body).map_err(unexpected_json)?;
         let undecidable: HashSet<String> =
-            flags.into_iter().filter(UnseenOfFlag::needs_another_id).map(|flag| flag.key).collect();
+            flags.into_iter().filter(FlagExtras::needs_another_id).map(|flag| flag.key).collect();
         let payloads = definitions.flags.iter();
         let payloads = payloads.map(|flag| (flag.key.clone(), flag.filters.payloads.clone())).collect();
-        // What is off is off for all.
+        // A flag that is off is off for everybody, so it needs no other id.
         definitions.flags.retain(|flag| !flag.active || !undecidable.contains(&flag.key));
         let cache = FlagCache::new();
         cache.update(definitions);
         Ok(Self { evaluator: LocalEvaluator::new(cache), payloads })
     }
 
-    /// Evaluates the flags that are asked for. What depends on what is not known here, another property of the person or
-    /// an earlier id for example, is left out.
-    pub(super) fn evaluate(&self, distinct_id: &str, options: &FlagOptions) -> LocalAnswer {
+    /// Evaluates the flags that are asked for. Leaves out those that depend on something that only PostHog knows, another
+    /// property of the person or an earlier id for example.
+    pub fn evaluate(&self, distinct_id: &str, options: &FlagOptions) -> LocalAnswer {
         let mut person: HashMap<String, Value> = owned(&options.person_properties);
         person.entry("distinct_id".to_owned()).or_insert_with(|| distinct_id.into());
         let groups = owned(&options.groups);
@@ -107,7 +107,7 @@ impl Local {
             variant,
             id: None,
             version: None,
-            // As the SDK says it.
+            // The SDK's words.
             reason: Some("Evaluated locally".to_owned()),
         }
     }
@@ -117,7 +117,7 @@ fn owned<V: Clone>(map: &BTreeMap<String, V>) -> HashMap<String, V> {
     map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-impl fmt::Debug for Local {
+impl fmt::Debug for LocalFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} definitions", self.payloads.len())
     }
@@ -130,9 +130,9 @@ mod tests {
 
     use super::*;
 
-    fn local(flags: Value, cohorts: Value) -> Option<Local> {
+    fn local(flags: Value, cohorts: Value) -> Option<LocalFlags> {
         let definitions = json!({"flags": flags, "group_type_mapping": {"0": "company"}, "cohorts": cohorts});
-        Local::read(definitions.to_string().as_bytes()).ok()
+        LocalFlags::read(definitions.to_string().as_bytes()).ok()
     }
 
     fn flag(key: &str, property: &Value) -> Value {
@@ -159,7 +159,7 @@ mod tests {
         assert!(!answer.is_whole && !answer.flags.contains_key("c"), "{answer:?}");
     }
 
-    /// What an operator may be given, whether it makes sense or not.
+    /// Operands, whether they make sense to an operator or not.
     fn odd() -> impl Strategy<Value = Value> {
         prop_oneof![
             Just(json!(null)),

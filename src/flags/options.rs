@@ -4,38 +4,36 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-/// What is asked for, without the token.
-pub(super) type Question = Arc<str>;
+/// The question to PostHog as JSON, without the token: equal questions are equal texts.
+pub type Question = Arc<str>;
 
-/// What beside the person decides about flags. Everything in it goes to PostHog and is part of what an answer is kept
-/// under.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// What decides about a person's flags beside the person. All of it is sent to PostHog, and an answer is remembered for
+/// exactly these options.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FlagOptions {
-    pub(super) groups: BTreeMap<String, String>,
-    pub(super) person_properties: BTreeMap<String, Value>,
-    pub(super) group_properties: BTreeMap<String, BTreeMap<String, Value>>,
-    #[serde(rename = "flag_keys_to_evaluate", skip_serializing_if = "Option::is_none")]
-    pub(super) keys: Option<BTreeSet<String>>,
-    #[serde(rename = "geoip_disable", skip_serializing_if = "Option::is_none")]
-    geoip_disable: Option<bool>,
+    pub(crate) groups: BTreeMap<String, String>,
+    pub(crate) person_properties: BTreeMap<String, Value>,
+    pub(crate) group_properties: BTreeMap<String, BTreeMap<String, Value>>,
+    pub(crate) keys: Option<BTreeSet<String>>,
+    geoip: Option<bool>,
 }
 
 impl FlagOptions {
-    /// The person belongs to this group: `group("company", "acme")`.
+    /// The person belongs to this group, `group("company", "acme")` for example.
     #[must_use]
     pub fn group(mut self, group_type: impl Into<String>, key: impl Into<String>) -> Self {
         self.groups.insert(group_type.into(), key.into());
         self
     }
 
-    /// A property of the person that release conditions may ask for, in place of the one that PostHog knows.
+    /// A property of the person for release conditions. It takes precedence over the value that PostHog has.
     #[must_use]
     pub fn person_property(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.person_properties.insert(key.into(), value.into());
         self
     }
 
-    /// The same of a group.
+    /// A property of a group for release conditions. It takes precedence over the value that PostHog has.
     #[must_use]
     pub fn group_property(
         mut self,
@@ -47,33 +45,46 @@ impl FlagOptions {
         self
     }
 
-    /// Asks for these flags alone: a smaller and cheaper answer. Default all.
+    /// Asks for these flags only, which makes the answer smaller and cheaper. The default is all flags.
     #[must_use]
     pub fn only(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.keys = Some(keys.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Whether PostHog may work out a location from our address. Default as
+    /// Whether PostHog may derive a location from this server's address. The default is the client's setting
     /// [for events](crate::PostHogBuilder::geoip).
     #[must_use]
     pub fn geoip(mut self, geoip: bool) -> Self {
-        self.geoip_disable = Some(!geoip);
+        self.geoip = Some(geoip);
         self
     }
 
-    /// The question as JSON, without the token: the same question is the same text.
-    pub(super) fn question(mut self, distinct_id: &str, geoip: bool) -> String {
-        self.geoip_disable.get_or_insert(!geoip);
-        #[derive(Serialize)]
-        struct Question<'a> {
-            distinct_id: &'a str,
-            #[serde(flatten)]
-            options: FlagOptions,
-        }
+    /// The question about this person. `geoip` is the default for these options.
+    pub(crate) fn question(&self, distinct_id: &str, geoip: bool) -> String {
         // Strings and JSON values, with strings for keys: nothing in it can fail to serialize.
-        serde_json::to_string(&Question { distinct_id, options: self }).unwrap_or_default()
+        serde_json::to_string(&Body {
+            distinct_id,
+            groups: &self.groups,
+            person_properties: &self.person_properties,
+            group_properties: &self.group_properties,
+            flag_keys_to_evaluate: self.keys.as_ref(),
+            geoip_disable: !self.geoip.unwrap_or(geoip),
+        })
+        .unwrap_or_default()
     }
+}
+
+/// The fields as PostHog calls them. Their order is part of the question, whose hash is on disk.
+#[derive(Serialize)]
+struct Body<'a> {
+    distinct_id: &'a str,
+    groups: &'a BTreeMap<String, String>,
+    person_properties: &'a BTreeMap<String, Value>,
+    group_properties: &'a BTreeMap<String, BTreeMap<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flag_keys_to_evaluate: Option<&'a BTreeSet<String>>,
+    geoip_disable: bool,
 }
 
 #[cfg(test)]

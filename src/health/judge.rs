@@ -1,4 +1,4 @@
-//! How it is, by all that is known: judgement only.
+//! Derives the health report from all that is known. Pure.
 
 use std::time::Duration;
 
@@ -10,39 +10,37 @@ use super::report::{BreakerHealth, Connection, HealthReport, LastError, Status, 
 use crate::ErrorKind;
 use crate::delivery::{Snapshot, SpoolState};
 use crate::layers::CircuitState;
-use crate::monitor::{Alert, Signs};
+use crate::monitor::{Alert, SPOOL_FULL_SOON, Summary};
 
-/// Everything that a report is made of.
+/// Everything that a report is derived from.
 #[derive(Clone, Debug)]
-pub(crate) struct Evidence {
-    pub(crate) life: Life,
-    pub(crate) probe: Option<Finding>,
-    pub(crate) signs: Signs,
-    pub(crate) breaker: BreakerHealth,
-    pub(crate) queue: Snapshot,
-    pub(crate) alerts: Vec<Alert>,
-    pub(crate) now: Instant,
+pub struct Evidence {
+    pub client: ClientState,
+    pub probe: Option<Finding>,
+    pub summary: Summary,
+    pub breaker: BreakerHealth,
+    pub queue: Snapshot,
+    pub alerts: Vec<Alert>,
+    pub now: Instant,
 }
 
-/// Whether the client does anything at all.
+/// Whether the client can deliver at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
+pub enum ClientState {
     Running,
     Disabled,
     ShutDown,
     WorkerStopped,
 }
 
-/// How long a loss or a dead letter is news.
+/// How long a lost event or a dead letter degrades the report: longer than a readiness probe's period, so that each is
+/// seen once.
 const NEWS: Duration = Duration::from_secs(60);
 
-/// A spool that is full before that is a matter for now.
-const SOON: Duration = Duration::from_secs(3600);
-
-pub(crate) fn report(evidence: Evidence) -> HealthReport {
+pub fn report(evidence: Evidence) -> HealthReport {
     let reasons = reasons(&evidence);
     let posthog = connection(&evidence);
-    let Evidence { signs, breaker, queue, alerts, now, .. } = evidence;
+    let Evidence { summary, breaker, queue, alerts, now, .. } = evidence;
     HealthReport {
         status: if reasons.is_empty() { Status::Healthy } else { Status::Degraded },
         posthog,
@@ -51,8 +49,8 @@ pub(crate) fn report(evidence: Evidence) -> HealthReport {
         queue: queue.fill,
         spool: queue.spool,
         ledger: queue.ledger,
-        last_success: signs.success.map(|seen| now.saturating_duration_since(seen.at)),
-        last_error: signs.error.map(|seen| LastError {
+        last_success: summary.success.map(|seen| now.saturating_duration_since(seen.at)),
+        last_error: summary.error.map(|seen| LastError {
             kind: seen.what.kind,
             status: seen.what.status,
             age: now.saturating_duration_since(seen.at),
@@ -62,17 +60,17 @@ pub(crate) fn report(evidence: Evidence) -> HealthReport {
     }
 }
 
-/// The probe knows best; without one, the latest attempt does.
+/// The probe checks host and token, so its finding comes first. Without one, the latest attempt decides.
 fn connection(evidence: &Evidence) -> Connection {
-    // An error that no alert counts says nothing against PostHog: whoever rejects a batch is there.
+    // An error that no alert counts says nothing against PostHog: a server that rejects a batch is connected.
     let disconnects = |kind: ErrorKind| kind.meaning().alert.is_some();
-    let standing = evidence.signs.standing_error().filter(|failure| disconnects(failure.kind));
-    let (known, failure, latency) = match (evidence.life, evidence.probe) {
-        (Life::Disabled, _) => {
+    let current_error = evidence.summary.current_error().filter(|failure| disconnects(failure.kind));
+    let (known, failure, latency) = match (evidence.client, evidence.probe) {
+        (ClientState::Disabled, _) => {
             return Connection { connected: Some(false), latency: None, error: None, status: None };
         }
         (_, Some(finding)) => (true, finding.failure, Some(finding.latency)),
-        (_, None) => (evidence.signs.latency().is_some(), standing, evidence.signs.latency()),
+        (_, None) => (evidence.summary.latency().is_some(), current_error, evidence.summary.latency()),
     };
     Connection {
         connected: known.then_some(failure.is_none()),
@@ -83,12 +81,12 @@ fn connection(evidence: &Evidence) -> Connection {
 }
 
 fn reasons(evidence: &Evidence) -> Vec<Reason> {
-    let Evidence { life, probe, signs, breaker, queue, .. } = evidence;
-    let mut reasons = match *life {
-        Life::Running => Vec::new(),
-        Life::WorkerStopped => vec![Reason::WorkerStopped],
-        Life::Disabled => return vec![Reason::Disabled],
-        Life::ShutDown => return vec![Reason::ShutDown],
+    let Evidence { client, probe, summary, breaker, queue, .. } = evidence;
+    let mut reasons = match *client {
+        ClientState::Running => Vec::new(),
+        ClientState::WorkerStopped => vec![Reason::WorkerStopped],
+        ClientState::Disabled => return vec![Reason::Disabled],
+        ClientState::ShutDown => return vec![Reason::ShutDown],
     };
     let is_news =
         |at: Option<Instant>| at.is_some_and(|at| evidence.now.saturating_duration_since(at) < NEWS);
@@ -97,9 +95,9 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
             reasons.push(reason);
         }
     };
-    let failures = [probe.and_then(|finding| finding.failure), signs.standing_error()];
+    let failures = [probe.and_then(|finding| finding.failure), summary.current_error()];
     failures.into_iter().flatten().filter_map(|failure| Reason::of(failure.kind)).for_each(&mut add);
-    if signs.over_quota {
+    if summary.over_quota {
         add(Reason::QuotaExceeded);
     }
     if breaker.state != CircuitState::Closed {
@@ -115,7 +113,7 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
         } else if spool.issue.is_some() {
             add(Reason::SpoolDamaged);
         }
-        let fills_soon = spool.full_in.is_some_and(|time| time < SOON);
+        let fills_soon = spool.full_in.is_some_and(|time| time < SPOOL_FULL_SOON);
         if spool.state == SpoolState::Full || fills_soon || spool.bytes >= spool.capacity_bytes / 5 * 4 {
             add(Reason::SpoolFilling);
         }
@@ -133,19 +131,21 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
 mod tests {
     use super::*;
     use crate::SpoolIssue;
-    use crate::config::Settings;
-    use crate::delivery::{Queue, QueueFill, SpoolHealth};
+    use crate::delivery::{QueueFill, SpoolHealth};
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Why a client is degraded that has nothing wrong but this.
+    /// Returns the reasons of a report in which this change is the only trouble.
     fn reasons_of(change: impl FnOnce(&mut Evidence)) -> Vec<Reason> {
         let mut evidence = Evidence {
-            life: Life::Running,
+            client: ClientState::Running,
             probe: None,
-            signs: Signs::default(),
+            summary: Summary::default(),
             breaker: BreakerHealth { state: CircuitState::Closed, retry_in: None },
-            queue: Queue::new(Settings::default().limits, 1, None).snapshot(),
+            queue: Snapshot {
+                fill: QueueFill { capacity: 1_000, capacity_bytes: 1_000, ..QueueFill::default() },
+                ..Snapshot::default()
+            },
             alerts: Vec::new(),
             now: Instant::now() + 10 * NEWS,
         };
@@ -180,7 +180,7 @@ mod tests {
                     bytes: 799,
                     capacity_bytes: 1_000,
                     file_bytes: 0,
-                    full_in: Some(SOON),
+                    full_in: Some(SPOOL_FULL_SOON),
                 };
                 change(&mut spool);
                 evidence.queue.spool = Some(spool);
@@ -188,7 +188,7 @@ mod tests {
         };
         assert_eq!(of(|_| ()), []);
         assert_eq!(of(|spool| spool.bytes = 800), [Reason::SpoolFilling]);
-        assert_eq!(of(|spool| spool.full_in = Some(SOON - SECOND)), [Reason::SpoolFilling]);
+        assert_eq!(of(|spool| spool.full_in = Some(SPOOL_FULL_SOON - SECOND)), [Reason::SpoolFilling]);
         assert_eq!(of(|spool| spool.state = SpoolState::Full), [Reason::SpoolFilling]);
         assert_eq!(of(|spool| spool.issue = Some(SpoolIssue::Damaged)), [Reason::SpoolDamaged]);
         let fails = |spool: &mut SpoolHealth| {
@@ -209,12 +209,12 @@ mod tests {
 
     #[test]
     fn a_client_that_does_nothing_says_that_alone() {
-        for (life, reason) in [
-            (Life::Disabled, Reason::Disabled),
-            (Life::ShutDown, Reason::ShutDown),
-            (Life::WorkerStopped, Reason::WorkerStopped),
+        for (client, reason) in [
+            (ClientState::Disabled, Reason::Disabled),
+            (ClientState::ShutDown, Reason::ShutDown),
+            (ClientState::WorkerStopped, Reason::WorkerStopped),
         ] {
-            assert_eq!(reasons_of(|evidence| evidence.life = life), [reason]);
+            assert_eq!(reasons_of(|evidence| evidence.client = client), [reason]);
         }
         assert_eq!(reasons_of(|evidence| evidence.breaker.state = CircuitState::Open), [Reason::BreakerOpen]);
     }

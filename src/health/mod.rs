@@ -1,14 +1,14 @@
-//! Health: `Healthy` or `Degraded` with reasons, never a third word.
+//! Health: `Healthy`, or `Degraded` with reasons, and never a third state.
 //!
-//! [`judge`] is pure: it makes the [`report`], with each [`reason`], of what the monitor saw of the traffic, what the
-//! [`probe`] found, the breaker, the queue and the ledger.
+//! [`judge`] is pure. It derives the [`report`] and each [`reason`] from the monitor's summary of the traffic, the
+//! [`probe`]'s finding, the breaker, the queue and the ledger.
 
 mod judge;
 mod probe;
 mod reason;
 mod report;
 
-pub(crate) use judge::{Evidence, Life, report};
-pub(crate) use probe::{Finding, Probe};
+pub use judge::{ClientState, Evidence, report};
+pub use probe::{Finding, Probe};
 pub use reason::Reason;
 pub use report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};

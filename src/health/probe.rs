@@ -1,123 +1,116 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::api::Api;
-use crate::credentials::ProjectToken;
-use crate::monitor::{Failure, metrics};
+use crate::credentials::{Credentials, ProjectToken};
+use crate::monitor::Failure;
+use crate::rt::single_flight::SingleFlight;
+use crate::rt::{metrics, target};
 use crate::{Error, ErrorKind};
 
-/// Asks PostHog whether it is there and takes the token, without being billed.
+/// Checks that PostHog answers and accepts the token, by a request that is not billed.
 ///
-/// However many ask, there is one request per `cache` period: the first asks PostHog, in a task of its own
-/// so that a caller who gives up does not waste the answer; the others wait for that answer or get the
-/// latest one.
+/// There is one request per `cache` period, however many callers ask. The first caller starts it, in a task of its own, so
+/// that a caller who gives up does not waste the answer. The others wait for that answer or get the latest one.
 #[derive(Debug)]
-pub(crate) struct Probe {
-    /// Its tokens are told whether they are refused, with each finding.
-    api: Arc<Api>,
-    timeout: Duration,
+pub struct Probe {
+    requests: SingleFlight<ProjectToken, Finding>,
     cache: Duration,
-    state: Mutex<State>,
+    latest: Arc<Mutex<Latest>>,
+    tokens: Arc<Credentials<ProjectToken>>,
 }
 
-/// An answer that is there or will be.
-enum Pending {
-    Found(Finding),
-    Asked(ProjectToken, watch::Receiver<Option<Finding>>),
-}
-
+/// The latest finding, with the token that it is about. It says nothing about another token.
 #[derive(Debug, Default)]
-struct State {
-    /// With the token that was asked about. What was found of another is no answer any more.
-    latest: Option<(ProjectToken, Finding)>,
-    under_way: Option<(ProjectToken, watch::Receiver<Option<Finding>>, JoinHandle<()>)>,
-    ended: bool,
-}
+struct Latest(Option<(ProjectToken, Finding)>);
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Finding {
-    pub(crate) at: Instant,
-    pub(crate) latency: Duration,
-    pub(crate) failure: Option<Failure>,
+pub struct Finding {
+    pub at: Instant,
+    pub latency: Duration,
+    pub failure: Option<Failure>,
 }
 
 impl Probe {
-    pub(crate) fn new(api: Arc<Api>, timeout: Duration, cache: Duration) -> Self {
-        Self { api, timeout, cache, state: Mutex::default() }
+    pub fn new(api: Arc<Api>, timeout: Duration, cache: Duration) -> Self {
+        let tokens = Arc::clone(&api.tokens);
+        let latest = Arc::<Mutex<Latest>>::default();
+        let prober = Arc::new(Prober { api, timeout, latest: Arc::clone(&latest) });
+        let requests = SingleFlight::new(move |token| Arc::clone(&prober).probe(token));
+        Self { requests, cache, latest, tokens }
     }
 
-    /// A finding about the token in use, no older than the cache period. `None` when the client was shut down.
-    pub(crate) async fn check(self: &Arc<Self>) -> Option<Finding> {
+    /// Returns a finding about the token in use that is no older than the cache period, or `None` after a shutdown.
+    pub async fn check(&self) -> Option<Finding> {
+        let mut tokens = self.tokens.keys();
         loop {
-            let (asked, mut answer) = match self.answer()? {
-                Pending::Found(finding) => return Some(finding),
-                Pending::Asked(token, answer) => (token, answer),
+            let Some(token) = tokens.borrow_and_update().clone() else { return Some(Finding::no_token()) };
+            let finding = {
+                // Locked until the request is joined: one that lands in between would be neither the latest nor in flight.
+                let latest = lock(&self.latest);
+                match latest.about(&token).filter(|latest| latest.at.elapsed() < self.cache) {
+                    Some(fresh) => return Some(fresh),
+                    None => self.requests.join(token),
+                }
             };
-            match answer.wait_for(Option::is_some).await {
-                Ok(found) => return *found,
-                // Its place was taken by a probe of another token.
-                Err(_) if self.api.tokens.current() != Some(asked) => {}
-                Err(_) => return None,
+            tokio::select! {
+                biased;
+                // A finding about the token before would be no answer any more.
+                Ok(()) = tokens.changed() => {}
+                finding = finding => return finding,
             }
         }
     }
 
-    /// The latest finding if it is fresh, else the probe under way, which begins now if there is none.
-    fn answer(self: &Arc<Self>) -> Option<Pending> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let latest = match self.api.tokens.current() {
-            Some(token) => state.of(&token).filter(|latest| latest.at.elapsed() < self.cache).ok_or(token),
-            None => Ok(Finding::no_token()),
-        };
-        let token = match latest {
-            Ok(finding) => return Some(Pending::Found(finding)),
-            Err(_) if state.ended => return None,
-            Err(token) => token,
-        };
-        match &state.under_way {
-            // An answer that will never come is none: its task has ended with another runtime.
-            Some((asked, answer, _)) if *asked == token && answer.has_changed().is_ok() => {
-                Some(Pending::Asked(token, answer.clone()))
-            }
-            _ => {
-                let (sender, answer) = watch::channel(None);
-                let task = tokio::spawn(Arc::clone(self).ask(token.clone(), sender));
-                let outdated = state.under_way.replace((token.clone(), answer.clone(), task));
-                outdated.inspect(|(_, _, task)| task.abort());
-                Some(Pending::Asked(token, answer))
-            }
-        }
+    /// Returns the latest finding about the token in use.
+    pub fn latest(&self) -> Option<Finding> {
+        let token = self.tokens.current()?;
+        lock(&self.latest).about(&token)
     }
 
-    /// What was found last of the token in use.
-    pub(crate) fn latest(&self) -> Option<Finding> {
-        let token = self.api.tokens.current()?;
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).of(&token)
+    /// Aborts the probe in flight, if there is one, and lets none start from now on. Returns the aborted task.
+    pub fn end(&self) -> JoinSet<()> {
+        self.requests.end()
     }
+}
 
-    async fn ask(self: Arc<Self>, token: ProjectToken, sender: watch::Sender<Option<Finding>>) {
+/// Makes the requests, and records what they find.
+#[derive(Debug)]
+struct Prober {
+    /// Its tokens receive each finding.
+    api: Arc<Api>,
+    timeout: Duration,
+    latest: Arc<Mutex<Latest>>,
+}
+
+impl Prober {
+    async fn probe(self: Arc<Self>, token: ProjectToken) -> Finding {
         let started = Instant::now();
         let result = self.request(&token).await;
         let failure = result.as_ref().err().map(Failure::from);
         let finding = Finding { at: Instant::now(), latency: started.elapsed(), failure };
-        metrics::probe(failure.map(|failure| failure.kind), finding.latency);
-        tracing::debug!(latency = ?finding.latency, error = result.err().map(tracing::field::display), "probe");
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics::probe(failure.map_or("ok", |failure| failure.kind.as_str()), finding.latency);
+        tracing::debug!(
+            target: target::REQUESTS,
+            latency = ?finding.latency,
+            error = result.err().map(tracing::field::display),
+            "probe"
+        );
         match failure.map(|failure| failure.kind) {
             None => self.api.tokens.found(&token, false),
             Some(ErrorKind::Unauthorized) => self.api.tokens.found(&token, true),
             Some(_) => {}
         }
-        if state.under_way.take_if(|(asked, ..)| *asked == token).is_some() {
-            state.latest = Some((token, finding));
+        // A probe of the token before may land after one of its successor.
+        let mut latest = lock(&self.latest);
+        if self.api.tokens.current().as_ref() == Some(&token) {
+            latest.0 = Some((token, finding));
         }
-        drop(state);
-        sender.send_replace(Some(finding));
+        finding
     }
 
     /// Asks within the timeout.
@@ -135,26 +128,21 @@ impl Probe {
             result => result,
         }
     }
+}
 
-    /// Ends the probe that is under way, if one is, and lets none begin.
-    pub(crate) fn end(&self) -> Option<JoinHandle<()>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.ended = true;
-        let (_, _, task) = state.under_way.take()?;
-        task.abort();
-        Some(task)
+impl Latest {
+    fn about(&self, token: &ProjectToken) -> Option<Finding> {
+        self.0.as_ref().filter(|(asked, _)| asked == token).map(|(_, finding)| *finding)
     }
 }
 
-impl State {
-    fn of(&self, token: &ProjectToken) -> Option<Finding> {
-        self.latest.as_ref().filter(|(asked, _)| asked == token).map(|(_, finding)| *finding)
-    }
+fn lock(latest: &Mutex<Latest>) -> MutexGuard<'_, Latest> {
+    latest.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Finding {
-    /// There is no token yet to ask about: as good as a refused one.
-    pub(crate) fn no_token() -> Self {
+    /// Returns the finding while there is no token yet: the same as for a refused one.
+    pub fn no_token() -> Self {
         let failure = Failure { kind: ErrorKind::Unauthorized, status: None };
         Self { at: Instant::now(), latency: Duration::ZERO, failure: Some(failure) }
     }

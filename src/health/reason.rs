@@ -6,7 +6,7 @@ use crate::error::HealthReason;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $id:ident $code:literal $detail:literal)*) => {
-        /// Why a report is degraded. In JSON a code for machines and a sentence for people:
+        /// Why a report is degraded. The JSON has a code for machines and a sentence for people:
         /// `{"code":"unauthorized","detail":"PostHog does not accept …","runbook":"runbook.md#unauthorized"}`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
@@ -15,23 +15,23 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// All reasons, for a runbook of your own.
+            /// Returns all reasons, for a runbook of your own.
             pub fn all() -> impl Iterator<Item = Self> {
                 [$(Self::$id,)*].into_iter()
             }
 
-            /// The word for machines.
+            /// Returns the stable code for machines.
             pub fn code(self) -> &'static str {
                 match self { $(Self::$id => $code,)* }
             }
 
-            /// What it means and what to do, for whoever is on call.
+            /// Returns the meaning and the remedy, for the person on call.
             pub fn detail(self) -> &'static str {
                 match self { $(Self::$id => $detail,)* }
             }
 
-            /// The section about it in this crate's `docs`: `runbook.md#unauthorized`. Relative, so that it holds
-            /// wherever you keep the pages.
+            /// Returns the reason's section in this crate's `docs`: `runbook.md#unauthorized`. The link is relative, so
+            /// that it works wherever you keep the pages.
             pub fn runbook(self) -> &'static str {
                 match self { $(Self::$id => concat!("runbook.md#", $code),)* }
             }
@@ -41,19 +41,19 @@ macro_rules! reasons {
 
 // The one list of reasons.
 reasons! {
-    /// The client is switched off: nothing is sent, everything is dropped.
+    /// The client is disabled: it sends nothing and drops every event.
     Disabled "disabled" "the client is switched off: nothing is sent"
     /// `shutdown` was called.
     ShutDown "shut_down" "the client was shut down: nothing is sent any more"
-    /// The delivery task is gone: the runtime that the client was built on has ended, or a bug.
+    /// The delivery task has ended, because its runtime ended or because of a bug.
     WorkerStopped "worker_stopped" "the delivery task is gone, its runtime has ended or lacks timers or I/O: restart"
-    /// PostHog does not accept the token (401, 403), or a provider has given none yet. Events are kept.
+    /// PostHog refuses the token (401, 403), or the provider has not returned one yet. Events are kept.
     Unauthorized "unauthorized" "PostHog does not accept the project token: check it; events are kept meanwhile"
-    /// Something answers that is not PostHog. Events are kept.
+    /// Another server answers in PostHog's place. Events are kept.
     WrongHost "wrong_host" "something answers that is not PostHog: check the host; events are kept meanwhile"
-    /// Over the billing quota: PostHog discards events.
+    /// The project is over its billing quota, and PostHog discards events.
     QuotaExceeded "quota_exceeded" "over PostHog's billing quota, events are discarded there: raise it or send less"
-    /// No answer: connection, name, TLS or timeout. Events are kept.
+    /// PostHog does not answer: connection, DNS, TLS or timeout. Events are kept.
     Unreachable "unreachable" "no answer from PostHog: check its status page and our network; events are kept"
     /// PostHog answers with 5xx. Events are kept.
     ServerError "server_error" "PostHog answers with errors: check its status page; events are kept"
@@ -61,22 +61,23 @@ reasons! {
     RateLimited "rate_limited" "PostHog asks for fewer requests: delivery is slowed down"
     /// Delivery waits for the circuit breaker.
     BreakerOpen "breaker_open" "delivery pauses while PostHog fails and resumes by itself"
-    /// Events became dead letters within the last minute; they say why.
+    /// Events became dead letters within the last minute. Each has the reason.
     RejectedEvents "rejected_events" "PostHog rejects events: the dead letters say why, mend what sends them"
     /// Four fifths of the queue's events or bytes are in use.
     QueueFilling "queue_filling" "the queue is four fifths full: events will be lost if this goes on"
-    /// The spool does not work; `spool.issue` says why. Events stay in memory.
+    /// The spool does not work, and events stay in memory. `spool.issue` has the reason.
     SpoolFailing "spool_failing" "the spool does not work, events stay in memory: spool.issue says why"
-    /// A spool file was damaged or is of a newer version; `spool.issue` says what to do.
+    /// A spool file was damaged or has a newer format. `spool.issue` names the remedy.
     SpoolDamaged "spool_damaged" "a spool file was set aside or left alone: spool.issue says what to do"
     /// The spool is full, four fifths full, or will be full within the hour.
     SpoolFilling "spool_filling" "the spool is full or will be within the hour: see why events do not leave"
-    /// Events were lost within the last minute; the ledger says why.
+    /// Events were lost within the last minute. The ledger has the reason.
     LosingEvents "losing_events" "events were lost within the last minute: ledger.dropped says why"
 }
 
 impl Reason {
-    pub(super) fn of(kind: ErrorKind) -> Option<Self> {
+    /// Returns `None` for an open breaker, which has a reason of its own.
+    pub(crate) fn of(kind: ErrorKind) -> Option<Self> {
         Some(match kind.meaning().reason? {
             HealthReason::Unreachable => Self::Unreachable,
             HealthReason::ServerError => Self::ServerError,

@@ -10,7 +10,7 @@ use crate::layers::CircuitState;
 use crate::monitor::Alert;
 use crate::rt::{serialize_ms, serialize_optional_ms};
 
-/// How the PostHog integration is. Serializes to the JSON that readiness probes and dashboards read:
+/// The health of the PostHog integration. It serializes to the JSON that readiness probes and dashboards read:
 ///
 /// ```json
 /// {"status":"healthy","posthog":{"connected":true,"latencyMs":12},"reasons":[],…}
@@ -19,69 +19,68 @@ use crate::rt::{serialize_ms, serialize_optional_ms};
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct HealthReport {
-    /// The one word.
+    /// The overall status.
     pub status: Status,
-    /// The way to PostHog.
+    /// The connection to PostHog.
     pub posthog: Connection,
-    /// Why it is degraded, the most telling first. Empty when healthy.
+    /// Why the status is degraded, the most informative reason first. Empty when healthy.
     pub reasons: Vec<Reason>,
     /// The delivery's circuit breaker.
     pub breaker: BreakerHealth,
     /// The queue in memory.
     pub queue: QueueFill,
-    /// The spool on disk. Absent without one.
+    /// The spool on disk. Absent if none is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spool: Option<SpoolHealth>,
-    /// Every event since the start; with a spool, since its beginning.
+    /// Every event since the start of the client, or with a spool since the spool was created.
     pub ledger: Ledger,
-    /// Time since PostHog last took a batch.
+    /// The time since PostHog last accepted a batch.
     #[serde(
         rename = "lastSuccessAgeMs",
         serialize_with = "serialize_optional_ms",
         skip_serializing_if = "Option::is_none"
     )]
     pub last_success: Option<Duration>,
-    /// The last attempt that failed.
+    /// The last failed attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
-    /// The alerts that fire, the most urgent first. They do not make a report degraded: they stay for a while
-    /// after their reason has gone.
+    /// The alerts that fire, the most urgent first. They do not degrade the report, because they keep firing for a while
+    /// after their condition has ended.
     pub alerts: Vec<Alert>,
-    /// What runs here.
+    /// The versions in this process.
     pub versions: Versions,
 }
 
-/// The one word of a [`HealthReport`].
+/// The overall status of a [`HealthReport`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(clippy::exhaustive_enums, reason = "never a third word")]
 pub enum Status {
-    /// Events reach PostHog, as far as is known.
+    /// As far as is known, events reach PostHog.
     Healthy,
-    /// Something needs a look. The service itself is not affected.
+    /// Something needs attention. The service itself is not affected.
     Degraded,
 }
 
-/// The way to PostHog.
+/// The connection to PostHog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Connection {
-    /// Whether PostHog answers and takes the token. Absent while nothing is known: no probe and no traffic
-    /// yet.
+    /// Whether PostHog answers and accepts the token. Absent before the first probe or attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected: Option<bool>,
-    /// How long it took to find that out. Absent with `connected`.
+    /// The latency of the probe or attempt that `connected` is derived from. Absent when `connected` is.
     #[serde(
         rename = "latencyMs",
         serialize_with = "serialize_optional_ms",
         skip_serializing_if = "Option::is_none"
     )]
     pub latency: Option<Duration>,
-    /// What went wrong, when not connected.
+    /// The kind of the error, if not connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorKind>,
-    /// The HTTP status of that, when there was an answer.
+    /// The error's HTTP status, if there was an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
 }
@@ -91,9 +90,9 @@ pub struct Connection {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BreakerHealth {
-    /// Its state.
+    /// The breaker's state.
     pub state: CircuitState,
-    /// Time until the next probe, while open.
+    /// The time until the next probe, while the breaker is open.
     #[serde(
         rename = "retryInMs",
         serialize_with = "serialize_optional_ms",
@@ -102,46 +101,46 @@ pub struct BreakerHealth {
     pub retry_in: Option<Duration>,
 }
 
-/// The last attempt that failed.
+/// The last failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct LastError {
-    /// What went wrong.
+    /// The kind of the error.
     pub kind: ErrorKind,
-    /// The HTTP status, when there was an answer.
+    /// The HTTP status, if there was an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Time since then.
+    /// The time since the attempt ended.
     #[serde(rename = "ageMs", serialize_with = "serialize_ms")]
     pub age: Duration,
 }
 
-/// What runs here.
+/// The versions in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Versions {
-    /// This crate.
+    /// The version of this crate.
     pub posthog_health: &'static str,
-    /// The SDK that it is built on.
+    /// The version of the SDK that this crate is built on.
     pub posthog_rs: &'static str,
 }
 
 impl HealthReport {
-    /// Whether there is nothing to look at.
+    /// Whether the status is healthy.
     pub fn is_healthy(&self) -> bool {
         self.status == Status::Healthy
     }
 
-    /// The report as JSON.
+    /// Returns the report as JSON.
     pub fn to_json(&self) -> String {
-        // Every part is a number, a word or a list of them: nothing in it can fail to serialize.
+        // Every field is a number, a string or a list of them, so serialization cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// The report as JSON.
+/// Writes the report as JSON.
 impl fmt::Display for HealthReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_json())

@@ -7,7 +7,7 @@ use crate::rt::serialize_ms;
 
 macro_rules! alerts {
     ($($(#[$doc:meta])* $id:ident $code:literal $title:literal $section:literal $severity:ident)*) => {
-        /// What an alert is about. The first four are the go-live checklist's.
+        /// The subject of an alert. The first four come from the go-live checklist.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
         #[non_exhaustive]
         pub enum AlertName {
@@ -17,23 +17,23 @@ macro_rules! alerts {
         impl AlertName {
             pub(crate) const ALL: [Self; [$($code,)*].len()] = [$(Self::$id,)*];
 
-            /// The word for machines: `api_down`.
+            /// Returns the stable code for machines: `api_down`.
             pub fn code(self) -> &'static str {
                 match self { $(Self::$id => $code,)* }
             }
 
-            /// The section about it in this crate's `docs`: `runbook.md#api-down`. Relative, so that it holds wherever
-            /// you keep the pages.
+            /// Returns the alert's section in this crate's `docs`: `runbook.md#api-down`. The link is relative, so that it
+            /// works wherever you keep the pages.
             pub fn runbook(self) -> &'static str {
                 match self { $(Self::$id => concat!("runbook.md#", $section),)* }
             }
 
-            /// Unless it is configured otherwise.
-            pub(super) fn severity(self) -> Severity {
+            /// Returns the severity that holds unless [`AlertsConfig`](crate::AlertsConfig) changes it.
+            pub(crate) fn severity(self) -> Severity {
                 match self { $(Self::$id => Severity::$severity,)* }
             }
 
-            /// As the checklist writes it.
+            /// Returns the name for people, as the checklist writes it.
             fn title(self) -> &'static str {
                 match self { $(Self::$id => $title,)* }
             }
@@ -41,9 +41,9 @@ macro_rules! alerts {
     };
 }
 
-// The one list of alerts. What fires when stands at `AlertsConfig`.
+// The one list of alerts. `AlertsConfig` documents when each fires, and `rules.rs` decides it.
 alerts! {
-    /// PostHog answers with 5xx or not at all, or something else answers.
+    /// PostHog answers with 5xx or not at all, or another server answers in its place.
     ApiDown "api_down" "API Down" "api-down" P1
     /// The 99th percentile of the latency is too high.
     HighLatency "high_latency" "High Latency" "high-latency" P2
@@ -53,30 +53,31 @@ alerts! {
     AuthFailures "auth_failures" "Auth Failures" "auth-failures" P1
     /// The project is over its billing quota.
     QuotaExceeded "quota_exceeded" "Quota Exceeded" "quota-exceeded" P2
-    /// Events were dropped that nobody asked to drop.
+    /// Events were dropped unintentionally.
     LosingEvents "losing_events" "Losing Events" "losing-events" P2
     /// The circuit breaker is not closed.
     CircuitOpen "circuit_open" "Circuit Open" "circuit-open" P2
     /// The spool is full or will be soon.
     SpoolFilling "spool_filling" "Spool Filling" "spool-filling" P2
-    /// Events wait and none is delivered.
+    /// Events are waiting, and none is delivered.
     Stalled "stalled" "Stalled" "stalled" P1
 }
 
 impl AlertName {
-    /// All alerts, for a runbook or rules of your own.
+    /// Returns all alerts, for a runbook or rules of your own.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter()
     }
 
-    /// Whether it can be about that part of PostHog.
-    pub(super) fn concerns(self, surface: Surface) -> bool {
+    /// Whether this alert can fire for this part of PostHog.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn applies_to(self, surface: Surface) -> bool {
         let only_capture = matches!(self, Self::LosingEvents | Self::SpoolFilling | Self::Stalled);
         surface == Surface::Capture || !only_capture
     }
 }
 
-/// As the checklist writes it: `API Down`.
+/// Writes the name as the checklist does: `API Down`.
 impl fmt::Display for AlertName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.title())
@@ -89,7 +90,7 @@ impl fmt::Display for AlertName {
 pub enum Severity {
     /// Wake somebody.
     P1,
-    /// Look at it in working hours.
+    /// Handle it in working hours.
     P2,
 }
 
@@ -98,7 +99,7 @@ pub enum Severity {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Surface {
-    /// Where events go.
+    /// The endpoint that receives events.
     Capture,
     /// Feature flags.
     Flags,
@@ -109,35 +110,35 @@ pub enum Surface {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Alert {
-    /// What it is about.
+    /// The subject.
     pub name: AlertName,
-    /// Where.
+    /// The part of PostHog.
     pub surface: Surface,
-    /// How urgent it is.
+    /// The urgency.
     pub severity: Severity,
     /// How long it has been firing.
     #[serde(rename = "firingForMs", serialize_with = "serialize_ms")]
     pub firing_for: Duration,
-    /// What was seen, and the limit:
+    /// The observation and its limit:
     /// `failed attempts: 13 within a minute, more than 10, last server (HTTP 503)`.
     pub detail: String,
-    /// What to do about it: [`AlertName::runbook`].
+    /// The section of the runbook: [`AlertName::runbook`].
     pub runbook: &'static str,
 }
 
-/// An alert began or ceased to fire.
+/// An alert that began or ceased to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::exhaustive_enums, reason = "an alert fires or does not")]
 pub enum AlertTransition {
-    /// It fires now.
+    /// The alert fires now.
     Firing(Alert),
-    /// It fires no more.
+    /// The alert fires no longer.
     Resolved(Alert),
 }
 
 impl AlertTransition {
-    /// The alert that fires, or fired.
+    /// Returns the alert that fires or fired.
     pub fn alert(&self) -> &Alert {
         match self {
             Self::Firing(alert) | Self::Resolved(alert) => alert,
@@ -146,7 +147,7 @@ impl AlertTransition {
 }
 
 impl Severity {
-    /// `P1` or `P2`.
+    /// Returns `P1` or `P2`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::P1 => "P1",
@@ -158,7 +159,7 @@ impl Severity {
 impl Surface {
     pub(crate) const ALL: [Self; 2] = [Self::Capture, Self::Flags];
 
-    /// The word for machines.
+    /// Returns the stable code for machines.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Capture => "capture",
@@ -167,7 +168,7 @@ impl Surface {
     }
 }
 
-/// `P1 API Down (capture): failed attempts: 13 within a minute, more than 10, last server (HTTP 503)`
+/// Writes `P1 API Down (capture): failed attempts: 13 within a minute, more than 10, last server (HTTP 503)`
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, surface, severity, detail, .. } = self;

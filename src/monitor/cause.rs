@@ -1,27 +1,27 @@
 use crate::ErrorKind;
 use crate::error::AlertCause;
 
-/// What alerts count.
+/// The causes by which alerts count attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// PostHog is in trouble, does not answer, or something else answers.
+pub enum Cause {
+    /// PostHog fails or does not answer, or another server answers in its place.
     Unavailable,
     /// 429.
     Throttled,
     /// 401, 403.
     Unauthorized,
-    /// 402, or a 2xx that says so.
+    /// 402, or a 2xx that reports the quota as exceeded.
     Quota,
-    /// It took too long, whatever came of it.
+    /// The attempt took too long, whatever its result.
     Slow,
 }
 
 impl Cause {
-    pub(super) const ALL: [Self; 5] =
+    pub const ALL: [Self; 5] =
         [Self::Unavailable, Self::Throttled, Self::Unauthorized, Self::Quota, Self::Slow];
 
-    /// `None` for a batch that was rejected, which says nothing against PostHog.
-    pub(super) fn of(kind: ErrorKind) -> Option<Self> {
+    /// Returns `None` for a batch that was rejected: that is the batch's fault and not PostHog's.
+    pub fn of(kind: ErrorKind) -> Option<Self> {
         Some(match kind.meaning().alert? {
             AlertCause::ApiDown => Self::Unavailable,
             AlertCause::RateLimited => Self::Throttled,
@@ -30,8 +30,9 @@ impl Cause {
         })
     }
 
-    /// As it stands in metrics.
-    pub(super) fn as_str(self) -> &'static str {
+    /// The value of the metrics' label.
+    #[cfg(feature = "metrics")]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
             Self::Throttled => "throttled",
@@ -41,8 +42,8 @@ impl Cause {
         }
     }
 
-    /// As it stands in an alert.
-    pub(super) fn plural(self) -> &'static str {
+    /// The words of an alert's detail.
+    pub fn plural(self) -> &'static str {
         match self {
             Self::Unavailable => "failed attempts",
             Self::Throttled => "answers that ask for fewer requests",

@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// How long attempts took: in milliseconds, to one percent.
+/// A histogram of attempts' latencies, in milliseconds and precise to one percent. Allocated with the first attempt.
 #[derive(Debug, Default)]
-pub(super) struct Latencies(Option<Histogram<u32>>);
+pub struct Latencies(Option<Histogram<u32>>);
 
 impl Latencies {
-    /// The 99th percentile of all of them. `None` if there are none.
-    pub(super) fn p99<'a>(slots: impl Iterator<Item = &'a Self>) -> Option<Duration> {
+    /// Returns the 99th percentile over all of these histograms, or `None` if they are empty.
+    pub fn p99<'a>(slots: impl Iterator<Item = &'a Self>) -> Option<Duration> {
         let mut all = Self::empty()?;
         for Self(slot) in slots {
             slot.as_ref().map_or(Ok(()), |slot| all.add(slot)).ok()?;
@@ -20,13 +20,13 @@ impl Latencies {
         Histogram::new(2).ok()
     }
 
-    pub(super) fn record(&mut self, latency: Duration) {
+    pub fn record(&mut self, latency: Duration) {
         if self.0.is_none() {
             self.0 = Self::empty();
         }
         let ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         if let Some(histogram) = &mut self.0 {
-            // It grows to a value, and what no attempt can last is cut.
+            // The histogram grows with the largest value: the cap bounds its memory.
             let _ = histogram.record(ms.min(HOUR_MS));
         }
     }

@@ -1,41 +1,38 @@
-//! What is seen from outside: alerts, metrics, and the verdict on a rollout.
+//! What the client observes about itself: alerts, metrics, and the verdict on a rollout.
 //!
-//! [`watch`] is shown each attempt, and [`looks`] looks at queue, breaker, limiter and spool once a second. The rest is
-//! pure, with the time passed in: [`ring`] keeps what happened lately, [`traffic`] what attempts showed ([`signs`],
-//! [`latencies`], and by its [`cause`] what went wrong), [`flow`] how the ledger moves, [`rules`] says which alerts have a
-//! reason, [`board`] which fire, [`rollout`] whether a rollout may go on. [`transitions`] tells of alerts, and
-//! [`metrics`] shows the same numbers to a recorder.
-
-#![cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "what only the metrics show"))]
+//! [`attempt_observer`] passes each attempt to the [`monitor`], which samples its [`sources`] (queue, breakers, limiter)
+//! once a second. Everything else is pure and takes the time as an argument. [`ring`] keeps counts of the last
+//! minutes; [`traffic`] records attempts ([`summary`], [`latencies`], and failures by [`cause`]) and [`throughput`]
+//! records how the ledger moves. [`rules`] evaluates the alerts' conditions, [`firing`] holds the alerts that fire, and
+//! [`rollout`] judges a rollout. [`transitions`] announces alerts, and [`metrics`] publishes the numbers to a recorder.
 
 mod alert;
-mod board;
+mod attempt_observer;
 mod cause;
 mod config;
-mod flow;
+mod firing;
 mod latencies;
-mod looks;
-#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
-pub(crate) mod metrics;
+#[cfg_attr(not(feature = "metrics"), path = "metrics/disabled.rs")]
+mod metrics;
+#[allow(clippy::module_inception, reason = "named after the type in it, as the files beside it are")]
+mod monitor;
 mod ring;
 mod rollout;
 mod rules;
-mod signs;
+mod sources;
+mod summary;
 #[cfg(test)]
 mod tests;
+mod throughput;
 mod traffic;
 mod transitions;
-mod watch;
-
-use std::time::Duration;
 
 pub use alert::{Alert, AlertName, AlertTransition, Severity, Surface};
+pub use attempt_observer::AttemptObserver;
 pub use config::AlertsConfig;
-pub(crate) use looks::{Monitor, Sources};
+pub use monitor::Monitor;
 pub use rollout::{RolloutConfig, RolloutReason, RolloutVerdict};
-pub(crate) use signs::{Failure, Signs};
+pub use rules::SPOOL_FULL_SOON;
+pub use sources::Sources;
+pub use summary::{Failure, Summary};
 pub use transitions::AlertTransitions;
-pub(crate) use watch::Watch;
-
-/// How far back anything is remembered.
-const LONGEST_WINDOW: Duration = Duration::from_secs(600);

@@ -3,27 +3,31 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What happened lately, in slots of equal time. Slots in which nothing happened cost nothing.
+/// How far back anything is kept.
+pub const LONGEST_WINDOW: Duration = Duration::from_secs(600);
+
+/// A sliding window of time slots of equal length. A slot in which nothing happened takes no memory.
 #[derive(Debug)]
-pub(super) struct Ring<T> {
+pub struct Ring<T> {
     epoch: Instant,
     slot: Duration,
-    keeps: u64,
+    retained: u64,
     slots: VecDeque<(u64, T)>,
 }
 
 impl<T: Default> Ring<T> {
-    /// Keeps the present slot and those that began within `keeps` before it.
-    pub(super) fn new(epoch: Instant, slot: Duration, keeps: Duration) -> Self {
-        Self { epoch, slot, keeps: slots_in(keeps, slot), slots: VecDeque::new() }
+    /// Keeps the present slot, and the slots that began within `retention` before it.
+    pub fn new(epoch: Instant, slot: Duration, retention: Duration) -> Self {
+        Self { epoch, slot, retained: slots_in(retention, slot), slots: VecDeque::new() }
     }
 
-    /// The present slot. A moment before the latest one belongs to the latest: clocks are read outside the lock.
-    pub(super) fn now(&mut self, now: Instant) -> &mut T {
+    /// Returns the present slot. A time before the latest slot falls into the latest slot: callers read the clock before
+    /// they take the lock, so times may arrive out of order.
+    pub fn current(&mut self, now: Instant) -> &mut T {
         let latest = self.slots.back().map_or(0, |(index, _)| *index);
         let index = self.index(now).max(latest);
         if self.slots.is_empty() || index > latest {
-            let oldest = index.saturating_sub(self.keeps);
+            let oldest = index.saturating_sub(self.retained);
             while self.slots.front().is_some_and(|(index, _)| *index < oldest) {
                 self.slots.pop_front();
             }
@@ -33,8 +37,8 @@ impl<T: Default> Ring<T> {
         &mut self.slots[last].1
     }
 
-    /// All that happened within the last `window`, and in the rest of the slot in which that began.
-    pub(super) fn within(&self, now: Instant, window: Duration) -> impl Iterator<Item = &T> {
+    /// Returns the slots of the last `window`, including the whole slot in which the window begins.
+    pub fn within(&self, now: Instant, window: Duration) -> impl Iterator<Item = &T> {
         let slots = window.as_nanos().div_ceil(self.slot.as_nanos().max(1));
         let since = self.index(now).saturating_sub(u64::try_from(slots).unwrap_or(u64::MAX));
         self.slots.iter().rev().take_while(move |(index, _)| *index >= since).map(|(_, slot)| slot)
@@ -61,13 +65,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_the_window_is_out_of_it() {
+    fn a_window_excludes_older_events() {
         let start = Instant::now();
         let mut ring = Ring::new(start, SECOND, SECOND * 600);
-        *ring.now(start) += 1;
-        *ring.now(start + SECOND * 30) += 1;
-        *ring.now(start + SECOND * 30 + SECOND / 2) += 0;
-        assert_eq!(ring.slots.len(), 2, "what happens within a slot shares it");
+        *ring.current(start) += 1;
+        *ring.current(start + SECOND * 30) += 1;
+        *ring.current(start + SECOND * 30 + SECOND / 2) += 0;
+        assert_eq!(ring.slots.len(), 2, "events of the same second share a slot");
         assert_eq!(sum(&ring, start + SECOND * 60, SECOND * 60), 2);
         assert_eq!(sum(&ring, start + SECOND * 61, SECOND * 60), 1);
         assert_eq!(sum(&ring, start + SECOND * 91, SECOND * 60), 0);
@@ -75,7 +79,7 @@ mod tests {
     }
 
     proptest! {
-        /// A window never misses what happened in it, never holds what is two slots older, and forgets.
+        /// A window counts every event in it and none that is more than two slots older, and the ring stays bounded.
         #[test]
         fn counts_like_a_list(gaps in prop::collection::vec(0u64..5_000, 1..300), millis in 1u64..90_000) {
             let start = Instant::now();
@@ -84,7 +88,7 @@ mod tests {
             let mut now = start;
             for gap in gaps {
                 now += Duration::from_millis(gap);
-                *ring.now(now) += 1;
+                *ring.current(now) += 1;
                 times.push(now);
                 let since = |window: Duration| times.iter().filter(|at| now - **at <= window).count() as u32;
                 let window = Duration::from_millis(millis);

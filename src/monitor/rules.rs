@@ -1,4 +1,4 @@
-//! The alerts' conditions: pure functions of what was seen.
+//! The alerts' conditions: pure functions of what a sample saw.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,44 +6,45 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cause::Cause;
+use super::throughput::Throughput;
 use super::traffic::{Counts, Traffic};
 use super::{AlertName, AlertsConfig, Surface};
-use crate::delivery::{SpoolHealth, SpoolState};
+use crate::delivery::{Snapshot, SpoolHealth, SpoolState};
 use crate::layers::CircuitState;
 
-/// What the conditions are judged by.
-pub(super) struct View<'a> {
-    pub(super) now: Instant,
-    pub(super) traffic: &'a [Traffic; Surface::ALL.len()],
-    /// By surface.
-    pub(super) breakers: [CircuitState; Surface::ALL.len()],
-    /// Within a minute.
-    pub(super) lost: u64,
-    pub(super) spool: Option<SpoolHealth>,
-    /// Events that wait, and for how long there have been some and none was delivered.
-    pub(super) waiting: u64,
-    pub(super) stalled_for: Duration,
+/// What one sample saw. Conditions and metrics read the same view, so that they never contradict each other.
+pub struct View<'a> {
+    pub now: Instant,
+    pub snapshot: &'a Snapshot,
+    /// One for each surface, as the traffic.
+    pub breakers: [CircuitState; Surface::ALL.len()],
+    pub traffic: &'a [Traffic; Surface::ALL.len()],
+    pub throughput: &'a Throughput,
 }
 
 /// A reason for an alert.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Condition {
-    pub(super) surface: Surface,
-    pub(super) name: AlertName,
-    pub(super) strength: Strength,
-    pub(super) detail: String,
+pub struct Condition {
+    pub surface: Surface,
+    pub name: AlertName,
+    pub effect: Effect,
+    pub detail: String,
 }
 
-/// What a reason is good for.
+/// What a condition does to its alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Strength {
-    /// To fire.
-    Fires,
-    /// To go on firing: there was no success since the last failure.
-    Stays,
+pub enum Effect {
+    /// Makes it fire.
+    Fire,
+    /// Keeps it firing, but does not make it fire: there was no success since the last failure.
+    Sustain,
 }
 
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
+/// A spool that will be full before that is an alert, and a reason of a degraded report: an hour is time to act.
+pub const SPOOL_FULL_SOON: Duration = Duration::from_secs(3600);
+
+/// The window of the rates. The checklist counts per minute.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A p99 needs more attempts than most services make in a minute.
 const LATENCY_WINDOW: Duration = Duration::from_secs(300);
@@ -51,66 +52,72 @@ const LATENCY_WINDOW: Duration = Duration::from_secs(300);
 /// One slow request at night is no trend.
 const FEWEST_SLOW: u32 = 3;
 
-/// All reasons for alerts, those that are off included.
-pub(super) fn conditions(config: &AlertsConfig, view: &View<'_>) -> Vec<Condition> {
-    let of_traffic = Surface::ALL.into_iter().flat_map(|surface| {
-        let found = of_traffic(config, &view.traffic[surface as usize], view.now);
+/// Returns all conditions that hold, including those of alerts that are off.
+pub fn conditions(config: &AlertsConfig, view: &View<'_>) -> Vec<Condition> {
+    let of_surfaces = Surface::ALL.into_iter().flat_map(|surface| {
+        let found = traffic_conditions(config, &view.traffic[surface as usize], view.now);
         let is_open = view.breakers[surface as usize] != CircuitState::Closed;
         let open = is_open.then(|| "requests pause while PostHog fails".to_owned());
-        let open = open.map(|detail| (AlertName::CircuitOpen, (Strength::Fires, detail)));
-        found.into_iter().chain(open).map(move |(name, (strength, detail))| Condition {
+        let open = open.map(|detail| (AlertName::CircuitOpen, (Effect::Fire, detail)));
+        found.into_iter().chain(open).map(move |(name, (effect, detail))| Condition {
             surface,
             name,
-            strength,
+            effect,
             detail,
         })
     });
-    let of_delivery = of_delivery(config, view).into_iter().map(|(name, detail)| Condition {
+    let of_delivery = delivery_conditions(config, view).into_iter().map(|(name, detail)| Condition {
         surface: Surface::Capture,
         name,
-        strength: Strength::Fires,
+        effect: Effect::Fire,
         detail,
     });
-    of_traffic.chain(of_delivery).collect()
+    of_surfaces.chain(of_delivery).collect()
 }
 
-type Reason = (Strength, String);
+type Reason = (Effect, String);
 
-fn of_traffic(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Vec<(AlertName, Reason)> {
+fn traffic_conditions(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Vec<(AlertName, Reason)> {
     use AlertName::*;
     let minute = traffic.within(now, MINUTE);
+    // The alert, its cause, the count that it tolerates within a minute, and the shortest streak that is an outage.
     let counted = [
         (ApiDown, Cause::Unavailable, config.failures, 2),
         (RateLimited, Cause::Throttled, config.throttled, 2),
         (AuthFailures, Cause::Unauthorized, config.unauthorized, 1),
-        (QuotaExceeded, Cause::Quota, config.over_quota, 1),
+        // Each of these answers costs a batch, so none is tolerated.
+        (QuotaExceeded, Cause::Quota, 0, 1),
     ];
-    let counted = counted.into_iter().filter_map(|(name, cause, limit, fewest)| {
-        let reason = over(minute, cause, limit).or_else(|| standing(traffic, cause, fewest, now));
-        let (strength, detail) = reason?;
-        Some((name, (strength, format!("{detail}{}", Last(traffic, cause)))))
+    let counted = counted.into_iter().filter_map(|(name, cause, limit, shortest)| {
+        let reason =
+            above_limit(minute, cause, limit).or_else(|| unbroken_streak(traffic, cause, shortest, now));
+        let (effect, detail) = reason?;
+        Some((name, (effect, format!("{detail}{}", LastError(traffic, cause)))))
     });
-    let slow = too_slow(config, traffic, now).or_else(|| standing(traffic, Cause::Slow, FEWEST_SLOW, now));
+    let slow = high_latency(config, traffic, now)
+        .or_else(|| unbroken_streak(traffic, Cause::Slow, FEWEST_SLOW, now));
     counted.chain(slow.map(|reason| (HighLatency, reason))).collect()
 }
 
-fn over(minute: Counts, cause: Cause, limit: u32) -> Option<Reason> {
+fn above_limit(minute: Counts, cause: Cause, limit: u32) -> Option<Reason> {
     let count = minute.of(cause);
     (count > u64::from(limit))
-        .then(|| (Strength::Fires, format!("{}: {count} within a minute, more than {limit}", cause.plural())))
+        .then(|| (Effect::Fire, format!("{}: {count} within a minute, more than {limit}", cause.plural())))
 }
 
-/// What has not been ended by a success. It fires when it has gone on for a minute, however rarely it was tried.
-fn standing(traffic: &Traffic, cause: Cause, fewest: u32, now: Instant) -> Option<Reason> {
+/// A streak of failures without a success. It fires after a minute, however few attempts were made: an open breaker, a
+/// paused limiter and a refused token let few attempts through, and must not silence the alert.
+fn unbroken_streak(traffic: &Traffic, cause: Cause, shortest: u32, now: Instant) -> Option<Reason> {
     let streak = traffic.streak(cause)?;
     let time = now.saturating_duration_since(streak.since);
-    let fires = streak.length >= fewest && time >= MINUTE;
-    let strength = if fires { Strength::Fires } else { Strength::Stays };
+    let fires = streak.length >= shortest && time >= MINUTE;
+    let effect = if fires { Effect::Fire } else { Effect::Sustain };
     let (length, what) = (streak.length, cause.plural());
-    Some((strength, format!("{what}: {length} within {} s and no success", time.as_secs())))
+    Some((effect, format!("{what}: {length} within {} s and no success", time.as_secs())))
 }
 
-fn too_slow(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Option<Reason> {
+/// The p99 is too high when more than one attempt in a hundred is slow. Counting is exact; a percentile is an estimate.
+fn high_latency(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Option<Reason> {
     let seen = traffic.within(now, LATENCY_WINDOW);
     let (slow, attempts, limit) = (seen.of(Cause::Slow), seen.attempts, config.latency);
     (slow >= u64::from(FEWEST_SLOW) && slow * 100 > attempts).then(|| {
@@ -118,37 +125,39 @@ fn too_slow(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Option<Re
         let detail = format!(
             "slow attempts: {slow} of {attempts} took more than {limit:?} within 5 minutes, p99 {p99:?}"
         );
-        (Strength::Fires, detail)
+        (Effect::Fire, detail)
     })
 }
 
-fn of_delivery(config: &AlertsConfig, view: &View<'_>) -> Vec<(AlertName, String)> {
+fn delivery_conditions(config: &AlertsConfig, view: &View<'_>) -> Vec<(AlertName, String)> {
     use AlertName::*;
-    let lost = (view.lost > config.lost).then(|| format!("{} events lost within a minute", view.lost));
-    let filling = view.spool.and_then(|spool| filling(config, spool));
-    let is_stalled = view.waiting > 0 && view.stalled_for >= config.stalled_after;
-    let stalled = is_stalled.then(|| {
-        format!("{} events wait, none was delivered for {} s", view.waiting, view.stalled_for.as_secs())
-    });
-    let all = [(LosingEvents, lost), (SpoolFilling, filling), (Stalled, stalled)];
+    let View { throughput, now, .. } = *view;
+    let lost = throughput.within(now, MINUTE).all_lost();
+    let losing = (lost > config.lost).then(|| format!("{lost} events lost within a minute"));
+    let filling = view.snapshot.spool.and_then(spool_filling);
+    let (waiting, stalled_for) = (throughput.waiting(), throughput.stalled_for(now));
+    let is_stalled = waiting > 0 && stalled_for >= config.stalled_after;
+    let stalled = is_stalled
+        .then(|| format!("{waiting} events wait, none was delivered for {} s", stalled_for.as_secs()));
+    let all = [(LosingEvents, losing), (SpoolFilling, filling), (Stalled, stalled)];
     all.into_iter().filter_map(|(name, detail)| Some((name, detail?))).collect()
 }
 
-fn filling(config: &AlertsConfig, spool: SpoolHealth) -> Option<String> {
+fn spool_filling(spool: SpoolHealth) -> Option<String> {
     let SpoolHealth { bytes, capacity_bytes, .. } = spool;
     if spool.state == SpoolState::Full {
         return Some(format!("the spool is full, {bytes} of {capacity_bytes} bytes"));
     }
-    let time = spool.full_in.filter(|time| *time < config.spool_full_in)?;
+    let time = spool.full_in.filter(|time| *time < SPOOL_FULL_SOON)?;
     Some(format!("the spool holds {bytes} of {capacity_bytes} bytes and is full in {} s", time.as_secs()))
 }
 
-/// The latest error, in a word, if it is one of this cause.
-struct Last<'a>(&'a Traffic, Cause);
+/// Displays the latest error, if this is its cause.
+struct LastError<'a>(&'a Traffic, Cause);
 
-impl fmt::Display for Last<'_> {
+impl fmt::Display for LastError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let error = self.0.signs().error.map(|error| error.what);
+        let error = self.0.summary().error.map(|error| error.what);
         let Some(error) = error.filter(|error| Cause::of(error.kind) == Some(self.1)) else { return Ok(()) };
         write!(f, ", last {}", error.kind.as_str())?;
         error.status.map_or(Ok(()), |status| write!(f, " (HTTP {status})"))

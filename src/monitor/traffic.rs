@@ -2,60 +2,61 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::LONGEST_WINDOW;
 use super::cause::Cause;
 use super::latencies::Latencies;
-use super::ring::Ring;
-use super::signs::{Failure, Seen, Signs};
+use super::ring::{LONGEST_WINDOW, Ring};
+use super::summary::{Failure, Seen, Summary};
 use crate::api::Accepted;
 use crate::{Error, ErrorKind};
 
-/// What the attempts to reach one surface of PostHog show: the latest success and error, counts and latencies
-/// of the last minutes, and what has gone wrong since the last success.
+/// The attempts to reach one surface of PostHog: the latest success and error, counts and latencies of the last minutes,
+/// and the streaks of failures since the last success.
 #[derive(Debug)]
-pub(super) struct Traffic {
+pub struct Traffic {
     slow_over: Duration,
-    signs: Signs,
+    summary: Summary,
     counts: Ring<Counts>,
     latencies: Ring<Latencies>,
     streaks: [Option<Streak>; Cause::ALL.len()],
-    /// What the latest probe found: capture takes the events of an unknown token and throws them away, so its
-    /// success says nothing then.
+    /// The latest probe found the token refused. PostHog's capture endpoint accepts and discards the events of an unknown
+    /// token, so a success there proves nothing meanwhile.
     token_refused: bool,
-    /// An attempt found it refused: then a good probe is no success of an attempt.
+    /// An attempt found the token refused. A proxy may refuse the capture endpoint alone, so a good probe does not end
+    /// that streak.
     refused_by_capture: bool,
     totals: Totals,
 }
 
-/// What went wrong since the last success.
+/// A streak of failures of one cause, unbroken by a success.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Streak {
-    pub(super) since: Instant,
-    pub(super) length: u32,
+pub struct Streak {
+    pub since: Instant,
+    pub length: u32,
 }
 
-/// Attempts within a window.
+/// Counts of attempts within a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) attempts: u64,
-    pub(super) failed: u64,
+pub struct Counts {
+    pub attempts: u64,
+    pub failed: u64,
     causes: [u64; Cause::ALL.len()],
 }
 
-/// Attempts since the start.
+/// Counts of attempts since the start.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
-    pub(super) delivered: u64,
-    pub(super) discarded: u64,
-    pub(super) failed: [u64; ErrorKind::ALL.len()],
-    pub(super) causes: [u64; Cause::ALL.len()],
+#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "counted for the metrics alone"))]
+pub struct Totals {
+    pub delivered: u64,
+    pub discarded: u64,
+    pub failed: [u64; ErrorKind::ALL.len()],
+    pub causes: [u64; Cause::ALL.len()],
 }
 
 impl Traffic {
-    pub(super) fn new(start: Instant, slow_over: Duration) -> Self {
+    pub fn new(start: Instant, slow_over: Duration) -> Self {
         Self {
             slow_over,
-            signs: Signs::default(),
+            summary: Summary::default(),
             counts: Ring::new(start, Duration::from_secs(1), LONGEST_WINDOW),
             latencies: Ring::new(start, Duration::from_secs(10), LONGEST_WINDOW),
             streaks: Default::default(),
@@ -65,19 +66,19 @@ impl Traffic {
         }
     }
 
-    /// Takes an attempt into account that ended now.
-    pub(super) fn record(&mut self, now: Instant, latency: Duration, result: Result<&Accepted, &Error>) {
+    /// Records an attempt that has ended now.
+    pub fn record(&mut self, now: Instant, latency: Duration, result: Result<&Accepted, &Error>) {
         let is_slow = latency > self.slow_over;
         let result = result.copied().map_err(Failure::from);
         match result {
             Ok(accepted) => {
-                self.signs.success = Some(Seen { at: now, latency, what: () });
-                self.signs.over_quota = accepted.over_quota;
+                self.summary.success = Some(Seen { at: now, latency, what: () });
+                self.summary.over_quota = accepted.over_quota;
                 *if accepted.over_quota { &mut self.totals.discarded } else { &mut self.totals.delivered } +=
                     1;
             }
             Err(what) => {
-                self.signs.error = Some(Seen { at: now, latency, what });
+                self.summary.error = Some(Seen { at: now, latency, what });
                 self.totals.failed[what.kind as usize] += 1;
             }
         }
@@ -85,14 +86,15 @@ impl Traffic {
             Ok(accepted) => accepted.over_quota.then_some(Cause::Quota),
             Err(failure) => Cause::of(failure.kind),
         };
-        let counts = self.counts.now(now);
+        let counts = self.counts.current(now);
         counts.attempts += 1;
         counts.failed += u64::from(result.is_err() || cause.is_some());
-        self.latencies.now(now).record(latency);
+        self.latencies.current(now).record(latency);
+        // What ends a streak depends on its cause: a refusal proves that PostHog is up, but not that it accepts the token.
         for ended in Cause::ALL {
             let ends = match ended {
                 Cause::Unavailable | Cause::Throttled => {
-                    cause != Some(ended) && result.map_or_else(Failure::shows_life, |_| true)
+                    cause != Some(ended) && result.map_or_else(Failure::proves_service_up, |_| true)
                 }
                 Cause::Unauthorized => result.is_ok() && cause.is_none() && !self.token_refused,
                 Cause::Quota => result.is_ok() && cause.is_none(),
@@ -107,8 +109,8 @@ impl Traffic {
         cause.into_iter().chain(is_slow.then_some(Cause::Slow)).for_each(|cause| self.count(now, cause));
     }
 
-    /// Takes into account that the token was found refused, or accepted, otherwise than by an attempt.
-    pub(super) fn record_token(&mut self, now: Instant, refused: bool) {
+    /// Records what a health probe found out about the token.
+    pub fn record_token(&mut self, now: Instant, refused: bool) {
         self.token_refused = refused;
         if refused {
             self.count(now, Cause::Unauthorized);
@@ -118,37 +120,38 @@ impl Traffic {
     }
 
     fn count(&mut self, now: Instant, cause: Cause) {
-        self.counts.now(now).causes[cause as usize] += 1;
+        self.counts.current(now).causes[cause as usize] += 1;
         self.totals.causes[cause as usize] += 1;
         let streak = self.streaks[cause as usize].get_or_insert(Streak { since: now, length: 0 });
         streak.length = streak.length.saturating_add(1);
     }
 
-    pub(super) fn signs(&self) -> Signs {
-        self.signs
+    pub fn summary(&self) -> Summary {
+        self.summary
     }
 
-    pub(super) fn totals(&self) -> &Totals {
+    #[cfg(feature = "metrics")]
+    pub fn totals(&self) -> &Totals {
         &self.totals
     }
 
-    pub(super) fn within(&self, now: Instant, window: Duration) -> Counts {
+    pub fn within(&self, now: Instant, window: Duration) -> Counts {
         self.counts.within(now, window).fold(Counts::default(), Counts::plus)
     }
 
-    /// The latency that 99 % of the attempts within a window did not exceed, rounded up by one percent at most.
+    /// Returns the latency that 99 % of the attempts within a window did not exceed, rounded up by one percent at most, or
     /// `None` without attempts.
-    pub(super) fn p99(&self, now: Instant, window: Duration) -> Option<Duration> {
+    pub fn p99(&self, now: Instant, window: Duration) -> Option<Duration> {
         Latencies::p99(self.latencies.within(now, window))
     }
 
-    pub(super) fn streak(&self, cause: Cause) -> Option<Streak> {
+    pub fn streak(&self, cause: Cause) -> Option<Streak> {
         self.streaks[cause as usize]
     }
 }
 
 impl Counts {
-    pub(super) fn of(&self, cause: Cause) -> u64 {
+    pub fn of(&self, cause: Cause) -> u64 {
         self.causes[cause as usize]
     }
 

@@ -1,77 +1,84 @@
 use tokio::sync::broadcast;
 
 use super::{AlertTransition, Severity};
+use crate::rt::target;
 
-/// As many transitions wait for a slow reader.
+/// How many transitions a slow reader may lag behind.
 const BACKLOG: usize = 256;
 
-/// Tells of each alert that begins or ceases to fire, in the log and to listeners. Clones have the same listeners.
+/// Announces each alert that begins or ceases to fire, in the log and to all listeners. Clones share the listeners.
 #[derive(Clone, Debug)]
-pub(super) struct Transitions {
+pub struct Transitions {
     /// `None` after the end.
     listeners: Option<broadcast::Sender<AlertTransition>>,
 }
 
 impl Transitions {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self { listeners: Some(broadcast::Sender::new(BACKLOG)) }
     }
 
-    /// That nobody listens to any more.
-    pub(super) fn ended() -> Self {
+    /// Returns a value without listeners: streams end, and new ones are over at once.
+    pub fn ended() -> Self {
         Self { listeners: None }
     }
 
-    pub(super) fn tell(&self, transition: AlertTransition) {
+    pub fn send(&self, transition: AlertTransition) {
         log(&transition);
-        // Without a listener it was logged all the same.
+        // Fails without a listener, and then the log line suffices.
         let _ = self.listeners.as_ref().map(|listeners| listeners.send(transition));
     }
 
-    pub(super) fn subscribe(&self) -> AlertTransitions {
+    pub fn subscribe(&self) -> AlertTransitions {
         let listener = self.listeners.as_ref().map(broadcast::Sender::subscribe);
         listener.map_or_else(AlertTransitions::none, AlertTransitions)
     }
 }
 
-/// Each transition is one line.
+/// Writes one line for each transition.
 fn log(transition: &AlertTransition) {
     match transition {
         AlertTransition::Firing(alert) if alert.severity == Severity::P1 => {
-            tracing::error!(runbook = alert.runbook, "alert firing: {alert}");
+            tracing::error!(target: target::ALERTS, runbook = alert.runbook, "alert firing: {alert}");
         }
-        AlertTransition::Firing(alert) => tracing::warn!(runbook = alert.runbook, "alert firing: {alert}"),
+        AlertTransition::Firing(alert) => tracing::warn!(
+            target: target::ALERTS,
+            runbook = alert.runbook,
+            "alert firing: {alert}"
+        ),
         AlertTransition::Resolved(alert) => {
             let firing_for = alert.firing_for;
-            tracing::warn!(?firing_for, "alert resolved: {alert}");
+            tracing::warn!(target: target::ALERTS, ?firing_for, "alert resolved: {alert}");
         }
     }
 }
 
-/// The alerts' transitions since [`subscribe`](crate::PostHog::subscribe).
+/// A stream of alert transitions, from [`subscribe_alerts`](crate::PostHog::subscribe_alerts).
 #[derive(Debug)]
 pub struct AlertTransitions(broadcast::Receiver<AlertTransition>);
 
 #[cfg(test)]
 impl AlertTransitions {
-    pub(super) fn try_next(&mut self) -> Option<AlertTransition> {
+    pub(crate) fn try_next(&mut self) -> Option<AlertTransition> {
         self.0.try_recv().ok()
     }
 }
 
 impl AlertTransitions {
-    /// Of a client that has none.
+    /// Returns a stream that is over: that of a client that is disabled or has ended.
     pub(crate) fn none() -> Self {
         Self(broadcast::channel(1).1)
     }
 
-    /// The next one; `None` when the client or its runtime has ended: what fires then is not told to be resolved. A
-    /// reader that falls more than 256 behind misses the
-    /// oldest: [`alerts`](crate::PostHog::alerts) tells how it stands.
+    /// Waits for the next transition. Returns `None` when the client or its runtime has ended; alerts that fire then are
+    /// not reported as resolved.
+    ///
+    /// A reader that falls more than 256 transitions behind misses the oldest ones.
+    /// [`alerts`](crate::PostHog::alerts) returns the present state.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses none.
+    /// Dropping the future loses no transition.
     pub async fn next(&mut self) -> Option<AlertTransition> {
         loop {
             match self.0.recv().await {

@@ -1,15 +1,15 @@
-//! What the answers to the probes say. Judgement only.
+//! What the answers to the probes mean. Judgement only.
 
 use std::time::Duration;
 
-use super::ask;
 use super::check::{CheckId, Finding, Findings};
 use super::clock;
+use super::http;
 use super::probes::{Answered, Probed};
 use crate::ErrorKind;
 
-/// Whether there was an answer of PostHog's that is no failure.
-pub(super) fn is_connected(probed: &[Probed]) -> bool {
+/// Whether PostHog answered without a failure of its own.
+pub fn is_connected(probed: &[Probed]) -> bool {
     probed.iter().any(|probed| {
         probed
             .answer
@@ -18,20 +18,20 @@ pub(super) fn is_connected(probed: &[Probed]) -> bool {
     })
 }
 
-pub(super) fn judge(probed: &[Probed], token: bool) -> Findings {
+pub fn judge(probed: &[Probed], token: bool) -> Findings {
     let took: Vec<_> =
         probed.iter().filter(|probed| probed.answer.is_ok()).map(|probed| probed.took).collect();
     let clocks: Vec<_> = probed.iter().filter_map(|probed| probed.clock).collect();
     vec![
         (CheckId::TokenAccepted, token_accepted(probed, token)),
-        (CheckId::Http, http(probed)),
+        (CheckId::Http, http_status(probed)),
         (CheckId::Answer, answer(probed)),
         (CheckId::Latency, latency(&took)),
         (CheckId::Clock, clock::judge(&clocks)),
     ]
 }
 
-/// One that is accepted at last was accepted: a token that was just created may be unknown for a moment.
+/// The last answer decides, because a token may be unknown for a moment after its creation.
 fn token_accepted(probed: &[Probed], token: bool) -> Finding {
     if !token {
         return Finding::skipped("there is no token to ask about: see config.token");
@@ -57,11 +57,11 @@ fn token_accepted(probed: &[Probed], token: bool) -> Finding {
     }
 }
 
-fn http(probed: &[Probed]) -> Finding {
+fn http_status(probed: &[Probed]) -> Finding {
     let Some(last) = probed.last() else { return Finding::skipped("nothing was asked") };
     let Answered { status, meaning, .. } = match &last.answer {
         Ok(answered) => answered,
-        Err(error) => return Finding::fail(ask::told(error), remedy(error.kind())),
+        Err(error) => return Finding::fail(http::describe(error), remedy(error.kind())),
     };
     let seen = format!("HTTP {status}");
     match (meaning, ErrorKind::of_status(*status)) {
@@ -78,7 +78,7 @@ fn http(probed: &[Probed]) -> Finding {
     }
 }
 
-/// What a person can do about a request without an answer.
+/// What a person can do about an unanswered request.
 fn remedy(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Dns => "check the host's name and the resolver of this machine: see network.dns",
@@ -117,10 +117,10 @@ fn answer(probed: &[Probed]) -> Finding {
     }
 }
 
-/// What a flush, a readiness probe and a flag can bear.
+/// A slower answer delays flushes, readiness probes and flags.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// By the median: the first one has the handshake in it.
+/// The median decides, because the first request includes the handshake.
 fn latency(took: &[Duration]) -> Finding {
     let mut sorted = took.to_vec();
     sorted.sort_unstable();
@@ -188,7 +188,7 @@ mod tests {
         ];
         for (probed, statuses) in rows {
             let probed = [probed];
-            let seen = [token_accepted(&probed, true), http(&probed), answer(&probed)];
+            let seen = [token_accepted(&probed, true), http_status(&probed), answer(&probed)];
             assert_eq!(seen.each_ref().map(|finding| finding.status), statuses, "{probed:?} {seen:?}");
         }
         let redirect = answer(&[answered(302, "", Some("https://login.example/?token=x"))]);

@@ -5,19 +5,19 @@ use serde::{Serialize, Serializer};
 
 use crate::ConfigError;
 
-/// What one check came to.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Check {
-    /// Which.
+    /// The check's name.
     pub id: CheckId,
-    /// How it is.
+    /// How it ended.
     pub status: CheckStatus,
-    /// What was seen; of a check that was skipped, why. Never a secret.
+    /// What was seen, or why the check was skipped. Never a secret.
     pub seen: String,
     /// Why it matters.
     pub why: &'static str,
-    /// What to do about it. `None` where there is nothing to do.
+    /// What to do about it. `None` if there is nothing to do.
     pub remedy: Option<Cow<'static, str>>,
 }
 
@@ -28,16 +28,16 @@ pub struct Check {
 pub enum CheckStatus {
     /// As it should be.
     Pass,
-    /// It works, and somebody should look at it. Exit code 1 under `--strict`.
+    /// It works, but somebody should look at it. Exit code 1 under `--strict`.
     Warn,
     /// Do not go live. Exit code 2.
     Fail,
-    /// Not looked at: nothing to look at, or it was not asked for. No fault.
+    /// Not checked, because there is nothing to check or nobody asked for it. No fault.
     Skipped,
 }
 
 impl CheckStatus {
-    /// As it stands in JSON.
+    /// The word in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -48,65 +48,65 @@ impl CheckStatus {
     }
 }
 
-/// What a check found, before it is known as whose.
+/// What a check found, without the check's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) status: CheckStatus,
-    pub(super) seen: String,
-    pub(super) remedy: Option<Cow<'static, str>>,
+pub struct Finding {
+    pub status: CheckStatus,
+    pub seen: String,
+    pub remedy: Option<Cow<'static, str>>,
 }
 
-/// What several checks found together.
-pub(super) type Findings = Vec<(CheckId, Finding)>;
+/// The findings of several checks.
+pub type Findings = Vec<(CheckId, Finding)>;
 
 impl Finding {
-    pub(super) fn pass(seen: impl Into<String>) -> Self {
+    pub fn pass(seen: impl Into<String>) -> Self {
         Self { status: CheckStatus::Pass, seen: seen.into(), remedy: None }
     }
 
-    pub(super) fn warn(seen: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
+    pub fn warn(seen: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
         Self { status: CheckStatus::Warn, seen: seen.into(), remedy: Some(remedy.into()) }
     }
 
-    pub(super) fn fail(seen: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
+    pub fn fail(seen: impl Into<String>, remedy: impl Into<Cow<'static, str>>) -> Self {
         Self { status: CheckStatus::Fail, seen: seen.into(), remedy: Some(remedy.into()) }
     }
 
-    pub(super) fn skipped(why: impl Into<String>) -> Self {
+    pub fn skipped(why: impl Into<String>) -> Self {
         Self { status: CheckStatus::Skipped, seen: why.into(), remedy: None }
     }
 
-    /// What the configuration itself says of a value.
-    pub(super) fn refused(error: &ConfigError) -> Self {
+    /// A value that the configuration refuses.
+    pub fn refused(error: &ConfigError) -> Self {
         Self::fail(format!("{} {}", error.field(), error.problem()), error.remedy().to_owned())
     }
 
-    pub(super) fn no_host() -> Self {
+    pub fn no_host() -> Self {
         Self::skipped("there is no host to ask: see config.host")
     }
 
-    pub(super) fn of(self, id: CheckId) -> Check {
+    pub fn of(self, id: CheckId) -> Check {
         let Self { status, seen, remedy } = self;
         Check { id, status, seen: plain(&seen), why: id.why(), remedy }
     }
 }
 
-/// In characters: longer than what any check says by itself.
+/// In characters. Longer than any text of our own.
 const LONGEST: usize = 400;
 
-/// A part of it may be a server's own words: they are neither lines nor commands to a terminal, and no book.
+/// Removes control characters and limits the length, because a part of the text may be a server's own words.
 fn plain(seen: &str) -> String {
     seen.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
 }
 
-/// So many of them: `1 file`, `2 files`.
-pub(super) fn counted(n: usize, what: &str) -> String {
+/// Formats a count: `1 file`, `2 files`.
+pub fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 macro_rules! checks {
     ($($id:ident $name:literal $why:literal)*) => {
-        /// A check, by the name that it keeps.
+        /// A check. Its name is stable.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum CheckId {
@@ -117,7 +117,7 @@ macro_rules! checks {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$id,)*];
 
-            /// As it stands in JSON and in the table.
+            /// The name in JSON and in the table.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$id => $name,)* }
             }

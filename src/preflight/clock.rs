@@ -6,18 +6,18 @@ use super::check::Finding;
 
 /// When a request was sent, how long it took, and what the server's clock said in between.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    pub(super) sent: SystemTime,
-    pub(super) took: Duration,
-    pub(super) server: SystemTime,
+pub struct Sample {
+    pub sent: SystemTime,
+    pub took: Duration,
+    pub server: SystemTime,
 }
 
-/// PostHog corrects event times by `sent_at`, as long as it arrives at once; what is signed, cached or replayed by
-/// time is not corrected.
+/// PostHog corrects the times of events by `sent_at`, if a request arrives at once. Signatures, caches and replays are not
+/// corrected.
 const LARGEST: f64 = 30.0;
 
-pub(super) fn judge(samples: &[Sample]) -> Finding {
-    // The quickest answer leaves the least room for doubt.
+pub fn judge(samples: &[Sample]) -> Finding {
+    // The quickest answer is the most precise.
     let Some(best) = samples.iter().min_by_key(|sample| sample.took) else {
         return Finding::skipped("no answer with a Date");
     };
@@ -34,8 +34,8 @@ pub(super) fn judge(samples: &[Sample]) -> Finding {
     Finding::pass(seen)
 }
 
-/// Seconds that this machine's clock is ahead, give or take half a second and half of the round trip: a `Date` has
-/// whole seconds, cut off.
+/// The seconds that this machine's clock is ahead, within half a second and half of the round trip. A `Date` is cut to
+/// whole seconds.
 fn ahead(sample: &Sample) -> f64 {
     let here = since_1970(sample.sent) + sample.took.as_secs_f64() / 2.0;
     here - (since_1970(sample.server) + 0.5)

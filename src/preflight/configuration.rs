@@ -7,14 +7,14 @@ use crate::ConfigError;
 use crate::api::is_loopback;
 use crate::credentials::{KeyOrigin, ProjectToken};
 
-pub(super) fn settings(settings: &Result<(), ConfigError>) -> Finding {
+pub fn settings(settings: &Result<(), ConfigError>) -> Finding {
     match settings {
         Ok(()) => Finding::pass("the client can be built"),
         Err(error) => Finding::refused(error),
     }
 }
 
-pub(super) fn enabled(is_disabled: bool) -> Finding {
+pub fn enabled(is_disabled: bool) -> Finding {
     if is_disabled {
         return Finding::warn(
             "the client is disabled: nothing is sent",
@@ -24,7 +24,7 @@ pub(super) fn enabled(is_disabled: bool) -> Finding {
     Finding::pass("the client sends")
 }
 
-pub(super) fn token(token: &ProjectToken) -> Finding {
+pub fn token(token: &ProjectToken) -> Finding {
     let text = token.expose();
     if is_placeholder(text) {
         return Finding::fail(
@@ -36,7 +36,7 @@ pub(super) fn token(token: &ProjectToken) -> Finding {
     Finding::pass(format!("a project token ({prefix}, {} characters)", text.len()))
 }
 
-/// Words that stand in for a token in examples and templates. A token is one word of letters and digits.
+/// Words of placeholders in examples and templates. A real token is one word of letters and digits.
 const STAND_INS: &str = "your my project token key api apikey placeholder changeme change example todo \
     replace insert here test dummy secret null none nil undefined";
 
@@ -53,8 +53,8 @@ fn is_placeholder(token: &str) -> bool {
     has_stand_in || is_spelt_out || is_one_letter
 }
 
-/// A literal in a debug build is somebody at work.
-pub(super) fn token_source(origin: Option<&KeyOrigin>, is_release: bool) -> Finding {
+/// A literal is fine in a debug build, where somebody develops.
+pub fn token_source(origin: Option<&KeyOrigin>, is_release: bool) -> Finding {
     match origin {
         None => Finding::skipped("there is no token"),
         Some(KeyOrigin::Environment(variable)) => Finding::pass(format!("the variable {variable}")),
@@ -68,7 +68,7 @@ pub(super) fn token_source(origin: Option<&KeyOrigin>, is_release: bool) -> Find
     }
 }
 
-pub(super) fn host(url: &Url) -> Finding {
+pub fn host(url: &Url) -> Finding {
     let shown = format!("{}{}", url.authority(), url.path().trim_end_matches('/'));
     let name = url.host_str().unwrap_or_default();
     match name {

@@ -1,4 +1,4 @@
-//! The pages that somebody needs at night: that they are there, and that nobody is left to fill them in then.
+//! The pages that somebody needs at night: whether they exist, and whether they are filled in.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::check::{CheckId, Finding, Findings};
 
-/// The names that the pages have in the directory.
+/// The pages' file names.
 const PAGES: [(CheckId, &str); 4] = [
     (CheckId::Runbook, "runbook.md"),
     (CheckId::KeyRotation, "key-rotation.md"),
@@ -14,13 +14,13 @@ const PAGES: [(CheckId, &str); 4] = [
     (CheckId::Escalation, "escalation.md"),
 ];
 
-pub(super) const IDS: &[CheckId] = &[PAGES[0].0, PAGES[1].0, PAGES[2].0, PAGES[3].0];
+pub const IDS: &[CheckId] = &[PAGES[0].0, PAGES[1].0, PAGES[2].0, PAGES[3].0];
 
-pub(super) fn not_named() -> Findings {
+pub fn not_named() -> Findings {
     PAGES.map(|(id, _)| (id, Finding::skipped("no directory was named (--docs)"))).into()
 }
 
-pub(super) fn read(directory: &Path) -> Findings {
+pub fn read(directory: &Path) -> Findings {
     let page =
         |(id, name): (CheckId, &'static str)| (id, judge(name, fs::read_to_string(directory.join(name))));
     PAGES.map(page).into()
@@ -52,15 +52,15 @@ fn judge(name: &str, text: io::Result<String>) -> Finding {
     }
 }
 
-/// What is left to fill in: the line, and the text. Code is left out, but for what says `fill in` itself: a command's
-/// `<pod>` is filled in when it is used.
-pub(super) fn unfilled(text: &str) -> Vec<(usize, String)> {
+/// Finds the gaps that are left to fill in, each with its line number. Code is skipped, because a command's `<pod>` is
+/// filled in when the command is used; only a marker that says `fill in` counts there too.
+pub fn unfilled(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut fence: Option<&str> = None;
     for (number, line) in (1..).zip(text.lines()) {
         let trimmed = line.trim_start();
         let mark = ["```", "~~~"].into_iter().find(|mark| trimmed.starts_with(mark));
-        // With more of them in the line it is a span.
+        // With more backticks in the line it is a code span.
         let mark = mark.filter(|_| !trimmed.trim_start_matches('`').contains('`'));
         let is_code = fence.is_some() || mark.is_some();
         match (fence, mark) {
@@ -78,12 +78,12 @@ fn shown(what: &str) -> String {
     what.chars().take(60).collect()
 }
 
-/// What stands between backticks is code.
+/// Removes the text between backticks.
 fn without_code_spans(line: &str) -> String {
     line.split('`').step_by(2).collect::<Vec<_>>().join(" ")
 }
 
-/// The templates' own marker, wherever it stands.
+/// Finds the marker of our own templates.
 fn marked(line: &str) -> impl Iterator<Item = String> {
     angles(line)
         .filter(|(_, inner)| inner.to_ascii_lowercase().starts_with("fill in"))
@@ -104,7 +104,7 @@ fn left_open(prose: &str) -> impl Iterator<Item = String> {
     words.chain(braces).chain(angles).chain(contact.map(str::to_owned))
 }
 
-/// What stands between angle brackets, and the character before.
+/// Finds texts in angle brackets, each with the character before it.
 fn angles(text: &str) -> impl Iterator<Item = (Option<char>, &str)> {
     text.match_indices('<').filter_map(|(at, _)| {
         let (inner, _) = text[at + 1..].split_once('>')?;
@@ -112,7 +112,7 @@ fn angles(text: &str) -> impl Iterator<Item = (Option<char>, &str)> {
     })
 }
 
-/// Tells `<your name>` from `<br>`, `<https://…>`, `Vec<String>`, `a < b and c > d` and `<!-- a comment -->`.
+/// Distinguishes `<your name>` from `<br>`, `<https://…>`, `Vec<String>`, `a < b and c > d` and `<!-- a comment -->`.
 fn is_to_fill_in(before: Option<char>, inner: &str) -> bool {
     const TAGS: &str = "a abbr b blockquote br center code dd del details div dl dt em h1 h2 h3 hr i img kbd li ol p \
         picture pre source span strong sub summary sup table tbody td th thead tr u ul";

@@ -1,18 +1,18 @@
 use reqwest::Url;
 use serde_json::Value;
 
-use super::ask;
 use super::check::{CheckId, Finding, Findings};
+use super::http;
 
-pub(super) const IDS: &[CheckId] = &[CheckId::HealthRoute];
+pub const IDS: &[CheckId] = &[CheckId::HealthRoute];
 
 const REMEDY: &str = "serve HealthRoute::readiness there, and let this machine reach it";
 
-pub(super) async fn check(url: Option<String>) -> Findings {
+pub async fn check(url: Option<String>) -> Findings {
     let finding = match url.as_deref().map(Url::parse) {
         None => Finding::skipped("its URL was not named (--health-url)"),
         Some(Err(_)) => Finding::fail("not a URL", "name it whole: http://127.0.0.1:8080/readyz"),
-        Some(Ok(url)) => match ask::get(&url, None).await {
+        Some(Ok(url)) => match http::get(&url, None).await {
             Err(error) => Finding::fail(told(&error), REMEDY),
             Ok(answer) => judge(answer.status, answer.body.as_deref().unwrap_or_default()),
         },
@@ -20,7 +20,7 @@ pub(super) async fn check(url: Option<String>) -> Findings {
     vec![(CheckId::HealthRoute, finding)]
 }
 
-/// It is the service that is asked here, not PostHog.
+/// The error's own text would speak of PostHog, but this request asks the service.
 fn told(error: &crate::Error) -> String {
     format!("no answer ({})", error.kind().as_str())
 }

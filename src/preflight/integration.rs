@@ -1,31 +1,31 @@
-//! How the parts are set. Judgement only.
+//! Whether the settings of the parts are sound. Judgement only.
 
 use std::time::Duration;
 
+use super::capacity::{self, Capacity};
 use super::check::{CheckId, Finding, Findings, counted};
-use super::room::{self, Room};
-use super::times::{self, Times};
-use crate::config::Reviewed;
+use super::timeouts::{self, Timeouts};
+use crate::config::Settings;
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
 use crate::monitor::{AlertName, AlertsConfig};
 
-/// What only the service's surroundings know.
+/// What only the deployment knows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Surroundings {
-    pub(super) grace_period: Option<Duration>,
-    pub(super) shutdown: Duration,
+pub struct Deployment {
+    pub grace_period: Option<Duration>,
+    pub shutdown: Duration,
     /// Events per second.
-    pub(super) event_rate: Option<f64>,
+    pub event_rate: Option<f64>,
 }
 
-pub(super) fn judge(reviewed: &Reviewed, surroundings: Surroundings) -> Findings {
+pub fn judge(settings: &Settings, deployment: Deployment) -> Findings {
     vec![
-        (CheckId::Breaker, breaker(&reviewed.circuit_breaker)),
-        (CheckId::RateLimit, rate_limit(&reviewed.rate_limit)),
-        (CheckId::Backoff, backoff(&reviewed.retry)),
-        (CheckId::Timeouts, times::judge(&Times::of(reviewed, surroundings))),
-        (CheckId::Queue, room::judge(&Room::of(reviewed), surroundings.event_rate)),
-        (CheckId::Alerts, alerts(&reviewed.alerts)),
+        (CheckId::Breaker, breaker(&settings.circuit_breaker)),
+        (CheckId::RateLimit, rate_limit(&settings.rate_limit)),
+        (CheckId::Backoff, backoff(&settings.retry)),
+        (CheckId::Timeouts, timeouts::judge(&Timeouts::of(settings, deployment))),
+        (CheckId::Queue, capacity::judge(&Capacity::of(settings), deployment.event_rate)),
+        (CheckId::Alerts, alerts(&settings.alerts)),
     ]
 }
 

@@ -1,42 +1,42 @@
-//! What a personal API key may do, by asking PostHog about the key itself.
+//! What a personal API key is allowed to do. PostHog is asked about the key itself.
 
 use std::time::{Duration, SystemTime};
 
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::ask;
 use super::check::{CheckId, Finding, Findings};
+use super::http;
 use crate::api::{endpoint, is_loopback};
 use crate::credentials::SecretKey;
 use crate::{Error, ErrorKind};
 
-pub(super) const IDS: &[CheckId] = &[CheckId::KeyScopes, CheckId::KeyUse];
+pub const IDS: &[CheckId] = &[CheckId::KeyScopes, CheckId::KeyUse];
 
-/// What PostHog says of a key.
+/// What PostHog says about a key.
 #[derive(Deserialize)]
-pub(super) struct Introspected {
+pub struct Introspected {
     /// `None` is `["*"]`.
     scopes: Option<Vec<String>>,
     last_used_at: Option<String>,
 }
 
 impl Introspected {
-    /// Who repeats the key in the place of its scopes is not PostHog, and a report is no place for it.
-    pub(super) fn read(body: &[u8], key: &str) -> Option<Self> {
+    /// Reads an answer. `None` if it repeats the key among the scopes: PostHog does not, and a report must not show it.
+    pub fn read(body: &[u8], key: &str) -> Option<Self> {
         let said: Self = serde_json::from_slice(body).ok()?;
         let repeats = said.scopes.iter().flatten().any(|scope| plain(scope).contains(key));
         (!repeats).then_some(said)
     }
 
-    /// Its scopes, and when it was last used.
-    pub(super) fn judge(&self, needed: &[String], now: SystemTime) -> [Finding; 2] {
+    /// Judges the scopes and the last use.
+    pub fn judge(&self, needed: &[String], now: SystemTime) -> [Finding; 2] {
         [scopes(self.scopes.as_deref(), needed), last_use(self.last_used_at.as_deref(), now)]
     }
 }
 
-/// Where PostHog's private API is, if nobody has said: that of the region, and of your own PostHog the same host.
-pub(super) fn app_host(named: Option<String>, host: Option<&Url>) -> Result<Url, Finding> {
+/// Returns the host of PostHog's private API: the one that was named, else the region's, else the same host.
+pub fn app_host(named: Option<String>, host: Option<&Url>) -> Result<Url, Finding> {
     match named {
         Some(url) => Url::parse(&url).map_err(|_| {
             Finding::fail("the app host is not a URL", "use https://us.posthog.com or the like")
@@ -45,7 +45,7 @@ pub(super) fn app_host(named: Option<String>, host: Option<&Url>) -> Result<Url,
     }
 }
 
-/// The app host of an ingestion host. Your own PostHog has one for both.
+/// Returns the app host of an ingestion host. A self-hosted PostHog has one host for both.
 fn app_host_of(host: &Url) -> Url {
     let app = match host.host_str() {
         Some("us.i.posthog.com") => "https://us.posthog.com",
@@ -55,7 +55,7 @@ fn app_host_of(host: &Url) -> Url {
     Url::parse(app).unwrap_or_else(|_| endpoint(host, "", None))
 }
 
-pub(super) async fn check(
+pub async fn check(
     key: Option<Result<SecretKey, Finding>>,
     app_host: Result<Url, Finding>,
     needed: Vec<String>,
@@ -81,7 +81,7 @@ pub(super) async fn check(
         return both(refused, "see config.key_scopes");
     }
     let url = endpoint(&app_host, "/api/personal_api_keys/@current/", None);
-    let answer = ask::get(&url, Some(&key)).await;
+    let answer = http::get(&url, Some(&key)).await;
     let body = answer.and_then(|answer| answer.into_body(SystemTime::now(), Duration::ZERO, key.expose()));
     match body.map(|body| Introspected::read(&body, key.expose())) {
         Ok(Some(said)) => {
@@ -103,7 +103,7 @@ fn failed(error: &Error) -> Finding {
             "the key may not even be asked about (HTTP 403)",
             "create one whose scopes are those that this use needs",
         ),
-        _ => not_asked(&ask::told(error)),
+        _ => not_asked(&http::describe(error)),
     }
 }
 
@@ -114,7 +114,7 @@ fn not_asked(why: &str) -> Finding {
     )
 }
 
-/// Least privilege: what is needed, and nothing else.
+/// Least privilege: the scopes that are needed, and no others.
 fn scopes(scopes: Option<&[String]>, needed: &[String]) -> Finding {
     const REMEDY: &str =
         "create a key with these scopes only, deploy it, and delete this one (docs/key-rotation.md)";
@@ -139,7 +139,7 @@ fn scopes(scopes: Option<&[String]>, needed: &[String]) -> Finding {
     Finding::pass(format!("{}, and nothing else", listed(scopes)))
 }
 
-/// At most so many: a report is no place for what somebody else may make long.
+/// Limits number and length, because the names come from a server.
 fn listed(scopes: &[String]) -> String {
     let short = |scope: &String| plain(scope).chars().take(40).collect::<String>();
     scopes.iter().take(12).map(short).collect::<Vec<_>>().join(", ")

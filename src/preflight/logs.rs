@@ -1,29 +1,30 @@
-//! Whether log lines are taken.
+//! Whether somebody receives the log lines.
 
 use tracing::subscriber::NoSubscriber;
 
 use super::check::Finding;
+use crate::rt::target;
 
-/// What is seen of log lines in this process.
+/// Which log lines a subscriber receives.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Logs {
+pub struct Logs {
     has_subscriber: bool,
     shows_warnings: bool,
     shows_debug: bool,
 }
 
 impl Logs {
-    /// For the caller's thread, which may have a subscriber of its own.
-    pub(super) fn look() -> Self {
+    /// Asks on the caller's thread, because it may have a subscriber of its own.
+    pub fn observe() -> Self {
         Self {
             has_subscriber: tracing::dispatcher::get_default(|subscriber| !subscriber.is::<NoSubscriber>()),
-            shows_warnings: tracing::enabled!(target: "posthog_health", tracing::Level::WARN),
-            shows_debug: tracing::enabled!(target: "posthog_health", tracing::Level::DEBUG),
+            shows_warnings: tracing::enabled!(target: target::CLIENT, tracing::Level::WARN),
+            shows_debug: tracing::enabled!(target: target::REQUESTS, tracing::Level::DEBUG),
         }
     }
 }
 
-pub(super) fn judge(logs: Logs, is_release: bool) -> Finding {
+pub fn judge(logs: Logs, is_release: bool) -> Finding {
     match logs {
         Logs { has_subscriber: false, .. } => Finding::warn(
             "nobody takes log lines: no tracing subscriber is installed",

@@ -9,25 +9,25 @@
 //! # }
 //! ```
 //!
-//! [`PostHog::preflight`] looks at a client that runs, [`PostHogBuilder::preflight`] at one that may be impossible to
-//! build; the command `posthog-preflight` (feature `cli`) is the second, for pipelines and init containers.
+//! [`PostHog::preflight`] checks a running client, [`PostHogBuilder::preflight`] a configuration that may be impossible to
+//! build. The command `posthog-preflight` (feature `cli`) does the latter, for pipelines and init containers.
 //! `docs/preflight.md` has its options and two sample reports.
 //!
 //! # What it promises
 //!
-//! - **The whole checklist.** Each [`Item`] is there in its order: with its checks, with what the library gives by
-//!   construction and where that is shown, and with what is left to a person.
-//! - **It ends.** All checks run side by side, each within its own time, the whole within 15 s. What hangs fails, and
-//!   delays no other.
-//! - **It costs nothing.** PostHog bills none of its requests, and no event leaves unless you
-//!   [ask](Preflight::send_test_event). The personal key goes to PostHog's app host, over HTTPS unless that is
-//!   this machine, and nowhere else.
-//! - **It can be pasted.** No secret is in a report.
+//! - **The whole checklist.** Each [`Item`] is reported in its order: with its checks, with the properties that the library
+//!   guarantees by construction and the tests that show them, and with the part that is left to a person.
+//! - **It ends.** All checks run concurrently, each within its own time limit, the whole within 15 s. A check that hangs
+//!   fails and delays no other.
+//! - **It costs nothing.** PostHog bills none of its requests, and no event is sent unless you
+//!   [ask for one](Preflight::send_test_event). The personal key goes only to PostHog's app host, over HTTPS unless that is
+//!   this machine.
+//! - **It can be pasted.** A report contains no secret.
 //!
 //! # How it works
 //!
 //! ```text
-//!  Preflight ─► Subject (token, host, settings) ─► groups of checks, side by side ─► PreflightReport
+//!  Preflight ─► Target (token, host, settings) ─► groups of checks, concurrently ─► PreflightReport
 //!                                                   facts (I/O) ─► judgement (pure) ─► Pass │ Warn │ Fail │ Skipped
 //! ```
 //!
@@ -35,39 +35,37 @@
 //! [`PostHogBuilder::preflight`]: crate::PostHogBuilder::preflight
 
 mod answers;
-mod ask;
+mod builder;
+mod capacity;
 mod check;
 mod checklist;
 mod clock;
+mod concurrent;
 mod configuration;
-mod direct;
 mod documents;
 #[cfg(test)]
 mod fuzz;
 mod health_route;
+mod http;
 mod integration;
 mod key_scopes;
 mod logs;
-mod plan;
 mod probes;
-mod proxy;
+mod reachability;
 mod report;
-mod room;
 mod run;
 mod secret_files;
-mod side_by_side;
 mod spool;
 mod status_page;
-mod subject;
 mod table;
+mod target;
 mod test_event;
-mod times;
+mod timeouts;
 mod tls;
-mod way;
 mod webhook;
 
+pub use builder::Preflight;
 pub use check::{Check, CheckId, CheckStatus};
 pub use checklist::{CHECKLIST, Construction, Item, Section};
-pub use plan::Preflight;
-pub use report::{Counts, PreflightReport, Verdict};
+pub use report::{Counts, PreflightReport, PreflightVerdict};
 use run::run;

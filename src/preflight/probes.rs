@@ -6,67 +6,61 @@ use reqwest::Url;
 use reqwest::header::{DATE, LOCATION};
 use tokio::time::{Instant, timeout_at};
 
-use super::ask;
 use super::check::CheckId;
 use super::clock::Sample;
-use crate::api::{Answer, Api, endpoint};
-use crate::credentials::{Credentials, ProjectToken};
+use super::http;
+use crate::api::{Answer, endpoint};
+use crate::credentials::ProjectToken;
 use crate::{Error, ErrorKind};
 
-pub(super) const IDS: &[CheckId] =
+pub const IDS: &[CheckId] =
     &[CheckId::TokenAccepted, CheckId::Http, CheckId::Answer, CheckId::Latency, CheckId::Clock];
 
-/// Of one request; and of all.
+/// The limit of one request, and of all.
 const LONGEST: Duration = Duration::from_secs(4);
 const LONGEST_OF_ALL: Duration = Duration::from_millis(8_500);
 const PROBES: usize = 5;
 
-/// What one request came to.
+/// The result of one request.
 #[derive(Debug)]
-pub(super) struct Probed {
-    pub(super) took: Duration,
-    pub(super) answer: Result<Answered, Error>,
-    pub(super) clock: Option<Sample>,
+pub struct Probed {
+    pub took: Duration,
+    pub answer: Result<Answered, Error>,
+    pub clock: Option<Sample>,
 }
 
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) status: u16,
-    /// What it means to a client.
-    pub(super) meaning: Result<(), ErrorKind>,
-    /// Whether the body is one of PostHog's.
-    pub(super) is_posthogs: bool,
+pub struct Answered {
+    pub status: u16,
+    /// What the answer means to a client.
+    pub meaning: Result<(), ErrorKind>,
+    /// Whether the body looks like PostHog's.
+    pub is_posthogs: bool,
     /// The host that a redirect goes to.
-    pub(super) location: Option<String>,
+    pub location: Option<String>,
 }
 
-/// Asks until five have answered, one has not, or the time is over.
-pub(super) async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probed> {
+/// Asks until five requests were answered, one was not, or the time is over.
+pub async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probed> {
     let end = Instant::now() + LONGEST_OF_ALL;
-    let http = match ask::client_of(host).await {
-        Ok(client) => client,
+    let stand_in = ProjectToken::stand_in();
+    let api = match http::api(host, token.unwrap_or(&stand_in).clone()).await {
+        Ok(api) => api,
         Err(error) => return vec![Probed { took: Duration::ZERO, answer: Err(error), clock: None }],
     };
-    let api = token.map(|token| Api {
-        http,
-        host: host.clone(),
-        tokens: Credentials::fixed(token.clone()),
-        longest_retry_after: Duration::ZERO,
-        compressors: None,
-    });
     let mut probed = Vec::with_capacity(PROBES);
     while probed.len() < PROBES {
         let (started, sent) = (Instant::now(), SystemTime::now());
         let asked = async {
-            match token.zip(api.as_ref()) {
-                Some((token, api)) => api.ask_probe(token).await,
-                // Answered before any token is looked at.
-                None => ask::get(&endpoint(host, "/flags/", None), None).await,
+            match token {
+                Some(token) => api.ask_probe(token).await,
+                // PostHog answers a GET before it looks at any token.
+                None => http::get(&endpoint(host, "/flags/", None), None).await,
             }
         };
         let answer = match timeout_at(end.min(started + LONGEST), asked).await {
             Ok(answer) => answer,
-            // Slow, but there: enough is known.
+            // The answers are slow, but they arrive, so enough is known.
             Err(_) if started + LONGEST > end && !probed.is_empty() => break,
             Err(elapsed) => Err(Error::new(ErrorKind::Timeout).with_source(elapsed)),
         };
@@ -82,22 +76,22 @@ pub(super) async fn probe(host: &Url, token: Option<&ProjectToken>) -> Vec<Probe
     probed
 }
 
-pub(super) fn date(answer: &Answer) -> Option<SystemTime> {
+pub fn date(answer: &Answer) -> Option<SystemTime> {
     httpdate::parse_http_date(answer.headers.get(DATE)?.to_str().ok()?).ok()
 }
 
 impl Answered {
-    pub(super) fn read(answer: Answer, token: Option<&ProjectToken>) -> Self {
+    pub fn read(answer: Answer, token: Option<&ProjectToken>) -> Self {
         let status = answer.status;
         let body: serde_json::Value =
             answer.body.as_ref().ok().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
-        // What a GET answers is not documented.
+        // The answer to a GET is not documented.
         let is_posthogs =
             token.is_none() || ["flags", "featureFlags"].iter().any(|member| body.get(member).is_some());
         let stand_in = ProjectToken::stand_in();
         let token = token.unwrap_or(&stand_in);
         let location = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-            // The host only: the rest of it may carry anything.
+            // Only the host, because the rest may carry anything.
             let host = Url::parse(value).ok()?.host_str()?.to_owned();
             // The names of hosts are in lower case.
             Some(host.replace(&token.expose().to_lowercase(), "[token]"))

@@ -16,66 +16,66 @@ use crate::rt::millis;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PreflightReport {
-    /// One each, in the checklist's order.
+    /// The result of each check, in the checklist's order.
     pub checks: Vec<Check>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// What a report comes to.
+/// The verdict of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::exhaustive_enums, reason = "go, look, or do not go")]
-pub enum Verdict {
+pub enum PreflightVerdict {
     /// No check warns or fails.
     Pass,
-    /// None fails, and one warns at least.
+    /// No check fails, and at least one warns.
     Warn,
-    /// One fails at least.
+    /// At least one check fails.
     Fail,
 }
 
-/// How many checks ended how.
+/// The number of checks that ended in each way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Counts {
-    /// As they should be.
+    /// Checks that passed.
     pub pass: usize,
-    /// To be looked at.
+    /// Checks that warn.
     pub warn: usize,
-    /// That speak against going live.
+    /// Checks that failed.
     pub fail: usize,
-    /// Not looked at.
+    /// Checks that were skipped.
     pub skipped: usize,
 }
 
 impl PreflightReport {
-    /// Puts findings into the checklist's order. Of which there is none, that is a finding too.
-    pub(super) fn new(mut findings: HashMap<CheckId, Finding>, took: Duration) -> Self {
+    /// Puts findings into the checklist's order. A check without a finding has failed.
+    pub fn new(mut findings: HashMap<CheckId, Finding>, took: Duration) -> Self {
         let ids = CHECKLIST.iter().flat_map(|item| item.checks);
         let checks = ids.map(|&id| findings.remove(&id).unwrap_or_else(no_result).of(id)).collect();
         Self { checks, took }
     }
 
-    /// What it comes to.
-    pub fn verdict(&self) -> Verdict {
+    /// The verdict.
+    pub fn verdict(&self) -> PreflightVerdict {
         match self.counts() {
-            Counts { fail: 1.., .. } => Verdict::Fail,
-            Counts { warn: 1.., .. } => Verdict::Warn,
-            _ => Verdict::Pass,
+            Counts { fail: 1.., .. } => PreflightVerdict::Fail,
+            Counts { warn: 1.., .. } => PreflightVerdict::Warn,
+            _ => PreflightVerdict::Pass,
         }
     }
 
-    /// The exit code of a process that ends with it: 2 for a failure, 1 for a warning if they are to count, else 0.
+    /// The exit code for a process that reports it: 2 for a failure, 1 for a warning if `strict`, else 0.
     pub fn exit_code(&self, strict: bool) -> u8 {
         match self.verdict() {
-            Verdict::Fail => 2,
-            Verdict::Warn if strict => 1,
-            Verdict::Warn | Verdict::Pass => 0,
+            PreflightVerdict::Fail => 2,
+            PreflightVerdict::Warn if strict => 1,
+            PreflightVerdict::Warn | PreflightVerdict::Pass => 0,
         }
     }
 
-    /// How many checks ended how.
+    /// The number of checks that ended in each way.
     pub fn counts(&self) -> Counts {
         self.checks.iter().fold(Counts::default(), |mut counts, check| {
             match check.status {
@@ -88,7 +88,7 @@ impl PreflightReport {
         })
     }
 
-    /// One check.
+    /// The result of one check.
     pub fn check(&self, id: CheckId) -> Option<&Check> {
         self.checks.iter().find(|check| check.id == id)
     }
@@ -170,10 +170,10 @@ mod tests {
     fn the_worst_check_decides_and_warnings_only_count_when_strict() {
         use CheckStatus::{Fail, Pass, Skipped, Warn};
         for (status, verdict, lenient, strict) in [
-            (Pass, Verdict::Pass, 0, 0),
-            (Skipped, Verdict::Pass, 0, 0),
-            (Warn, Verdict::Warn, 0, 1),
-            (Fail, Verdict::Fail, 2, 2),
+            (Pass, PreflightVerdict::Pass, 0, 0),
+            (Skipped, PreflightVerdict::Pass, 0, 0),
+            (Warn, PreflightVerdict::Warn, 0, 1),
+            (Fail, PreflightVerdict::Fail, 2, 2),
         ] {
             let report = with(status);
             assert_eq!(

@@ -1,66 +1,66 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::builder::Options;
 use super::check::{CheckId, CheckStatus, Finding, Findings};
-use super::integration::{self, Surroundings};
+use super::concurrent::{Group, run_concurrently};
+use super::integration::{self, Deployment};
 use super::logs::{self, Logs};
-use super::plan::{Options, Preflight};
 use super::report::PreflightReport;
-use super::side_by_side::{Group, side_by_side};
-use super::subject::Subject;
+use super::target::{Source, Target};
 use super::{
-    answers, configuration, documents, health_route, key_scopes, probes, secret_files, spool, status_page,
-    test_event, way, webhook,
+    answers, configuration, documents, health_route, key_scopes, probes, reachability, secret_files, spool,
+    status_page, test_event, webhook,
 };
-use crate::config::Reviewed;
+use crate::config::Settings;
 use crate::credentials::{KeyOrigin, ProjectToken};
 use crate::rt::detached_thread;
 
-/// The whole, with half a second to spare.
+/// The whole preflight ends within 15 s, with half a second to spare.
 const WHOLE: Duration = Duration::from_millis(14_500);
 const FILES: Duration = Duration::from_secs(4);
 const ONE_ANSWER: Duration = Duration::from_secs(5);
-/// Of those that take several steps, each of which has its own time.
+/// For groups of several steps, each of which has its own limit.
 const STEPS: Duration = Duration::from_secs(10);
 
-/// Of a build with optimizations one expects that it is for production.
+/// A build with optimizations is taken to be for production.
 const IS_RELEASE: bool = !cfg!(debug_assertions);
 
-pub(super) async fn run(preflight: Preflight) -> PreflightReport {
+pub async fn run(source: Source, mut options: Options) -> PreflightReport {
     let started = Instant::now();
-    let Preflight { entry, mut options } = preflight;
-    let logs = Logs::look();
-    let subject = entry.open(options.secret_key.take()).await;
-    let known = known(&subject, &options, logs);
-    let mut findings = side_by_side(groups(subject, options), started + WHOLE).await;
-    findings.extend(known);
+    let logs = Logs::observe();
+    let target = source.open(options.secret_key.take()).await;
+    let immediate = without_io(&target, &options, logs);
+    let mut findings = run_concurrently(groups(target, options), started + WHOLE).await;
+    findings.extend(immediate);
     PreflightReport::new(findings, started.elapsed())
 }
 
-/// What needs no I/O.
-fn known(subject: &Subject, options: &Options, logs: Logs) -> Findings {
-    let Subject { settings, is_disabled, token, host, reviewed, .. } = subject;
-    let surroundings = Surroundings {
+/// The checks that need no I/O.
+fn without_io(target: &Target, options: &Options, logs: Logs) -> Findings {
+    let Target { validity, is_disabled, token, token_origin, host, settings, .. } = target;
+    let deployment = Deployment {
         grace_period: options.grace_period,
         shutdown: options.shutdown,
         event_rate: options.event_rate,
     };
-    let taken = if options.is_outside {
+    let logs = if options.is_outside {
         Finding::skipped("only the service itself can tell: posthog.preflight()")
     } else {
         logs::judge(logs, IS_RELEASE)
     };
     let mut findings = vec![
-        (CheckId::Settings, settings.clone()),
+        (CheckId::Settings, validity.clone()),
         (CheckId::Enabled, configuration::enabled(*is_disabled)),
         (CheckId::Token, of(token, configuration::token)),
-        (CheckId::TokenSource, source(reviewed, *is_disabled)),
+        (CheckId::TokenSource, configuration::token_source(token_origin.as_ref(), IS_RELEASE)),
         (CheckId::Host, of(host, configuration::host)),
-        (CheckId::Logs, taken),
+        (CheckId::Logs, logs),
         (
             CheckId::WebhookSecret,
             webhook::secret(
@@ -69,9 +69,9 @@ fn known(subject: &Subject, options: &Options, logs: Logs) -> Findings {
             ),
         ),
     ];
-    let judged = integration::judge(reviewed, surroundings);
+    let judged = integration::judge(settings, deployment);
     findings
-        .extend(judged.into_iter().map(|(id, finding)| (id, told_as_default(finding, options.is_outside))));
+        .extend(judged.into_iter().map(|(id, finding)| (id, mark_as_default(finding, options.is_outside))));
     findings
 }
 
@@ -79,34 +79,29 @@ fn of<T>(value: &Result<T, Finding>, judge: fn(&T) -> Finding) -> Finding {
     value.as_ref().map_or_else(Finding::clone, judge)
 }
 
-fn source(reviewed: &Reviewed, is_disabled: bool) -> Finding {
-    let origin = reviewed.origin.as_ref().filter(|_| !is_disabled);
-    configuration::token_source(origin, IS_RELEASE)
-}
-
-/// What a command sees of the parts is how they are made when nobody says otherwise.
-fn told_as_default(finding: Finding, is_outside: bool) -> Finding {
+/// A command outside the service does not see the service's settings, only their defaults.
+fn mark_as_default(finding: Finding, is_outside: bool) -> Finding {
     if !is_outside || finding.status != CheckStatus::Pass {
         return finding;
     }
     Finding { seen: format!("by default: {}", finding.seen), ..finding }
 }
 
-fn groups(subject: Subject, options: Options) -> Vec<Group> {
-    let Subject { token, secret_key, host, reviewed, .. } = subject;
+fn groups(target: Target, options: Options) -> Vec<Group> {
+    let Target { token, token_origin, secret_key, secret_key_origin, host, settings, .. } = target;
     let (token, host) = (token.ok(), host.ok());
-    let (tell, connected) = oneshot::channel();
+    let (sender, connected) = oneshot::channel();
     let Options { needed_scopes, app_host, webhook_url, docs, health_url, status_page, .. } = options;
     let app_host = key_scopes::app_host(app_host, host.as_ref());
-    let files = files(options.secret_files, &reviewed);
+    let files = files(token_origin, options.secret_files, secret_key_origin);
     vec![
-        Group::new(probes::IDS, STEPS, probed(host.clone(), token.clone(), tell)),
-        Group::new(way::IDS, STEPS, way(host.clone())),
+        Group::new(probes::IDS, STEPS, probed(host.clone(), token.clone(), sender)),
+        Group::new(reachability::IDS, STEPS, reachability(host.clone())),
         Group::new(secret_files::IDS, FILES, async move {
             vec![(CheckId::SecretFiles, in_a_thread(move || secret_files::read(&files)).await)]
         }),
         Group::new(key_scopes::IDS, ONE_ANSWER, key_scopes::check(secret_key, app_host, needed_scopes)),
-        Group::new(&[CheckId::Spool], FILES, spooled(reviewed)),
+        Group::new(&[CheckId::Spool], FILES, spool(settings)),
         Group::new(health_route::IDS, ONE_ANSWER, health_route::check(health_url)),
         Group::new(status_page::IDS, STEPS, status_page::check(status_page, connected)),
         Group::new(webhook::IDS, STEPS, webhook::check(webhook_url)),
@@ -122,10 +117,10 @@ fn groups(subject: Subject, options: Options) -> Vec<Group> {
     ]
 }
 
-async fn way(host: Option<Url>) -> Findings {
+async fn reachability(host: Option<Url>) -> Findings {
     match host {
-        None => without_a_host(way::IDS),
-        Some(host) => way::check(&host).await,
+        None => without_a_host(reachability::IDS),
+        Some(host) => reachability::check(&host).await,
     }
 }
 
@@ -136,7 +131,7 @@ async fn probed(
 ) -> Findings {
     let Some(host) = host else { return without_a_host(probes::IDS) };
     let probed = probes::probe(&host, token.as_ref()).await;
-    // The status page may not have been asked.
+    // Nobody listens unless the status page is asked.
     let _ = connected.send(answers::is_connected(&probed));
     answers::judge(&probed, token.is_some())
 }
@@ -145,26 +140,30 @@ fn without_a_host(ids: &[CheckId]) -> Findings {
     ids.iter().map(|&id| (id, Finding::no_host())).collect()
 }
 
-/// Those that were named, and those that the token and the secret key come from.
-fn files(named: Vec<(&'static str, PathBuf)>, reviewed: &Reviewed) -> Vec<(&'static str, PathBuf)> {
-    let file_of = |name, origin: &Option<KeyOrigin>| match origin {
-        Some(KeyOrigin::File(path)) => Some((name, path.clone())),
+/// The files that were named, and those that the token and the secret key come from.
+fn files(
+    token: Option<KeyOrigin>,
+    named: Vec<(&'static str, PathBuf)>,
+    secret_key: Option<KeyOrigin>,
+) -> Vec<(&'static str, PathBuf)> {
+    let file_of = |name, origin| match origin {
+        Some(KeyOrigin::File(path)) => Some((name, path)),
         _ => None,
     };
-    let token = file_of("the project token's file", &reviewed.origin);
-    let key = file_of("the secret key's file", &reviewed.key_origin);
+    let token = file_of("the project token's file", token);
+    let key = file_of("the secret key's file", secret_key);
     token.into_iter().chain(named).chain(key).collect()
 }
 
-async fn spooled(reviewed: Reviewed) -> Findings {
-    let finding = match reviewed.spool {
+async fn spool(settings: Arc<Settings>) -> Findings {
+    let finding = match settings.spool.clone() {
         None => Finding::skipped("no spool is configured: what memory cannot hold is lost"),
         Some(config) => in_a_thread(move || spool::judge(&config.look())).await,
     };
     vec![(CheckId::Spool, finding)]
 }
 
-/// Files may be on a mount that hangs.
+/// Runs work on a thread that is left behind if it hangs, as a mount may.
 async fn in_a_thread(work: impl FnOnce() -> Finding + Send + 'static) -> Finding {
     let no_thread =
         || Finding::fail("the system gives no thread", "look at the limits of processes and memory");

@@ -1,13 +1,13 @@
-//! Who may read and write the files that hold secrets.
+//! Who can read and write the files that hold secrets.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::check::{CheckId, Finding, counted};
 
-pub(super) const IDS: &[CheckId] = &[CheckId::SecretFiles];
+pub const IDS: &[CheckId] = &[CheckId::SecretFiles];
 
-pub(super) fn read(files: &[(&'static str, PathBuf)]) -> Finding {
+pub fn read(files: &[(&'static str, PathBuf)]) -> Finding {
     let moded = |(name, path): &(&'static str, PathBuf)| (*name, mode(path));
     permissions(&files.iter().map(moded).collect::<Vec<_>>())
 }

@@ -3,7 +3,7 @@ use crate::delivery::SpoolLook;
 
 const MIB: u64 = 1 << 20;
 
-pub(super) fn judge(look: &SpoolLook) -> Finding {
+pub fn judge(look: &SpoolLook) -> Finding {
     if let Err(error) = &look.written {
         return Finding::fail(
             format!("a file cannot be written and synced there: {}", error.kind()),

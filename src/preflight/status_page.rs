@@ -1,4 +1,4 @@
-//! PostHog's own word on how it is, beside ours. Advice, never decisive: it warns at most.
+//! PostHog's status page, compared with our own requests. Advice: it warns at most.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,18 +7,18 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::ask;
 use super::check::{CheckId, Finding, Findings, counted};
+use super::http;
 
-pub(super) const IDS: &[CheckId] = &[CheckId::StatusPage];
+pub const IDS: &[CheckId] = &[CheckId::StatusPage];
 
-pub(super) const URL: &str = "https://www.posthogstatus.com/api/v1/summary";
+pub const URL: &str = "https://www.posthogstatus.com/api/v1/summary";
 const LONGEST: Duration = Duration::from_secs(4);
-/// Longer than the probes take.
+/// Longer than the probes may take.
 const LONGEST_OF_OURS: Duration = Duration::from_secs(9);
 
 #[derive(Deserialize)]
-pub(super) struct Summary {
+pub struct Summary {
     #[serde(default)]
     ongoing_incidents: Vec<Entry>,
     #[serde(default)]
@@ -31,8 +31,8 @@ struct Entry {
     name: String,
 }
 
-/// `connected` is what our own requests come to.
-pub(super) async fn check(url: Option<String>, connected: oneshot::Receiver<bool>) -> Findings {
+/// `connected` tells whether our own requests reach PostHog.
+pub async fn check(url: Option<String>, connected: oneshot::Receiver<bool>) -> Findings {
     let finding = match url.as_deref().map(Url::parse) {
         None => Finding::skipped("not asked for (--status-page)"),
         Some(Err(_)) => Finding::skipped("the status page's address is not a URL"),
@@ -44,21 +44,21 @@ pub(super) async fn check(url: Option<String>, connected: oneshot::Receiver<bool
     vec![(CheckId::StatusPage, finding)]
 }
 
-/// Our own view, if there is one in time: no advice is a failure because of what hangs elsewhere.
+/// Our own view, if it arrives in time. Advice must not fail because another check hangs.
 async fn ours(connected: oneshot::Receiver<bool>) -> Option<bool> {
     timeout(LONGEST_OF_OURS, connected).await.ok()?.ok()
 }
 
 async fn read(url: &Url) -> Option<Summary> {
-    let body = ask::get(url, None).await.ok()?.into_body(SystemTime::now(), Duration::ZERO, "").ok()?;
+    let body = http::get(url, None).await.ok()?.into_body(SystemTime::now(), Duration::ZERO, "").ok()?;
     parse(&body)
 }
 
-pub(super) fn parse(body: &[u8]) -> Option<Summary> {
+pub fn parse(body: &[u8]) -> Option<Summary> {
     serde_json::from_slice(body).ok()
 }
 
-pub(super) fn judge(summary: &Summary, connected: Option<bool>) -> Finding {
+pub fn judge(summary: &Summary, connected: Option<bool>) -> Finding {
     let all = summary.ongoing_incidents.iter().chain(&summary.in_progress_maintenances);
     let names: Vec<String> =
         all.take(3).map(|entry| entry.name.chars().filter(|c| !c.is_control()).take(80).collect()).collect();

@@ -2,12 +2,12 @@ use std::fmt;
 
 use super::check::{Check, CheckStatus};
 use super::checklist::Section;
-use super::report::{Counts, PreflightReport, Verdict};
+use super::report::{Counts, PreflightReport, PreflightVerdict};
 
 /// The report for people.
-pub(super) struct Table<'a> {
-    pub(super) report: &'a PreflightReport,
-    pub(super) is_colored: bool,
+pub struct Table<'a> {
+    pub report: &'a PreflightReport,
+    pub is_colored: bool,
 }
 
 const RED: &str = "31";
@@ -66,9 +66,9 @@ impl Table<'_> {
         let all = self.report.checks.len();
         write!(f, "{all} checks: {pass} pass, {warn} warn, {fail} fail, {skipped} skipped. ")?;
         let (color, verdict) = match self.report.verdict() {
-            Verdict::Pass => (GREEN, "PASS"),
-            Verdict::Warn => (YELLOW, "PASS, with warnings"),
-            Verdict::Fail => (RED, "FAIL: not ready to go live"),
+            PreflightVerdict::Pass => (GREEN, "PASS"),
+            PreflightVerdict::Warn => (YELLOW, "PASS, with warnings"),
+            PreflightVerdict::Fail => (RED, "FAIL: not ready to go live"),
         };
         self.paint(f, color, verdict)?;
         writeln!(f)

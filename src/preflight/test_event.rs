@@ -1,22 +1,22 @@
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use reqwest::Url;
 
-use super::ask;
 use super::check::{CheckId, Finding, Findings};
-use crate::api::{Api, Batch, Compressors};
-use crate::credentials::{Credentials, ProjectToken};
+use super::http;
+use crate::api::Batch;
+use crate::credentials::ProjectToken;
 use crate::rt::timestamp;
 use crate::{Accepted, Error};
 
-pub(super) const IDS: &[CheckId] = &[CheckId::TestEvent];
+pub const IDS: &[CheckId] = &[CheckId::TestEvent];
 
-/// By which it can be found, and filtered out.
+/// The name by which people find the event, or filter it out.
 const NAME: &str = "posthog_health_preflight";
 
-/// Sends one event, by a road of its own: no queue, no retry.
-pub(super) async fn check(is_wanted: bool, host: Option<Url>, token: Option<ProjectToken>) -> Findings {
+/// Sends one event, if it is wanted.
+pub async fn check(is_wanted: bool, host: Option<Url>, token: Option<ProjectToken>) -> Findings {
     let finding = match (is_wanted, host, token) {
         (false, ..) => Finding::skipped("not asked for (--send-test-event)"),
         (true, Some(host), Some(token)) => judge(send(&host, token).await.as_ref()),
@@ -36,14 +36,8 @@ async fn send(host: &Url, token: ProjectToken) -> Result<Accepted, Error> {
             "$lib_version": env!("CARGO_PKG_VERSION"),
         },
     });
-    let api = Api {
-        http: ask::client_of(host).await?,
-        host: host.clone(),
-        tokens: Credentials::fixed(token),
-        longest_retry_after: Duration::ZERO,
-        compressors: Some(Compressors::default()),
-    };
-    api.batch(&Batch::new(std::iter::once(Bytes::from(event.to_string())))).await
+    let batch = Batch::new(std::iter::once(Bytes::from(event.to_string())));
+    http::api(host, token).await?.batch(&batch).await
 }
 
 fn judge(result: Result<&Accepted, &Error>) -> Finding {
@@ -55,6 +49,8 @@ fn judge(result: Result<&Accepted, &Error>) -> Finding {
             "taken and thrown away: the project is over its quota",
             "raise the limit in PostHog's billing settings, or wait for its renewal",
         ),
-        Err(error) => Finding::fail(ask::told(error), "see the network's checks, and config.token_accepted"),
+        Err(error) => {
+            Finding::fail(http::describe(error), "see the network's checks, and config.token_accepted")
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A handshake to look at, by the rules of the client: the same provider, the same verifier.
+//! A TLS handshake by the client's rules: the same provider, the same verifier.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,9 +18,9 @@ use super::check::Finding;
 use crate::rt::detached_thread;
 
 /// What a handshake showed.
-pub(super) struct Handshake {
+pub struct Handshake {
     outcome: Result<Option<ProtocolVersion>, Refusal>,
-    /// When the server's certificate expires, in seconds since 1970, be it trusted or not.
+    /// When the server's certificate expires, trusted or not, in seconds since 1970.
     expires: Option<i64>,
     now: i64,
 }
@@ -30,20 +30,20 @@ enum Refusal {
     Other(String),
 }
 
-pub(super) async fn shake_hands(host: &str, stream: TcpStream, limit: Duration) -> Handshake {
-    // It reads the system's certificates.
-    let witness = match timeout(limit, detached_thread::run(Witness::new)).await {
-        Ok(Some(Ok(witness))) => Arc::new(witness),
+pub async fn handshake(host: &str, stream: TcpStream, limit: Duration) -> Handshake {
+    // On a thread of its own, because it reads the system's certificates.
+    let verifier = match timeout(limit, detached_thread::run(RecordingVerifier::new)).await {
+        Ok(Some(Ok(verifier))) => Arc::new(verifier),
         Ok(Some(Err(error))) => return Handshake::failed(Refusal::Other(error.to_string())),
         Ok(None) | Err(_) => {
             return Handshake::failed(Refusal::Other("the system's certificates cannot be read".to_owned()));
         }
     };
-    let outcome = match timeout(limit, attempt(host, stream, Arc::clone(&witness))).await {
+    let outcome = match timeout(limit, attempt(host, stream, Arc::clone(&verifier))).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Refusal::Other(format!("no answer within {} s", limit.as_secs()))),
     };
-    let expires = witness.leaf().and_then(|leaf| {
+    let expires = verifier.leaf().and_then(|leaf| {
         let (_, certificate) = x509_parser::parse_x509_certificate(&leaf).ok()?;
         Some(certificate.validity().not_after.timestamp())
     });
@@ -53,14 +53,14 @@ pub(super) async fn shake_hands(host: &str, stream: TcpStream, limit: Duration) 
 async fn attempt(
     host: &str,
     stream: TcpStream,
-    witness: Arc<Witness>,
+    verifier: Arc<RecordingVerifier>,
 ) -> Result<Option<ProtocolVersion>, Refusal> {
     let other = |error: &dyn std::fmt::Display| Refusal::Other(error.to_string());
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| other(&error))?
         .dangerous()
-        .with_custom_certificate_verifier(witness)
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let name = ServerName::try_from(host.to_owned()).map_err(|error| other(&error))?;
@@ -74,19 +74,19 @@ async fn attempt(
     }
 }
 
-/// As the HTTP client chooses it.
+/// Chooses the provider as the HTTP client does.
 fn provider() -> Arc<CryptoProvider> {
     CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()))
 }
 
-/// The platform's verifier, and what it was shown.
+/// The platform's verifier. It also records the certificate that it was shown.
 #[derive(Debug)]
-struct Witness {
+struct RecordingVerifier {
     verifier: Verifier,
     leaf: Mutex<Option<CertificateDer<'static>>>,
 }
 
-impl Witness {
+impl RecordingVerifier {
     fn new() -> Result<Self, Error> {
         Ok(Self { verifier: Verifier::new(provider())?, leaf: Mutex::default() })
     }
@@ -96,7 +96,7 @@ impl Witness {
     }
 }
 
-impl ServerCertVerifier for Witness {
+impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -143,8 +143,8 @@ impl Handshake {
     }
 }
 
-/// The chain, and the version.
-pub(super) fn judge(handshake: &Handshake) -> Finding {
+/// Judges the chain and the version.
+pub fn judge(handshake: &Handshake) -> Finding {
     match &handshake.outcome {
         Ok(Some(ProtocolVersion::TLSv1_3)) => Finding::pass("TLS 1.3, chain and name are valid"),
         Ok(Some(ProtocolVersion::TLSv1_2)) => Finding::pass("TLS 1.2, chain and name are valid"),
@@ -186,10 +186,10 @@ fn refused(error: &CertificateError) -> Finding {
 }
 
 const DAY: i64 = 24 * 3600;
-/// What it takes to renew one by hand, holidays included.
+/// The time to renew a certificate by hand, including holidays.
 const SOON: i64 = 14 * DAY;
 
-pub(super) fn judge_certificate(handshake: &Handshake) -> Finding {
+pub fn judge_certificate(handshake: &Handshake) -> Finding {
     let Some(expires) = handshake.expires else {
         return Finding::skipped("no certificate was shown: see network.tls");
     };

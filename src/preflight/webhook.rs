@@ -1,17 +1,17 @@
-//! The webhook that PostHog is to call: its address, its certificate, its secret. No request is sent to it.
+//! The webhook that PostHog calls: its address, its certificate, its secret. No request is sent to it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
 
 use super::check::{CheckId, Finding, Findings};
-use super::direct::{self, Reached};
+use super::reachability::{self, Reached};
 use super::tls;
 use crate::webhook::WebhookSecret;
 
-pub(super) const IDS: &[CheckId] = &[CheckId::WebhookUrl, CheckId::WebhookCertificate];
+pub const IDS: &[CheckId] = &[CheckId::WebhookUrl, CheckId::WebhookCertificate];
 
-pub(super) async fn check(url: Option<String>) -> Findings {
+pub async fn check(url: Option<String>) -> Findings {
     let (address, certificate) = match url.as_deref().map(Url::parse) {
         None => (not_named(), not_named()),
         Some(Err(_)) => (
@@ -19,7 +19,7 @@ pub(super) async fn check(url: Option<String>) -> Findings {
             Finding::skipped("see webhook.url"),
         ),
         Some(Ok(url)) => {
-            let reached = direct::reach(&url).await;
+            let reached = reachability::reach(&url).await;
             (address(&url, &reached), certificate(&url, &reached))
         }
     };
@@ -68,12 +68,12 @@ fn certificate(url: &Url, reached: &Reached) -> Finding {
     }
 }
 
-/// One is enough: PostHog may take any of them.
+/// One is enough, because PostHog may choose any of them.
 fn first_not_public(ips: impl Iterator<Item = IpAddr>) -> Option<(IpAddr, &'static str)> {
     ips.map(|ip| (ip, not_public(ip))).find_map(|(ip, kind)| Some((ip, kind?)))
 }
 
-/// What kind of address it is that the internet does not know. `None` for a public one.
+/// Names the kind of an address that is not reachable from the internet. `None` for a public one.
 fn not_public(ip: IpAddr) -> Option<&'static str> {
     match ip {
         IpAddr::V4(ip) => not_public_v4(ip),
@@ -99,7 +99,7 @@ fn not_public_v4(ip: Ipv4Addr) -> Option<&'static str> {
     }
 }
 
-/// Where a packet to it comes out: mapped, through NAT64 or 6to4.
+/// Returns the IPv4 address that an IPv6 address leads to: mapped, through NAT64 or 6to4.
 fn ipv4_within(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d] = match ip.segments() {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
@@ -126,8 +126,8 @@ fn not_public_v6(ip: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// Of a secret only its shape is said: whether the service would take it.
-pub(super) fn secret(has_url: bool, secret: Option<&str>) -> Finding {
+/// Judges a secret by its shape: whether the service would accept it.
+pub fn secret(has_url: bool, secret: Option<&str>) -> Finding {
     match secret.map(str::trim) {
         None if !has_url => not_named(),
         None | Some("") => Finding::fail(

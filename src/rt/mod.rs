@@ -4,6 +4,10 @@ mod deadline;
 pub mod detached_thread;
 mod durations;
 mod episode;
+#[cfg_attr(not(feature = "metrics"), path = "metrics/disabled.rs")]
+pub mod metrics;
+pub mod single_flight;
+pub mod target;
 mod timestamp;
 
 pub use deadline::within;

@@ -5,12 +5,12 @@ use tracing::Span;
 
 use crate::delivery::Queue;
 
-/// The hook that takes every event of the SDK and leaves it nothing to send.
+/// The `before_send` hook that moves every event of the SDK into our queue and leaves the SDK nothing to send.
 ///
-/// An event comes here finished: with its uuid, its time, the request context of whoever captured it, and the SDK's
-/// enrichment. The encoder adds only what an event does not have, and writes its groups once, so nothing is doubled.
-/// Never waits and never calls the SDK, as is asked of such a hook.
-pub(super) fn hook(queue: Arc<Queue>, span: Span) -> impl FnMut(Event) -> Option<Event> + Send + 'static {
+/// An event arrives here complete: with its uuid, its time, the request context of its caller, and the SDK's
+/// enrichment. The encoder adds only what an event lacks and writes its groups once, so nothing is duplicated. As the SDK
+/// requires of a hook, this one never waits and never calls the SDK.
+pub fn hook(queue: Arc<Queue>, span: Span) -> impl FnMut(Event) -> Option<Event> + Send + 'static {
     move |event| {
         span.in_scope(|| queue.capture(event));
         None

@@ -1,15 +1,15 @@
-//! The SDK beside our delivery: it makes its events, and we carry them.
+//! The SDK's own clients: the SDK makes its events, and our delivery sends them.
 //!
-//! A `before_send` hook, the last that an event meets in the SDK, hands it to our queue ([`bridge`]) and leaves the
-//! SDK nothing to send. So its worker thread waits for nothing: not for PostHog, and not for the user's hooks, which
-//! run in our encoder. That is what lets `flush` and `shutdown` bound it ([`held`]).
+//! A `before_send` hook, the last step that an event takes in the SDK, hands the event to our queue ([`bridge`]) and
+//! leaves the SDK nothing to send. So the SDK's worker thread never waits for PostHog. That is what lets `flush` and
+//! `shutdown` bound it ([`managed`]).
 //!
-//! Nothing of it runs before somebody asks for it: whoever only captures pays no thread.
+//! Nothing of the SDK runs until somebody asks for it, so a service that only captures pays for no thread.
 
 mod bridge;
-#[cfg_attr(not(feature = "error-tracking"), path = "no_error_tracking.rs")]
+#[cfg_attr(not(feature = "error-tracking"), path = "error_tracking/disabled.rs")]
 mod error_tracking;
-mod held;
+mod managed;
 mod options;
 
 use std::sync::Arc;
@@ -19,48 +19,49 @@ use tokio::time::Instant;
 
 use crate::ConfigError;
 use crate::rt::within;
+pub use error_tracking::ErrorTracking;
 #[cfg(feature = "error-tracking")]
-pub(crate) use error_tracking::{ErrorTracking, capture_exception};
-use held::Held;
-pub(crate) use options::{LocalEvaluation, Road, SdkSettings};
+pub use error_tracking::capture_exception;
+use managed::ManagedClient;
+pub use options::{LocalEvaluation, SdkParts};
 
 /// The SDK's clients.
-pub(crate) struct Sdk {
-    /// Without local evaluation, so it starts without waiting: makes the exceptions.
-    plain: Arc<Held>,
-    /// What the user gets. The same one, unless there is local evaluation.
-    full: Arc<Held>,
+pub struct Sdk {
+    /// Has no local evaluation, so it starts without waiting. It makes the exceptions.
+    plain: Arc<ManagedClient>,
+    /// The one that users get. The same client, unless there is local evaluation.
+    full: Arc<ManagedClient>,
 }
 
 impl Sdk {
-    pub(crate) fn new(settings: &SdkSettings, road: &Road<'_>) -> Result<Self, ConfigError> {
-        let plain = Arc::new(Held::new(settings.plain(road)?));
-        let full = match settings.with_local_evaluation(road)? {
-            Some(options) => Arc::new(Held::waiting(options)),
+    pub fn new(parts: &SdkParts<'_>) -> Result<Self, ConfigError> {
+        let plain = Arc::new(ManagedClient::new(parts.options()?));
+        let full = match parts.options_with_local_evaluation()? {
+            Some(options) => Arc::new(ManagedClient::with_slow_start(options)),
             None => Arc::clone(&plain),
         };
         Ok(Self { plain, full })
     }
 
-    /// The client, started if need be. `None` after the end.
-    pub(crate) async fn client(&self) -> Option<Arc<Client>> {
+    /// Returns the client and starts it if necessary. `None` after the end.
+    pub async fn client(&self) -> Option<Arc<Client>> {
         self.full.client().await
     }
 
-    /// The client that starts without waiting.
+    /// Returns the client that starts without waiting. `None` after the end.
     #[cfg(feature = "error-tracking")]
-    pub(crate) fn plain(&self) -> Option<Arc<Client>> {
-        self.plain.now()
+    pub fn plain(&self) -> Option<Arc<Client>> {
+        self.plain.client_now()
     }
 
-    /// Those of a client that sends nothing itself either. `None` after the end.
-    pub(crate) fn options(&self) -> Option<ClientOptions> {
+    /// Returns options for another client whose events come to our queue. `None` after the end.
+    pub fn options(&self) -> Option<ClientOptions> {
         self.plain.options()
     }
 
-    /// Waits until what the SDK has got so far is in our queue, up to the deadline (`None`: as long as it
-    /// takes). Tells whether it is.
-    pub(crate) async fn drain(&self, deadline: Option<Instant>) -> bool {
+    /// Waits until the events that the SDK has so far are in our queue, up to the deadline (`None`: as long as it
+    /// takes). Returns whether they are.
+    pub async fn drain(&self, deadline: Option<Instant>) -> bool {
         within(deadline, async {
             self.plain.drain().await;
             self.full.drain().await;
@@ -68,14 +69,14 @@ impl Sdk {
         .await
     }
 
-    /// Ends it, in the background, for good.
-    pub(crate) fn end(&self) {
+    /// Ends the clients, in the background, for good.
+    pub fn end(&self) {
         self.plain.end();
         self.full.end();
     }
 
-    /// Waits for the end, up to the deadline. Then a thread that hangs is left behind.
-    pub(crate) async fn ended(&self, deadline: Option<Instant>) {
+    /// Waits for the end, up to the deadline. After it, a thread that hangs is left behind.
+    pub async fn ended(&self, deadline: Option<Instant>) {
         within(deadline, async {
             self.plain.ended().await;
             self.full.ended().await;

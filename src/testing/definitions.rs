@@ -1,4 +1,4 @@
-//! `/flags/definitions/`: the flags' definitions, for whoever has a secret key.
+//! `/flags/definitions/`: the flags' definitions, for clients with a secret key.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::reply::Answer;
 use super::request::Request;
 use super::rules::{Rules, UNKNOWN_TOKEN};
 
-pub(super) fn answer(rules: &Rules, request: &Request) -> Answer {
+pub fn answer(rules: &Rules, request: &Request) -> Answer {
     if !request.bearer().is_some_and(|key| rules.secret_keys.contains(key)) {
         return Answer::json(401, UNKNOWN_TOKEN);
     }

@@ -11,15 +11,15 @@ use super::script::Script;
 use super::server::{self, Command};
 use super::state::Shared;
 
-/// An in-process PostHog on a loopback port; the [module](super) tells how to use it.
+/// An in-process PostHog on a loopback port. The [module](super) explains its use.
 ///
-/// It runs on a thread of its own, so that it serves blocking and async callers alike and never competes with the runtime
-/// under test. Dropping it closes every connection and ends the thread.
+/// The server runs on a thread of its own, so that it serves blocking and async callers alike and never competes with the
+/// runtime under test. Dropping it closes every connection and ends the thread.
 pub struct FakePostHog {
     address: SocketAddr,
     commands: UnboundedSender<Command>,
     thread: Option<JoinHandle<()>>,
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl FakePostHog {
@@ -33,7 +33,7 @@ impl FakePostHog {
     ///
     /// # Panics
     ///
-    /// If the system gives it no thread or no port.
+    /// Panics if the system provides no thread or no port.
     #[must_use = "the server stops when it is dropped"]
     pub fn start() -> Self {
         let shared = Arc::new(Shared::new(Self::TOKEN, Self::SECRET_KEY));
@@ -41,14 +41,14 @@ impl FakePostHog {
         Self { address, commands, thread: Some(thread), shared }
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`, without a slash at the end.
+    /// Returns the server's URL, `http://127.0.0.1:PORT`, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Makes `/flags/` accept this project token.
     ///
-    /// `/batch/` accepts any token of the right shape, as PostHog does: events sent under an unknown one vanish there.
+    /// `/batch/` accepts any token of the right shape, as PostHog does, and discards the events of an unknown token.
     pub fn know_token(&self, token: &str) {
         let mut state = self.shared.lock();
         state.rules.tokens.insert(token.to_owned());
@@ -62,121 +62,123 @@ impl FakePostHog {
 
     /// Makes `/flags/` and `/batch/` answer 401 to this project token, until it is [known](Self::know_token) again.
     ///
-    /// PostHog's `/batch/` takes the events of such a token and throws them away, as
-    /// [`forget_token`](Self::forget_token) has it; this is a stricter one.
+    /// This is stricter than PostHog, whose `/batch/` accepts and discards the events of such a token, as after
+    /// [`forget_token`](Self::forget_token).
     pub fn revoke_token(&self, token: &str) {
         let mut state = self.shared.lock();
         state.rules.tokens.remove(token);
         state.rules.revoked.insert(token.to_owned());
     }
 
-    /// Makes `/flags/definitions/` accept this secret key, of whatever kind. Several may be known: a rotated project
-    /// secret key and its backup are.
+    /// Makes `/flags/definitions/` accept this secret key of any kind. Several keys may be known at once, for example a
+    /// rotated project secret key and its backup.
     pub fn know_secret_key(&self, key: &str) {
         self.shared.lock().rules.secret_keys.insert(key.to_owned());
     }
 
-    /// Makes `/flags/definitions/` answer 401 to this secret key: it, or its backup, was deleted.
+    /// Makes `/flags/definitions/` answer 401 to this secret key, as after its deletion.
     pub fn forget_secret_key(&self, key: &str) {
         self.shared.lock().rules.secret_keys.remove(key);
     }
 
-    /// Makes `/api/personal_api_keys/@current/` answer to this personal API key (`phx_…`): what it may do, and when it was
-    /// last used (RFC 3339). It answers 401 to any other.
+    /// Makes `/api/personal_api_keys/@current/` answer to this personal API key (`phx_…`) with its scopes and its last use
+    /// (RFC 3339). Any other key gets 401.
     pub fn know_personal_key(&self, key: &str, scopes: &[&str], last_used_at: Option<&str>) {
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
         let known = (scopes, last_used_at.map(str::to_owned));
         self.shared.lock().rules.personal_keys.insert(key.to_owned(), known);
     }
 
-    /// Sets the server's clock so many seconds ahead of this machine's, or behind it: the `Date` of its answers. A reply
-    /// with a `Date` of its own keeps that.
+    /// Sets the server's clock, which is the `Date` of its answers, this many seconds ahead of the machine's clock, or behind
+    /// it if negative. A reply's own `Date` has precedence.
     pub fn set_clock_ahead(&self, seconds: i64) {
         self.shared.lock().clock_ahead = seconds;
     }
 
-    /// Sets the largest body accepted, in bytes on the wire, that is after compression; 20 MiB at the start.
+    /// Sets the largest body accepted, in bytes on the wire, after compression. The default is 20 MiB.
     ///
-    /// A larger one gets a 413 while the client still writes, and the connection closes: a client may see a broken pipe
-    /// or a reset instead of the answer, as it may with PostHog.
+    /// A larger body gets a 413 while the client still writes, and the connection closes. As with PostHog, a client may see a
+    /// broken pipe or a reset instead of the answer.
     pub fn limit_body(&self, bytes: usize) {
         self.shared.lock().body_limit = bytes;
     }
 
-    /// Says whether the project is over its billing quota: `/batch/` then answers 200 with `quota_limited` and drops
+    /// Sets whether the project is over its billing quota. If so, `/batch/` answers 200 with `quota_limited` and drops
     /// the events, and `/flags/` evaluates nothing.
     pub fn limit_quota(&self, limited: bool) {
         self.shared.lock().rules.over_quota = limited;
     }
 
-    /// Gives everybody this flag: on (`true`), off (`false`), or a variant (`"blue"`). So do its definitions.
+    /// Sets a flag for every person: on (`true`), off (`false`), or a variant (`"blue"`). The definitions contain the flag
+    /// too.
     pub fn set_flag(&self, key: &str, value: impl Into<serde_json::Value>) {
         self.shared.lock().rules.flags.insert(key.to_owned(), value.into());
     }
 
-    /// Rejects events of these names (400), and as PostHog does their whole batches with them: poison that no
-    /// client can tell beforehand. No name, the default, rejects none.
+    /// Rejects events of these names with 400, and their whole batches with them, as PostHog does. A client cannot recognize
+    /// such events beforehand. By default no event is rejected.
     pub fn reject_events_named(&self, names: &[&str]) {
         self.shared.lock().rules.rejected_names = names.iter().map(|&name| name.to_owned()).collect();
     }
 
-    /// Says whether to keep request bodies, and with them [`events`](Self::events); it does at the start.
+    /// Sets whether request bodies, and with them [`events`](Self::events), are kept. By default they are.
     ///
-    /// Switched off, memory stays small through a long run, and every count stays exact.
+    /// Without bodies, memory stays small during a long run, and all counts stay exact.
     pub fn keep_bodies(&self, keep: bool) {
         self.shared.lock().keep_bodies = keep;
     }
 
-    /// Answers every request on every route like this from now on, once queued replies are used up.
+    /// Sets the standing reply of every route, which answers once the queued replies are used up.
     pub fn always(&self, reply: Reply) {
         self.shared.lock().plans.always(&reply);
     }
 
-    /// The script of `/batch/`.
+    /// Returns the script of `/batch/`.
     pub fn batch(&self) -> Script<'_> {
         Script::new(&self.shared, Route::Batch)
     }
 
-    /// The script of `/api/personal_api_keys/@current/`.
+    /// Returns the script of `/api/personal_api_keys/@current/`.
     pub fn personal_key(&self) -> Script<'_> {
         Script::new(&self.shared, Route::PersonalApiKey)
     }
 
-    /// The script of `/flags/`.
+    /// Returns the script of `/flags/`.
     pub fn flags(&self) -> Script<'_> {
         Script::new(&self.shared, Route::Flags)
     }
 
-    /// The script of `/flags/definitions/`.
+    /// Returns the script of `/flags/definitions/`.
     pub fn definitions(&self) -> Script<'_> {
         Script::new(&self.shared, Route::Definitions)
     }
 
-    /// Goes down: refuses new connections and closes those that are open. When this returns, it is done.
+    /// Takes the server down: refuses new connections and closes the open ones. Both are done when this returns.
     ///
     /// # Panics
     ///
-    /// If the port was taken by somebody else in the moment between its closing and its being held again.
+    /// Panics if another process took the port in the moment between its closing and its rebinding.
     pub fn refuse(&self) {
         self.command(Command::Refuse);
     }
 
-    /// Comes up again after [`refuse`](Self::refuse), on the same port; scripts stay as they are.
+    /// Takes the server up again after [`refuse`](Self::refuse), on the same port. Scripts stay as they are.
     ///
     /// # Panics
     ///
-    /// If the system does not let it listen again.
+    /// Panics if the system does not let the server listen again.
     pub fn accept(&self) {
         self.command(Command::Accept);
     }
 
-    /// Ends the outage: listens, and answers by PostHog's rules on every route. Queued replies are forgotten.
+    /// Ends the outage: the server listens, and answers by PostHog's rules on every route. Queued replies are discarded.
     ///
-    /// Requests left hanging go on hanging. Tokens, limits and the quota stay: they belong to the project, not to the outage.
+    /// Requests that hang continue to hang. Tokens, limits and the quota stay, because they belong to the project and not to
+    /// the outage.
     ///
     /// # Panics
     ///
-    /// As [`accept`](Self::accept).
+    /// Panics as [`accept`](Self::accept) does.
     pub fn recover(&self) {
         self.shared.lock().plans.recover();
         self.accept();
@@ -184,7 +186,7 @@ impl FakePostHog {
 
     fn command(&self, command: fn(mpsc::Sender<()>) -> Command) {
         let (done, outcome) = mpsc::channel();
-        // A server that has gone drops `done` with the command: the wait below reports it.
+        // If the server is gone, `done` is dropped with the command, and the wait below panics.
         let _ = self.commands.send(command(done));
         outcome.recv().expect("the fake PostHog's thread runs");
     }
@@ -200,7 +202,7 @@ impl Drop for FakePostHog {
     fn drop(&mut self) {
         let _ = self.commands.send(Command::Stop);
         if let Some(thread) = self.thread.take() {
-            // A panic there has already been printed; a second one here would abort the test.
+            // A panic of the thread was already printed, and a second one here would abort the test.
             let _ = thread.join();
         }
     }

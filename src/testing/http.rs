@@ -13,52 +13,52 @@ const HEAD_LIMIT: usize = 64 * 1024;
 const READ_STEP: usize = 256 * 1024;
 const MAX_HEADERS: usize = 128;
 
-pub(super) struct Connection {
+pub struct Connection {
     stream: TcpStream,
-    /// Read and not yet used.
+    /// Bytes that were read and not yet parsed.
     buffer: BytesMut,
 }
 
 /// A request's head.
-pub(super) struct Head {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) query: String,
-    pub(super) headers: Vec<(String, String)>,
-    /// Whether the client wants to go on with this connection.
-    pub(super) keep_alive: bool,
-    pub(super) length: Length,
+pub struct Head {
+    pub method: String,
+    pub path: String,
+    pub query: String,
+    pub headers: Vec<(String, String)>,
+    /// Whether the client keeps the connection open.
+    pub keep_alive: bool,
+    pub length: Length,
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Length {
+pub enum Length {
     Known(usize),
     Chunked,
 }
 
 /// Why no request could be read.
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// The client is gone.
     Gone,
-    /// It is not HTTP as we speak it; this status says so.
+    /// The request is not valid HTTP/1.1. The answer has this status.
     Malformed(u16),
-    /// The body, of this announced size, is over the limit.
+    /// The body exceeds the limit. This is its announced size.
     TooLarge(usize),
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: TcpStream) -> Self {
         let buffer = BytesMut::new();
         Self { stream, buffer }
     }
 
-    /// The next request's head.
-    pub(super) async fn head(&mut self) -> Result<Head, Unreadable> {
+    /// Reads the next request's head.
+    pub async fn head(&mut self) -> Result<Head, Unreadable> {
         self.parsed(431, Head::parse).await
     }
 
-    /// The body that belongs to the head just read.
-    pub(super) async fn body(&mut self, length: Length, limit: usize) -> Result<Bytes, Unreadable> {
+    /// Reads the body that belongs to the head just read.
+    pub async fn body(&mut self, length: Length, limit: usize) -> Result<Bytes, Unreadable> {
         match length {
             Length::Known(length) if length > limit => Err(Unreadable::TooLarge(length)),
             Length::Known(length) => self.exactly(length).await,
@@ -66,14 +66,14 @@ impl Connection {
         }
     }
 
-    /// Sends an answer whole, its body only if asked to.
-    pub(super) async fn send(&mut self, answer: &Answer, with_body: bool) -> io::Result<()> {
+    /// Sends a whole answer, with its body if `with_body` is set.
+    pub async fn send(&mut self, answer: &Answer, with_body: bool) -> io::Result<()> {
         let sent = if with_body { answer.body.len() } else { 0 };
         self.send_part(answer, sent).await
     }
 
     /// Sends the head, which promises the whole body, and this many bytes of the body.
-    pub(super) async fn send_part(&mut self, answer: &Answer, sent: usize) -> io::Result<()> {
+    pub async fn send_part(&mut self, answer: &Answer, sent: usize) -> io::Result<()> {
         let length = answer.body.len();
         let mut message = format!("HTTP/1.1 {} \r\ncontent-length: {length}\r\n", answer.status);
         for (name, value) in &answer.headers {
@@ -85,13 +85,13 @@ impl Connection {
         self.stream.write_all(&message).await
     }
 
-    /// Waits until the client closes. What it sends meanwhile is kept for later.
-    pub(super) async fn client_gone(&mut self) {
+    /// Waits until the client closes the connection. Bytes that arrive meanwhile stay in the buffer.
+    pub async fn client_gone(&mut self) {
         while self.read().await.is_ok() {}
     }
 
-    /// Makes the coming close a reset.
-    pub(super) fn reset_on_close(&self) -> io::Result<()> {
+    /// Turns the next close into a reset.
+    pub fn reset_on_close(&self) -> io::Result<()> {
         self.stream.set_zero_linger()
     }
 
@@ -136,7 +136,7 @@ impl Connection {
 
     async fn exactly(&mut self, length: usize) -> Result<Bytes, Unreadable> {
         while self.buffer.len() < length {
-            // In steps: what the client announces need not come.
+            // In steps, because the announced bytes may never arrive.
             let missing = length - self.buffer.len();
             self.buffer.reserve(missing.min(READ_STEP));
             self.read().await?;
@@ -152,7 +152,7 @@ impl Connection {
     }
 }
 
-/// An answer that cannot be sent has lost its client.
+/// An answer that cannot be sent means that the client is gone.
 impl From<io::Error> for Unreadable {
     fn from(_: io::Error) -> Self {
         Self::Gone

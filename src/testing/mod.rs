@@ -1,9 +1,9 @@
-//! A PostHog of your own, in process, that can be told to fail.
+//! An in-process PostHog for tests, which can be scripted to fail.
 //!
-//! [`FakePostHog`] listens on a loopback port and answers as PostHog's ingestion hosts do: the same checks, the same
-//! statuses, the same texts. It is a server on real sockets, so that what is tested is the client that ships: refused
-//! connections, resets, truncated answers and hanging servers are the real thing, not a mock's idea of them. It keeps
-//! what it received, and counts what PostHog would count.
+//! [`FakePostHog`] listens on a loopback port and answers as PostHog's ingestion hosts do, with the same checks, statuses
+//! and texts. It is a server on real sockets, so that your tests run the client that ships: refused connections, resets,
+//! truncated answers and hanging servers are real and not mocked. It keeps the requests that it received, and counts events
+//! as PostHog would.
 //!
 //! ```
 //! use posthog_health::testing::{FakePostHog, Reply, Route};
@@ -36,9 +36,9 @@
 //!
 //! # An outage, scripted
 //!
-//! Three things decide an answer, in this order: the replies queued with [`then`](Script::then), each good for one
-//! request; the standing reply set with [`always`](Script::always); PostHog's own rules. A request that a scripted
-//! [`Reply`] answers never reaches those rules, so that its events are not accepted.
+//! Three sources decide an answer, in this order: the replies queued with [`then`](Script::then), each of which answers one
+//! request; the standing reply set with [`always`](Script::always); and PostHog's own rules. A request that a scripted
+//! [`Reply`] answers never reaches the rules, so its events are not accepted.
 //!
 //! ```
 //! # use posthog_health::testing::{FakePostHog, Reply};
@@ -49,15 +49,15 @@
 //! posthog.recover();                                        // And all is well again.
 //! ```
 //!
-//! A 413 for a body over [`limit_body`](FakePostHog::limit_body) comes before all of these and uses up no reply.
+//! A 413 for a body over [`limit_body`](FakePostHog::limit_body) precedes all of these and uses up no reply.
 //!
 //! # Waiting
 //!
-//! A test that must see a request arrive waits for it: [`wait_for_requests`](FakePostHog::wait_for_requests),
+//! A test can wait for a request to arrive: [`wait_for_requests`](FakePostHog::wait_for_requests),
 //! [`wait_for_distinct`](FakePostHog::wait_for_distinct),
-//! [`wait_for_connections_closed`](FakePostHog::wait_for_connections_closed). They wait for ever if it never comes: wrap
-//! them in a timeout. The server keeps real time on a thread of its own; a test under tokio's paused clock sees that clock
-//! jump whenever it waits for the server.
+//! [`wait_for_connections_closed`](FakePostHog::wait_for_connections_closed). They never return if the
+//! request does not come, so wrap them in a timeout. The server runs on a thread of its own in real time. Under tokio's
+//! paused clock, the clock jumps whenever a test waits for the server.
 
 #![allow(
     clippy::expect_used,

@@ -4,22 +4,22 @@ use bytes::Bytes;
 
 /// How the server answers one request.
 ///
-/// A reply is PostHog's own answer ([`normal`](Self::normal)) or one that stands in for it, and how much of it reaches the
-/// client. Headers, body and delay can be set on any of them; of what is never sent, nothing shows.
+/// A reply is PostHog's own answer ([`normal`](Self::normal)) or a substitute, together with how much of it reaches the
+/// client. Headers, body and delay can be set on every reply, but have no effect on a part that is never sent.
 #[derive(Clone, Debug)]
 #[must_use = "a reply does nothing until it is scripted"]
 pub struct Reply {
     delay: Duration,
     delivery: Delivery,
-    /// None: PostHog decides.
-    pub(super) status: Option<u16>,
+    /// `None` lets PostHog's rules decide.
+    pub(crate) status: Option<u16>,
     headers: Vec<(String, String)>,
     body: Option<Bytes>,
 }
 
-/// How far the answer gets.
+/// How much of the answer reaches the client.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Delivery {
+pub enum Delivery {
     Whole,
     Hang,
     HangAfterHeaders,
@@ -30,21 +30,21 @@ pub(super) enum Delivery {
 }
 
 /// An answer, and how to send it.
-pub(super) struct Outgoing {
-    pub(super) answer: Answer,
-    pub(super) delay: Duration,
-    pub(super) delivery: Delivery,
+pub struct Outgoing {
+    pub answer: Answer,
+    pub delay: Duration,
+    pub delivery: Delivery,
 }
 
 /// A whole answer.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Bytes,
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Bytes,
 }
 
 impl Reply {
-    /// What PostHog would answer.
+    /// Answers as PostHog would.
     pub fn normal() -> Self {
         Self {
             delay: Duration::ZERO,
@@ -55,24 +55,24 @@ impl Reply {
         }
     }
 
-    /// This status, with an empty body unless one is [set](Self::body).
+    /// Answers with this status, and with an empty body unless one is [set](Self::body).
     pub fn status(status: u16) -> Self {
         Self { status: Some(status), ..Self::normal() }
     }
 
-    /// 200 with a login page: some other service lives at this address.
+    /// Answers 200 with a login page, as another service at this address would.
     pub fn html() -> Self {
         Self::status(200)
             .header("content-type", "text/html; charset=utf-8")
             .body("<!doctype html><title>Log in</title><h1>Please log in</h1>")
     }
 
-    /// 302 to another address.
+    /// Answers 302, redirecting to another address.
     pub fn redirect(location: impl Into<String>) -> Self {
         Self::status(302).header("location", location)
     }
 
-    /// 200 with a body of this many bytes: no client should read that to its end.
+    /// Answers 200 with a body of this many bytes, which no client should read to the end.
     pub fn oversized_body(bytes: usize) -> Self {
         Self::status(200).body(vec![b' '; bytes])
     }
@@ -82,7 +82,7 @@ impl Reply {
         Self::ok(Delivery::Hang)
     }
 
-    /// Sends 200 and the headers, then nothing more.
+    /// Sends 200 and the headers, and nothing more.
     pub fn hang_after_headers() -> Self {
         Self::ok(Delivery::HangAfterHeaders)
     }
@@ -118,23 +118,24 @@ impl Reply {
         self.header("retry-after", value)
     }
 
-    /// Sets the body. On a [normal](Self::normal) reply it replaces PostHog's words, not its doings: good events are accepted.
+    /// Sets the body. On a [normal](Self::normal) reply it replaces the text alone: PostHog's rules still apply, and good
+    /// events are accepted.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = Some(body.into());
         self
     }
 
-    /// Answers this much later, in real time.
+    /// Delays the answer by this much real time.
     ///
-    /// Only the answer waits. Events that a delayed normal reply accepts are accepted at once: a client that gives up
-    /// too early and sends them again makes duplicates, as in life.
+    /// Only the answer is delayed. A delayed normal reply accepts events at once, so a client that times out and sends them
+    /// again makes duplicates, as with PostHog.
     pub fn delayed(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Puts its headers and its body over the answer, and says how to send it.
-    pub(super) fn dress(self, mut answer: Answer) -> Outgoing {
+    /// Applies the reply's headers, body and delivery to an answer.
+    pub(crate) fn apply_to(self, mut answer: Answer) -> Outgoing {
         answer.headers.extend(self.headers);
         answer.body = self.body.unwrap_or(answer.body);
         Outgoing { answer, delay: self.delay, delivery: self.delivery }
@@ -147,27 +148,27 @@ impl Reply {
 }
 
 impl Delivery {
-    /// Whether the client gets to see a status.
-    pub(super) fn shows_status(self) -> bool {
+    /// Whether the client receives a status.
+    pub fn shows_status(self) -> bool {
         !matches!(self, Self::Hang | Self::Close | Self::Reset)
     }
 }
 
 impl Answer {
-    pub(super) fn empty(status: u16) -> Self {
+    pub fn empty(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Bytes::new() }
     }
 
-    pub(super) fn text(status: u16, body: impl Into<Bytes>) -> Self {
+    pub fn text(status: u16, body: impl Into<Bytes>) -> Self {
         Self::typed(status, "text/plain; charset=utf-8", body.into())
     }
 
-    pub(super) fn json(status: u16, body: impl Into<Bytes>) -> Self {
+    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
         Self::typed(status, "application/json", body.into())
     }
 
-    /// Adds the server's time, unless it was scripted.
-    pub(super) fn date(&mut self, now: SystemTime, ahead: i64) {
+    /// Adds the server's time, unless the script has set one.
+    pub fn date(&mut self, now: SystemTime, ahead: i64) {
         if self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("date")) {
             return;
         }
@@ -176,8 +177,8 @@ impl Answer {
         self.headers.push(("date".to_owned(), httpdate::fmt_http_date(date.unwrap_or(now))));
     }
 
-    /// Tells the client that the connection ends here.
-    pub(super) fn closing(mut self) -> Self {
+    /// Announces that the connection will be closed.
+    pub fn closing(mut self) -> Self {
         self.headers.push(("connection".to_owned(), "close".to_owned()));
         self
     }

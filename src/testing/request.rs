@@ -6,7 +6,7 @@ use flate2::read::GzDecoder;
 
 use super::http::Head;
 
-/// Where a request went.
+/// The route of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Route {
@@ -16,9 +16,9 @@ pub enum Route {
     Flags,
     /// `/flags/definitions/`: for local evaluation.
     Definitions,
-    /// `/api/personal_api_keys/@current/`: what a personal API key may do.
+    /// `/api/personal_api_keys/@current/`: the scopes of a personal API key.
     PersonalApiKey,
-    /// Anything else, which PostHog's ingestion host does not serve here.
+    /// Any other path. PostHog's ingestion host answers 404.
     Other,
 }
 
@@ -26,7 +26,7 @@ pub enum Route {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Request {
-    /// Where it went.
+    /// The route.
     pub route: Route,
     /// `GET`, `POST`, …
     pub method: String,
@@ -36,33 +36,33 @@ pub struct Request {
     pub query: String,
     /// The headers in order, with lower-case names; see [`header`](Self::header).
     pub headers: Vec<(String, String)>,
-    /// The body, decompressed if it said that it was gzip and was; empty if bodies are not kept, or if it was too large to be read.
+    /// The body, decompressed if it was valid gzip. Empty if bodies are not kept, or if the body was too large.
     pub body: Bytes,
-    /// The size of the body on the wire, before decompression; the announced size if it was too large to be read.
+    /// The size of the body on the wire, before decompression. If the body was too large, the announced size.
     pub wire_bytes: usize,
-    /// The status that was answered; none if the reply sends no status.
+    /// The status of the answer, or `None` if the reply sends no status.
     pub status: Option<u16>,
-    /// When it had arrived.
+    /// The time at which the request had arrived.
     pub at: Instant,
     /// Whether its events were accepted.
-    pub(super) accepted: bool,
+    pub(crate) accepted: bool,
     /// Why the body could not be decompressed.
-    pub(super) undecodable: Option<String>,
+    pub(crate) undecodable: Option<String>,
 }
 
 impl Request {
-    /// The value of the first header of this name, in whatever case it is given.
+    /// Returns the value of the first header of this name. The case of the name does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         let named = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
         self.headers.iter().find(named).map(|(_, value)| value.as_str())
     }
 
-    /// The key that it was sent with.
-    pub(super) fn bearer(&self) -> Option<&str> {
+    /// Returns the key of the `Authorization` header.
+    pub(crate) fn bearer(&self) -> Option<&str> {
         self.header("authorization")?.strip_prefix("Bearer ")
     }
 
-    pub(super) fn new(head: Head, wire_body: Bytes) -> Self {
+    pub(crate) fn new(head: Head, wire_body: Bytes) -> Self {
         let wire_bytes = wire_body.len();
         let mut request = Self::unread(head, wire_bytes);
         match request.decoded(&wire_body) {
@@ -76,8 +76,8 @@ impl Request {
         request
     }
 
-    /// One whose body was too large to be read.
-    pub(super) fn unread(head: Head, wire_bytes: usize) -> Self {
+    /// Creates a request whose body was too large to be read.
+    pub(crate) fn unread(head: Head, wire_bytes: usize) -> Self {
         Self {
             route: Route::of(&head.path),
             method: head.method,
@@ -107,7 +107,7 @@ impl Request {
 
 impl Route {
     /// `Other` is the last.
-    pub(super) const COUNT: usize = Self::Other as usize + 1;
+    pub(crate) const COUNT: usize = Self::Other as usize + 1;
 
     fn of(path: &str) -> Self {
         match path {
@@ -119,7 +119,7 @@ impl Route {
         }
     }
 
-    pub(super) fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self as usize
     }
 }

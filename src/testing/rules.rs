@@ -1,4 +1,4 @@
-//! PostHog's rules: a request in, a verdict out. No I/O, no script.
+//! PostHog's rules: they decide the answer to a request. Pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,41 +9,41 @@ use super::reply::Answer;
 use super::request::{Request, Route};
 use super::shape::{self, Batch, Evaluation, Event};
 
-/// What the server knows of projects.
-pub(super) struct Rules {
-    pub(super) tokens: HashSet<String>,
+/// The projects' tokens, keys, flags and limits.
+pub struct Rules {
+    pub tokens: HashSet<String>,
     /// `/batch/` refuses these.
-    pub(super) revoked: HashSet<String>,
+    pub revoked: HashSet<String>,
     /// `/flags/definitions/` takes these.
-    pub(super) secret_keys: HashSet<String>,
-    pub(super) over_quota: bool,
+    pub secret_keys: HashSet<String>,
+    pub over_quota: bool,
     /// Events of these names are rejected, and with them their batch.
-    pub(super) rejected_names: HashSet<String>,
+    pub rejected_names: HashSet<String>,
     /// Personal API keys: their scopes, and when they were last used.
-    pub(super) personal_keys: HashMap<String, (Vec<String>, Option<String>)>,
+    pub personal_keys: HashMap<String, (Vec<String>, Option<String>)>,
     /// Everybody's flags: on, off, or a variant.
-    pub(super) flags: BTreeMap<String, Value>,
+    pub flags: BTreeMap<String, Value>,
 }
 
-/// The answer, and what came of the request.
-pub(super) struct Verdict {
-    pub(super) answer: Answer,
-    pub(super) effect: Effect,
+/// The answer to a request, and its effect.
+pub struct Decision {
+    pub answer: Answer,
+    pub effect: Effect,
 }
 
 #[derive(Default)]
-pub(super) struct Effect {
+pub struct Effect {
     /// The accepted events, by their uuids.
-    pub(super) accepted: Vec<Option<u128>>,
+    pub accepted: Vec<Option<u128>>,
     /// Whether flags were evaluated.
-    pub(super) billable: bool,
+    pub billable: bool,
 }
 
 impl Rules {
-    pub(super) fn judge(&self, request: &Request) -> Verdict {
+    pub fn judge(&self, request: &Request) -> Decision {
         match (request.route, request.method.as_str()) {
-            (Route::Batch, "POST") => self.capture(request).unwrap_or_else(Verdict::from),
-            (Route::Flags, "POST") => self.evaluate(request).unwrap_or_else(Verdict::from),
+            (Route::Batch, "POST") => self.capture(request).unwrap_or_else(Decision::from),
+            (Route::Flags, "POST") => self.evaluate(request).unwrap_or_else(Decision::from),
             (Route::Flags, "GET" | "HEAD") => Answer::json(200, NO_FLAGS).into(),
             (Route::Definitions, "GET") => definitions::answer(self, request).into(),
             (Route::PersonalApiKey, "GET") => self.introspect(request).into(),
@@ -54,7 +54,7 @@ impl Rules {
         }
     }
 
-    fn capture(&self, request: &Request) -> Result<Verdict, Answer> {
+    fn capture(&self, request: &Request) -> Result<Decision, Answer> {
         let batch: Batch = shape::parse(body(request)?).map_err(unparsable)?;
         if batch.batch.is_empty() {
             return Err(Answer::text(400, "request holds no event"));
@@ -74,10 +74,10 @@ impl Rules {
         }
         let effect = Effect { accepted, ..Effect::default() };
         let answer = Answer::json(200, r#"{"status":"Ok"}"#);
-        Ok(Verdict { answer, effect })
+        Ok(Decision { answer, effect })
     }
 
-    fn evaluate(&self, request: &Request) -> Result<Verdict, Answer> {
+    fn evaluate(&self, request: &Request) -> Result<Decision, Answer> {
         let asked: Evaluation = shape::parse(body(request)?).map_err(unparsable)?;
         let token = asked.api_key.unwrap_or_default();
         if !self.tokens.contains(&token) {
@@ -93,7 +93,7 @@ impl Rules {
             (true, false) => Answer::json(200, self.flags()),
             (false, _) => Answer::json(200, NO_FLAGS),
         };
-        Ok(Verdict { answer, effect })
+        Ok(Decision { answer, effect })
     }
 
     fn introspect(&self, request: &Request) -> Answer {
@@ -134,7 +134,7 @@ const FLAGS_OVER_QUOTA: &str =
 
 const NO_FLAGS: &str = r#"{"flags":{},"errorsWhileComputingFlags":false,"requestId":"fake"}"#;
 
-pub(super) const UNKNOWN_TOKEN: &str = concat!(
+pub const UNKNOWN_TOKEN: &str = concat!(
     r#"{"type":"authentication_error","code":"invalid_api_key","#,
     r#""detail":"The provided API key is invalid or has expired.","attr":null}"#
 );
@@ -144,7 +144,7 @@ const UNKNOWN_PERSONAL_KEY: &str = concat!(
     r#""detail":"Invalid personal API key.","attr":null}"#
 );
 
-impl From<Answer> for Verdict {
+impl From<Answer> for Decision {
     fn from(answer: Answer) -> Self {
         Self { answer, effect: Effect::default() }
     }
@@ -161,7 +161,7 @@ fn unparsable(reason: String) -> Answer {
     Answer::text(400, format!("failed to parse request: {reason}"))
 }
 
-/// Capture looks at the token's shape only.
+/// The capture endpoint checks the token's shape alone.
 fn check_token(token: Option<&str>) -> Result<(), Answer> {
     let Some(token) = token else {
         return Err(Answer::text(400, "event submitted without an api_key"));
@@ -176,7 +176,7 @@ fn check_token(token: Option<&str>) -> Result<(), Answer> {
     Err(Answer::text(401, format!("API key is not valid: {flaw}")))
 }
 
-/// What the parser lets pass and PostHog does not; the event's uuid if it is good.
+/// Checks the rules that the parser does not. Returns the uuid of a good event.
 fn check_event(event: &Event) -> Result<Option<u128>, &'static str> {
     if event.event.is_empty() {
         return Err("event submitted with an empty event name");

@@ -5,11 +5,11 @@ use super::reply::Reply;
 use super::request::Route;
 use super::state::Shared;
 
-/// What one route answers; from [`FakePostHog::batch`](super::FakePostHog::batch),
+/// The answers of one route, from [`FakePostHog::batch`](super::FakePostHog::batch),
 /// [`FakePostHog::flags`](super::FakePostHog::flags), [`FakePostHog::definitions`](super::FakePostHog::definitions) and
 /// [`FakePostHog::personal_key`](super::FakePostHog::personal_key).
 ///
-/// Each call takes effect at once and hands the script back, so that calls can be chained.
+/// Each call takes effect at once and returns the script, so that calls can be chained.
 #[derive(Clone, Copy)]
 pub struct Script<'a> {
     shared: &'a Shared,
@@ -17,14 +17,14 @@ pub struct Script<'a> {
 }
 
 impl<'a> Script<'a> {
-    /// Answers one request like this, after those already queued; before the standing reply.
+    /// Queues this reply for one request, after the replies already queued. Queued replies precede the standing reply.
     pub fn then(self, reply: Reply) -> Self {
         let mut state = self.shared.lock();
         state.plans.of(self.route).queue.push_back(reply);
         self
     }
 
-    /// Answers every request like this from now on, once queued replies are used up.
+    /// Sets the standing reply, which answers every request once the queued replies are used up.
     pub fn always(self, reply: Reply) -> Self {
         self.shared.lock().plans.of(self.route).standing = reply;
         self
@@ -36,33 +36,33 @@ impl<'a> Script<'a> {
         self
     }
 
-    pub(super) fn new(shared: &'a Shared, route: Route) -> Self {
+    pub(crate) fn new(shared: &'a Shared, route: Route) -> Self {
         Self { shared, route }
     }
 }
 
 /// The scripts of all routes.
-pub(super) struct Plans([Plan; Route::COUNT]);
+pub struct Plans([Plan; Route::COUNT]);
 
 /// One route's script.
-pub(super) struct Plan {
+pub struct Plan {
     queue: VecDeque<Reply>,
     standing: Reply,
 }
 
 impl Plans {
-    pub(super) fn always(&mut self, reply: &Reply) {
+    pub fn always(&mut self, reply: &Reply) {
         for plan in &mut self.0 {
             plan.standing = reply.clone();
         }
     }
 
-    pub(super) fn recover(&mut self) {
+    pub fn recover(&mut self) {
         *self = Self::default();
     }
 
-    /// The reply to the next request on this route.
-    pub(super) fn next(&mut self, route: Route) -> Reply {
+    /// Returns the reply to the next request on this route.
+    pub fn next(&mut self, route: Route) -> Reply {
         let plan = self.of(route);
         let queued = plan.queue.pop_front();
         queued.unwrap_or_else(|| plan.standing.clone())

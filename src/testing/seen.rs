@@ -1,4 +1,4 @@
-//! What the server saw, and waiting for it.
+//! The requests that the server received, and waiting for them.
 
 use std::collections::HashMap;
 
@@ -10,69 +10,69 @@ use super::shape;
 use super::state::Totals;
 
 impl FakePostHog {
-    /// Every request so far, in order of arrival.
+    /// Returns every request so far, in order of arrival.
     ///
-    /// One is added as soon as its body has been read, before its answer is sent. What was not HTTP is not among them.
+    /// A request is added when its body has been read, before its answer is sent. Input that is not HTTP is left out.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.lock().requests.clone()
     }
 
-    /// How many requests came to this route.
+    /// Returns the number of requests to this route.
     pub fn request_count(&self, route: Route) -> usize {
         self.shared.totals().requests(route)
     }
 
-    /// The accepted events as they were sent, in order, repeated ones repeated; none from requests whose body was
-    /// [not kept](Self::keep_bodies).
+    /// Returns the accepted events as they were sent, in order and with duplicates. Events of requests whose body was
+    /// [not kept](Self::keep_bodies) are left out.
     pub fn events(&self) -> Vec<Value> {
         let requests = self.requests();
         let accepted = requests.iter().filter(|request| request.accepted);
         accepted.flat_map(|request| shape::events(&request.body)).collect()
     }
 
-    /// How many events were accepted, repeated ones included.
+    /// Returns the number of accepted events, including duplicates.
     pub fn accepted(&self) -> usize {
         self.shared.totals().accepted
     }
 
-    /// How many different uuids were accepted; events without one are not counted.
+    /// Returns the number of distinct accepted uuids. Events without a uuid do not count.
     pub fn distinct(&self) -> usize {
         self.shared.totals().distinct
     }
 
-    /// How often each uuid was accepted, keyed by its usual lower-case form.
+    /// Returns how often each uuid was accepted, keyed by its hyphenated lower-case form.
     pub fn uuid_counts(&self) -> HashMap<String, usize> {
         let state = self.shared.lock();
         let counts = state.uuids.iter();
         counts.map(|(uuid, count)| (shape::format_uuid(*uuid), *count)).collect()
     }
 
-    /// How many `/flags/` requests PostHog would bill: those it evaluates.
+    /// Returns the number of `/flags/` requests that PostHog would bill, because they evaluate flags.
     pub fn billable_flag_requests(&self) -> usize {
         self.shared.totals().billable
     }
 
-    /// How many connections are open now.
+    /// Returns the number of open connections.
     pub fn open_connections(&self) -> usize {
         self.shared.totals().open
     }
 
-    /// How many connections were ever accepted.
+    /// Returns the number of connections accepted so far.
     pub fn connections_accepted(&self) -> usize {
         self.shared.totals().connections
     }
 
-    /// Waits until at least `count` requests came to this route; for ever, if they never come.
+    /// Waits until at least `count` requests to this route have arrived. Never returns if they do not come.
     pub async fn wait_for_requests(&self, route: Route, count: usize) {
         self.wait(|totals| totals.requests(route) >= count).await;
     }
 
-    /// Waits until at least `count` different uuids were accepted; for ever, if they never are.
+    /// Waits until at least `count` distinct uuids were accepted. Never returns if they are not.
     pub async fn wait_for_distinct(&self, count: usize) {
         self.wait(|totals| totals.distinct >= count).await;
     }
 
-    /// Waits until no connection is open; for ever, if a client holds on to one.
+    /// Waits until no connection is open. Never returns while a client keeps one.
     pub async fn wait_for_connections_closed(&self) {
         self.wait(|totals| totals.open == 0).await;
     }

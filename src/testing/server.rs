@@ -1,4 +1,4 @@
-//! The server's thread: who may come in, and one conversation for each who did.
+//! The server's thread: the port, and one task for each connection.
 
 use std::future::pending;
 use std::io;
@@ -20,7 +20,7 @@ use super::state::Shared;
 
 const BACKLOG: u32 = 1024;
 
-pub(super) enum Command {
+pub enum Command {
     /// Listen, then say that it is done.
     Accept(mpsc::Sender<()>),
     /// Stop listening and close every connection, then say that it is done.
@@ -29,7 +29,7 @@ pub(super) enum Command {
 }
 
 /// Starts the thread; when this returns, the server listens.
-pub(super) fn spawn(shared: Arc<Shared>) -> (SocketAddr, UnboundedSender<Command>, JoinHandle<()>) {
+pub fn spawn(shared: Arc<Shared>) -> (SocketAddr, UnboundedSender<Command>, JoinHandle<()>) {
     let (commands, received) = unbounded_channel();
     let (tell_address, address) = mpsc::channel();
     let thread = thread::Builder::new()
@@ -38,10 +38,10 @@ pub(super) fn spawn(shared: Arc<Shared>) -> (SocketAddr, UnboundedSender<Command
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime for the fake PostHog");
             runtime.block_on(async {
-                let door = Door::open_somewhere().expect("a free loopback port");
+                let port = Port::open_any().expect("a free loopback port");
                 // Fails only if the caller has panicked meanwhile.
-                let _ = tell_address.send(door.address().expect("a bound port"));
-                serve(door, received, shared).await;
+                let _ = tell_address.send(port.address().expect("a bound port"));
+                serve(port, received, shared).await;
             });
         })
         .expect("a thread for the fake PostHog");
@@ -49,92 +49,93 @@ pub(super) fn spawn(shared: Arc<Shared>) -> (SocketAddr, UnboundedSender<Command
     (address, commands, thread)
 }
 
-async fn serve(mut door: Door, mut commands: UnboundedReceiver<Command>, shared: Arc<Shared>) {
-    let mut conversations = JoinSet::new();
+async fn serve(mut port: Port, mut commands: UnboundedReceiver<Command>, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
     loop {
         // Sending `done` fails only if the caller has panicked meanwhile.
         tokio::select! {
             command = commands.recv() => match command {
                 Some(Command::Accept(done)) => {
-                    door = door.open().expect("the port listens again");
+                    port = port.open().expect("the port listens again");
                     let _ = done.send(());
                 }
                 Some(Command::Refuse(done)) => {
-                    door = door.shut().await.expect("the port is still ours");
-                    conversations.shutdown().await;
+                    port = port.close().await.expect("the port is still ours");
+                    connections.shutdown().await;
                     let _ = done.send(());
                 }
                 Some(Command::Stop) | None => return,
             },
-            Ok(stream) = door.visitor() => {
-                conversations.spawn(converse(stream, Arc::clone(&shared)));
+            Ok(stream) = port.accept() => {
+                connections.spawn(serve_connection(stream, Arc::clone(&shared)));
             }
-            Some(_) = conversations.join_next() => {}
+            Some(_) = connections.join_next() => {}
         }
     }
 }
 
-/// The port. Shut, it stays bound, so that nobody else gets it, but does not listen, so that connecting is refused.
-enum Door {
+/// The port. A closed port stays bound, so that no other process gets it, but does not listen, so that connections are
+/// refused.
+enum Port {
     Open(TcpListener),
-    Shut(TcpSocket),
+    Closed(TcpSocket),
 }
 
-impl Door {
-    fn open_somewhere() -> io::Result<Self> {
-        Self::Shut(bind((Ipv4Addr::LOCALHOST, 0).into())?).open()
+impl Port {
+    fn open_any() -> io::Result<Self> {
+        Self::Closed(bind((Ipv4Addr::LOCALHOST, 0).into())?).open()
     }
 
     fn address(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Open(listener) => listener.local_addr(),
-            Self::Shut(socket) => socket.local_addr(),
+            Self::Closed(socket) => socket.local_addr(),
         }
     }
 
     fn open(self) -> io::Result<Self> {
         match self {
-            Self::Shut(socket) => socket.listen(BACKLOG).map(Self::Open),
+            Self::Closed(socket) => socket.listen(BACKLOG).map(Self::Open),
             Self::Open(_) => Ok(self),
         }
     }
 
-    async fn shut(self) -> io::Result<Self> {
-        if let Self::Shut(_) = self {
+    async fn close(self) -> io::Result<Self> {
+        if let Self::Closed(_) = self {
             return Ok(self);
         }
         let address = self.address()?;
         drop(self);
-        let patience = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             match bind(address) {
-                // A process that is being started inherits the port for a moment.
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience => {
+                // A process that is being spawned inherits the port for a moment.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
                     sleep(Duration::from_millis(1)).await;
                 }
-                bound => return bound.map(Self::Shut),
+                bound => return bound.map(Self::Closed),
             }
         }
     }
 
-    async fn visitor(&self) -> io::Result<TcpStream> {
+    async fn accept(&self) -> io::Result<TcpStream> {
         match self {
             Self::Open(listener) => listener.accept().await.map(|(stream, _)| stream),
-            Self::Shut(_) => pending().await,
+            Self::Closed(_) => pending().await,
         }
     }
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
-    // Closed connections linger on the port: they must not keep us from it.
+    // Closed connections linger on the port, and must not block it.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
 
-async fn converse(stream: TcpStream, shared: Arc<Shared>) {
-    // Before the connection, so that it is dropped, and the count falls, after that has been closed.
+async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
+    // Declared before the connection, so that the count falls after the connection has been closed.
     let _open = shared.connection();
     let mut connection = Connection::new(stream);
     loop {
@@ -142,7 +143,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
             Ok(true) => {}
             Ok(false) | Err(Unreadable::Gone | Unreadable::TooLarge(_)) => return,
             Err(Unreadable::Malformed(status)) => {
-                // The client may be gone: then nobody misses the answer.
+                // Fails if the client is gone.
                 let _ = connection.send(&Answer::empty(status).closing(), true).await;
                 return;
             }
@@ -150,7 +151,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// One request and its answer; whether the connection goes on.
+/// Serves one request. Returns whether the connection stays open.
 async fn exchange(connection: &mut Connection, shared: &Shared) -> Result<bool, Unreadable> {
     let head = connection.head().await?;
     let limit = shared.lock().body_limit;

@@ -1,4 +1,4 @@
-//! What must be known of a body to judge it: parsed once, strictly, keeping next to nothing.
+//! The parts of a body that the rules need: parsed once, strictly, and with little memory.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 #[derive(Deserialize)]
-pub(super) struct Batch {
-    pub(super) api_key: Option<String>,
-    pub(super) batch: Vec<Event>,
+pub struct Batch {
+    pub api_key: Option<String>,
+    pub batch: Vec<Event>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Event {
-    pub(super) event: String,
+pub struct Event {
+    pub event: String,
     /// Any value but null: PostHog turns it into text.
-    pub(super) distinct_id: Option<Value>,
-    pub(super) uuid: Option<String>,
+    pub distinct_id: Option<Value>,
+    pub uuid: Option<String>,
     #[serde(default, rename = "properties")]
     _properties: Object,
     #[serde(default, rename = "timestamp")]
@@ -25,22 +25,22 @@ pub(super) struct Event {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Evaluation {
-    pub(super) api_key: Option<String>,
-    pub(super) distinct_id: Option<Value>,
+pub struct Evaluation {
+    pub api_key: Option<String>,
+    pub distinct_id: Option<Value>,
     #[serde(default)]
-    pub(super) disable_flags: bool,
+    pub disable_flags: bool,
 }
 
 /// Reads a body; the error says what is wrong with it.
-pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
+pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
     // All of it, also the parts that serde would skip without a look.
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 /// The events of a good batch.
-pub(super) fn events(body: &[u8]) -> Vec<Value> {
+pub fn events(body: &[u8]) -> Vec<Value> {
     #[derive(Default, Deserialize)]
     struct Events {
         batch: Vec<Value>,
@@ -49,7 +49,7 @@ pub(super) fn events(body: &[u8]) -> Vec<Value> {
 }
 
 /// 32 hexadecimal digits, with or without the usual hyphens.
-pub(super) fn parse_uuid(text: &str) -> Option<u128> {
+pub fn parse_uuid(text: &str) -> Option<u128> {
     let hyphen = |at: usize| text.len() == 36 && matches!(at, 8 | 13 | 18 | 23);
     if text.len() != 36 && text.len() != 32 {
         return None;
@@ -63,7 +63,7 @@ pub(super) fn parse_uuid(text: &str) -> Option<u128> {
     })
 }
 
-pub(super) fn format_uuid(uuid: u128) -> String {
+pub fn format_uuid(uuid: u128) -> String {
     let digits = format!("{uuid:032x}");
     let groups = [0..8, 8..12, 12..16, 16..20, 20..32];
     groups.map(|group| &digits[group]).join("-")

@@ -1,4 +1,4 @@
-//! Who knocks, with what.
+//! Requests of arbitrary senders.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,11 +8,10 @@ use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
 use tokio_test::block_on;
 
-use super::door::{Door, Scheme};
-use super::replay::Replays;
 use super::secret::WebhookSecret;
 use super::shared::SharedSecret;
 use super::signature::encode;
+use super::validator::Validator;
 use super::verifier::WebhookVerifier;
 use crate::fuzz::{ROUNDS, SECRET, fields, told};
 
@@ -26,7 +25,7 @@ fn header(headers: &mut HeaderMap, name: &'static str, value: &[u8]) {
     );
 }
 
-/// What is signed (id, time, body), another signature before it, and what comes in its place, if not empty.
+/// The signed id, time and body, another signature before theirs, and the id, time and body that arrive instead, if not empty.
 #[test]
 fn signed() {
     let (verifier, key) = (WebhookVerifier::new(KEY).unwrap(), WebhookSecret::parse(KEY).unwrap());
@@ -68,10 +67,10 @@ fn signed() {
 
 /// An id, whether it is signed, and a body.
 #[test]
-fn door() {
+fn validator() {
     const LIMIT: usize = 64;
     let key = WebhookSecret::parse(KEY).unwrap();
-    check!(name = "door").with_iterations(ROUNDS).for_each(|input: &[u8]| {
+    check!(name = "validator").with_iterations(ROUNDS).for_each(|input: &[u8]| {
         let [id, is_signed, body] = fields(input);
         let id = std::str::from_utf8(id).unwrap_or("odd");
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -84,14 +83,13 @@ fn door() {
             request
         };
         let verifier = WebhookVerifier::new(KEY).unwrap();
-        let replays = Replays::new(verifier.tolerance(), 10);
-        let door = Door::new(Scheme::Signed { verifier, replays }, LIMIT);
-        let Ok(Some((admitted, under_way))) = block_on(door.admit(request())) else { return };
+        let validator = Validator::signed(verifier).with_body_limit(LIMIT).with_replay_ids(10);
+        let Ok(Some((admitted, in_flight))) = block_on(validator.admit(request())) else { return };
         assert!(!is_signed.is_empty() && body.len() <= LIMIT);
         assert_eq!(block_on(admitted.into_body().collect()).unwrap().to_bytes(), body);
-        assert!(block_on(door.admit(request())).is_err(), "while it is under way");
-        door.handled(under_way.unwrap());
-        assert!(matches!(block_on(door.admit(request())), Ok(None)), "twice");
+        assert!(block_on(validator.admit(request())).is_err(), "while it is in flight");
+        validator.handled(in_flight.unwrap());
+        assert!(matches!(block_on(validator.admit(request())), Ok(None)), "twice");
     });
 }
 
@@ -118,7 +116,7 @@ fn shared() {
     });
 }
 
-/// What stands before and after.
+/// The text before and after a secret.
 #[test]
 fn secret() {
     check!(name = "secret").with_iterations(ROUNDS).for_each(|input: &[u8]| {

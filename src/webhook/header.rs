@@ -3,8 +3,8 @@ use http::header::HeaderName;
 
 use super::error::WebhookError;
 
-/// The one value of a header: two are ambiguous.
-pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, WebhookError> {
+/// Returns the value of a header that must occur exactly once: two values are ambiguous.
+pub fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, WebhookError> {
     let mut values = headers.get_all(name).iter();
     let value = values.next().ok_or_else(|| WebhookError::MissingHeader(name.clone()))?;
     match (value.to_str(), values.next()) {

@@ -3,57 +3,46 @@ use std::sync::Arc;
 
 use tower::Layer;
 
-use super::door::{Door, Scheme};
-use super::replay::Replays;
 use super::service::WebhookService;
 use super::shared::SharedSecret;
+use super::validator::Validator;
 use super::verifier::WebhookVerifier;
 
-/// PostHog takes events of up to 1 MB, and with the person a webhook's body has little more than an event in it.
-const BODY_LIMIT: usize = 2 * 1024 * 1024;
-
-/// At a hundred webhooks a second, more than the ten minutes in which a copy could come; about 20 MB when it is full.
-const REPLAY_IDS: usize = 100_000;
-
-/// Lets through only webhooks that are authentic, each until it was handled; see the [module](super).
+/// Passes only authentic webhooks to your handler, and each until it was handled; see the [module](super).
 ///
 /// # Clone
 ///
-/// Clones, and the services that it makes, share what they remember.
+/// Clones, and the services that the layer makes, share the remembered ids.
 #[derive(Clone)]
 pub struct WebhookLayer {
-    door: Door,
+    validator: Validator,
 }
 
 impl WebhookLayer {
-    /// For a destination that signs.
+    /// Creates a layer for a destination that signs.
     pub fn new(verifier: WebhookVerifier) -> Self {
-        let replays = Replays::new(verifier.tolerance(), REPLAY_IDS);
-        Self { door: Door::new(Scheme::Signed { verifier, replays }, BODY_LIMIT) }
+        Self { validator: Validator::signed(verifier) }
     }
 
-    /// For one that does not, with a secret in a header. There is no id: replays are not known, and the request has no
-    /// [`Verified`](super::Verified) in it.
+    /// Creates a layer for a destination that sends a secret in a header. Such webhooks have no id, so replays are not
+    /// detected and the request has no [`Verified`](super::Verified) extension.
     pub fn shared_secret(secret: SharedSecret) -> Self {
-        Self { door: Door::new(Scheme::Shared(secret), BODY_LIMIT) }
+        Self { validator: Validator::shared(secret) }
     }
 
-    /// How many bytes a body may have, 2 MiB by default. It is in memory while its request is handled.
-    pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.door.body_limit = bytes;
-        self
+    /// Sets the largest body, in bytes. The default is 2 MiB. The body is kept in memory while its request is handled.
+    pub fn body_limit(self, bytes: usize) -> Self {
+        Self { validator: self.validator.with_body_limit(bytes) }
     }
 
-    /// How many webhooks that were handled are remembered, 100,000 by default. When that is too few, the oldest are
-    /// forgotten before their time, and a line in the log says so: a copy of one of them would be handled once more. With
-    /// 0 none is remembered; copies still do not run at the same time.
+    /// Sets how many handled webhooks are remembered. The default is 100,000.
     ///
-    /// Call it before the layer is cloned or used: what was remembered until then stays behind.
-    pub fn replay_ids(mut self, most: usize) -> Self {
-        if let Scheme::Signed { verifier, replays } = &mut self.door.scheme {
-            *replays = Replays::new(verifier.tolerance(), most);
-        }
-        self
+    /// Beyond that number, the oldest ids are forgotten early and a log line says so; a copy of such a webhook would be
+    /// handled again. With 0 no handled webhook is remembered, but copies still do not run concurrently.
+    ///
+    /// Call this before the layer is cloned or used: the memory begins empty.
+    pub fn replay_ids(self, most: usize) -> Self {
+        Self { validator: self.validator.with_replay_ids(most) }
     }
 }
 
@@ -61,12 +50,13 @@ impl<S> Layer<S> for WebhookLayer {
     type Service = WebhookService<S>;
 
     fn layer(&self, service: S) -> Self::Service {
-        WebhookService::new(service, Arc::new(self.door.clone()))
+        WebhookService::new(service, Arc::new(self.validator.clone()))
     }
 }
 
 impl fmt::Debug for WebhookLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebhookLayer").field("body_limit", &self.door.body_limit).finish_non_exhaustive()
+        let body_limit = self.validator.body_limit();
+        f.debug_struct("WebhookLayer").field("body_limit", &body_limit).finish_non_exhaustive()
     }
 }

@@ -1,15 +1,15 @@
-//! Lets PostHog's webhooks in, and nobody else's: an ordinary [`tower`] layer round your handler.
+//! Accepts PostHog's webhooks and refuses all others: an ordinary [`tower`] layer around your handler.
 //!
 //! ```text
 //!  PostHog ─► headers ─────► body ─────► signature ─► seen before? ─► your handler ─► 2xx: remembered
 //!               │             │             │            │                  └──► else: forgotten, PostHog tries again
 //!               ▼             ▼             ▼            ├ handled: 200
-//!        401 missing, old   413 too large  401           └ under way: 503
-//!        400 malformed      400 broken off
+//!        401 missing, old   413 too large  401           └ in flight: 503
+//!        400 malformed      400 incomplete
 //! ```
 //!
-//! PostHog signs when the destination has a *Signing secret*, by the [Standard Webhooks](https://www.standardwebhooks.com)
-//! scheme: HMAC-SHA256 over the id, the time and the body as it is on the wire. With axum:
+//! PostHog signs webhooks if the destination has a *Signing secret*. The scheme is [Standard
+//! Webhooks](https://www.standardwebhooks.com): HMAC-SHA256 over the id, the time and the body as sent. With axum:
 //!
 //! ```
 //! use axum::routing::post;
@@ -27,28 +27,27 @@
 //! # }
 //! ```
 //!
-//! Without the layer, [`WebhookVerifier::verify`] takes headers, body and time, and decides. `docs/webhooks.md` has how to set
-//! it up in PostHog and how to change the secret.
+//! Without the layer, call [`WebhookVerifier::verify`] with headers, body and time. `docs/webhooks.md` explains the setup in
+//! PostHog and the rotation of the secret.
 //!
 //! # Once, and at least once
 //!
-//! PostHog tries up to three times: after 408, 429, 500, 502, 503, 504, and when there is no answer within 10 s. All attempts
-//! have the same id. So an id is remembered only when the handler has answered 2xx. If it fails, panics, or is cancelled
-//! because PostHog hung up, nothing is remembered and the next attempt reaches it. Who sends an id that was handled gets 200,
-//! since PostHog is to stop, and the handler is not called. A copy that comes while the first is being handled gets 503, since
-//! nobody knows yet how that ends.
+//! PostHog makes up to three attempts: it retries 408, 429, 500, 502, 503, 504 and a missing answer after 10 s. All attempts
+//! have the same id, so an id is remembered only after the handler has answered 2xx. If the handler fails, panics or is
+//! cancelled because PostHog closed the connection, nothing is remembered and the next attempt reaches the handler. A copy
+//! of a handled webhook gets 200 without a call of the handler, so that PostHog stops. A copy of a webhook that is in flight
+//! gets 503, because its result is not known yet.
 //!
-//! Ids are remembered in this process, for twice the tolerance after they were last seen. A copy can also reach another
-//! instance of your service, or come after a restart, or after the handler was cancelled halfway: whatever must not happen
-//! twice needs [`Verified::id`] as a unique key where it happens.
+//! Ids are remembered in this process, for twice the tolerance after they were last seen. A copy may also reach another
+//! instance of your service, or arrive after a restart or after the handler was cancelled halfway. An effect that must not
+//! happen twice therefore needs [`Verified::id`] as a unique key in its own store.
 //!
-//! # What it does not do
+//! # What it leaves to you
 //!
-//! It does not wait for a slow body: a server's or a tower timeout outside does. It does not look into the body, and
-//! decompression belongs inside of it, since what is signed is what is sent. Asymmetric signatures (`v1a`) are passed over;
-//! PostHog makes none.
+//! The layer has no timeout for slow bodies: use your server's, or a tower timeout around the layer. It does not parse the
+//! body. Decompression belongs inside the layer, because the signature covers the bytes as sent. Asymmetric signatures
+//! (`v1a`) are ignored; PostHog makes none.
 
-mod door;
 mod error;
 #[cfg(test)]
 mod fuzz;
@@ -59,6 +58,7 @@ mod secret;
 mod service;
 mod shared;
 mod signature;
+mod validator;
 mod verifier;
 
 pub use error::WebhookError;

@@ -2,63 +2,64 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// Remembers which webhooks are being handled and which were. Clones share it.
+/// Remembers the ids of the webhooks that are being handled and of those that were. Clones share the ids.
 ///
-/// A cache that throws out what it likes would not do: what is under way must stay, and the oldest must go first.
+/// An ordinary cache, which evicts by its own choice, does not fit: ids in flight must stay, and the oldest must go first.
 #[derive(Clone, Debug)]
-pub(super) struct Replays {
-    memory: Arc<Mutex<Memory>>,
-    /// For how long after it was last seen.
+pub struct ReplayCache {
+    ids: Arc<Mutex<Ids>>,
+    /// How long an id is remembered after it was last seen.
     window: Duration,
-    most: usize,
+    capacity: usize,
 }
 
 #[derive(Debug, Default)]
-struct Memory {
-    /// As many as the server handles requests at a time.
-    under_way: HashSet<Arc<str>>,
+struct Ids {
+    /// Bounded by the server's concurrent requests.
+    in_flight: HashSet<Arc<str>>,
     handled: HashMap<Arc<str>, SystemTime>,
-    /// The same by the time at which they may be forgotten.
+    /// The same ids, ordered by the time at which they expire.
     by_time: BTreeSet<(SystemTime, Arc<str>)>,
 }
 
-/// What is known of a webhook that comes.
+/// What is known of an incoming webhook.
 #[derive(Debug)]
-pub(super) enum Seen {
-    Never(UnderWay),
-    UnderWay,
+pub enum Seen {
+    /// Neither in flight nor handled. It is in flight as long as the guard lives.
+    Never(InFlight),
+    InFlight,
     Handled,
 }
 
-impl Replays {
-    /// A webhook may be sent again until it is `tolerance` old, and may have been sent by a clock that is as much ahead: it
-    /// is remembered for twice as long.
-    pub(super) fn new(tolerance: Duration, most: usize) -> Self {
-        Self { memory: Arc::default(), window: 2 * tolerance, most }
+impl ReplayCache {
+    /// Remembers ids for twice the tolerance: a copy is accepted until it is `tolerance` old, and the sender's clock may be
+    /// as much ahead.
+    pub fn new(tolerance: Duration, capacity: usize) -> Self {
+        Self { ids: Arc::default(), window: 2 * tolerance, capacity }
     }
 
-    /// Of copies that come at once, one is the first.
-    pub(super) fn begin(&self, id: &str, now: SystemTime) -> Seen {
-        let mut memory = self.memory();
-        memory.forget_before(now);
-        if memory.handled.contains_key(id) {
-            // A later attempt is valid for longer.
-            memory.remember(id.into(), now + self.window);
+    /// Begins to handle a webhook. Of concurrent copies, exactly one gets [`Seen::Never`].
+    pub fn begin(&self, id: &str, now: SystemTime) -> Seen {
+        let mut ids = self.ids();
+        ids.forget_before(now);
+        if ids.handled.contains_key(id) {
+            // Each attempt has its own time, so a later one stays acceptable for longer.
+            ids.remember(id.into(), now + self.window);
             return Seen::Handled;
         }
         let id = Arc::from(id);
-        if !memory.under_way.insert(Arc::clone(&id)) {
-            return Seen::UnderWay;
+        if !ids.in_flight.insert(Arc::clone(&id)) {
+            return Seen::InFlight;
         }
-        Seen::Never(UnderWay { id, replays: self.clone() })
+        Seen::Never(InFlight { id, replays: self.clone() })
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ids(&self) -> MutexGuard<'_, Ids> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Memory {
+impl Ids {
     fn remember(&mut self, id: Arc<str>, until: SystemTime) {
         if let Some(before) = self.handled.insert(Arc::clone(&id), until) {
             self.by_time.remove(&(before, Arc::clone(&id)));
@@ -79,30 +80,31 @@ impl Memory {
     }
 }
 
-/// A webhook that is being handled. Dropped, it was not handled: the next attempt is the first again.
+/// A webhook that is being handled. If the guard is dropped, the webhook was not handled, and the next attempt counts as
+/// the first.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub struct InFlight {
     id: Arc<str>,
-    replays: Replays,
+    replays: ReplayCache,
 }
 
-impl UnderWay {
-    /// Tells whether all that should be remembered is.
-    pub(super) fn handled(self, now: SystemTime) -> bool {
-        let mut memory = self.replays.memory();
-        memory.forget_before(now);
-        memory.remember(Arc::clone(&self.id), now + self.replays.window);
-        let has_room = memory.handled.len() <= self.replays.most;
+impl InFlight {
+    /// Remembers the webhook as handled. Returns false if an older one had to be forgotten for it.
+    pub fn handled(self, now: SystemTime) -> bool {
+        let mut ids = self.replays.ids();
+        ids.forget_before(now);
+        ids.remember(Arc::clone(&self.id), now + self.replays.window);
+        let has_room = ids.handled.len() <= self.replays.capacity;
         if !has_room {
-            memory.forget_oldest();
+            ids.forget_oldest();
         }
         has_room
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.replays.memory().under_way.remove(&self.id);
+        self.replays.ids().in_flight.remove(&self.id);
     }
 }
 
@@ -118,66 +120,66 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
     }
 
-    fn handle(replays: &Replays, id: &str, now: SystemTime) -> bool {
-        let Seen::Never(under_way) = replays.begin(id, now) else { panic!("{id} is known") };
-        under_way.handled(now)
+    fn handle(replays: &ReplayCache, id: &str, now: SystemTime) -> bool {
+        let Seen::Never(in_flight) = replays.begin(id, now) else { panic!("{id} is known") };
+        in_flight.handled(now)
     }
 
     #[test]
     fn one_of_two_copies_is_the_first() {
-        let replays = Replays::new(TOLERANCE, 10);
+        let replays = ReplayCache::new(TOLERANCE, 10);
         let first = replays.begin("a", at(0));
         assert!(matches!(first, Seen::Never(_)));
-        assert!(matches!(replays.begin("a", at(0)), Seen::UnderWay));
+        assert!(matches!(replays.begin("a", at(0)), Seen::InFlight));
         assert!(matches!(replays.begin("b", at(0)), Seen::Never(_)), "others go on");
         drop(first);
         assert!(handle(&replays, "a", at(1)), "what was dropped was not handled");
         assert!(matches!(replays.begin("a", at(1)), Seen::Handled));
-        assert!(replays.memory().under_way.is_empty());
+        assert!(replays.ids().in_flight.is_empty());
     }
 
     #[test]
     fn it_is_remembered_as_long_as_a_copy_could_be_let_in() {
-        let replays = Replays::new(TOLERANCE, 10);
-        // From a clock that is 300 s ahead: let in until 600.
+        let replays = ReplayCache::new(TOLERANCE, 10);
+        // Sent by a clock that is 300 s ahead, it is accepted until 600.
         handle(&replays, "a", at(0));
         assert!(matches!(replays.begin("a", at(600)), Seen::Handled));
-        // That may have been another attempt, let in for longer.
+        // That may have been another attempt, which is accepted for longer.
         assert!(matches!(replays.begin("a", at(1_200)), Seen::Handled));
         assert!(matches!(replays.begin("a", at(1_801)), Seen::Never(_)));
-        assert!(replays.memory().by_time.is_empty(), "and is forgotten then");
+        assert!(replays.ids().by_time.is_empty(), "and is forgotten then");
     }
 
     #[test]
     fn when_it_is_full_the_oldest_is_forgotten_and_it_says_so() {
-        let replays = Replays::new(TOLERANCE, 2);
+        let replays = ReplayCache::new(TOLERANCE, 2);
         assert!(handle(&replays, "a", at(0)));
         assert!(handle(&replays, "b", at(1)));
         assert!(!handle(&replays, "c", at(2)));
         assert!(matches!(replays.begin("b", at(3)), Seen::Handled));
         assert!(matches!(replays.begin("c", at(3)), Seen::Handled));
         assert!(matches!(replays.begin("a", at(3)), Seen::Never(_)));
-        let none = Replays::new(TOLERANCE, 0);
+        let none = ReplayCache::new(TOLERANCE, 0);
         assert!(!handle(&none, "a", at(0)));
         assert!(!handle(&none, "a", at(0)));
     }
 
     proptest! {
-        /// Whatever comes in whatever order, and wherever the clock goes.
+        /// Ids arrive in any order, and the clock may jump.
         #[test]
         fn it_is_bounded_and_its_two_orders_agree(
             steps in prop::collection::vec((0_u8..20, 0_u64..2_000, any::<bool>()), 0..200),
         ) {
-            let replays = Replays::new(TOLERANCE, 5);
+            let replays = ReplayCache::new(TOLERANCE, 5);
             for (id, second, works) in steps {
-                if let Seen::Never(under_way) = replays.begin(&id.to_string(), at(second)) && works {
-                    under_way.handled(at(second));
+                if let Seen::Never(in_flight) = replays.begin(&id.to_string(), at(second)) && works {
+                    in_flight.handled(at(second));
                 }
-                let memory = replays.memory();
-                prop_assert!(memory.handled.len() <= 5 && memory.under_way.is_empty());
-                let by_time: HashMap<_, _> = memory.by_time.iter().map(|(until, id)| (id.clone(), *until)).collect();
-                prop_assert_eq!(by_time.len(), memory.by_time.len());
-                prop_assert_eq!(&by_time, &memory.handled);
+                let ids = replays.ids();
+                prop_assert!(ids.handled.len() <= 5 && ids.in_flight.is_empty());
+                let by_time: HashMap<_, _> = ids.by_time.iter().map(|(until, id)| (id.clone(), *until)).collect();
+                prop_assert_eq!(by_time.len(), ids.by_time.len());
+                prop_assert_eq!(&by_time, &ids.handled);
             }
         }
     }

@@ -9,28 +9,28 @@ use zeroize::Zeroizing;
 use super::signature;
 use crate::ConfigError;
 
-/// What a webhook is signed with: `whsec_` and base64, as in PostHog's field *Signing secret*. Redacts itself; its memory
-/// is wiped when it is dropped.
+/// The secret that signs webhooks: `whsec_` and base64, as in PostHog's field *Signing secret*. `Debug` redacts it, and its
+/// memory is wiped when it is dropped.
 #[derive(Clone)]
 pub struct WebhookSecret(hmac::Key);
 
-/// In bytes. The specification's bounds: less can be guessed, more is no stronger.
+/// The specification's bounds, in bytes: a shorter secret can be guessed, and a longer one is no stronger.
 const SHORTEST: usize = 24;
 const LONGEST: usize = 64;
 
-/// PostHog takes secrets without their padding.
+/// PostHog accepts secrets without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
 impl WebhookSecret {
-    /// Parses a secret as PostHog would take it: base64, with or without `whsec_` before it. Blanks around it are no part
-    /// of it (a mounted secret often ends in a newline).
+    /// Parses a secret as PostHog does: base64, with or without the prefix `whsec_`. Surrounding whitespace is ignored,
+    /// because a mounted secret often ends in a newline.
     ///
     /// # Errors
     ///
-    /// When it is empty, not base64, or decodes to less than 24 or more than 64 bytes.
+    /// Returns an error if the secret is empty, is not base64, or decodes to fewer than 24 or more than 64 bytes.
     pub fn parse(secret: &str) -> Result<Self, ConfigError> {
         let secret = secret.trim();
         let encoded = secret.strip_prefix("whsec_").unwrap_or(secret);
@@ -49,13 +49,13 @@ impl WebhookSecret {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &key)))
     }
 
-    /// Signs as PostHog does: the value of a `webhook-signature` header. `timestamp` is that of the header, in seconds
-    /// since 1970. For the tests of your handler.
+    /// Signs a webhook as PostHog does, for the tests of your handler. Returns the value of the `webhook-signature` header.
+    /// `timestamp` is the value of the `webhook-timestamp` header, in seconds since 1970.
     pub fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
         signature::encode(self.tag(id, &timestamp.to_string(), body).as_ref())
     }
 
-    pub(super) fn tag(&self, id: &str, timestamp: &str, body: &[u8]) -> hmac::Tag {
+    pub(crate) fn tag(&self, id: &str, timestamp: &str, body: &[u8]) -> hmac::Tag {
         let mut signed = hmac::Context::with_key(&self.0);
         for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
             signed.update(part);

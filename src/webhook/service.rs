@@ -10,27 +10,27 @@ use http_body::Body;
 use http_body_util::Full;
 use tower::{BoxError, Service};
 
-use super::door::Door;
+use super::validator::Validator;
 
-/// A service that gets only webhooks that are authentic; see the [module](super).
+/// Passes only authentic webhooks to the inner service; see the [module](super).
 ///
-/// It takes requests with any body and passes them on with a [`Full`] one: the bytes that were verified. The answers of the
-/// service inside go out as they are. Theirs must be a body that can be made of [`Bytes`], as axum's and [`Full`] can: it
-/// answers with one itself.
+/// It accepts requests with any body, and passes them on with a [`Full`] body of the verified bytes. The inner service's
+/// answers are returned unchanged. Their body type must be `From<Bytes>`, as axum's and [`Full`] are, because the refusals
+/// have the same type.
 ///
 /// # Cancel safety
 ///
-/// A request whose future is dropped was not handled: the next attempt to deliver it reaches the service. So does one whose
-/// handler panics.
+/// A request whose future is dropped, or whose handler panics, does not count as handled: the next attempt reaches the
+/// inner service.
 #[derive(Clone)]
 pub struct WebhookService<S> {
     service: S,
-    door: Arc<Door>,
+    validator: Arc<Validator>,
 }
 
 impl<S> WebhookService<S> {
-    pub(super) fn new(service: S, door: Arc<Door>) -> Self {
-        Self { service, door }
+    pub(crate) fn new(service: S, validator: Arc<Validator>) -> Self {
+        Self { service, validator }
     }
 }
 
@@ -54,12 +54,12 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let next = self.service.clone();
         let ready = mem::replace(&mut self.service, next);
-        Box::pin(answer(Arc::clone(&self.door), ready, request))
+        Box::pin(answer(Arc::clone(&self.validator), ready, request))
     }
 }
 
 async fn answer<S, B, R>(
-    door: Arc<Door>,
+    validator: Arc<Validator>,
     mut service: S,
     request: Request<B>,
 ) -> Result<Response<R>, S::Error>
@@ -69,14 +69,14 @@ where
     B::Error: Into<BoxError>,
     R: From<Bytes>,
 {
-    let (request, under_way) = match door.admit(request).await {
+    let (request, in_flight) = match validator.admit(request).await {
         Ok(Some(admitted)) => admitted,
         Ok(None) => return Ok(Response::new(Bytes::new().into())),
-        Err(error) => return Ok(door.refuse(&error)),
+        Err(error) => return Ok(validator.refuse(&error)),
     };
     let response = service.call(request).await?;
-    if let Some(under_way) = under_way.filter(|_| response.status().is_success()) {
-        door.handled(under_way);
+    if let Some(in_flight) = in_flight.filter(|_| response.status().is_success()) {
+        validator.handled(in_flight);
     }
     Ok(response)
 }

@@ -6,29 +6,31 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use super::error::WebhookError;
-use super::header::only;
+use super::header::single_value;
 use crate::ConfigError;
 
-/// Less can be guessed.
+/// The shortest secret, in characters: a shorter one can be guessed.
 const SHORTEST: usize = 16;
 
-/// A secret in a header, for destinations that do not sign: a webhook without a signing secret, or one that is relayed.
+/// A secret in a header, for destinations that do not sign: a webhook without a signing secret, or a relayed one.
 ///
-/// It says who sends, and no more: whoever reads one request can send any. So over HTTPS only, and sign where you can.
-/// There is no id and no time in it, so nothing knows a replay: handle by what is in the body (an event's uuid).
+/// It authenticates the sender and not the request, so anybody who reads one request can forge others. Use it over HTTPS
+/// only, and prefer signatures. It carries no id and no time, so replays cannot be detected: deduplicate by the body (an
+/// event's uuid).
 #[derive(Clone)]
 pub struct SharedSecret {
     header: HeaderName,
-    /// Of equal length whatever the secrets are, so that comparing tells not even that.
+    /// Digests have equal lengths, so that a comparison does not reveal the secret's length.
     digests: Vec<Digest>,
 }
 
 impl SharedSecret {
-    /// Expects `secret` in the header of this name. Blanks around it are no part of it.
+    /// Expects `secret` in the header of this name. Whitespace around the secret is ignored.
     ///
     /// # Errors
     ///
-    /// When no header can have this name, or `secret` has less than 16 characters, or some that no header can have.
+    /// Returns an error if the header's name is invalid, or if `secret` has fewer than 16 characters or characters that a
+    /// header cannot contain.
     pub fn new(header: &str, secret: &str) -> Result<Self, ConfigError> {
         let header = HeaderName::try_from(header).map_err(|_| {
             ConfigError::new(
@@ -40,7 +42,7 @@ impl SharedSecret {
         Self { header, digests: Vec::new() }.or(secret)
     }
 
-    /// One more secret to trust, while it is changed.
+    /// Trusts one more secret, for a rotation.
     ///
     /// # Errors
     ///
@@ -60,13 +62,13 @@ impl SharedSecret {
         Ok(self)
     }
 
-    /// Whether the header has one of the secrets in it.
+    /// Verifies that the header contains one of the secrets.
     ///
     /// # Errors
     ///
-    /// When it is missing, there more than once, or has something else in it.
+    /// Returns an error if the header is missing, occurs more than once, or contains something else.
     pub fn verify(&self, headers: &HeaderMap) -> Result<(), WebhookError> {
-        let given = digest(&SHA256, only(headers, &self.header)?.as_bytes());
+        let given = digest(&SHA256, single_value(headers, &self.header)?.as_bytes());
         let is_one = |known: &Digest| verify_slices_are_equal(known.as_ref(), given.as_ref()).is_ok();
         if self.digests.iter().any(is_one) { Ok(()) } else { Err(WebhookError::WrongSecret) }
     }

@@ -1,4 +1,4 @@
-//! The Standard Webhooks scheme, pure: text in, yes or no out.
+//! The Standard Webhooks signature scheme. Pure.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
@@ -6,15 +6,14 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::secret::WebhookSecret;
 
-/// The version of a symmetric signature. Others are passed over: a sender may sign in several ways.
+/// The version of symmetric signatures. Signatures of other versions are ignored, because a sender may sign in several ways.
 const VERSION: &str = "v1,";
 
-/// HMAC-SHA256, in bytes.
+/// The length of an HMAC-SHA256, in bytes.
 const TAG: usize = 32;
 
-/// Whether one of `signatures` is that of one of `secrets`. How long the comparison of two takes tells nothing about
-/// either.
-pub(super) fn is_signed(
+/// Whether one of `signatures` was made with one of `secrets`. The comparison takes constant time.
+pub fn is_signed(
     secrets: &[WebhookSecret],
     (id, timestamp, body): (&str, &str, &[u8]),
     signatures: &[&str],
@@ -26,14 +25,14 @@ pub(super) fn is_signed(
         .any(|expected| given.iter().any(|tag| verify_slices_are_equal(expected.as_ref(), tag).is_ok()))
 }
 
-pub(super) fn encode(tag: &[u8]) -> String {
+pub fn encode(tag: &[u8]) -> String {
     format!("{VERSION}{}", BASE64_STANDARD.encode(tag))
 }
 
-/// Strict: there is one way to write a signature.
+/// Decodes strictly, so that each signature has exactly one encoding.
 fn decode(signature: &str) -> Option<[u8; TAG]> {
     let encoded = signature.strip_prefix(VERSION)?;
-    // One more than needed: what base64 expects before it has seen the padding. Longer ones do not fit.
+    // base64 wants one byte more than the result has, because it checks the space before it reads the padding.
     let mut decoded = [0; TAG + 1];
     let length = BASE64_STANDARD.decode_slice(encoded, &mut decoded).ok()?;
     decoded[..length].try_into().ok()

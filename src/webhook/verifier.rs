@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use super::error::WebhookError;
-use super::header::only;
+use super::header::single_value;
 use super::secret::WebhookSecret;
 use super::signature::is_signed;
 use crate::ConfigError;
@@ -14,20 +14,22 @@ const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-/// What the reference libraries take: longer than clocks differ and requests travel, and short enough that ids can be
-/// remembered for as long.
+/// The reference libraries' tolerance: longer than clocks differ and requests travel, and short enough that ids can be
+/// remembered meanwhile.
 const TOLERANCE: Duration = Duration::from_secs(300);
 const LONGEST_TOLERANCE: Duration = Duration::from_secs(3600);
 
-/// Longer than any id in use, so that what is remembered is bounded in bytes too.
+/// Longer than any id in use. The limit bounds the bytes of the remembered ids.
 const LONGEST_ID: usize = 256;
 
-/// Knows whether a webhook was signed with one of its secrets, a short while ago. Decides only: no I/O, no clock, no memory
-/// of what it has seen, which [`WebhookLayer`](super::WebhookLayer) adds.
+/// Verifies that a webhook was signed recently with one of its secrets.
+///
+/// Verification is pure: it does no I/O, reads no clock and does not detect replays.
+/// [`WebhookLayer`](super::WebhookLayer) adds these.
 ///
 /// # Clone
 ///
-/// Cheap; clones share the secrets.
+/// A clone is cheap and shares the secrets.
 #[derive(Clone, Debug)]
 pub struct WebhookVerifier {
     secrets: Arc<[WebhookSecret]>,
@@ -35,25 +37,26 @@ pub struct WebhookVerifier {
 }
 
 impl WebhookVerifier {
-    /// Trusts the destination that signs with `secret`: `whsec_` and base64.
+    /// Trusts the destination that signs with `secret` (`whsec_` and base64).
     ///
     /// # Errors
     ///
-    /// As [`WebhookSecret::parse`].
+    /// Returns the error of [`WebhookSecret::parse`].
     pub fn new(secret: &str) -> Result<Self, ConfigError> {
         Self::builder().secret(secret).build()
     }
 
-    /// For several secrets or another tolerance.
+    /// Configures several secrets or another tolerance.
     pub fn builder() -> WebhookVerifierBuilder {
         WebhookVerifierBuilder { secrets: Vec::new(), tolerance: TOLERANCE }
     }
 
-    /// Verifies a webhook: `body` is what came over the wire, byte by byte, and `now` is the time.
+    /// Verifies a webhook. `body` must be the bytes as received, and `now` is the present time.
     ///
     /// # Errors
     ///
-    /// When a header is missing or malformed, the time is outside the tolerance, or no signature matches, in this order.
+    /// Returns an error if a header is missing or malformed, the time is outside the tolerance, or no signature matches. The
+    /// checks run in this order.
     pub fn verify(
         &self,
         headers: &HeaderMap,
@@ -67,13 +70,13 @@ impl WebhookVerifier {
         Ok(Verified { id: claim.id.into(), timestamp: claim.sent })
     }
 
-    /// What the headers say, true or not. It is worth reading the body for.
-    pub(super) fn claim<'a>(
+    /// Parses the headers, whose signature is still unproven. A request that fails here is not worth reading its body.
+    pub(crate) fn claim<'a>(
         &self,
         headers: &'a HeaderMap,
         now: SystemTime,
     ) -> Result<Claim<'a>, WebhookError> {
-        let (id, timestamp) = (only(headers, &ID)?, only(headers, &TIMESTAMP)?);
+        let (id, timestamp) = (single_value(headers, &ID)?, single_value(headers, &TIMESTAMP)?);
         let mut signatures = Vec::new();
         for list in headers.get_all(SIGNATURE) {
             signatures.push(list.to_str().map_err(|_| WebhookError::MalformedHeader(SIGNATURE))?);
@@ -81,7 +84,8 @@ impl WebhookVerifier {
         if signatures.is_empty() {
             return Err(WebhookError::MissingHeader(SIGNATURE));
         }
-        // With a dot in it, what was signed could be taken apart in another way: a part of the body would be the timestamp.
+        // The signed text is `id.timestamp.body`. With a dot in the id it could be split in another way, with a part of the
+        // body as the timestamp.
         if id.is_empty() || id.len() > LONGEST_ID || id.contains('.') {
             return Err(WebhookError::MalformedHeader(ID));
         }
@@ -93,21 +97,21 @@ impl WebhookVerifier {
         }
     }
 
-    pub(super) fn tolerance(&self) -> Duration {
+    pub(crate) fn tolerance(&self) -> Duration {
         self.tolerance
     }
 }
 
-/// Seconds since 1970, in digits only.
+/// Parses seconds since 1970, written in digits alone.
 fn time(timestamp: &str) -> Option<SystemTime> {
     let is_number = timestamp.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = is_number.then(|| timestamp.parse().ok())??;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-pub(super) struct Claim<'a> {
+pub struct Claim<'a> {
     id: &'a str,
-    /// As it was signed.
+    /// The timestamp as text, as it was signed.
     timestamp: &'a str,
     sent: SystemTime,
     signatures: Vec<&'a str>,
@@ -121,25 +125,25 @@ pub struct WebhookVerifierBuilder {
 }
 
 impl WebhookVerifierBuilder {
-    /// One more secret to trust. Two while a secret is changed: the new one and the old one.
+    /// Trusts one more secret. During a rotation, trust the new one and the old one.
     pub fn secret(mut self, secret: &str) -> Self {
         self.secrets.push(WebhookSecret::parse(secret));
         self
     }
 
-    /// How far the time of a webhook may be from now, in the past and in the future: 300 s by default, as in the reference
-    /// libraries; up to an hour. An attempt's time is that of the attempt, so retries are no reason for more.
+    /// Sets how far a webhook's time may be in the past or in the future, up to an hour. The default is 300 s, as in the
+    /// reference libraries. Each attempt has its own time, so retries do not need a higher tolerance.
     pub fn tolerance(mut self, tolerance: Duration) -> Self {
         self.tolerance = tolerance;
         self
     }
 
-    /// The verifier.
+    /// Builds the verifier.
     ///
     /// # Errors
     ///
-    /// When there is no secret, one cannot be one ([`WebhookSecret::parse`]), or the tolerance is less than a second or
-    /// more than an hour.
+    /// Returns an error if there is no secret, if one does not parse ([`WebhookSecret::parse`]), or if the tolerance is less
+    /// than a second or more than an hour.
     pub fn build(self) -> Result<WebhookVerifier, ConfigError> {
         let secrets: Arc<[_]> = self.secrets.into_iter().collect::<Result<_, _>>()?;
         if secrets.is_empty() {
@@ -154,7 +158,7 @@ impl WebhookVerifierBuilder {
     }
 }
 
-/// A webhook that was verified: the layer puts it into the extensions of the request.
+/// A verified webhook. The layer adds it to the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     id: Arc<str>,
@@ -162,12 +166,13 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// The webhook's id. All attempts to deliver it have the same, so it is the key for handling it once.
+    /// Returns the webhook's id. All attempts to deliver one webhook have the same id, so use it as the key for
+    /// deduplication.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// When this attempt was sent, to the second.
+    /// Returns the time at which this attempt was sent, in whole seconds.
     pub fn timestamp(&self) -> SystemTime {
         self.timestamp
     }

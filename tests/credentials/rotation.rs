@@ -26,7 +26,7 @@ async fn traffic(posthog: PostHog) {
 async fn a_rotation_under_load_loses_nothing() {
     let (server, mount) = (FakePostHog::start(), Mount::new());
     let posthog = builder(&server).credentials(mount.source()).build().unwrap();
-    let mut transitions = posthog.subscribe();
+    let mut transitions = posthog.subscribe_alerts();
     let traffic = tokio::spawn(traffic(posthog.clone()));
     server.wait_for_distinct(500).await;
 
@@ -110,4 +110,22 @@ async fn a_refusal_of_the_token_before_holds_nothing_up() {
     until(|| posthog.stats().delivered == 10).await;
     assert_eq!(server.request_count(Route::Batch), 2);
     assert!(!(was_under_way && log.text().contains("delivery to PostHog pauses")), "{}", log.text());
+}
+
+/// What is found of the token before is no answer about the new one.
+#[tokio::test]
+async fn a_health_check_in_flight_goes_over_to_the_new_token() {
+    let (server, mount) = (FakePostHog::start(), Mount::new());
+    server.flags().then(Reply::hang());
+    server.know_token(NEW);
+    let posthog = builder(&server).credentials(mount.source()).probe_timeout(HOUR).build().unwrap();
+    let checking = tokio::spawn({
+        let posthog = posthog.clone();
+        async move { posthog.health_check().await }
+    });
+    server.wait_for_requests(Route::Flags, 1).await;
+    mount.swap(NEW);
+    posthog.reload_credentials().await.unwrap();
+    assert_eq!(checking.await.unwrap().reasons, []);
+    assert_eq!(server.request_count(Route::Flags), 2);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use posthog_health::layers::{CircuitBreakerConfig, RetryConfig};
 use posthog_health::preflight::CheckStatus::{Fail, Pass, Skipped, Warn};
-use posthog_health::preflight::{CheckId, CheckStatus, PreflightReport, Verdict};
+use posthog_health::preflight::{CheckId, CheckStatus, PreflightReport, PreflightVerdict};
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{AlertName, AlertsConfig, CredentialSource, Event, PostHog, SpoolConfig};
 
@@ -67,7 +67,10 @@ async fn its_own_settings_are_judged() {
     for id in [CheckId::Breaker, CheckId::Backoff, CheckId::Alerts, CheckId::Timeouts] {
         assert_eq!(status(&report, id), Warn, "{report}");
     }
-    assert_eq!((report.verdict(), report.exit_code(false), report.exit_code(true)), (Verdict::Warn, 0, 1));
+    assert_eq!(
+        (report.verdict(), report.exit_code(false), report.exit_code(true)),
+        (PreflightVerdict::Warn, 0, 1)
+    );
     assert!(report.check(CheckId::Alerts).unwrap().seen.contains("Auth Failures"));
 }
 

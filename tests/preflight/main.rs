@@ -6,6 +6,8 @@ mod green;
 mod library;
 mod pages;
 mod secrets;
+#[path = "../support/pages.rs"]
+mod support;
 mod tls;
 
 use std::fs;

@@ -1,20 +1,16 @@
-//! `docs/preflight.md` and `docs/checklist.md` say what is, and all of it.
+//! `docs/preflight.md` and `docs/checklist.md` agree with the code.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use posthog_health::preflight::{CHECKLIST, CheckId, Section};
 use posthog_health::testing::FakePostHog;
 
+use crate::support::{read, root};
 use crate::{asking, check, command, report, shown};
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn page(name: &str) -> String {
-    fs::read_to_string(root().join("docs").join(name)).unwrap()
+    read(&format!("docs/{name}"))
 }
 
 /// The cells of a page's rows that begin with such a cell.

@@ -1,11 +1,11 @@
 //! The SDK makes its events, and we carry them: each arrives once, by our requests.
 #![cfg(feature = "error-tracking")]
 
-mod conveniences;
 mod ends;
+mod events;
 mod local_evaluation;
 mod panics;
-mod road;
+mod same_names;
 #[path = "../support/client.rs"]
 mod support;
 

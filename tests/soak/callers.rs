@@ -143,7 +143,7 @@ fn look(posthog: &PostHog) {
     for token in TOKENS {
         assert!(!health.contains(token) && !letters.contains(token), "{health} {letters}");
     }
-    drop((posthog.alerts(), posthog.subscribe(), posthog.rollout_verdict()));
+    drop((posthog.alerts(), posthog.subscribe_alerts(), posthog.rollout_verdict()));
 }
 
 /// A clone that outlives the call that made it.

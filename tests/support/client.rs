@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use posthog_health::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
 use posthog_health::testing::FakePostHog;
-use posthog_health::{Event, Ledger, PostHog, PostHogBuilder};
+use posthog_health::{CredentialSource, Event, Ledger, PostHog, PostHogBuilder};
 
 pub(crate) const MS: fn(u64) -> Duration = Duration::from_millis;
 
 /// All times in milliseconds, all else as by default.
 pub(crate) fn builder(server: &FakePostHog) -> PostHogBuilder {
-    PostHog::builder(FakePostHog::TOKEN)
+    builder_of(FakePostHog::TOKEN, server)
+}
+
+/// The same with a token from elsewhere.
+pub(crate) fn builder_of(token: impl Into<CredentialSource>, server: &FakePostHog) -> PostHogBuilder {
+    PostHog::builder(token)
         .host(server.url())
         .linger(MS(5))
         .retry(RetryConfig::default().backoff(MS(1), MS(10)))

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::subscriber::DefaultGuard;
-use tracing::{Dispatch, Level};
+use tracing::{Dispatch, Level, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// All that a thread logs; tests that use it run on a runtime of one thread.
@@ -32,17 +32,23 @@ impl<'a> MakeWriter<'a> for Log {
 impl Log {
     #[allow(dead_code, reason = "one has a subscriber of its own")]
     pub(crate) fn start(level: Level) -> (Self, DefaultGuard) {
-        // While there is one subscriber only, `tracing` asks that of the thread which comes to a line first, and
-        // lets it decide for all: in the tests beside this one, that is none.
-        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
-        LazyLock::force(&SECOND);
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(log.clone());
-        let guard = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
+        let guard = install(subscriber.with_ansi(false).finish());
         (log, guard)
     }
 
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
+}
+
+/// The subscriber of this thread.
+#[allow(dead_code, reason = "one has a subscriber of its own")]
+pub(crate) fn install(subscriber: impl Subscriber + Send + Sync + 'static) -> DefaultGuard {
+    // While there is only one subscriber, `tracing` asks the thread that reaches a line first and keeps its answer for
+    // all threads. In the tests beside this one, that thread has no subscriber.
+    static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+    LazyLock::force(&SECOND);
+    tracing::subscriber::set_default(subscriber)
 }

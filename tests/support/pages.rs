@@ -1,4 +1,4 @@
-//! What is written for people, for tests that compare it with the code.
+//! The pages for people, for tests that compare them with the code.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// All of it.
+/// All pages.
+#[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn pages() -> Vec<PathBuf> {
     let mut pages: Vec<_> =
         ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|page| root().join(page)).into();
@@ -21,6 +22,7 @@ pub(crate) fn pages() -> Vec<PathBuf> {
     pages
 }
 
+#[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let found = entries.flat_map(|path| if path.is_dir() { files(&path, ending) } else { vec![path] });

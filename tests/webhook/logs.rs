@@ -39,6 +39,10 @@ async fn each_kind_of_refusal_is_one_line_an_episode_without_secrets() {
     assert_eq!((lines(" WARN "), lines(" DEBUG ")), (3, 199), "{}", log.text());
 
     let text = log.text();
+    assert!(
+        text.lines().all(|line| line.contains(" posthog_health::webhook: ")),
+        "the documented target: {text}"
+    );
     for line in
         ["no webhook-id header", "no signature matches", "webhook was handled before", "too few replay_ids"]
     {

@@ -12,6 +12,7 @@ use super::state::State;
 use crate::delivery::admit::{admit, measure};
 use crate::delivery::event::AnyEvent;
 use crate::delivery::ledger::DropReason;
+use crate::rt::target;
 
 impl Queue {
     #[inline(always)] // An event is moved once less.
@@ -86,7 +87,7 @@ impl Queue {
         drop(evicted);
         if begins {
             let Limits { events, bytes, .. } = self.limits;
-            tracing::warn!(events, bytes, "queue full: dropping events");
+            tracing::warn!(target: target::DELIVERY, events, bytes, "queue full: dropping events");
         }
     }
 

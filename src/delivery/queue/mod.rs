@@ -54,7 +54,7 @@ pub(crate) struct Queue {
 }
 
 /// The queue at one moment: its numbers agree with each other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) fill: QueueFill,
     pub(crate) ledger: Ledger,

@@ -12,6 +12,7 @@ use crate::delivery::Overflow;
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::queue::Queue;
+use crate::rt::target;
 
 /// Moves events from another file to our own, a chunk at a time. Each chunk is on disk here before it is
 /// removed there: a crash in between costs that many duplicates.
@@ -59,7 +60,11 @@ impl Adoption {
 
     pub(super) fn begin(&mut self, left_behind: Opened) {
         let Opened { store, contents, .. } = left_behind;
-        tracing::info!(events = store.fill().events, "takes over a spool file that was left behind");
+        tracing::info!(
+            target: target::SPOOL,
+            events = store.fill().events,
+            "takes over a spool file that was left behind"
+        );
         self.source = Some(Source { store, contents });
     }
 
@@ -81,7 +86,10 @@ impl Adoption {
 
     fn complain(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.has_complained, true) {
-            tracing::warn!("a spool file that was left behind cannot be taken over: {error}");
+            tracing::warn!(
+                target: target::SPOOL,
+                "a spool file that was left behind cannot be taken over: {error}"
+            );
         }
     }
 
@@ -115,7 +123,7 @@ impl Adoption {
         own.release(&changes.put.iter().map(|event| event.number).collect::<Vec<_>>());
         queue.adopted(&taken.counts, &applied, letters);
         match source.remove(&taken) {
-            Ok(()) if taken.is_last() => tracing::info!("took over all of it"),
+            Ok(()) if taken.is_last() => tracing::info!(target: target::SPOOL, "took over all of it"),
             Ok(()) => self.source = Some(source),
             Err(error) => self.complain(&error),
         }

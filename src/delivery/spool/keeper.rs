@@ -11,6 +11,7 @@ use super::directory::{Directory, Opened};
 use super::store::Store;
 use crate::delivery::queue::{Queue, Read, SpoolIssue, Turn};
 use crate::rt::Episode;
+use crate::rt::target;
 
 pub(super) struct Keeper {
     queue: Arc<Queue>,
@@ -52,7 +53,7 @@ impl Keeper {
             self.queue.disk_failed(SpoolIssue::of(&error));
             if self.failing.begins(Instant::now()) {
                 self.failure_is_told = true;
-                tracing::warn!("the spool fails, events stay in memory: {error}");
+                tracing::warn!(target: target::SPOOL, "the spool fails, events stay in memory: {error}");
             }
             if self.rest() {
                 return;
@@ -72,7 +73,7 @@ impl Keeper {
             Some(slot) => self.open_again(&directory, slot)?,
         };
         if std::mem::take(&mut self.failure_is_told) {
-            tracing::info!("the spool works again");
+            tracing::info!(target: target::SPOOL, "the spool works again");
         }
         let result = self.serve(&directory, &mut store, &mut adoption);
         self.held = store.into_held();
@@ -115,6 +116,7 @@ impl Keeper {
     fn notice(&self, opened: &Opened) -> Option<SpoolIssue> {
         for file in &opened.set_aside {
             tracing::warn!(
+                target: target::SPOOL,
                 file = %file.path.display(),
                 taken_over = file.salvaged,
                 problem = file.problem,
@@ -123,10 +125,18 @@ impl Keeper {
         }
         let lost = opened.contents.crashed;
         if lost > 0 {
-            tracing::warn!(lost, "a process ended without shutdown: what it had in memory only is lost");
+            tracing::warn!(
+                target: target::SPOOL,
+                lost,
+                "a process ended without shutdown: what it had in memory only is lost"
+            );
         }
         for file in &opened.newer {
-            tracing::warn!(file = %file.display(), "a spool file is of a newer version: left alone");
+            tracing::warn!(
+                target: target::SPOOL,
+                file = %file.display(),
+                "a spool file is of a newer version: left alone"
+            );
         }
         let damaged = (!opened.set_aside.is_empty()).then_some(SpoolIssue::Damaged);
         damaged.or((!opened.newer.is_empty()).then_some(SpoolIssue::Newer))
@@ -177,7 +187,7 @@ impl Keeper {
         if let Some(note) = turn.note
             && let Err(error) = directory.note(&store.note(note))
         {
-            tracing::debug!("the counts cannot be noted: {error}");
+            tracing::debug!(target: target::SPOOL, "the counts cannot be noted: {error}");
         }
         let (applied, loaded, error) = match (applied, loaded) {
             (Err(error), _) => (None, Vec::new(), Some(error)),

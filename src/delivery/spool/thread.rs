@@ -7,6 +7,7 @@ use super::config::SpoolConfig;
 use super::directory::Directory;
 use super::keeper::Keeper;
 use crate::delivery::queue::{Queue, SpoolIssue};
+use crate::rt::target;
 
 /// A handle on the thread.
 #[derive(Debug)]
@@ -37,7 +38,10 @@ impl Spool {
             drop(alive);
         });
         let thread = thread.inspect_err(|error| {
-            tracing::warn!("the spool's thread cannot be started, events stay in memory: {error}");
+            tracing::warn!(
+                target: target::SPOOL,
+                "the spool's thread cannot be started, events stay in memory: {error}"
+            );
             queue.disk_failed(SpoolIssue::Io);
         });
         Self { has_ended, thread: Mutex::new(thread.ok()) }

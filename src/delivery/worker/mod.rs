@@ -25,8 +25,7 @@ use crate::api::Accepted;
 use crate::api::Batch;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::layers::CircuitState;
-use crate::monitor::metrics;
-use crate::rt::Episode;
+use crate::rt::{Episode, metrics};
 use pauses::Pauses;
 use suspects::{Case, Part, Suspects};
 

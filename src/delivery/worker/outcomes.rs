@@ -8,6 +8,7 @@ use super::suspects::{Case, Part};
 use crate::api::{Accepted, Outcome};
 use crate::delivery::DropReason;
 use crate::delivery::queue::Encoded;
+use crate::rt::target;
 use crate::{Error, ErrorKind};
 
 impl<S> Worker<S> {
@@ -71,6 +72,7 @@ impl<S> Worker<S> {
             self.suspects.park(batch, &case, self.pacing.refusal_pause);
             if self.parking.begins(now()) {
                 tracing::warn!(
+                    target: target::DELIVERY,
                     "PostHog rejects event after event: parked, the dead letters say why: {error}"
                 );
             }
@@ -86,10 +88,10 @@ impl<S> Worker<S> {
     fn bury(&mut self, event: &Encoded, error: &Error) {
         let evicted = self.queue.bury(event, error);
         if self.burying.begins(now()) {
-            tracing::warn!("events are set aside as dead letters: {error}");
+            tracing::warn!(target: target::DELIVERY, "events are set aside as dead letters: {error}");
         }
         if evicted > 0 && self.evicting.begins(now()) {
-            tracing::warn!("too many dead letters: the oldest are dropped");
+            tracing::warn!(target: target::DELIVERY, "too many dead letters: the oldest are dropped");
         }
     }
 
@@ -105,7 +107,7 @@ impl<S> Worker<S> {
             );
         }
         if self.batch_bytes == self.queue.limits.batch_bytes {
-            tracing::info!("PostHog takes only smaller batches");
+            tracing::info!(target: target::DELIVERY, "PostHog takes only smaller batches");
         }
         self.batch_bytes = self.batch_bytes.min(bytes).div_ceil(2).max(SMALLEST_LIMIT);
     }
@@ -133,7 +135,7 @@ impl<S> Worker<S> {
             self.credentials.renew();
         }
         if self.pauses.refuse(Instant::now(), kind) {
-            tracing::warn!("{what}");
+            tracing::warn!(target: target::DELIVERY, "{what}");
         }
     }
 
@@ -171,7 +173,7 @@ impl<S> Worker<S> {
         }
         self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.queue.limits.batch_bytes);
         if self.pauses.recover() {
-            tracing::info!("delivery resumed");
+            tracing::info!(target: target::DELIVERY, "delivery resumed");
         }
     }
 }

@@ -1,113 +1,54 @@
-//! The definitions of all flags: fetched when somebody first asks for flags, and then again and again.
+//! The definitions of all flags, for local evaluation: fetched when flags are first asked for, and polled from then on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod poller;
+mod stack;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::HeaderValue;
-use tokio::time::{Instant, sleep};
-use tower::ServiceExt;
+use tokio::task::JoinHandle;
 
-use super::local::Local;
-use super::stack::DefinitionsStack;
-use crate::Error;
-use crate::api::Api;
+use self::poller::Poller;
+use self::stack::DefinitionsStack;
+pub use self::stack::definitions_stack;
 use crate::credentials::{Credentials, SecretKey};
 
-/// Are there other definitions than those of this tag?
+/// Owns the poller and its task.
 #[derive(Debug)]
-pub(super) struct Ask {
-    key: SecretKey,
-    etag: Option<HeaderValue>,
-}
+pub struct Definitions(Mutex<Polling>);
 
-/// What PostHog answered.
 #[derive(Debug)]
-pub(super) enum Fetched {
-    Unchanged,
-    New(Arc<Local>, Option<HeaderValue>),
-}
-
-/// One attempt.
-pub(super) async fn fetch(api: Arc<Api>, Ask { key, etag }: Ask) -> Result<Fetched, Error> {
-    Ok(match api.definitions(&key, etag).await? {
-        Some(new) => Fetched::New(Arc::new(Local::read(&new.body)?), new.etag),
-        None => Fetched::Unchanged,
-    })
-}
-
-/// The latest definitions, and how they are fetched.
-#[derive(Debug)]
-pub(super) struct Definitions {
-    stack: DefinitionsStack,
-    keys: Arc<Credentials<SecretKey>>,
-    poll_interval: Duration,
-    latest: Mutex<Option<Latest>>,
-}
-
-#[derive(Clone, Debug)]
-struct Latest {
-    local: Arc<Local>,
-    etag: Option<HeaderValue>,
-    /// When PostHog last said that they are these.
-    at: Instant,
+struct Polling {
+    /// `None` after the end, because it holds connections.
+    poller: Option<Arc<Poller>>,
+    task: Option<JoinHandle<()>>,
 }
 
 impl Definitions {
-    pub(super) fn new(
-        stack: DefinitionsStack,
-        keys: &Arc<Credentials<SecretKey>>,
-        poll_interval: Duration,
-    ) -> Self {
-        Self { stack, keys: Arc::clone(keys), poll_interval, latest: Mutex::default() }
+    pub fn new(stack: DefinitionsStack, keys: &Arc<Credentials<SecretKey>>, poll_interval: Duration) -> Self {
+        let poller = Poller::new(stack, Arc::clone(keys), poll_interval);
+        Self(Mutex::new(Polling { poller: Some(Arc::new(poller)), task: None }))
     }
 
-    /// What is known, and for how long PostHog has not confirmed it.
-    pub(super) fn latest(&self, now: Instant) -> Option<(Arc<Local>, Duration)> {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        Some((latest.local, now.saturating_duration_since(latest.at)))
-    }
-
-    /// Fetches until it is aborted: once in the poll interval, and at once with a new key.
-    pub(super) async fn poll(self: Arc<Self>) {
-        let mut keys = self.keys.keys();
-        loop {
-            let key = keys.borrow_and_update().clone();
-            let pause = match key {
-                Some(key) => self.fetch(key).await.max(self.poll_interval),
-                // A provider has given none yet.
-                None => self.poll_interval,
-            };
-            tokio::select! {
-                () = sleep(pause) => {}
-                Ok(()) = keys.changed() => {}
-            }
+    /// Starts polling, unless it runs already, and returns the poller. `None` after the end.
+    pub fn start_polling(&self) -> Option<Arc<Poller>> {
+        let mut polling = self.polling();
+        let poller = Arc::clone(polling.poller.as_ref()?);
+        // A task that is finished ended with its runtime, because polling itself does not end.
+        if polling.task.as_ref().is_none_or(JoinHandle::is_finished) {
+            polling.task = Some(tokio::spawn(Arc::clone(&poller).poll()));
         }
+        Some(poller)
     }
 
-    /// Gives the time for which PostHog wants to be left alone.
-    async fn fetch(&self, key: SecretKey) -> Duration {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let ask = Ask { key: key.clone(), etag: latest.as_ref().and_then(|latest| latest.etag.clone()) };
-        let result = self.stack.clone().oneshot(ask).await;
-        let at = Instant::now();
-        if result.is_ok() {
-            self.keys.found(&key, false);
-        }
-        let fresh = match result {
-            Ok(Fetched::New(local, etag)) => Latest { local, etag, at },
-            Ok(Fetched::Unchanged) => match latest {
-                Some(latest) => Latest { at, ..latest },
-                None => return Duration::ZERO,
-            },
-            Err(error) => {
-                if error.kind().is_about_the_token() {
-                    self.keys.found(&key, true);
-                    self.keys.renew();
-                }
-                return error.retry_after().unwrap_or_default();
-            }
-        };
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
-        Duration::ZERO
+    /// Ends polling, for good. Returns the aborted task.
+    pub fn end(&self) -> Option<JoinHandle<()>> {
+        let mut polling = self.polling();
+        polling.poller = None;
+        polling.task.take().inspect(JoinHandle::abort)
+    }
+
+    fn polling(&self) -> MutexGuard<'_, Polling> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

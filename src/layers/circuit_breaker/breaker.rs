@@ -12,7 +12,7 @@ use super::policy::Policy;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use super::{CircuitBreakerConfig, CircuitOpen, CircuitState};
 use crate::layers::Verdict;
-use crate::rt::Episode;
+use crate::rt::{Episode, target};
 
 /// The breaker, shared by all clones. Decisions are made behind the gate's lock. The calls of a healthy service and the
 /// calls that an open breaker rejects read what is published beside it, and take no lock.
@@ -210,13 +210,21 @@ impl Shared {
 /// Logs an episode at info or above once when it begins and once when it first ends.
 fn log(before: CircuitState, entered: CircuitState, probe_in: Duration, is_news: bool) {
     match (before, entered) {
-        (_, CircuitState::Open) if is_news => tracing::warn!(?probe_in, "circuit breaker open"),
-        (CircuitState::Closed, CircuitState::Open) => {
-            tracing::debug!(?probe_in, "circuit breaker open, as lately")
+        (_, CircuitState::Open) if is_news => {
+            tracing::warn!(target: target::LAYERS, ?probe_in, "circuit breaker open")
         }
-        (_, CircuitState::Open) => tracing::debug!(?probe_in, "circuit breaker open again: a probe failed"),
-        (_, CircuitState::HalfOpen) => tracing::debug!("circuit breaker half open"),
-        (_, CircuitState::Closed) if is_news => tracing::info!("circuit breaker closed"),
-        (_, CircuitState::Closed) => tracing::debug!("circuit breaker closed, as lately"),
+        (CircuitState::Closed, CircuitState::Open) => {
+            tracing::debug!(target: target::LAYERS, ?probe_in, "circuit breaker open, as lately")
+        }
+        (_, CircuitState::Open) => {
+            tracing::debug!(target: target::LAYERS, ?probe_in, "circuit breaker open again: a probe failed")
+        }
+        (_, CircuitState::HalfOpen) => tracing::debug!(target: target::LAYERS, "circuit breaker half open"),
+        (_, CircuitState::Closed) if is_news => {
+            tracing::info!(target: target::LAYERS, "circuit breaker closed")
+        }
+        (_, CircuitState::Closed) => {
+            tracing::debug!(target: target::LAYERS, "circuit breaker closed, as lately")
+        }
     }
 }

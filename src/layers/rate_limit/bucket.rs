@@ -14,6 +14,7 @@ use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::token::Token;
 use crate::layers::Verdict;
 use crate::rt::Episode;
+use crate::rt::target;
 
 /// The tokens and the pause, shared by all clones of a layer.
 #[derive(Debug)]
@@ -149,9 +150,9 @@ impl Bucket {
         self.is_throttled.store(true, Ordering::Release);
         drop(throttle);
         if begins {
-            tracing::info!(?pause, "asked to slow down: pausing");
+            tracing::info!(target: target::LAYERS, ?pause, "asked to slow down: pausing");
         } else {
-            tracing::debug!(?pause, "asked to slow down again");
+            tracing::debug!(target: target::LAYERS, ?pause, "asked to slow down again");
         }
     }
 

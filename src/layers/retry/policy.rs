@@ -10,6 +10,7 @@ use super::budget::SharedBudget;
 use super::{RetryConfig, full_jitter};
 use crate::ConfigError;
 use crate::layers::{Classify, Verdict};
+use crate::rt::target;
 
 /// A request that can be sent again.
 #[diagnostic::on_unimplemented(
@@ -150,12 +151,12 @@ where
             return None;
         }
         if hint.is_none() && !self.shared.budget.withdraw() {
-            tracing::debug!("no retry: the budget is spent");
+            tracing::debug!(target: target::LAYERS, "no retry: the budget is spent");
             return None;
         }
         let wait = self.wait(hint);
         self.shared.retries.0.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(attempt = self.attempts_made + 1, ?wait, "retrying");
+        tracing::debug!(target: target::LAYERS, attempt = self.attempts_made + 1, ?wait, "retrying");
         Some(sleep(wait))
     }
 

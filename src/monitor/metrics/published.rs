@@ -4,29 +4,29 @@ use std::sync::{Mutex, PoisonError};
 use metrics::{Label, counter, gauge};
 
 use super::samples::Samples;
-use super::table::{Kind, Metric};
+use crate::rt::metrics::table::{Kind, Metric};
 
-/// What one client has shown, and to whom.
+/// The values that one client has published, and to which recorder.
 #[derive(Debug, Default)]
-pub(in crate::monitor) struct Published {
+pub struct Published {
     recorder: usize,
     values: HashMap<Series, u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Series {
+pub struct Series {
     kind: Kind,
     name: &'static str,
     labels: Vec<Label>,
 }
 
-/// The gauges of all clients together, by recorder. They are set, again and again, since an exporter may forget
-/// those that do not change.
+/// The sums of all clients' gauges, by recorder. Gauges are set with every sample, changed or not, since an exporter may
+/// drop a series that is not updated.
 static GAUGES: Mutex<BTreeMap<usize, HashMap<Series, u64>>> = Mutex::new(BTreeMap::new());
 
 impl Published {
-    /// Shows the numbers as they are. A recorder that was not there before is shown all from the beginning.
-    pub(in crate::monitor) fn update(&mut self, samples: Samples) {
+    /// Publishes the present values. A recorder that is new gets the counters from their beginning.
+    pub fn update(&mut self, samples: Samples) {
         let recorder = recorder();
         if self.recorder != recorder {
             *self = Self { recorder, values: HashMap::new() };
@@ -34,7 +34,7 @@ impl Published {
         for (series, value) in samples.0 {
             let before = self.values.get(&series).copied();
             match series.kind {
-                // A damaged spool may take a count back; a counter stays.
+                // A damaged spool may reduce a count, and a counter must not fall.
                 Kind::Counter if before.is_some_and(|before| value <= before) => continue,
                 Kind::Counter => series.count(value - before.unwrap_or(0)),
                 _ => series.set(recorder, before.unwrap_or(0), value),
@@ -43,21 +43,22 @@ impl Published {
         }
     }
 
-    /// Takes the gauges back: what has ended is in no state.
-    pub(in crate::monitor) fn withdraw(&mut self) {
+    /// Subtracts this client's gauges from the sums: a client that has ended is in no state.
+    pub fn withdraw(&mut self) {
         for (series, value) in self.values.drain().filter(|(series, _)| series.kind == Kind::Gauge) {
             series.set(self.recorder, value, 0);
         }
     }
 }
 
-/// Tells recorders apart: the service may install one after it has built a client, tests one for each thread.
+/// Identifies the recorder by its address. The service may install one after it has built a client, and tests install
+/// one for each thread.
 fn recorder() -> usize {
     metrics::with_recorder(|recorder| std::ptr::from_ref(recorder).cast::<()>().addr())
 }
 
 impl Series {
-    pub(super) fn new(metric: &Metric, labels: &[(&'static str, &'static str)]) -> Self {
+    pub fn new(metric: &Metric, labels: &[(&'static str, &'static str)]) -> Self {
         let labels = labels.iter().map(|(key, value)| Label::from_static_parts(key, value)).collect();
         Self { kind: metric.kind, name: metric.name, labels }
     }
@@ -66,6 +67,7 @@ impl Series {
         counter!(self.name, self.labels.clone()).increment(more);
     }
 
+    /// Replaces this client's part (`before`) of the sum by `value`.
     fn set(&self, recorder: usize, before: u64, value: u64) {
         let mut gauges = GAUGES.lock().unwrap_or_else(PoisonError::into_inner);
         let sums = gauges.entry(recorder).or_default();
@@ -74,6 +76,7 @@ impl Series {
         if sums.get(self) != Some(&sum) {
             sums.insert(self.clone(), sum);
         }
+        // The recorder is foreign code: no lock is held while it runs.
         drop(gauges);
         gauge!(self.name, self.labels.clone()).set(sum as f64);
     }

@@ -3,7 +3,15 @@ use crate::{AlertName, Surface};
 
 fn well() -> Observations {
     let p99 = Some(Duration::from_millis(80));
-    Observations { alerts: Vec::new(), attempts: 100, failed: 0, p99, delivered: 1_000, lost: 0, buried: 0 }
+    Observations {
+        alerts: Vec::new(),
+        attempts: 100,
+        failed: 0,
+        p99,
+        delivered: 1_000,
+        lost: 0,
+        dead_lettered: 0,
+    }
 }
 
 fn alert(name: AlertName, severity: Severity) -> Alert {
@@ -18,11 +26,11 @@ fn alert(name: AlertName, severity: Severity) -> Alert {
 }
 
 fn judge(seen: Observations) -> RolloutVerdict {
-    verdict(&RolloutConfig::default(), seen)
+    verdict(&RolloutConfig::default(), Duration::from_secs(5), seen)
 }
 
 #[test]
-fn each_bound_is_kept_to_and_not_beyond() {
+fn each_limit_holds_exactly() {
     use RolloutVerdict::{Hold, Proceed, Rollback};
     let seconds = Duration::from_secs;
     assert_eq!(judge(well()), Proceed);
@@ -46,9 +54,9 @@ fn losses_and_urgent_alerts_need_no_traffic() {
     let none = Observations { attempts: 0, p99: None, delivered: 0, ..well() };
     let rolls_back = |seen| matches!(judge(seen), RolloutVerdict::Rollback(reasons) if reasons.len() == 1);
     assert!(rolls_back(Observations { lost: 1, ..none.clone() }));
-    assert!(rolls_back(Observations { buried: 1, ..none.clone() }));
+    assert!(rolls_back(Observations { dead_lettered: 1, ..none.clone() }));
     assert!(rolls_back(Observations { lost: 2, ..well() }));
-    let one_each = Observations { delivered: 998, lost: 1, buried: 1, ..well() };
+    let one_each = Observations { delivered: 998, lost: 1, dead_lettered: 1, ..well() };
     assert_eq!(judge(one_each), RolloutVerdict::Proceed, "one in a thousand");
     assert!(rolls_back(Observations { delivered: 998, lost: 1, ..well() }), "one in fewer");
     let urgent = vec![alert(AlertName::ApiDown, Severity::P1)];

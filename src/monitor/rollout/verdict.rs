@@ -6,16 +6,16 @@ use serde::{Serialize, Serializer};
 
 use crate::monitor::{AlertName, Severity};
 
-/// Whether a rollout may go on, as far as this process can tell. In JSON
+/// Whether a rollout may go on, judged from this process alone. The JSON is
 /// `{"verdict":"hold","reasons":[{"code":"too_little_traffic","detail":"…"}]}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "a gate opens, stays shut, or turns back")]
+#[allow(clippy::exhaustive_enums, reason = "a rollout proceeds, holds or rolls back")]
 pub enum RolloutVerdict {
-    /// It is well, and there was enough to judge by.
+    /// The version works, and there was enough traffic to judge it.
     Proceed,
-    /// It cannot be said yet, or something needs a look.
+    /// There was too little traffic to judge the version, or a person should look at it first.
     Hold(Vec<RolloutReason>),
-    /// It is not well: go back.
+    /// The version does not work: roll it back.
     Rollback(Vec<RolloutReason>),
 }
 
@@ -25,26 +25,26 @@ pub enum RolloutVerdict {
 pub enum RolloutReason {
     /// An alert fires. P1 rolls back, P2 holds.
     Alert {
-        /// Which.
+        /// The alert.
         name: AlertName,
-        /// How urgent it is.
+        /// Its severity.
         severity: Severity,
     },
-    /// Too many attempts failed, rejected ones included. Rolls back.
+    /// Too many attempts failed, including rejected ones. Rolls back.
     ErrorRate {
-        /// Of `attempts`.
+        /// The failed ones of these attempts.
         failed: u64,
-        /// Within the window.
+        /// The attempts within the window.
         attempts: u64,
     },
     /// The 99th percentile of the latency is too high. Rolls back.
     Latency {
-        /// To one percent.
+        /// The percentile, precise to one percent.
         p99: Duration,
     },
-    /// Too many events were lost by this process. Rolls back.
+    /// This process lost too many events. Rolls back.
     LostEvents(u64),
-    /// Too many events became dead letters: PostHog does not take what this version sends. Rolls back.
+    /// Too many events became dead letters, because PostHog rejects what this version sends. Rolls back.
     RejectedEvents(u64),
     /// The delivery task is gone. Rolls back.
     WorkerStopped,
@@ -52,15 +52,15 @@ pub enum RolloutReason {
     NotRunning,
     /// Too few attempts to judge by. Holds.
     TooLittleTraffic {
-        /// Within the window.
+        /// The attempts within the window.
         attempts: u64,
-        /// What it takes.
+        /// The attempts that a verdict needs.
         needed: u64,
     },
 }
 
 impl RolloutVerdict {
-    /// Why not. Empty for `Proceed`.
+    /// Returns the reasons. `Proceed` has none.
     pub fn reasons(&self) -> &[RolloutReason] {
         match self {
             Self::Proceed => &[],
@@ -68,7 +68,7 @@ impl RolloutVerdict {
         }
     }
 
-    /// The word for machines.
+    /// Returns the stable code for machines.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Proceed => "proceed",
@@ -79,7 +79,7 @@ impl RolloutVerdict {
 }
 
 impl RolloutReason {
-    /// The word for machines.
+    /// Returns the stable code for machines.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Alert { name, .. } => name.code(),
@@ -94,7 +94,7 @@ impl RolloutReason {
     }
 }
 
-/// For people.
+/// Writes a sentence for people.
 impl fmt::Display for RolloutReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

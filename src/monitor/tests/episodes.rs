@@ -1,4 +1,4 @@
-//! What ends an alert, and what does not.
+//! When an alert resolves, and when it does not.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use tokio::runtime;
 
 use super::*;
 
-/// Whatever the protections do, they leave next to nothing to count.
+/// Breaker, limiter and refusal pause suppress the traffic that these alerts count.
 #[tokio::test(start_paused = true)]
 async fn our_own_protections_do_not_silence_an_alert() {
     for (name, kind, begins) in [
@@ -16,14 +16,14 @@ async fn our_own_protections_do_not_silence_an_alert() {
         (AuthFailures, Kind::Unauthorized, 1),
         (QuotaExceeded, Kind::QuotaExceeded, 1),
     ] {
-        let mut scene = Scene::start(AlertsConfig::default()).await;
-        scene.fail(begins, kind);
-        assert_eq!(scene.changes().await, [(name, true)]);
+        let mut harness = Harness::start(AlertsConfig::default()).await;
+        harness.fail(begins, kind);
+        assert_eq!(harness.changes().await, [(name, true)]);
         sleep(SECOND * 3600).await;
-        assert_eq!(scene.changes().await, [], "an hour without any attempt");
-        assert_eq!(scene.firing(), [name]);
-        scene.succeed(1);
-        let (seconds, resolved, fires) = scene.next().await;
+        assert_eq!(harness.changes().await, [], "an hour without any attempt");
+        assert_eq!(harness.firing(), [name]);
+        harness.succeed(1);
+        let (seconds, resolved, fires) = harness.next().await;
         assert_eq!((resolved, fires), (name, false));
         assert!((299..=301).contains(&seconds), "five minutes after the success: {seconds}");
     }
@@ -31,73 +31,73 @@ async fn our_own_protections_do_not_silence_an_alert() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_comes_and_goes_pages_once() {
-    let mut scene = Scene::start(AlertsConfig::default()).await;
+    let mut harness = Harness::start(AlertsConfig::default()).await;
     let mut changes = Vec::new();
     for _ in 0..30 {
-        scene.fail(20, Kind::Server);
+        harness.fail(20, Kind::Server);
         sleep(SECOND * 60).await;
-        scene.succeed(20);
+        harness.succeed(20);
         sleep(SECOND * 180).await;
-        changes.extend(scene.changes().await);
+        changes.extend(harness.changes().await);
     }
     assert_eq!(changes, [(ApiDown, true)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_finds_the_token_refused_is_an_auth_failure() {
-    let mut scene = Scene::start(AlertsConfig::default()).await;
-    scene.token_refused.send_replace(true);
-    assert_eq!(scene.changes().await, [(AuthFailures, true)]);
-    // Capture takes an unknown token and throws its events away: its success says nothing about the token.
-    scene.succeed(1);
+    let mut harness = Harness::start(AlertsConfig::default()).await;
+    harness.token_refused.send_replace(true);
+    assert_eq!(harness.changes().await, [(AuthFailures, true)]);
+    // The capture endpoint accepts and discards the events of an unknown token: its success proves nothing.
+    harness.succeed(1);
     sleep(SECOND * 3600).await;
-    assert_eq!(scene.changes().await, []);
-    scene.token_refused.send_replace(false);
-    let (seconds, name, fires) = scene.next().await;
+    assert_eq!(harness.changes().await, []);
+    harness.token_refused.send_replace(false);
+    let (seconds, name, fires) = harness.next().await;
     assert_eq!((name, fires), (AuthFailures, false));
     assert!((299..=301).contains(&seconds), "{seconds}");
 }
 
-/// Who refuses what we send is there: the breaker closes, the limiter goes on, and so the alert can end.
+/// A refusal proves that PostHog is up: the breaker closes and the limiter resumes, so the alert may resolve.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_refuses_ends_an_outage_but_not_a_refused_token() {
     for kind in [Kind::BadRequest, Kind::Unauthorized, Kind::QuotaExceeded] {
-        let mut scene = Scene::start(AlertsConfig::default().resolve_after(SECOND)).await;
-        scene.fail(20, Kind::Server);
-        scene.fail(20, Kind::RateLimited);
+        let mut harness = Harness::start(AlertsConfig::default().resolve_after(SECOND)).await;
+        harness.fail(20, Kind::Server);
+        harness.fail(20, Kind::RateLimited);
         sleep(SECOND * 600).await;
-        assert_eq!(scene.firing().len(), 2);
-        scene.fail(1, kind);
+        assert_eq!(harness.firing().len(), 2);
+        harness.fail(1, kind);
         sleep(SECOND * 600).await;
-        let left = scene.firing();
+        let left = harness.firing();
         assert!(!left.contains(&ApiDown) && !left.contains(&RateLimited), "{left:?}");
         assert_eq!(left.is_empty(), kind == Kind::BadRequest, "{left:?}");
-        scene.changes().await;
+        harness.changes().await;
     }
-    // Without a status a body that is too large is a connection that broke.
+    // Without a status, TooLarge is a broken connection.
     for kind in [Kind::TooLarge, Kind::WrongHost, Kind::RateLimited] {
-        let scene = Scene::start(AlertsConfig::default()).await;
-        scene.fail(20, Kind::Server);
+        let harness = Harness::start(AlertsConfig::default()).await;
+        harness.fail(20, Kind::Server);
         sleep(SECOND).await;
-        scene.fail(1, kind);
+        harness.fail(1, kind);
         sleep(SECOND * 600).await;
-        assert!(scene.firing().contains(&ApiDown), "{kind:?} says nothing");
+        assert!(harness.firing().contains(&ApiDown), "{kind:?} says nothing");
     }
 }
 
-/// A proxy may refuse what goes to `/batch/` alone.
+/// A proxy may refuse `/batch/` alone.
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_is_well_does_not_end_what_capture_was_refused() {
-    let mut scene = Scene::start(AlertsConfig::default()).await;
-    scene.fail(1, Kind::Forbidden);
-    assert_eq!(scene.changes().await, [(AuthFailures, true)]);
+    let mut harness = Harness::start(AlertsConfig::default()).await;
+    harness.fail(1, Kind::Forbidden);
+    assert_eq!(harness.changes().await, [(AuthFailures, true)]);
     for _ in 0..60 {
-        scene.token_refused.send_replace(false);
+        harness.token_refused.send_replace(false);
         sleep(SECOND * 60).await;
     }
-    assert_eq!(scene.firing(), [AuthFailures]);
-    scene.succeed(1);
-    assert_eq!(scene.next().await.1, AuthFailures);
+    assert_eq!(harness.firing(), [AuthFailures]);
+    harness.succeed(1);
+    assert_eq!(harness.next().await.1, AuthFailures);
 }
 
 proptest! {
@@ -118,13 +118,13 @@ proptest! {
         ];
         let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let mut scene = Scene::start(AlertsConfig::default()).await;
+            let mut harness = Harness::start(AlertsConfig::default()).await;
             let mut fires = Vec::new();
             // When a success ended what each alert is about.
             let mut ended = HashMap::new();
             for (wait, step) in steps {
                 sleep(SECOND * wait as u32).await;
-                for (name, begins) in scene.changes().await {
+                for (name, begins) in harness.changes().await {
                     if begins {
                         fires.push(name);
                     } else {
@@ -140,18 +140,18 @@ proptest! {
                     Some((_, name)) => (&[], name),
                 };
                 match step {
-                    None => scene.succeed(1),
-                    Some(kind) => scene.fail(3, kinds[kind].0),
+                    None => harness.succeed(1),
+                    Some(kind) => harness.fail(3, kinds[kind].0),
                 }
                 ends.iter().for_each(|name| {
                     ended.entry(*name).or_insert_with(Instant::now);
                 });
                 goes_on.map(|name| ended.remove(&name));
             }
-            let mut firing = scene.firing();
+            let mut firing = harness.firing();
             firing.sort_by_key(|name| *name as u8);
             fires.sort_by_key(|name| *name as u8);
-            // What the last step changed is not told yet.
+            // The transitions of the last step are still in the channel.
             assert_eq!(firing, fires);
         });
     }

@@ -121,7 +121,7 @@ pub const CHECKLIST: &[Item] = {
             ),
             shown(
                 "what was known of flags survives a restart",
-                "tests/flags_kept.rs a_start_in_an_outage_answers_as_the_process_before_did",
+                "tests/flags_persisted.rs a_start_in_an_outage_answers_as_the_process_before_did",
             ),
         ]),
         item(Documentation, "Incident runbook created", &[Id::Runbook]).given(&[

@@ -1,0 +1,53 @@
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::running::Running;
+use super::{Inner, PostHog};
+use crate::ConfigError;
+use crate::config::{Configuration, PostHogBuilder};
+use crate::credentials::Opened;
+use crate::delivery::{DropReason, Queue};
+
+impl PostHogBuilder {
+    /// Checks the configuration and starts the client: one background task on the current runtime. It sends nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if a value cannot work, or outside a tokio runtime. It names the value, what is wrong with it, and
+    /// what to do:
+    ///
+    /// ```
+    /// # use posthog_health::PostHog;
+    /// let error = PostHog::builder("phx_personal").build().unwrap_err();
+    /// assert!(error.to_string().starts_with("project_token is a personal API key (phx_…): use the project token (phc_…)"));
+    /// ```
+    pub fn build(self) -> Result<PostHog, ConfigError> {
+        let configuration = self.into_configuration();
+        let valid = configuration.validate();
+        let Configuration { disabled, environment, token, host, local_evaluation, settings, enrichment } =
+            configuration;
+        let target = if disabled {
+            None
+        } else {
+            environment?;
+            Some((host?, Opened::open(token?)?))
+        };
+        valid?;
+        let closed = disabled.then_some(DropReason::Disabled);
+        let queue = Arc::new(Queue::new(settings.limits.clone(), first_number(), closed));
+        let running = match target {
+            Some((host, token)) => {
+                Some(Running::start(&queue, &settings, host, token, local_evaluation, enrichment)?)
+            }
+            None => None,
+        };
+        Ok(PostHog { inner: Arc::new(Inner { queue, settings: Arc::new(settings), running }) })
+    }
+}
+
+/// The number of the process's first event. A later process starts higher, so that the events of several processes have
+/// an order, and one more event between two of them has a place.
+fn first_number() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX / 2)
+}

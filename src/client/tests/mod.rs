@@ -1,0 +1,5 @@
+//! The queue, the worker, the layers and the monitor together, over a service that fails, in simulated time.
+
+mod outage_log;
+#[cfg(feature = "spool")]
+mod outage_spool;

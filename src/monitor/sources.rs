@@ -1,0 +1,17 @@
+use std::sync::Arc;
+
+use super::Surface;
+use crate::delivery::Queue;
+use crate::layers::{CircuitBreakerHandle, RateLimitHandle, RetryHandle};
+
+/// The parts of the client that the monitor samples.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    pub queue: Arc<Queue>,
+    /// One for each surface.
+    pub breakers: [CircuitBreakerHandle; Surface::ALL.len()],
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "sampled for the metrics alone"))]
+    pub limiter: RateLimitHandle,
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "sampled for the metrics alone"))]
+    pub retries: RetryHandle,
+}
