@@ -9,7 +9,7 @@ use crate::{Error, ErrorKind};
 
 /// Builds the HTTP client of every request. It follows no redirect, because a token must not travel to a host that it was
 /// not sent to. It uses no proxy to this machine, and its user agent names this crate.
-pub fn client(host: &Url) -> reqwest::Result<reqwest::Client> {
+pub fn http_client(host: &Url) -> reqwest::Result<reqwest::Client> {
     let client = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
         .user_agent(concat!("posthog-health/", env!("CARGO_PKG_VERSION")));

@@ -38,7 +38,7 @@ use crate::{Error, ErrorKind};
 pub use answer::{Accepted, Answer, unexpected_json};
 pub use batch::{Batch, ENVELOPE_BYTES};
 pub use compression::Compressors;
-pub use http::{LONGEST_ANSWER, client, endpoint, is_loopback, send};
+pub use http::{LONGEST_ANSWER, endpoint, http_client, is_loopback, send};
 pub use outcome::{Outcome, PostHogClassifier};
 
 /// The API of one PostHog host, as one project. Each call of a method is one attempt.

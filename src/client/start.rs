@@ -10,7 +10,7 @@ use tracing::{Instrument, Span};
 use super::pipeline::Pipeline;
 use super::running::{Running, Task};
 use crate::ConfigError;
-use crate::api::{Api, Compressors, client};
+use crate::api::{Api, Compressors, http_client};
 use crate::config::{Enrichment, Settings};
 use crate::credentials::{Opened, ProjectToken, SecretKey};
 use crate::delivery::{Encoder, Queue, Spool};
@@ -47,7 +47,7 @@ impl Running {
         enrichment: Enrichment,
     ) -> Result<Self, ConfigError> {
         let runtime = Handle::try_current().map_err(|_| no_runtime())?;
-        let http = client(&host).map_err(|error| no_tls(&error))?;
+        let http = http_client(&host).map_err(|error| no_tls(&error))?;
         let local = local_evaluation.map(LocalKey::open).transpose()?;
         let Enrichment { hooks, is_server, geoip } = enrichment;
         let Opened { credentials: tokens, renewal } = token;

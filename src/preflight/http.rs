@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Request, Url};
 
-use crate::api::{Answer, Api, Compressors, LONGEST_ANSWER, client, send};
+use crate::api::{Answer, Api, Compressors, LONGEST_ANSWER, http_client, send};
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::rt::detached_thread;
 use crate::{Error, ErrorKind};
@@ -34,7 +34,7 @@ pub async fn api(host: &Url, token: ProjectToken) -> Result<Api, Error> {
 /// ever if they are on a mount that hangs.
 async fn client_for(url: &Url) -> Result<reqwest::Client, Error> {
     let url = url.clone();
-    match detached_thread::run(move || client(&url)).await {
+    match detached_thread::run(move || http_client(&url)).await {
         Some(client) => client.map_err(|error| Error::new(ErrorKind::Tls).with_source(error)),
         None => Err(Error::new(ErrorKind::Tls)),
     }

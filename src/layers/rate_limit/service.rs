@@ -125,7 +125,8 @@ where
         self.service.poll_ready(cx)
     }
 
-    #[inline]
+    // `always`, as in `GatedFuture::poll`.
+    #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
         let classifier = self.classifier.clone();
         match self.bucket.take() {
