@@ -371,12 +371,17 @@ impl Books {
         }
     }
 
-    /// `enrichment` is what the library adds to each event, always the same.
+    /// `enrichment` is what the library adds to each event: always the same, but for the operating system, whose name is
+    /// more exact once it is known.
     fn enter(&mut self, event: Arrived, enrichment: &mut Option<Map<String, Value>>) {
         let Arrived { uuid, event, distinct_id, timestamp, properties } = event;
-        let (added, own) = properties.into_iter().partition(|(name, _)| name.starts_with('$'));
+        let (mut added, own): (Map<_, _>, Map<_, _>) =
+            properties.into_iter().partition(|(name, _)| name.starts_with('$'));
+        let has_system = added.remove("$os").is_some_and(|name| name.is_string());
+        added.remove("$os_version");
         let expected = content(&uuid);
         let is_whole = self.was_captured(&uuid)
+            && has_system
             && (event, distinct_id, own) == (expected.name, expected.user, expected.properties)
             && *enrichment.get_or_insert_with(|| added.clone()) == added;
         let arrivals =

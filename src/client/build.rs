@@ -1,12 +1,12 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::running::Running;
+use super::start::Start;
 use super::{Inner, PostHog};
 use crate::ConfigError;
-use crate::config::{Configuration, PostHogBuilder};
+use crate::config::{Configuration, Enrichment, PostHogBuilder};
 use crate::credentials::Opened;
-use crate::delivery::{DropReason, Queue};
+use crate::delivery::{DropReason, Encoder, Producer, Queue};
 
 impl PostHogBuilder {
     /// Checks the configuration and starts the client: one background task on the current runtime. It sends nothing yet.
@@ -34,20 +34,22 @@ impl PostHogBuilder {
         };
         valid?;
         let closed = disabled.then_some(DropReason::Disabled);
-        let queue = Arc::new(Queue::new(settings.limits.clone(), first_number(), closed));
+        let queue = Arc::new(Queue::new(settings.limits.clone(), first_seq(), closed));
+        let Enrichment { hooks, is_server, geoip } = enrichment;
+        let encoder = Encoder::new(hooks, is_server, geoip, settings.limits.bytes);
+        let producer = Arc::new(Producer::new(Arc::clone(&queue), encoder));
+        let start = Start { queue: &queue, producer: &producer, settings: &settings, is_server, geoip };
         let running = match target {
-            Some((host, token)) => {
-                Some(Running::start(&queue, &settings, host, token, local_evaluation, enrichment)?)
-            }
+            Some((host, token)) => Some(start.running(host, token, local_evaluation)?),
             None => None,
         };
-        Ok(PostHog { inner: Arc::new(Inner { queue, settings: Arc::new(settings), running }) })
+        Ok(PostHog { inner: Arc::new(Inner { queue, producer, settings: Arc::new(settings), running }) })
     }
 }
 
-/// The number of the process's first event. A later process starts higher, so that the events of several processes have
+/// The place of the process's first event in the order of capture. A later process starts higher, so that the events of several processes have
 /// an order, and one more event between two of them has a place.
-fn first_number() -> u64 {
+fn first_seq() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX / 2)
 }

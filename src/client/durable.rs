@@ -1,5 +1,3 @@
-use posthog_rs::RequestContext;
-
 use super::PostHog;
 use crate::delivery::{AnyEvent, DropReason};
 
@@ -31,11 +29,7 @@ impl PostHog {
     ///
     /// If the future is dropped, the event stays captured, as by [`capture`](Self::capture).
     pub async fn capture_durable(&self, event: impl Into<AnyEvent>) -> Result<(), NotDurable> {
-        let event = match RequestContext::current() {
-            None => event.into(),
-            Some(context) => event.into().within(&context),
-        };
-        self.inner.queue.capture_durable(event).await.map_err(|reason| NotDurable { reason })
+        self.inner.producer.capture_durable(event).await.map_err(|reason| NotDurable { reason })
     }
 }
 

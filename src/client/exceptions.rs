@@ -41,7 +41,7 @@ impl PostHog {
     pub fn capture_exception_with<E: Error + ?Sized>(&self, error: &E, options: CaptureExceptionOptions) {
         let Some(sdk) = self.running().and_then(|running| running.sdk.plain()) else {
             // Disabled or shut down. The event that stands in is refused and counted; without a person, it is never sent.
-            self.inner.queue.capture(Event::new("$exception", ""));
+            self.inner.producer.capture(Event::new("$exception", ""));
             return;
         };
         if let Err(error) = sdk::capture_exception(&sdk, error, options) {

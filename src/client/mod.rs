@@ -23,11 +23,9 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use posthog_rs::RequestContext;
-
 use crate::config::{PostHogBuilder, Settings};
 use crate::credentials::CredentialSource;
-use crate::delivery::{AnyEvent, Ledger, Queue};
+use crate::delivery::{AnyEvent, Ledger, Producer, Queue};
 #[cfg(feature = "spool")]
 pub use durable::NotDurable;
 use running::Running;
@@ -51,6 +49,7 @@ pub struct PostHog {
 
 struct Inner {
     queue: Arc<Queue>,
+    producer: Arc<Producer>,
     settings: Arc<Settings>,
     /// `None` when disabled.
     running: Option<Running>,
@@ -111,10 +110,7 @@ impl PostHog {
     /// # Ok(()) }
     /// ```
     pub fn capture(&self, event: impl Into<AnyEvent>) {
-        match RequestContext::current() {
-            None => self.inner.queue.capture(event),
-            Some(context) => self.inner.queue.capture(event.into().within(&context)),
-        }
+        self.inner.producer.capture(event);
     }
 
     /// Returns where every captured event is. With a spool the counts continue from one process to the next.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use posthog_rs::{Client, ClientOptions};
 
 use super::PostHog;
+use crate::rt::foreign;
 
 impl PostHog {
     /// Returns the SDK's client, for everything that this crate has no method for, such as MCP analytics. It sends no event
@@ -82,6 +83,8 @@ impl PostHog {
     /// [`shutdown`](Self::shutdown) before it ends. The global client lives as long as the process, and neither `flush` nor
     /// `shutdown` here knows of it, so call `posthog_rs::shutdown` before ours.
     pub fn sdk_options(&self) -> Option<ClientOptions> {
-        self.running()?.sdk.options()
+        let options = self.running()?.sdk.options()?;
+        foreign::expect_panic_hook();
+        Some(options)
     }
 }

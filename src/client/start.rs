@@ -11,22 +11,29 @@ use super::pipeline::Pipeline;
 use super::running::{Running, Task};
 use crate::ConfigError;
 use crate::api::{Api, Compressors, http_client};
-use crate::config::{Enrichment, Settings};
+use crate::config::Settings;
 use crate::credentials::{Opened, ProjectToken, SecretKey};
-use crate::delivery::{Encoder, Queue, Spool};
+use crate::delivery::{Producer, Queue, Spool};
 use crate::flags::{FlagsClient, FlagsParts};
 use crate::health::Probe;
 use crate::monitor::{AttemptObserver, Surface};
 use crate::rt::target;
 use crate::sdk::{LocalEvaluation, Sdk, SdkParts};
 
-/// What several parts are made from.
+/// What a client has, whether it runs or is disabled.
+#[derive(Clone, Copy)]
+pub struct Start<'a> {
+    pub queue: &'a Arc<Queue>,
+    pub producer: &'a Arc<Producer>,
+    pub settings: &'a Settings,
+    pub is_server: bool,
+    pub geoip: bool,
+}
+
+/// What several of the running parts are made from.
 struct Shared<'a> {
-    queue: &'a Arc<Queue>,
+    start: Start<'a>,
     api: Arc<Api>,
-    settings: &'a Settings,
-    is_server: bool,
-    geoip: bool,
     /// Names the client in each of its log lines.
     span: Span,
 }
@@ -37,19 +44,18 @@ struct LocalKey {
     poll_interval: Duration,
 }
 
-impl Running {
-    pub fn start(
-        queue: &Arc<Queue>,
-        settings: &Settings,
+impl Start<'_> {
+    /// Starts the parts of a client that sends.
+    pub fn running(
+        self,
         host: Url,
         token: Opened<ProjectToken>,
         local_evaluation: Option<LocalEvaluation>,
-        enrichment: Enrichment,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Running, ConfigError> {
+        let Self { queue, settings, .. } = self;
         let runtime = Handle::try_current().map_err(|_| no_runtime())?;
         let http = http_client(&host).map_err(|error| no_tls(&error))?;
         let local = local_evaluation.map(LocalKey::open).transpose()?;
-        let Enrichment { hooks, is_server, geoip } = enrichment;
         let Opened { credentials: tokens, renewal } = token;
         let span = tracing::info_span!(target: target::CLIENT, "posthog", host = host.host_str());
         let api = Arc::new(Api {
@@ -59,7 +65,7 @@ impl Running {
             longest_retry_after: settings.longest_retry_after,
             compressors: settings.gzip.then(Compressors::default),
         });
-        let shared = Shared { queue, api, settings, is_server, geoip, span };
+        let shared = Shared { start: self, api, span };
 
         let sdk = shared.sdk(local.as_ref())?;
         let pipeline = Pipeline::new(queue, settings)?;
@@ -81,8 +87,8 @@ impl Running {
             renewals.extend(renewal.map(|renewal| spawner.spawn(renewal.run(pause))));
             credentials
         });
-        let worker = spawner.spawn(worker.run(move || Encoder::new(hooks, is_server, geoip)));
-        Ok(Self {
+        let worker = spawner.spawn(worker.run());
+        Ok(Running {
             host,
             span,
             tokens,
@@ -112,17 +118,16 @@ impl Shared<'_> {
         let local_evaluation =
             local.and_then(|key| Some((key.opened.credentials.current()?, key.poll_interval)));
         let parts = SdkParts {
-            queue: self.queue,
-            span: &self.span,
+            producer: self.start.producer,
             http: &self.api.http,
             host: &self.api.host,
             token: &token,
             local_evaluation,
-            error_tracking: &self.settings.error_tracking,
-            is_server: self.is_server,
-            geoip: self.geoip,
-            request_timeout: self.settings.request_timeout,
-            events: self.settings.limits.events,
+            error_tracking: &self.start.settings.error_tracking,
+            is_server: self.start.is_server,
+            geoip: self.start.geoip,
+            request_timeout: self.start.settings.request_timeout,
+            events: self.start.settings.limits.events,
         };
         Sdk::new(&parts)
     }
@@ -133,16 +138,16 @@ impl Shared<'_> {
             secret_keys: local.map(|key| (&key.opened.credentials, key.poll_interval)),
             breaker: pipeline.flags.clone(),
             observer: AttemptObserver::new(Arc::clone(&pipeline.monitor), Surface::Flags),
-            queue: self.queue,
-            spool: self.settings.spool.as_ref(),
-            request_timeout: self.settings.request_timeout,
-            geoip: self.geoip,
+            producer: self.start.producer,
+            spool: self.start.settings.spool.as_ref(),
+            request_timeout: self.start.settings.request_timeout,
+            geoip: self.start.geoip,
         };
-        FlagsClient::new(&self.settings.flags, parts)
+        FlagsClient::new(&self.start.settings.flags, parts)
     }
 
     fn probe(&self) -> Probe {
-        let Settings { probe_timeout, probe_cache, .. } = *self.settings;
+        let Settings { probe_timeout, probe_cache, .. } = *self.start.settings;
         Probe::new(Arc::clone(&self.api), probe_timeout, probe_cache)
     }
 }

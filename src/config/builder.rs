@@ -1,15 +1,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use posthog_rs::Event;
 use reqwest::Url;
 
 use super::settings::{Enrichment, Settings};
 use super::{environment, host};
 use crate::ConfigError;
 use crate::credentials::CredentialSource;
-use crate::delivery::Overflow;
 #[cfg(feature = "spool")]
 use crate::delivery::SpoolConfig;
+use crate::delivery::{Hooks, Overflow};
 use crate::flags::FlagsConfig;
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
 use crate::monitor::{AlertsConfig, RolloutConfig};
@@ -27,7 +28,7 @@ pub struct PostHogBuilder {
     host: String,
     allow_insecure_http: bool,
     environment: Result<(), ConfigError>,
-    pub(super) enrichment: Enrichment,
+    enrichment: Enrichment,
     settings: Settings,
     local_evaluation: Option<LocalEvaluation>,
     disabled: bool,
@@ -54,7 +55,7 @@ impl PostHogBuilder {
             host: "us".into(),
             allow_insecure_http: false,
             environment: Ok(()),
-            enrichment: Enrichment { hooks: Vec::new(), is_server: true, geoip: true },
+            enrichment: Enrichment { hooks: Hooks::default(), is_server: true, geoip: true },
             settings: Settings::default(),
             local_evaluation: None,
             disabled: false,
@@ -97,6 +98,50 @@ impl PostHogBuilder {
     /// readable on the way.
     pub fn allow_insecure_http(mut self, allow: bool) -> Self {
         self.allow_insecure_http = allow;
+        self
+    }
+}
+
+/// What is added to events, and what changes them.
+impl PostHogBuilder {
+    /// Marks events as sent by a server (`$is_server`), so that its operating system is not taken for the
+    /// user's. Default yes, as in the SDK.
+    pub fn is_server(mut self, is_server: bool) -> Self {
+        self.enrichment.is_server = is_server;
+        self
+    }
+
+    /// Lets PostHog work out a location from the sender's address. Default yes, as in the SDK; `false` sets
+    /// `$geoip_disable`.
+    pub fn geoip(mut self, geoip: bool) -> Self {
+        self.enrichment.geoip = geoip;
+        self
+    }
+
+    /// Changes an event, or drops it (`None`), before it is encoded.
+    ///
+    /// Hooks run in order, once on every event, whatever its origin, on events as captured: the constant enrichment
+    /// (`$lib`, `$os`, …) is added after them, where the event has no value of its own. Those of
+    /// [the SDK](crate::PostHog::sdk) have the SDK's already. A [`TypedEvent`](crate::TypedEvent) comes as an event too,
+    /// made for the hook.
+    ///
+    /// # Where it runs
+    ///
+    /// On the thread that captures, as sentry's does: a hook's time is the caller's time, so keep it short and do no I/O.
+    /// Several threads may be in a hook at once, under no lock and in no global order; state that it changes needs a lock
+    /// or an atomic of its own. The SDK alone takes an `FnMut` here, since it runs hooks on its own thread.
+    ///
+    /// An event that is captured inside a hook would meet the same hook. It is dropped and counted as
+    /// [`InsideHook`](crate::DropReason::InsideHook).
+    ///
+    /// # Panics
+    ///
+    /// A hook that panics costs the event that it panicked on ([`HookPanicked`](crate::DropReason::HookPanicked)), and the
+    /// caller of `capture` does not notice. The panic is not the process's: the SDK's panic hook does not capture it as an
+    /// exception. It cannot be caught where panics abort the process (`panic = "abort"`), nor inside a panic hook, where a
+    /// second panic always aborts.
+    pub fn before_send(mut self, hook: impl Fn(Event) -> Option<Event> + Send + Sync + 'static) -> Self {
+        self.enrichment.hooks.push(Box::new(hook));
         self
     }
 }

@@ -5,7 +5,6 @@
 
 mod builder;
 mod environment;
-mod events;
 #[cfg(test)]
 mod fuzz;
 mod host;

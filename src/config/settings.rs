@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::ConfigError;
 use crate::api::PostHogClassifier;
-use crate::delivery::{DeadLetterLimits, Hook, Limits, Overflow, Pacing, SpoolConfig};
+use crate::delivery::{DeadLetterLimits, Hooks, Limits, Overflow, Pacing, SpoolConfig};
 use crate::error::check;
 use crate::flags::FlagsConfig;
 use crate::layers::{
@@ -33,14 +33,14 @@ pub struct Settings {
 }
 
 /// What the encoder needs.
-pub(crate) struct Enrichment {
-    pub(crate) hooks: Vec<Hook>,
-    pub(crate) is_server: bool,
-    pub(crate) geoip: bool,
+pub struct Enrichment {
+    pub hooks: Hooks,
+    pub is_server: bool,
+    pub geoip: bool,
 }
 
 const KIB: usize = 1024;
-pub(super) const MIB: usize = 1024 * KIB;
+pub const MIB: usize = 1024 * KIB;
 
 /// The builder's methods give the reasons.
 impl Default for Settings {

@@ -29,28 +29,28 @@ pub struct DeadLetter {
     /// When it was set aside.
     pub at: SystemTime,
     /// The event's place in the order of capture.
-    number: u64,
+    seq: u64,
 }
 
 impl DeadLetter {
-    pub(super) fn new(number: u64, event: Bytes, error: &Error) -> Self {
+    pub(crate) fn new(seq: u64, event: Bytes, error: &Error) -> Self {
         let answer = error.answer().map(str::to_owned);
-        Self { event, kind: error.kind(), status: error.status(), answer, at: SystemTime::now(), number }
+        Self { event, kind: error.kind(), status: error.status(), answer, at: SystemTime::now(), seq }
     }
 
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-
-    pub(super) fn renumbered(&self, number: u64) -> Self {
-        Self { number, ..self.clone() }
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
     }
 }
 
 #[cfg(feature = "spool")]
 impl DeadLetter {
+    pub(crate) fn with_seq(&self, seq: u64) -> Self {
+        Self { seq, ..self.clone() }
+    }
+
     /// Reads what `Serialize` wrote.
-    pub(super) fn from_json(number: u64, json: &[u8]) -> Option<Self> {
+    pub(crate) fn from_json(seq: u64, json: &[u8]) -> Option<Self> {
         let Parts { event, kind, status, answer, at } = serde_json::from_slice(json).ok()?;
         Some(Self {
             event: Bytes::copy_from_slice(event.get().as_bytes()),
@@ -59,7 +59,7 @@ impl DeadLetter {
             status,
             answer,
             at: humantime::parse_rfc3339(&at).unwrap_or(SystemTime::UNIX_EPOCH),
-            number,
+            seq,
         })
     }
 }
@@ -99,14 +99,14 @@ impl fmt::Debug for DeadLetter {
 
 /// Bounds of the dead-letter store.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct DeadLetterLimits {
-    pub(crate) events: usize,
-    pub(crate) bytes: usize,
+pub struct DeadLetterLimits {
+    pub events: usize,
+    pub bytes: usize,
 }
 
 /// Dead letters in the order in which they came.
 #[derive(Debug, Default)]
-pub(super) struct DeadLetters {
+pub struct DeadLetters {
     letters: VecDeque<DeadLetter>,
     bytes: usize,
 }
@@ -114,7 +114,7 @@ pub(super) struct DeadLetters {
 impl DeadLetters {
     /// Sets one aside. Gives back the oldest ones that had to make room: the new one itself if it alone is
     /// over the bounds.
-    pub(super) fn push(&mut self, letter: DeadLetter, limits: DeadLetterLimits) -> Vec<DeadLetter> {
+    pub fn push(&mut self, letter: DeadLetter, limits: DeadLetterLimits) -> Vec<DeadLetter> {
         if letter.event.len() > limits.bytes {
             return vec![letter];
         }
@@ -127,22 +127,21 @@ impl DeadLetters {
         evicted
     }
 
-    pub(super) fn pop(&mut self) -> Option<DeadLetter> {
+    pub fn pop(&mut self) -> Option<DeadLetter> {
         let oldest = self.letters.pop_front()?;
         self.bytes -= oldest.event.len();
         Some(oldest)
     }
 
-    /// The size of the oldest.
-    pub(super) fn next_bytes(&self) -> Option<usize> {
-        self.letters.front().map(|letter| letter.event.len())
+    pub fn oldest(&self) -> Option<&DeadLetter> {
+        self.letters.front()
     }
 
-    pub(super) fn into_vec(self) -> Vec<DeadLetter> {
+    pub fn into_vec(self) -> Vec<DeadLetter> {
         self.letters.into()
     }
 
-    pub(super) fn to_vec(&self) -> Vec<DeadLetter> {
+    pub fn to_vec(&self) -> Vec<DeadLetter> {
         self.letters.iter().cloned().collect()
     }
 }
@@ -156,6 +155,6 @@ mod tests {
     fn a_kind_by_its_former_name_is_read() {
         let json = br#"{"event":{},"kind":"answer_cut_short","status":200,"answer":null,"at":"2026-01-01T00:00:00Z"}"#;
         let letter = DeadLetter::from_json(7, json).unwrap();
-        assert_eq!((letter.kind, letter.number()), (ErrorKind::TruncatedResponse, 7));
+        assert_eq!((letter.kind, letter.seq()), (ErrorKind::TruncatedResponse, 7));
     }
 }

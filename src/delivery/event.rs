@@ -1,5 +1,8 @@
 use posthog_rs::{Event, RequestContext};
 
+use super::admit::admit_names;
+use super::json::{DEEPEST, dismantle, is_deeper};
+use super::ledger::DropReason;
 use super::typed_event::TypedEvent;
 
 /// What can be captured: an [`Event`] of the SDK's, or a [`TypedEvent`], which any `Serialize` type becomes by
@@ -11,10 +14,10 @@ use super::typed_event::TypedEvent;
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct AnyEvent(pub(super) Kind);
+pub struct AnyEvent(pub(crate) Kind);
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub enum Kind {
     Sdk(Event),
     Typed(TypedEvent),
 }
@@ -28,6 +31,30 @@ impl AnyEvent {
         }
         self
     }
+
+    /// Refuses what PostHog would reject, as far as that is known before the event is encoded.
+    pub(crate) fn admitted(&self) -> Result<(), DropReason> {
+        match &self.0 {
+            Kind::Sdk(event) => admit_names(event.event_name(), event.distinct_id()),
+            Kind::Typed(event) => event.admitted(),
+        }
+    }
+
+    /// Drops an event that nobody has looked into: its values may be nested deeper than the stack has room to drop them.
+    pub(crate) fn discard(self) {
+        if let Kind::Sdk(event) = self.0
+            && event.properties().values().any(|value| is_deeper(value, DEEPEST))
+        {
+            discard_deep(event);
+        }
+    }
+}
+
+/// Drops an event without recursion.
+#[cold]
+pub fn discard_deep(mut event: Event) {
+    let names: Vec<_> = event.properties().keys().cloned().collect();
+    names.iter().filter_map(|name| event.remove_prop(name)).for_each(dismantle);
 }
 
 impl From<Event> for AnyEvent {

@@ -20,7 +20,7 @@ use super::stack::{FlagsStack, flags_stack};
 use crate::ErrorKind;
 use crate::api::{Api, PostHogClassifier};
 use crate::credentials::{Credentials, SecretKey};
-use crate::delivery::{Queue, SpoolConfig};
+use crate::delivery::{Producer, SpoolConfig};
 use crate::layers::{CircuitBreakerHandle, CircuitBreakerLayer, CircuitState};
 use crate::monitor::{AttemptObserver, Failure};
 use crate::rt::single_flight::SingleFlight;
@@ -47,7 +47,7 @@ pub struct FlagsParts<'a> {
     pub breaker: CircuitBreakerLayer<PostHogClassifier>,
     pub observer: AttemptObserver,
     /// Takes exposure events.
-    pub queue: &'a Arc<Queue>,
+    pub producer: &'a Arc<Producer>,
     /// The last known good is persisted beside it.
     pub spool: Option<&'a SpoolConfig>,
     /// The timeout of a request for definitions.
@@ -79,7 +79,7 @@ impl FlagsClient {
             definitions,
             requests: SingleFlight::new(move |question| request.clone().send(question)),
             last_known_good,
-            exposures: Arc::new(Exposures::new(Arc::clone(parts.queue))),
+            exposures: Arc::new(Exposures::new(Arc::clone(parts.producer))),
         }
     }
 

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::flag::{Flag, FlagSource};
 use crate::ErrorKind;
-use crate::delivery::Queue;
+use crate::delivery::Producer;
 use crate::monitor::Failure;
 
 /// Captures exposure events, each value of a person once, as the SDK does.
 pub struct Exposures {
-    queue: Arc<Queue>,
+    producer: Arc<Producer>,
     /// Hashes of the values that were reported, so that they are not reported again. Bounded: a value that has been
     /// forgotten is reported again.
     reported: Cache<u64, ()>,
@@ -44,8 +44,8 @@ pub struct Degradation {
 }
 
 impl Exposures {
-    pub fn new(queue: Arc<Queue>) -> Self {
-        Self { queue, reported: Cache::new(REMEMBERED) }
+    pub fn new(producer: Arc<Producer>) -> Self {
+        Self { producer, reported: Cache::new(REMEMBERED) }
     }
 
     /// Captures the event, unless this value of the flag was reported before.
@@ -61,7 +61,7 @@ impl Exposures {
         }
         context.groups.iter().for_each(|(group_type, group)| event.add_group(group_type, group));
         context.request.apply_to_event(&mut event);
-        self.queue.capture(event);
+        self.producer.capture_as_is(event);
     }
 
     /// Whether this is the first time, as far as is remembered.

@@ -158,7 +158,7 @@ fn files(
 async fn spool(settings: Arc<Settings>) -> Findings {
     let finding = match settings.spool.clone() {
         None => Finding::skipped("no spool is configured: what memory cannot hold is lost"),
-        Some(config) => in_a_thread(move || spool::judge(&config.look())).await,
+        Some(config) => in_a_thread(move || spool::judge(&config.inspect())).await,
     };
     vec![(CheckId::Spool, finding)]
 }

@@ -4,6 +4,7 @@ mod deadline;
 pub mod detached_thread;
 mod durations;
 mod episode;
+pub mod foreign;
 #[cfg_attr(not(feature = "metrics"), path = "metrics/disabled.rs")]
 pub mod metrics;
 pub mod single_flight;

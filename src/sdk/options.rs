@@ -3,13 +3,12 @@ use std::time::Duration;
 
 use posthog_rs::{ClientOptions, ClientOptionsBuilder};
 use reqwest::Url;
-use tracing::Span;
 
 use super::bridge;
 use super::error_tracking::ErrorTracking;
 use crate::ConfigError;
 use crate::credentials::{CredentialSource, ProjectToken, SecretKey};
-use crate::delivery::Queue;
+use crate::delivery::Producer;
 use crate::error::check;
 
 /// Which key fetches flag definitions, and how often.
@@ -26,9 +25,7 @@ impl LocalEvaluation {
 
 /// What the SDK shares with the rest of the client.
 pub struct SdkParts<'a> {
-    pub queue: &'a Arc<Queue>,
-    /// Names the client in the log lines of an event on its way into the queue.
-    pub span: &'a Span,
+    pub producer: &'a Arc<Producer>,
     pub http: &'a reqwest::Client,
     pub host: &'a Url,
     pub token: &'a ProjectToken,
@@ -71,7 +68,7 @@ impl SdkParts<'_> {
             // Each event meets the hook as soon as it is captured: there is no batch to wait for.
             .flush_at(1)
             .max_queue_size(self.events)
-            .before_send(bridge::hook(Arc::clone(self.queue), self.span.clone()));
+            .before_send(bridge::hook(Arc::clone(self.producer)));
         self.error_tracking.apply(&mut options);
         options
     }

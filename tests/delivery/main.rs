@@ -2,6 +2,7 @@
 
 mod arrival;
 mod batching;
+mod hooks;
 mod outages;
 mod queue;
 #[path = "../support/client.rs"]

@@ -5,10 +5,9 @@ mod log;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use failsafe::clock::{self, MockClock};
-use posthog_rs::Event;
 use tokio::runtime;
 use tokio::time::sleep;
 use tower::service_fn;
@@ -19,7 +18,7 @@ use crate::api::{Accepted, Batch};
 use crate::client::pipeline::Pipeline;
 use crate::config::Settings;
 use crate::credentials::Opened;
-use crate::delivery::{Encoder, Queue};
+use crate::delivery::Queue;
 use crate::{Error, ErrorKind};
 
 /// How the n-th request fares. `None`: it has no answer.
@@ -53,7 +52,7 @@ fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
     let credentials = Opened::open("phc_test".into()).unwrap().credentials;
     tokio::spawn(Arc::clone(&pipeline.monitor).run(credentials.refusals()));
     let worker = pipeline.worker(&queue, service, &credentials);
-    tokio::spawn(worker.run(|| Encoder::new(Vec::new(), true, true)));
+    tokio::spawn(worker.run());
     (queue, is_down)
 }
 
@@ -61,7 +60,7 @@ fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
 async fn live(clock: &mut MockClock, queue: &Queue, seconds: u32) {
     let step = Duration::from_millis(200);
     for _ in 0..seconds * 5 {
-        queue.capture(Event::new("page viewed", "user-1"));
+        queue.enter("{}".into(), SystemTime::now(), None);
         clock.advance(step);
         sleep(step).await;
     }
@@ -82,7 +81,7 @@ fn lines_of_an_hour(fault: Fault) -> Vec<String> {
     clock::freeze(|clock| {
         runtime.block_on(async {
             let (queue, is_down) = start(fault);
-            queue.capture(Event::new("page viewed", "user-1"));
+            queue.enter("{}".into(), SystemTime::now(), None);
             queue.flush();
             // The worker starts in real time: it asks a thread for the system's name.
             while queue.ledger().delivered == 0 {

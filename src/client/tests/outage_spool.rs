@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use posthog_rs::Event;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tower::service_fn;
@@ -16,7 +15,7 @@ use crate::api::{Accepted, Batch};
 use crate::client::pipeline::Pipeline;
 use crate::config::Settings;
 use crate::credentials::Opened;
-use crate::delivery::{DropReason, Encoder, Ledger, Queue, Spool, SpoolConfig};
+use crate::delivery::{DropReason, Ledger, Queue, Spool, SpoolConfig};
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig};
 use crate::{Error, ErrorKind};
 
@@ -39,6 +38,9 @@ impl Sink {
         Ok(Accepted { over_quota: false })
     }
 }
+
+/// Of the next event of either process.
+static UUID: AtomicU64 = AtomicU64::new(0);
 
 /// A service's process.
 struct Process {
@@ -70,15 +72,17 @@ impl Process {
         let credentials = Opened::open("phc_test".into()).unwrap().credentials;
         let worker = Pipeline::new(&queue, &settings).unwrap().worker(&queue, service, &credentials);
         let spool = Spool::start(&queue, SpoolConfig::at(directory));
-        let worker = tokio::spawn(worker.run(|| Encoder::new(Vec::new(), true, true)));
+        let worker = tokio::spawn(worker.run());
         Self { queue, spool, worker }
     }
 
     /// Captures 200 events a second for so long. The disk is as fast as it is, so the clock waits for it.
     async fn live(&self, seconds: usize) {
         for _ in 0..seconds {
-            for n in 0..200 {
-                self.queue.capture(Event::new("page viewed", &format!("user-{n}")));
+            for _ in 0..200 {
+                let uuid = UUID.fetch_add(1, Ordering::Relaxed);
+                let json = format!(r#"{{"uuid":"{uuid:036}"}}"#);
+                self.queue.enter(json.into(), SystemTime::now(), None);
             }
             sleep(Duration::from_secs(1)).await;
             while self.queue.ledger().queued >= 6_000 {

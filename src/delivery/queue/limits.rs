@@ -14,14 +14,14 @@ pub enum Overflow {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    pub(crate) events: usize,
-    pub(crate) bytes: usize,
-    pub(crate) event_bytes: usize,
-    pub(crate) batch_events: usize,
-    pub(crate) batch_bytes: usize,
-    pub(crate) overflow: Overflow,
-    pub(crate) dead_letters: DeadLetterLimits,
+pub struct Limits {
+    pub events: usize,
+    pub bytes: usize,
+    pub event_bytes: usize,
+    pub batch_events: usize,
+    pub batch_bytes: usize,
+    pub overflow: Overflow,
+    pub dead_letters: DeadLetterLimits,
 }
 
 /// How full the queue is.

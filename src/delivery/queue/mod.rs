@@ -1,147 +1,237 @@
-//! All events that are on their way, and the numbers about them.
+//! All events that are on their way.
+//!
+//! [`State`] has an event's steps; [`Memory`] owns the lanes, [`SpoolLink`] what the disk is owed, and the
+//! [ledger](super::ledger) counts. [`Queue`] is the lock around them and the wake-ups: [`Producer`](super::Producer)
+//! enters events, the worker takes them by [`sending`], the spool's thread by [`storing`].
 
-mod dead_letters;
-mod disk;
-mod ending;
-mod entering;
-mod event;
 mod limits;
-mod room;
+mod memory;
+mod queued;
 mod sending;
-mod sizes;
 mod spool_health;
+#[cfg_attr(not(feature = "spool"), path = "spool_link/disabled.rs")]
+mod spool_link;
+#[cfg(feature = "spool")]
+mod spool_work;
 mod state;
 #[cfg(feature = "spool")]
 mod storing;
-#[cfg(feature = "spool")]
-#[cfg(test)]
+#[cfg(all(test, feature = "spool"))]
 mod storing_tests;
 #[cfg(test)]
 mod tests;
-#[cfg(feature = "spool")]
-mod turn;
-#[cfg(feature = "spool")]
-mod written;
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::dead_letter::DeadLetter;
 use super::ledger::{DropReason, Ledger, Totals};
-use disk::Sleep;
-pub(super) use event::{Captured, Encoded};
-pub(crate) use limits::Limits;
-pub use limits::{Overflow, QueueFill};
+pub use limits::{Limits, Overflow, QueueFill};
+pub use queued::QueuedEvent;
 pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
-use state::State;
+pub use spool_link::Waiter;
+use spool_link::{SpoolLink, Wake};
 #[cfg(feature = "spool")]
-pub(super) use turn::{Read, Turn};
+pub use spool_work::{Read, SpoolWork};
+use state::{Entered, State};
 
 /// All events that are on their way, the ledger that counts them, and the wake-up of the worker.
 ///
-/// One short lock guards it all, so the ledger is exact at every moment. Under it, events are moved and
-/// numbers added; encoding, freeing and I/O happen outside.
+/// One short lock guards it all, so the ledger is exact at every moment. Under it, events are moved and numbers added;
+/// encoding, freeing and I/O happen outside.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub struct Queue {
     state: Mutex<State>,
-    pub(super) limits: Limits,
-    pub(super) wake: Notify,
+    limits: Limits,
+    wake: Notify,
     /// Wakes the spool's thread.
-    disk_wake: Condvar,
-    /// The number of the first event that has not met its end: all before it have.
+    spool_wake: Wake,
+    /// The place of the first event that has not met its end: all before it have.
     settled_to: watch::Sender<u64>,
 }
 
 /// The queue at one moment: its numbers agree with each other.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Snapshot {
-    pub(crate) fill: QueueFill,
-    pub(crate) ledger: Ledger,
+pub struct Snapshot {
+    pub fill: QueueFill,
+    pub ledger: Ledger,
     /// What this process counted: without what the spool remembers of others.
-    pub(crate) own: Totals,
+    pub own: Totals,
     /// Events that it got from earlier processes, `found_lost` included.
     #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "what only the metrics show"))]
-    pub(crate) taken_over: u64,
+    pub taken_over: u64,
     /// Events that an earlier process turned out to have lost.
-    pub(crate) found_lost: u64,
-    /// Own events that were set aside, those that were replayed since included.
-    pub(crate) buried: u64,
+    pub found_lost: u64,
+    /// Own events that became dead letters, those that were replayed since included.
+    pub buried: u64,
     /// `None` without a spool.
-    pub(crate) spool: Option<SpoolHealth>,
+    pub spool: Option<SpoolHealth>,
     /// When an event was last lost that nobody asked to drop.
-    pub(crate) last_loss: Option<Instant>,
-    /// When an event was last set aside.
-    pub(crate) last_burial: Option<Instant>,
+    pub last_loss: Option<Instant>,
+    /// When an event last became a dead letter.
+    pub last_burial: Option<Instant>,
 }
 
 impl Queue {
-    /// A queue, or one that is closed from the beginning and drops everything for that reason. Its events get
-    /// numbers from `first_number` on.
-    pub(crate) fn new(limits: Limits, first_number: u64, closed: Option<DropReason>) -> Self {
-        let state = State {
-            closed,
-            first_number,
-            next_number: first_number,
-            due_to: first_number,
-            ..State::default()
-        };
+    /// A queue, or one that is closed from the beginning and drops everything for that reason. Its events get places in
+    /// the order of capture from `first_seq` on.
+    pub fn new(limits: Limits, first_seq: u64, closed: Option<DropReason>) -> Self {
         Self {
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(&limits, first_seq, closed)),
             limits,
             wake: Notify::new(),
-            disk_wake: Condvar::new(),
-            settled_to: watch::Sender::new(first_number),
+            spool_wake: Wake::default(),
+            settled_to: watch::Sender::new(first_seq),
         }
     }
 
-    pub(crate) fn ledger(&self) -> Ledger {
-        self.state().ledger
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        self.state().ledger()
     }
 
     /// What this process counted: without what the spool remembers of others.
-    pub(crate) fn own_totals(&self) -> Totals {
+    pub fn own_totals(&self) -> Totals {
         self.state().own_totals()
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let state = self.state();
-        let own = state.own_totals();
-        Snapshot {
-            fill: QueueFill {
-                events: state.in_memory(),
-                capacity: self.limits.events as u64,
-                bytes: state.bytes as u64,
-                capacity_bytes: self.limits.bytes as u64,
-            },
-            ledger: state.ledger,
-            own,
-            taken_over: state.taken_over(),
-            found_lost: state.found_lost,
-            buried: state.buried,
-            spool: state.disk.health(state.ledger.spooled, std::time::Instant::now()),
-            last_loss: state.last_loss,
-            last_burial: state.last_burial,
+    pub fn snapshot(&self) -> Snapshot {
+        self.state().snapshot(&self.limits)
+    }
+
+    /// Why an event of any size would be refused now, so that it need not be encoded.
+    pub fn refuses_all(&self) -> Option<DropReason> {
+        self.state().refuses_all(&self.limits)
+    }
+
+    /// Lets an event in that was captured then, or drops it. The waiter is told when it is on disk.
+    #[inline]
+    pub fn enter(&self, json: Bytes, at: SystemTime, waiter: Option<Waiter>) {
+        let entered = self.state().enter(json, at, waiter, &self.limits);
+        self.after_entry(entered);
+    }
+
+    /// Counts an event as dropped that is not to enter.
+    #[cold]
+    pub fn refuse(&self, reason: DropReason, waiter: Option<Waiter>) {
+        let entered = self.state().refuse(reason, waiter);
+        self.after_entry(entered);
+    }
+
+    #[inline]
+    fn after_entry(&self, entered: Entered) {
+        let Entered { wakes_worker, wakes_spool, refused, freed } = entered;
+        if wakes_worker {
+            self.wake.notify_one();
         }
+        if wakes_spool {
+            self.notify_spool();
+        }
+        if let Some((waiter, reason)) = refused {
+            SpoolLink::refuse(Some(waiter), reason);
+        }
+        if !freed.0.is_empty() {
+            self.publish(&mut self.state());
+        }
+    }
+
+    /// Whether the queue began to overflow since this was last asked.
+    pub fn take_overflow_news(&self) -> bool {
+        self.state().take_overflow_news()
+    }
+
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.state().dead_letters()
+    }
+
+    /// Queues the dead letters again, as long as there is room. Tells how many.
+    pub fn replay_dead_letters(&self) -> u64 {
+        let mut replayed = 0;
+        while self.state().replay_one(&self.limits) {
+            replayed += 1;
+        }
+        self.flush();
+        replayed
+    }
+
+    /// Drops the dead letters. Tells how many.
+    pub fn discard_dead_letters(&self) -> u64 {
+        let mut state = self.state();
+        let discarded = state.discard_dead_letters();
+        self.publish(&mut state);
+        drop(state);
+        discarded.len() as u64
+    }
+
+    /// Resolves when all events before `seq` have met their end.
+    pub async fn settled(&self, seq: u64) {
+        // The sender lives in self, so waiting cannot fail.
+        let _ = self.settled_to.subscribe().wait_for(|settled| *settled >= seq).await;
+    }
+
+    /// Asks that what is here now leaves now, and tells the place to wait for.
+    pub fn flush(&self) -> u64 {
+        let mut state = self.state();
+        let seq = state.make_due();
+        self.publish(&mut state);
+        drop(state);
+        self.wake.notify_one();
+        seq
+    }
+
+    /// Ends admission. What is here becomes due, but for what lies on disk anyway. True for the first caller.
+    pub fn close(&self) -> bool {
+        let mut state = self.state();
+        let is_first = state.close();
+        if state.wake_spool() {
+            self.notify_spool();
+        }
+        drop(state);
+        self.flush();
+        is_first
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.state().is_closed()
+    }
+
+    /// Ends admission, and drops all that is left in memory only, batches in flight included. Tells how many events that
+    /// were.
+    pub fn abandon(&self) -> u64 {
+        let mut state = self.state();
+        let (left, freed) = state.abandon();
+        self.publish(&mut state);
+        if state.wake_spool() {
+            self.notify_spool();
+        }
+        drop(state);
+        drop(freed);
+        left
+    }
+
+    /// Whether nothing is left to send: nothing in memory, or, while delivery stands still, nothing that is not on disk.
+    pub fn is_done(&self) -> bool {
+        self.state().is_done()
     }
 
     /// Tells those who wait what has changed: that events met their end, that the spool has something to do.
     fn publish(&self, state: &mut State) {
-        if state.in_memory() < self.limits.events as u64 / 2 && state.bytes < self.limits.bytes / 2 {
-            state.overflowing = false;
+        let (wakes_spool, settled) = state.changed(&self.limits);
+        if wakes_spool {
+            self.notify_spool();
         }
-        if state.wants_to_write(&self.limits) || state.disk.sleeps_through(&state.ledger) {
-            self.wake_disk(state);
-        }
-        let settled = state.settled_to();
         self.settled_to.send_if_modified(|to| std::mem::replace(to, settled) != settled);
     }
 
-    /// Wakes the spool's thread, if it sleeps: to notify costs a system call even when it does not.
-    fn wake_disk(&self, state: &mut State) {
-        if std::mem::take(&mut state.disk.sleep) != Sleep::Awake {
-            self.disk_wake.notify_one();
-        }
+    fn notify_spool(&self) {
+        self.spool_wake.notify_one();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,12 +1,12 @@
-use std::collections::VecDeque;
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use posthog_rs::Event;
 use proptest::prelude::*;
 use tokio_test::task;
 
 use super::*;
 use crate::delivery::DeadLetterLimits;
+use crate::delivery::ledger::Account;
 use crate::{Error, ErrorKind};
 
 fn queue(events: usize, batch_events: usize, overflow: Overflow) -> Queue {
@@ -22,8 +22,13 @@ fn queue(events: usize, batch_events: usize, overflow: Overflow) -> Queue {
     Queue::new(limits, 1_000, None)
 }
 
-fn event() -> Event {
-    Event::new("event", "user")
+/// What the producer does with an event of so many bytes.
+fn enter(queue: &Queue, bytes: usize) {
+    queue.enter(Bytes::from(vec![b'x'; bytes]), SystemTime::now(), None);
+}
+
+fn capture(queue: &Queue) {
+    enter(queue, 2);
 }
 
 fn wakes(queue: &Queue) -> usize {
@@ -36,7 +41,7 @@ fn the_worker_is_woken_for_the_first_event_and_for_a_full_batch_only() {
     let queue = queue(10_000, 100, Overflow::DropNewest);
     let woken: Vec<_> = (1..=250)
         .filter(|_| {
-            queue.capture(event());
+            capture(&queue);
             wakes(&queue) > 0
         })
         .collect();
@@ -48,13 +53,12 @@ fn the_worker_is_woken_for_the_first_event_and_for_a_full_batch_only() {
 enum Step {
     Capture(u8),
     Refuse,
-    Encode { lose: bool },
     Take { due: bool },
     Deliver,
     Drop,
     GiveBack,
     Halve,
-    Bury,
+    DeadLetter,
     Replay,
     Discard,
     Close,
@@ -65,26 +69,17 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1u8..20).prop_map(Step::Capture),
         1 => Just(Step::Refuse),
-        6 => any::<bool>().prop_map(|lose| Step::Encode { lose }),
         6 => any::<bool>().prop_map(|due| Step::Take { due }),
         4 => Just(Step::Deliver),
         1 => Just(Step::Drop),
         3 => Just(Step::GiveBack),
         2 => Just(Step::Halve),
-        2 => Just(Step::Bury),
+        2 => Just(Step::DeadLetter),
         1 => Just(Step::Replay),
         1 => Just(Step::Discard),
         1 => Just(Step::Close),
         1 => Just(Step::Abandon),
     ]
-}
-
-fn encode(queue: &Queue, lose: bool) {
-    let result = |_| if lose { Err(DropReason::BeforeSend) } else { Ok(Bytes::from_static(b"{}")) };
-    queue.put_encoded(
-        queue.take_raw().into_iter().map(|raw| (raw.ticket, result(()))).collect(),
-        VecDeque::new(),
-    );
 }
 
 proptest! {
@@ -97,30 +92,29 @@ proptest! {
     ) {
         let overflow = if newest { Overflow::DropNewest } else { Overflow::DropOldest };
         let queue = queue(50, 10, overflow);
-        let mut under_way: Vec<Vec<Encoded>> = Vec::new();
+        let mut in_flight: Vec<Vec<QueuedEvent>> = Vec::new();
         let (mut captured, mut owed) = (0, 0);
         for step in steps {
             match step {
                 Step::Capture(events) => {
-                    (0..events).for_each(|_| { captured += 1; queue.capture(event()) });
-                    if !queue.is_closed() { owed = queue.state().next_number; }
+                    (0..events).for_each(|_| { captured += 1; capture(&queue) });
+                    if !queue.is_closed() { owed = queue.state().make_due(); }
                 }
-                Step::Refuse => { captured += 1; queue.capture(Event::new("", "user")) }
-                Step::Encode { lose } => encode(&queue, lose),
+                Step::Refuse => { captured += 1; queue.refuse(DropReason::NoName, None) }
                 Step::Take { due } => {
                     if due { queue.make_due(); }
-                    under_way.extend(queue.take_batch(1 << 16, false));
+                    in_flight.extend(queue.take_batch(1 << 16, false));
                 }
-                Step::Deliver => if let Some(batch) = under_way.pop() { queue.settle(&batch, None) },
-                Step::Drop => if let Some(batch) = under_way.pop() {
-                    queue.settle(&batch, Some(DropReason::OverQuota));
+                Step::Deliver => if let Some(batch) = in_flight.pop() { queue.settle(&batch, Account::Delivered) },
+                Step::Drop => if let Some(batch) = in_flight.pop() {
+                    queue.settle(&batch, Account::Dropped(DropReason::OverQuota));
                 },
-                Step::GiveBack => if !under_way.is_empty() { queue.give_back(&under_way.remove(0)) },
-                Step::Halve => if let Some(batch) = under_way.pop_if(|batch| batch.len() > 1) {
-                    under_way.extend(<[_; 2]>::from(queue.halve(batch)));
+                Step::GiveBack => if !in_flight.is_empty() { queue.give_back(&in_flight.remove(0)) },
+                Step::Halve => if let Some(batch) = in_flight.pop_if(|batch| batch.len() > 1) {
+                    in_flight.extend(<[_; 2]>::from(queue.halve(batch)));
                 },
-                Step::Bury => if let Some(batch) = under_way.pop_if(|batch| batch.len() == 1) {
-                    queue.bury(&batch[0], &Error::new(ErrorKind::BadRequest));
+                Step::DeadLetter => if let Some(batch) = in_flight.pop_if(|batch| batch.len() == 1) {
+                    queue.dead_letter(&batch[0], &Error::new(ErrorKind::BadRequest));
                 },
                 Step::Replay => { queue.replay_dead_letters(); }
                 Step::Discard => { queue.discard_dead_letters(); }
@@ -128,22 +122,15 @@ proptest! {
                 Step::Abandon => { queue.abandon(); }
             }
             let state = queue.state();
-            let Ledger { delivered, queued, dead_lettered, dropped, .. } = state.ledger;
-            prop_assert_eq!(state.ledger.captured, captured);
+            let Ledger { delivered, queued, dead_lettered, dropped, .. } = state.ledger();
+            prop_assert_eq!(state.ledger().captured, captured);
             prop_assert_eq!(captured, delivered + queued + dead_lettered + dropped.total());
-            prop_assert_eq!(dead_lettered as usize, state.dead.to_vec().len());
+            prop_assert_eq!(dead_lettered as usize, state.dead_letters().len());
             prop_assert!(queued <= 50);
-            if state.abandoned {
-                prop_assert_eq!(queued, 0);
-            } else {
-                let away: usize = under_way.iter().map(Vec::len).sum();
-                prop_assert_eq!(queued as usize, state.raw.len() + state.encoded.len() + away);
-                prop_assert!(state.encoded.iter().map(|event| event.number).is_sorted());
-            }
+            state.memory().assert_exact();
+            prop_assert_eq!(state.memory().events(), queued);
             if queued == 0 {
-                prop_assert_eq!((state.bytes, state.raw_bytes), (0, 0));
                 prop_assert!(*queue.settled_to.borrow() >= owed);
-                prop_assert_eq!(state.settled_to(), state.next_number);
             }
         }
     }
@@ -152,74 +139,101 @@ proptest! {
 #[test]
 fn settled_waits_for_the_events_before_and_not_for_those_after() {
     let queue = queue(1_000, 10, Overflow::DropNewest);
-    (0..20).for_each(|_| queue.capture(event()));
-    let number = queue.flush();
-    (0..10).for_each(|_| queue.capture(event()));
-    (0..3).for_each(|_| encode(&queue, false));
+    (0..20).for_each(|_| capture(&queue));
+    let seq = queue.flush();
+    (0..10).for_each(|_| capture(&queue));
+    queue.make_due();
     let first = queue.take_batch(1 << 16, false).unwrap();
     let second = queue.take_batch(1 << 16, false).unwrap();
     let third = queue.take_batch(1 << 16, false).unwrap();
-    let mut waiting = task::spawn(queue.settled(number));
+    let mut waiting = task::spawn(queue.settled(seq));
     for (batch, is_last) in [(third, false), (second, false), (first, true)] {
         assert!(waiting.poll().is_pending());
-        queue.settle(&batch, None);
+        queue.settle(&batch, Account::Delivered);
         assert_eq!(waiting.is_woken() && waiting.poll().is_ready(), is_last);
     }
 }
 
-/// An event counts as the mean until it is encoded, but none is refused on a guess.
+/// The bound counts what is really there: the bytes and the place of each event, however small its JSON.
 #[test]
-fn what_a_guess_leaves_no_room_for_is_measured() {
+fn the_bound_of_bytes_is_exact() {
     let mut queue = queue(1_000, 10, Overflow::DropNewest);
-    queue.limits.bytes = 10_000;
-    let encoded = |raw: Captured| (raw.ticket, Ok(Bytes::from(vec![b'x'; 1_000])));
-    for _ in 0..200 {
-        queue.capture(event());
-        queue.put_encoded(queue.take_raw().into_iter().map(encoded).collect(), VecDeque::new());
-        let taken = queue.take_batch(1 << 20, false).or_else(|| {
-            queue.make_due();
-            queue.take_batch(1 << 20, false)
-        });
-        queue.settle(&taken.unwrap(), None);
-    }
-    (0..20).for_each(|_| queue.capture(event()));
+    queue.limits.bytes = 100 * (100 + QueuedEvent::bytes_of(&Bytes::new()));
+    (0..101).for_each(|_| enter(&queue, 100));
     let snapshot = queue.snapshot();
-    assert!(snapshot.ledger.queued > 10 && snapshot.fill.bytes <= 10_000, "{snapshot:?}");
-    let refused = snapshot.ledger.dropped.count(DropReason::QueueFull);
-    assert!(refused < 10 && snapshot.fill.bytes > 9_500, "{snapshot:?}");
+    assert_eq!((snapshot.ledger.queued, snapshot.fill.bytes), (100, snapshot.fill.capacity_bytes));
+    assert_eq!(snapshot.ledger.dropped.count(DropReason::QueueFull), 1);
+    queue.make_due();
+    let batch = queue.take_batch(1 << 20, false).unwrap();
+    assert_eq!(queue.snapshot().fill.bytes, snapshot.fill.bytes, "in flight, it is in memory still");
+    queue.settle(&batch, Account::Delivered);
+    enter(&queue, 100);
+    assert_eq!(queue.snapshot().ledger.queued, 91);
+}
+
+#[test]
+fn an_event_that_comes_back_keeps_no_other_event_in_memory() {
+    let queue = queue(1_000, 10, Overflow::DropNewest);
+    let chunk = Bytes::from(vec![b'x'; 10_000]);
+    queue.enter(chunk.slice(..100), SystemTime::now(), None);
+    queue.make_due();
+    let batch = queue.take_batch(1 << 20, false).unwrap();
+    queue.give_back_failed(&batch);
+    drop(batch);
+    assert!(chunk.is_unique());
+    let again = queue.take_batch(1 << 20, false).unwrap();
+    assert_eq!((&again[0].json[..], again[0].attempts), (&[b'x'; 100][..], 1));
+}
+
+#[test]
+fn a_full_queue_refuses_before_an_event_is_encoded_unless_there_may_be_room() {
+    let newest = queue(2, 1, Overflow::DropNewest);
+    let oldest = queue(2, 1, Overflow::DropOldest);
+    for queue in [&newest, &oldest] {
+        assert_eq!(queue.refuses_all(), None);
+        (0..2).for_each(|_| capture(queue));
+    }
+    assert_eq!((newest.refuses_all(), oldest.refuses_all()), (Some(DropReason::QueueFull), None));
+    newest.close();
+    assert_eq!(newest.refuses_all(), Some(DropReason::AfterShutdown));
+}
+
+/// The worker tells the log: no subscriber runs on a caller's thread.
+#[test]
+fn an_overflow_wakes_the_worker_once_and_is_news_once() {
+    for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
+        let queue = queue(20, 10, overflow);
+        (0..20).for_each(|_| capture(&queue));
+        assert!(wakes(&queue) > 0 && !queue.take_overflow_news());
+        capture(&queue);
+        assert_eq!((wakes(&queue), queue.take_overflow_news()), (1, true), "{overflow:?}");
+        (0..100).for_each(|_| capture(&queue));
+        assert_eq!((wakes(&queue), queue.take_overflow_news()), (0, false), "{overflow:?}");
+    }
 }
 
 #[test]
 fn flush_waits_for_no_event_that_was_refused() {
     let queue = queue(1_000, 10, Overflow::DropNewest);
-    queue.capture(Event::new("", "user"));
-    let number = queue.flush();
-    assert!(task::spawn(queue.settled(number)).poll().is_ready());
+    queue.refuse(DropReason::NoName, None);
+    let seq = queue.flush();
+    assert!(task::spawn(queue.settled(seq)).poll().is_ready());
 }
 
 #[test]
 fn an_event_as_large_as_may_be_is_sent_and_a_larger_one_is_set_aside() {
     let queue = queue(10, 10, Overflow::DropNewest);
     let most = queue.limits.event_bytes;
-    (0..2).for_each(|_| queue.capture(event()));
-    let sizes = [most, most + 1];
-    let encoded = queue.take_raw().into_iter().zip(sizes);
-    let encoded = encoded.map(|(captured, size)| (captured.ticket, Ok(Bytes::from(vec![b'x'; size]))));
-    queue.put_encoded(encoded.collect(), VecDeque::new());
+    [most, most + 1].into_iter().for_each(|bytes| enter(&queue, bytes));
     let ledger = queue.ledger();
     assert_eq!((ledger.queued, ledger.dead_lettered), (1, 1));
     assert_eq!(queue.dead_letters()[0].event.len(), most + 1);
 }
 
 #[test]
-fn the_queue_is_full_at_its_last_byte_and_not_before() {
+fn the_queue_is_full_at_its_last_event_and_not_before() {
     let queue = queue(10, 10, Overflow::DropNewest);
-    queue.capture(event());
-    let mut state = queue.state();
-    let size = queue.limits.bytes - state.bytes;
-    assert!(state.has_room(size, &queue.limits) && !state.has_room(size + 1, &queue.limits));
-    state.ledger.queued = queue.limits.events as u64 - 1;
-    assert!(state.has_room(1, &queue.limits));
-    state.ledger.queued += 1;
-    assert!(!state.has_room(1, &queue.limits));
+    (0..11).for_each(|_| capture(&queue));
+    let ledger = queue.ledger();
+    assert_eq!((ledger.queued, ledger.dropped.count(DropReason::QueueFull)), (10, 1));
 }

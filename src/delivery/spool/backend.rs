@@ -7,13 +7,13 @@ use redb::{BackendError, StorageBackend};
 
 /// A file whose length can be read while redb owns it.
 #[derive(Debug)]
-pub(super) struct Measured {
+pub struct Measured {
     inner: Box<dyn StorageBackend>,
     len: Arc<AtomicU64>,
 }
 
 impl Measured {
-    pub(super) fn new(inner: Box<dyn StorageBackend>) -> (Self, Arc<AtomicU64>) {
+    pub fn new(inner: Box<dyn StorageBackend>) -> (Self, Arc<AtomicU64>) {
         let len = Arc::default();
         (Self { inner, len: Arc::clone(&len) }, len)
     }

@@ -11,60 +11,60 @@ use crate::delivery::ledger::{DropReason, Totals};
 
 /// An event as it lies on disk.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::delivery) struct Stored {
-    pub(in crate::delivery) number: u64,
+pub struct Stored {
+    pub seq: u64,
     /// Of its capture, in milliseconds since 1970.
-    pub(in crate::delivery) at: u64,
-    pub(in crate::delivery) attempts: u32,
-    pub(in crate::delivery) json: Bytes,
+    pub at: u64,
+    pub attempts: u32,
+    pub json: Bytes,
 }
 
 /// What one transaction changes: all of it or nothing.
 #[derive(Debug, Default)]
-pub(in crate::delivery) struct Changes {
+pub struct Changes {
     /// Events to write, in rising order. One that is there is overwritten, and a dead letter of the same
     /// number ends.
-    pub(in crate::delivery) put: Vec<Stored>,
+    pub put: Vec<Stored>,
     /// Events that met their end. Missing ones are fine.
-    pub(in crate::delivery) settle: Vec<u64>,
+    pub settle: Vec<u64>,
     /// How often these events were tried. Missing ones are fine.
-    pub(in crate::delivery) attempts: Vec<(u64, u32)>,
+    pub attempts: Vec<(u64, u32)>,
     /// Events that become dead letters, whether they were on disk or not.
-    pub(in crate::delivery) bury: Vec<(u64, DeadLetter)>,
+    pub dead_letter: Vec<(u64, DeadLetter)>,
     /// Dead letters that end.
-    pub(in crate::delivery) discard: Vec<u64>,
+    pub discard: Vec<u64>,
     /// As they are after this. What the transaction itself drops is added on disk, and told in [`Applied`].
-    pub(in crate::delivery) totals: Totals,
+    pub totals: Totals,
 }
 
 /// What a transaction did beside what it was told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::delivery) struct Applied {
+pub struct Applied {
     /// So many of the first events that were put. Fewer than all: the store is full.
-    pub(in crate::delivery) written: usize,
+    pub written: usize,
     /// Evicted as the oldest, to make room.
-    pub(in crate::delivery) full: u64,
+    pub full: u64,
     /// Evicted because of their age.
-    pub(in crate::delivery) expired: u64,
+    pub expired: u64,
     /// Could not be read, and were removed.
-    pub(in crate::delivery) damaged: u64,
+    pub damaged: u64,
 }
 
 /// What a file held when it was opened.
 #[derive(Debug, Default)]
-pub(in crate::delivery) struct Contents {
+pub struct Contents {
     /// Reconciled: `captured = delivered + dropped + events + dead letters`, all of them on disk.
-    pub(in crate::delivery) totals: Totals,
-    pub(in crate::delivery) dead: Vec<(u64, DeadLetter)>,
+    pub totals: Totals,
+    pub dead: Vec<(u64, DeadLetter)>,
     /// How many events of `totals` were found missing just now.
-    pub(in crate::delivery) crashed: u64,
+    pub crashed: u64,
     /// The highest number of an event or a dead letter.
-    pub(in crate::delivery) last: Option<u64>,
+    pub last: Option<u64>,
 }
 
 impl Contents {
     /// Reconciles the counts with what is there.
-    pub(super) fn count(&mut self, state: State) {
+    pub fn count(&mut self, state: State) {
         let crashes = |totals: &Totals| totals.dropped.count(DropReason::Crash);
         self.totals = state.reconciled(self.dead.len() as u64);
         self.crashed = crashes(&self.totals) - crashes(&state.totals);
@@ -73,20 +73,20 @@ impl Contents {
 
 /// How much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::delivery) struct Fill {
-    pub(in crate::delivery) events: u64,
+pub struct Fill {
+    pub events: u64,
     /// Of the events' records.
-    pub(in crate::delivery) bytes: u64,
-    pub(in crate::delivery) file_bytes: u64,
+    pub bytes: u64,
+    pub file_bytes: u64,
 }
 
 /// The numbers of the events that are on disk and in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::delivery) struct Held(pub(super) BTreeSet<u64>);
+pub struct Held(pub BTreeSet<u64>);
 
 /// Why a file was not opened.
 #[derive(Debug)]
-pub(in crate::delivery) enum OpenError {
+pub enum OpenError {
     /// Somebody else has it.
     Locked,
     /// It is in this format, of a later version of this crate.
@@ -97,9 +97,9 @@ pub(in crate::delivery) enum OpenError {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Damaged {
-    pub(super) events: BTreeSet<u64>,
-    pub(super) dead: Vec<u64>,
+pub struct Damaged {
+    pub events: BTreeSet<u64>,
+    pub dead: Vec<u64>,
 }
 
 impl From<io::Error> for OpenError {

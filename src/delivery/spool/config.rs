@@ -33,20 +33,20 @@ pub enum SpoolMode {
 #[derive(Clone, Debug)]
 #[must_use = "give it to PostHogBuilder::spool"]
 pub struct SpoolConfig {
-    pub(super) directory: PathBuf,
-    pub(super) mode: SpoolMode,
-    pub(super) bounds: Bounds,
+    pub(crate) directory: PathBuf,
+    pub(crate) mode: SpoolMode,
+    pub(crate) bounds: Bounds,
 }
 
 /// How much may lie on disk.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// Of the events, as they are on the wire.
-    pub(super) bytes: u64,
-    pub(super) age: Duration,
+    pub bytes: u64,
+    pub age: Duration,
     /// Bytes that stay free on the disk for others.
-    pub(super) min_free: u64,
-    pub(super) overflow: Overflow,
+    pub min_free: u64,
+    pub overflow: Overflow,
 }
 
 impl SpoolConfig {

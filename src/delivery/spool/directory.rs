@@ -12,8 +12,8 @@ use redb::backends::FileBackend;
 use super::changes::{Contents, Held, OpenError};
 use super::config::Bounds;
 use super::files::{create_directory, open_file, sync_directory};
+use super::quarantine::SetAside;
 use super::record::{self, Record};
-use super::set_aside::SetAside;
 use super::state::State;
 use super::store::Store;
 
@@ -22,8 +22,8 @@ use super::store::Store;
 /// Whoever uses a slot has `spool-N.lock` locked from before it looks at the file to the end, so nothing that
 /// is done to a slot is done by two. The counts between two writes are noted there. A file is never deleted: an emptied one is a slot for the next process,
 /// and a damaged one is set aside.
-pub(in crate::delivery) struct Directory {
-    pub(super) path: PathBuf,
+pub struct Directory {
+    pub path: PathBuf,
     wrap: Wrap,
     /// The slot of this process. Kept while its store is closed and opened again, so that no other process
     /// takes over what this one holds in memory.
@@ -36,37 +36,32 @@ pub(in crate::delivery) struct Directory {
 type Looks = (u64, SystemTime);
 
 /// A slot that was opened.
-pub(in crate::delivery) struct Opened {
-    pub(in crate::delivery) slot: u32,
-    pub(in crate::delivery) store: Store,
-    pub(in crate::delivery) contents: Contents,
-    pub(in crate::delivery) set_aside: Vec<SetAside>,
+pub struct Opened {
+    pub slot: u32,
+    pub store: Store,
+    pub contents: Contents,
+    pub set_aside: Vec<SetAside>,
     /// Files of a later version of this crate, left alone.
-    pub(in crate::delivery) newer: Vec<PathBuf>,
+    pub newer: Vec<PathBuf>,
 }
 
 /// What stands between redb and a file. In production, nothing.
-pub(in crate::delivery) type Wrap = Box<dyn Fn(FileBackend) -> Box<dyn StorageBackend> + Send + Sync>;
+pub type Wrap = Box<dyn Fn(FileBackend) -> Box<dyn StorageBackend> + Send + Sync>;
 
 impl Directory {
     /// Makes the directory if it is missing.
-    pub(in crate::delivery) fn prepare(path: &Path) -> io::Result<Self> {
+    pub fn prepare(path: &Path) -> io::Result<Self> {
         Self::prepare_with(path, Box::new(|file| Box::new(file)))
     }
 
-    pub(in crate::delivery) fn prepare_with(path: &Path, wrap: Wrap) -> io::Result<Self> {
+    pub fn prepare_with(path: &Path, wrap: Wrap) -> io::Result<Self> {
         create_directory(path)?;
         Ok(Self { path: path.to_owned(), wrap, own: Mutex::default(), empty: Mutex::default() })
     }
 
     /// Opens this process's slot: the first that is free, or `slot` again. A file that cannot be read is set
     /// aside, and what can be salvaged is in the new one.
-    pub(in crate::delivery) fn open(
-        &self,
-        bounds: Bounds,
-        held: Held,
-        slot: Option<u32>,
-    ) -> io::Result<Opened> {
+    pub fn open(&self, bounds: Bounds, held: Held, slot: Option<u32>) -> io::Result<Opened> {
         create_directory(&self.path)?;
         let (mut newer, mut failure) = (Vec::new(), None);
         for slot in slot.map_or(0..SLOTS, |slot| slot..slot + 1) {
@@ -87,7 +82,7 @@ impl Directory {
 
     /// Takes over what a process that has ended left in another slot, if one did. The slot is free again when
     /// its store is dropped.
-    pub(in crate::delivery) fn adopt(&self, own: u32, bounds: Bounds) -> io::Result<Option<Opened>> {
+    pub fn adopt(&self, own: u32, bounds: Bounds) -> io::Result<Option<Opened>> {
         let mut failure = None;
         for slot in (0..SLOTS).filter(|slot| *slot != own) {
             let file = self.file(slot, "redb");
@@ -113,13 +108,13 @@ impl Directory {
     }
 
     /// Bytes of the disk that are free. `None` when nobody knows.
-    pub(in crate::delivery) fn free(&self) -> Option<u64> {
+    pub fn free(&self) -> Option<u64> {
         fs4::available_space(&self.path).ok()
     }
 
     /// Writes the counts beside our own file. The kernel keeps them when the process is killed, though not when
     /// the power fails: for that they go into the file from time to time.
-    pub(in crate::delivery) fn note(&self, counts: &[u8]) -> io::Result<()> {
+    pub fn note(&self, counts: &[u8]) -> io::Result<()> {
         match &*self.own.lock().unwrap_or_else(PoisonError::into_inner) {
             Some((_, claim)) => {
                 let mut file = &**claim;
@@ -193,7 +188,7 @@ impl Directory {
         Ok(())
     }
 
-    pub(super) fn open_file(
+    pub fn open_file(
         &self,
         path: &Path,
         bounds: Bounds,

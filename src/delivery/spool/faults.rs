@@ -10,7 +10,7 @@ use super::directory::Wrap;
 
 /// What goes wrong, from now on. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(in crate::delivery) struct Faults(Arc<Mutex<Plan>>);
+pub struct Faults(Arc<Mutex<Plan>>);
 
 #[derive(Debug, Default)]
 struct Plan {
@@ -21,25 +21,25 @@ struct Plan {
 
 impl Faults {
     /// For [`Directory::prepare_with`](super::directory::Directory::prepare_with).
-    pub(in crate::delivery) fn wrap(&self) -> Wrap {
+    pub fn wrap(&self) -> Wrap {
         let faults = self.clone();
         Box::new(move |file| faults.around(Box::new(file)))
     }
 
-    pub(in crate::delivery) fn around(&self, inner: Box<dyn StorageBackend>) -> Box<dyn StorageBackend> {
+    pub fn around(&self, inner: Box<dyn StorageBackend>) -> Box<dyn StorageBackend> {
         Box::new(Faulty { inner, faults: self.clone() })
     }
 
     /// `StorageFull` is a full disk. `None`: all is well again.
-    pub(in crate::delivery) fn fail_writes(&self, kind: Option<io::ErrorKind>) {
+    pub fn fail_writes(&self, kind: Option<io::ErrorKind>) {
         self.0.lock().unwrap().writes = kind;
     }
 
-    pub(in crate::delivery) fn fail_syncs(&self, kind: Option<io::ErrorKind>) {
+    pub fn fail_syncs(&self, kind: Option<io::ErrorKind>) {
         self.0.lock().unwrap().syncs = kind;
     }
 
-    pub(in crate::delivery) fn fail_reads(&self, kind: Option<io::ErrorKind>) {
+    pub fn fail_reads(&self, kind: Option<io::ErrorKind>) {
         self.0.lock().unwrap().reads = kind;
     }
 

@@ -1,6 +1,6 @@
 //! Files and directories that are for their owner's eyes only, where the platform knows of such.
 
-pub(crate) use platform::{create_directory, open_file, sync_directory};
+pub use platform::{create_directory, open_file, sync_directory};
 
 #[cfg(unix)]
 mod platform {
@@ -10,17 +10,17 @@ mod platform {
     use std::path::Path;
 
     /// Makes it and what is above it, if it is missing.
-    pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    pub fn create_directory(path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
     /// Makes it if it is missing.
-    pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    pub fn open_file(path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
     }
 
     /// Makes sure that names in it survive a loss of power.
-    pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    pub fn sync_directory(path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
 }
@@ -31,15 +31,15 @@ mod platform {
     use std::io;
     use std::path::Path;
 
-    pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    pub fn create_directory(path: &Path) -> io::Result<()> {
         create_dir_all(path)
     }
 
-    pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    pub fn open_file(path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
     }
 
-    pub(crate) fn sync_directory(_: &Path) -> io::Result<()> {
+    pub fn sync_directory(_: &Path) -> io::Result<()> {
         Ok(())
     }
 }

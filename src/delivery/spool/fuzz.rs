@@ -11,10 +11,10 @@ use crate::delivery::dead_letter::DeadLetter;
 use crate::fuzz::{ROUNDS, fields, number};
 
 fn record(kind: Kind, input: &[u8]) -> Vec<u8> {
-    let [number_, sequence, at, attempts, json] = fields(input);
-    let [number_, sequence, at] = [number_, sequence, at].map(number);
+    let [seq, sequence, at, attempts, json] = fields(input);
+    let [seq, sequence, at] = [seq, sequence, at].map(number);
     let attempts = number(attempts) as u32;
-    Record { kind, number: number_, sequence, at, attempts, json }.to_bytes()
+    Record { kind, seq, sequence, at, attempts, json }.to_bytes()
 }
 
 /// Where, what, and the five fields of a record.
@@ -97,7 +97,7 @@ fn state() {
         let bytes = record(Kind::State, rest);
         let read = Record::read(&bytes).unwrap();
         let Some(state) = State::read(&read) else { return };
-        let again = state.to_bytes(read.number);
+        let again = state.to_bytes(read.seq);
         assert_eq!(State::read(&Record::read(&again).unwrap()), Some(state));
         let totals = state.reconciled(dead);
         let elsewhere = totals.delivered + totals.dropped.total();

@@ -10,12 +10,12 @@ use redb::Error;
 use super::changes::OpenError;
 
 /// Why a call into redb did not do what was asked.
-pub(super) enum Failure {
+pub enum Failure {
     Refused(Error),
     Panicked(String),
 }
 
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(Failure::Refused),
         Err(panic) => Err(Failure::Panicked(text(&*panic))),

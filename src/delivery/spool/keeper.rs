@@ -4,23 +4,23 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::adoption::Adoption;
 use super::changes::Held;
 use super::config::{SpoolConfig, SpoolMode};
 use super::directory::{Directory, Opened};
 use super::store::Store;
-use crate::delivery::queue::{Queue, Read, SpoolIssue, Turn};
+use super::takeover::Takeover;
+use crate::delivery::queue::{Queue, Read, SpoolIssue, SpoolWork};
 use crate::rt::Episode;
 use crate::rt::target;
 
-pub(super) struct Keeper {
+pub struct Keeper {
     queue: Arc<Queue>,
     config: SpoolConfig,
     directory: Option<Arc<Directory>>,
     /// Ours, once we had one.
     slot: Option<u32>,
     /// For what is taken over.
-    next_number: u64,
+    next_seq: u64,
     /// What is on disk and in memory, while the file is closed.
     held: Held,
     failing: Episode,
@@ -35,22 +35,22 @@ const LOOK_ROUND_EVERY: Duration = Duration::from_secs(10);
 
 impl Keeper {
     /// In that directory, or in the configuration's.
-    pub(super) fn new(queue: Arc<Queue>, config: SpoolConfig, directory: Option<Arc<Directory>>) -> Self {
+    pub fn new(queue: Arc<Queue>, config: SpoolConfig, directory: Option<Arc<Directory>>) -> Self {
         Self {
             queue,
             config,
             directory,
             slot: None,
-            next_number: 0,
+            next_seq: 0,
             held: Held::default(),
             failing: Episode::default(),
             failure_is_told: false,
         }
     }
 
-    pub(super) fn run(mut self) {
+    pub fn run(mut self) {
         while let Err(error) = self.work() {
-            self.queue.disk_failed(SpoolIssue::of(&error));
+            self.queue.spool_failed(SpoolIssue::of(&error));
             if self.failing.begins(Instant::now()) {
                 self.failure_is_told = true;
                 tracing::warn!(target: target::SPOOL, "the spool fails, events stay in memory: {error}");
@@ -68,48 +68,48 @@ impl Keeper {
             None => Arc::new(Directory::prepare(&self.config.directory)?),
         };
         self.directory = Some(Arc::clone(&directory));
-        let (mut store, mut adoption) = match self.slot {
+        let (mut store, mut takeover) = match self.slot {
             None => self.open(&directory)?,
             Some(slot) => self.open_again(&directory, slot)?,
         };
         if std::mem::take(&mut self.failure_is_told) {
             tracing::info!(target: target::SPOOL, "the spool works again");
         }
-        let result = self.serve(&directory, &mut store, &mut adoption);
+        let result = self.serve(&directory, &mut store, &mut takeover);
         self.held = store.into_held();
-        self.next_number = adoption.next_number();
+        self.next_seq = takeover.next_seq();
         result
     }
 
-    fn open(&mut self, directory: &Directory) -> io::Result<(Store, Adoption)> {
+    fn open(&mut self, directory: &Directory) -> io::Result<(Store, Takeover)> {
         let bounds = self.config.bounds;
-        let first_number = self.queue.first_number();
+        let first_seq = self.queue.first_seq();
         let mut opened = directory.open(bounds, Held::default(), None)?;
         let mut left_behind = Vec::new();
-        while opened.contents.last >= Some(first_number) {
+        while opened.contents.last >= Some(first_seq) {
             // The clock was set back: its events do not go before ours as they are.
             let next = directory.open(bounds, Held::default(), None)?;
             left_behind.push(std::mem::replace(&mut opened, next));
         }
         self.slot = Some(opened.slot);
-        let next_number = opened.contents.last.map_or(first_number / 2, |last| last + 1);
-        let mut adoption = Adoption::new(opened.slot, next_number);
+        let next_seq = opened.contents.last.map_or(first_seq / 2, |last| last + 1);
+        let mut takeover = Takeover::new(opened.slot, next_seq);
         // If there are more, they are found later.
         if let Some(left_behind) = left_behind.pop() {
-            adoption.begin(left_behind);
+            takeover.begin(left_behind);
         }
-        self.queue.disk_noticed(self.notice(&opened));
+        self.queue.spool_noticed(self.notice(&opened));
         let write_ahead = self.config.mode == SpoolMode::WriteAhead;
-        self.queue.disk_opened(opened.contents, opened.store.fill(), write_ahead);
-        Ok((opened.store, adoption))
+        self.queue.spool_opened(opened.contents, opened.store.fill(), write_ahead);
+        Ok((opened.store, takeover))
     }
 
-    fn open_again(&mut self, directory: &Directory, slot: u32) -> io::Result<(Store, Adoption)> {
+    fn open_again(&mut self, directory: &Directory, slot: u32) -> io::Result<(Store, Takeover)> {
         let bounds = self.config.bounds;
         let opened = directory.open(bounds, self.held.clone(), Some(slot))?;
-        self.queue.disk_recovered(|number| opened.store.holds(number));
-        self.queue.disk_noticed(self.notice(&opened));
-        Ok((opened.store, Adoption::new(slot, self.next_number)))
+        self.queue.spool_recovered(|seq| opened.store.holds(seq));
+        self.queue.spool_noticed(self.notice(&opened));
+        Ok((opened.store, Takeover::new(slot, self.next_seq)))
     }
 
     /// Logs what was found beside the events. Gives what a person should look at.
@@ -142,49 +142,49 @@ impl Keeper {
         damaged.or((!opened.newer.is_empty()).then_some(SpoolIssue::Newer))
     }
 
-    fn serve(&self, directory: &Directory, store: &mut Store, adoption: &mut Adoption) -> io::Result<()> {
+    fn serve(&self, directory: &Directory, store: &mut Store, takeover: &mut Takeover) -> io::Result<()> {
         let mut look_round_at = Instant::now();
         loop {
             let now = Instant::now();
-            if adoption.is_idle() && now >= look_round_at {
+            if takeover.is_idle() && now >= look_round_at {
                 look_round_at = now + LOOK_ROUND_EVERY;
                 if store.compact_if_worth_it()? {
-                    self.queue.disk_filled(store.fill());
+                    self.queue.spool_measured(store.fill());
                 }
-                adoption.look_round(directory, store, |opened| {
+                takeover.look_round(directory, store, |opened| {
                     if let Some(issue) = self.notice(opened) {
-                        self.queue.disk_noticed(Some(issue));
+                        self.queue.spool_noticed(Some(issue));
                     }
                 });
             }
-            let longest = if adoption.is_idle() || self.queue.is_closed() {
+            let longest = if takeover.is_idle() || self.queue.is_closed() {
                 look_round_at - now
             } else {
                 Duration::ZERO
             };
-            match self.queue.next_turn(longest) {
-                Some(turn) if turn.is_last => return self.take(turn, store, directory),
-                Some(turn) => self.take(turn, store, directory)?,
+            match self.queue.next_work(longest) {
+                Some(work) if work.is_last => return self.take(work, store, directory),
+                Some(work) => self.take(work, store, directory)?,
                 None => {}
             }
             if !self.queue.is_closed() {
-                adoption.step(&self.queue, store, directory)?;
+                takeover.step(&self.queue, store, directory)?;
             }
         }
     }
 
-    fn take(&self, turn: Turn, store: &mut Store, directory: &Directory) -> io::Result<()> {
-        store.release(&turn.released);
-        let applied = turn
+    fn take(&self, work: SpoolWork, store: &mut Store, directory: &Directory) -> io::Result<()> {
+        store.release(&work.released);
+        let applied = work
             .changes
             .as_ref()
             .map(|changes| store.apply(changes, SystemTime::now(), directory.free()))
             .transpose();
-        let loaded = match (&applied, turn.load) {
+        let loaded = match (&applied, work.load) {
             (Ok(_), Some((events, bytes))) => store.load(events, bytes),
             _ => Ok(Vec::new()),
         };
-        if let Some(note) = turn.note
+        if let Some(note) = work.note
             && let Err(error) = directory.note(&store.note(note))
         {
             tracing::debug!(target: target::SPOOL, "the counts cannot be noted: {error}");
@@ -195,7 +195,7 @@ impl Keeper {
             (Ok(applied), Ok(loaded)) => (applied, loaded, None),
         };
         let read = Read { events: loaded, is_all: store.is_read_to_the_end() };
-        self.queue.finish_turn(turn, applied, read, store.fill());
+        self.queue.finish_work(work, applied, read, store.fill());
         error.map_or(Ok(()), Err)
     }
 
@@ -203,8 +203,8 @@ impl Keeper {
     fn rest(&self) -> bool {
         let until = Instant::now() + PAUSE;
         loop {
-            match self.queue.next_turn(until.saturating_duration_since(Instant::now())) {
-                Some(turn) if turn.is_last => return true,
+            match self.queue.next_work(until.saturating_duration_since(Instant::now())) {
+                Some(work) if work.is_last => return true,
                 Some(_) => {}
                 None => return false,
             }

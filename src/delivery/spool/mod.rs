@@ -8,11 +8,11 @@
 //!
 //! # Walk
 //!
-//! The keeper takes [turns](super::queue::Turn) with the queue: what to write, what has ended, what memory has
-//! forgotten, whether to read some back. A turn is one transaction with one `fsync`, whoever and however many
+//! The keeper asks the queue for [work](super::queue::SpoolWork): what to write, what has ended, what memory has
+//! forgotten, whether to read some back. A round of it is one transaction with one `fsync`, whoever and however many
 //! wait for it: that is the group commit. An event stays in the [`store`] until it is delivered, dropped or a
-//! dead letter, and is *held*, not to be read again, as long as memory has it too. The counts that a turn writes
-//! are taken under the same lock as the turn, so on disk, too, the ledger's equation holds: what is missing when
+//! dead letter, and is *held*, not to be read again, as long as memory has it too. The counts that it writes
+//! are taken under the same lock as the work, so on disk, too, the ledger's equation holds: what is missing when
 //! a file is opened was in memory only.
 //!
 //! # Format
@@ -24,10 +24,9 @@
 //!
 //! # What a crash can cost
 //!
-//! Events that no turn had written. Up to a second of what was delivered may be delivered again, and up to a
-//! chunk of what was being taken over from another process's file ([`adoption`]).
+//! Events that no round had written. Up to a second of what was delivered may be delivered again, and up to a
+//! chunk of what was being taken over from another process's file ([`takeover`]).
 
-mod adoption;
 mod backend;
 mod changes;
 mod config;
@@ -38,24 +37,25 @@ mod files;
 #[cfg(test)]
 mod fuzz;
 mod guard;
-mod keeper;
 #[cfg(feature = "preflight")]
-mod look;
+mod inspect;
+mod keeper;
 mod open;
+mod quarantine;
 mod record;
 mod salvage;
-mod set_aside;
 mod state;
 mod store;
 mod tables;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod thread;
 mod transaction;
 
-pub(super) use changes::{Applied, Changes, Contents, Fill, Stored};
+pub use changes::{Applied, Changes, Contents, Fill, Stored};
 pub use config::{SpoolConfig, SpoolMode};
-pub(crate) use files::{create_directory, open_file, sync_directory};
+pub use files::{create_directory, open_file, sync_directory};
 #[cfg(feature = "preflight")]
-pub(crate) use look::SpoolLook;
-pub(crate) use thread::Spool;
+pub use inspect::SpoolInspection;
+pub use thread::Spool;

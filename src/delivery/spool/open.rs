@@ -6,23 +6,23 @@ use super::state::State;
 use super::tables::{ATTEMPTS, DEAD, EVENTS, META, STATE_KEY, VERSION, VERSION_KEY};
 use crate::delivery::dead_letter::DeadLetter;
 
-pub(super) enum Found {
+pub enum Found {
     Ours(Box<Look>),
     Newer,
 }
 
 /// What a file holds.
-pub(super) struct Look {
-    pub(super) state: State,
-    pub(super) contents: Contents,
+pub struct Look {
+    pub state: State,
+    pub contents: Contents,
     /// Those that are on disk.
-    pub(super) held: Held,
+    pub held: Held,
     /// Dead letters that cannot be read.
-    pub(super) damaged: Vec<u64>,
+    pub damaged: Vec<u64>,
 }
 
 /// Makes an empty file a store, and reads what the next steps need of any other.
-pub(super) fn look(db: &Database, held: Held) -> Result<Found, Error> {
+pub fn look(db: &Database, held: Held) -> Result<Found, Error> {
     let transaction = db.begin_read()?;
     if transaction.list_tables()?.next().is_none() {
         drop(transaction);
@@ -56,27 +56,27 @@ fn look_into(transaction: &ReadTransaction, mut held: Held) -> Result<Found, Err
     transaction.open_table(ATTEMPTS)?;
 
     let mut missing = Vec::new();
-    for number in &held.0 {
-        if events.get(number)?.is_none() {
-            missing.push(*number);
+    for seq in &held.0 {
+        if events.get(seq)?.is_none() {
+            missing.push(*seq);
         }
     }
-    for number in missing {
-        held.0.remove(&number);
+    for seq in missing {
+        held.0.remove(&seq);
     }
     let mut dead = Vec::new();
     let mut damaged = Vec::new();
     for entry in letters.iter()? {
-        let (number, value) = entry?;
-        let number = number.value();
-        let record = Record::expect(value.value(), Kind::DeadLetter, number);
-        match record.and_then(|record| DeadLetter::from_json(number, record.json)) {
-            Some(letter) => dead.push((number, letter)),
-            None => damaged.push(number),
+        let (seq, value) = entry?;
+        let seq = seq.value();
+        let record = Record::expect(value.value(), Kind::DeadLetter, seq);
+        match record.and_then(|record| DeadLetter::from_json(seq, record.json)) {
+            Some(letter) => dead.push((seq, letter)),
+            None => damaged.push(seq),
         }
     }
-    let last_event = events.last()?.map(|(number, _)| number.value());
-    let last = last_event.max(letters.last()?.map(|(number, _)| number.value()));
+    let last_event = events.last()?.map(|(seq, _)| seq.value());
+    let last = last_event.max(letters.last()?.map(|(seq, _)| seq.value()));
     let mut contents = Contents { dead, last, ..Contents::default() };
     contents.count(state);
     Ok(Found::Ours(Box::new(Look { state, contents, held, damaged })))

@@ -10,14 +10,14 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// No JSON holds the first byte: no UTF-8 does.
-pub(super) const MAGIC: [u8; 3] = [0xF5, b'P', b'H'];
-pub(super) const HEADER: usize = 36;
-pub(super) const OVERHEAD: usize = HEADER + CHECKSUM;
+pub const MAGIC: [u8; 3] = [0xF5, b'P', b'H'];
+pub const HEADER: usize = 36;
+pub const OVERHEAD: usize = HEADER + CHECKSUM;
 const CHECKSUM: usize = 4;
 
 /// What a record's JSON is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     Event,
     DeadLetter,
     /// The numbers about all the others. `number` is the floor: no event below it was on disk when it was
@@ -27,22 +27,22 @@ pub(super) enum Kind {
 
 /// One record, read or to be written.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Record<'a> {
-    pub(super) kind: Kind,
-    pub(super) number: u64,
-    pub(super) sequence: u64,
+pub struct Record<'a> {
+    pub kind: Kind,
+    pub seq: u64,
+    pub sequence: u64,
     /// Milliseconds since 1970.
-    pub(super) at: u64,
-    pub(super) attempts: u32,
-    pub(super) json: &'a [u8],
+    pub at: u64,
+    pub attempts: u32,
+    pub json: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    pub(super) fn to_bytes(self) -> Vec<u8> {
+    pub fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.json.len() + OVERHEAD);
         bytes.extend(MAGIC);
         bytes.push(self.kind.code());
-        bytes.extend(self.number.to_le_bytes());
+        bytes.extend(self.seq.to_le_bytes());
         bytes.extend(self.sequence.to_le_bytes());
         bytes.extend(self.at.to_le_bytes());
         bytes.extend(self.attempts.to_le_bytes());
@@ -53,7 +53,7 @@ impl<'a> Record<'a> {
     }
 
     /// The record that these bytes are, if they are one and it is whole.
-    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
         if length(bytes)? != bytes.len() {
             return None;
         }
@@ -63,7 +63,7 @@ impl<'a> Record<'a> {
         }
         Some(Self {
             kind: Kind::of(*body.get(3)?)?,
-            number: long(body, 4..12)?,
+            seq: long(body, 4..12)?,
             sequence: long(body, 12..20)?,
             at: at(body)?,
             attempts: short(body, 28..32)?,
@@ -72,8 +72,8 @@ impl<'a> Record<'a> {
     }
 
     /// The same, where it must be this one.
-    pub(super) fn expect(bytes: &'a [u8], kind: Kind, number: u64) -> Option<Self> {
-        Self::read(bytes).filter(|record| record.kind == kind && record.number == number)
+    pub fn expect(bytes: &'a [u8], kind: Kind, seq: u64) -> Option<Self> {
+        Self::read(bytes).filter(|record| record.kind == kind && record.seq == seq)
     }
 }
 
@@ -92,7 +92,7 @@ impl Kind {
 }
 
 /// How long the whole record is that begins here, if one does. `None` for what is too short to tell.
-pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+pub fn length(bytes: &[u8]) -> Option<usize> {
     if !bytes.starts_with(&MAGIC) {
         return None;
     }
@@ -101,12 +101,12 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
 }
 
 /// When the event in this record was captured; unchecked, for a look at many.
-pub(super) fn at(bytes: &[u8]) -> Option<u64> {
+pub fn at(bytes: &[u8]) -> Option<u64> {
     long(bytes, 20..28)
 }
 
 /// Milliseconds since 1970. A clock before it reads as 1970.
-pub(super) fn millis(at: SystemTime) -> u64 {
+pub fn millis(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
 }
 

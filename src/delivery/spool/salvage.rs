@@ -17,7 +17,7 @@ use super::store::Store;
 use crate::delivery::dead_letter::DeadLetter;
 
 /// Moves what is left into a new store, as far as there is room. `free` is how much of the disk is.
-pub(super) fn salvage(
+pub fn salvage(
     damaged: &mut (impl Read + Seek),
     store: &mut Store,
     free: impl Fn() -> Option<u64>,
@@ -28,7 +28,7 @@ pub(super) fn salvage(
         if let Some(state) = State::read(record)
             && newest.is_none_or(|(newest, _)| newest.sequence < state.sequence)
         {
-            newest = Some((state, record.number));
+            newest = Some((state, record.seq));
         }
         Ok(())
     })?;
@@ -52,15 +52,15 @@ struct Chunk {
 
 impl Chunk {
     fn take(&mut self, record: &Record<'_>, floor: u64) {
-        let Record { kind, number, sequence, at, attempts, json } = *record;
+        let Record { kind, seq, sequence, at, attempts, json } = *record;
         self.bytes += json.len();
         match kind {
-            Kind::Event if number >= floor || sequence > self.state.sequence => {
-                let event = Stored { number, at, attempts, json: Bytes::copy_from_slice(json) };
-                self.events.insert(number, event);
+            Kind::Event if seq >= floor || sequence > self.state.sequence => {
+                let event = Stored { seq, at, attempts, json: Bytes::copy_from_slice(json) };
+                self.events.insert(seq, event);
             }
             Kind::DeadLetter => {
-                self.dead.extend(DeadLetter::from_json(number, json).map(|letter| (number, letter)))
+                self.dead.extend(DeadLetter::from_json(seq, json).map(|letter| (seq, letter)))
             }
             Kind::Event | Kind::State => self.bytes -= json.len(),
         }
@@ -70,7 +70,7 @@ impl Chunk {
         self.bytes = 0;
         let changes = Changes {
             put: std::mem::take(&mut self.events).into_values().collect(),
-            bury: std::mem::take(&mut self.dead).into_iter().collect(),
+            dead_letter: std::mem::take(&mut self.dead).into_iter().collect(),
             totals: self.state.totals,
             ..Changes::default()
         };
@@ -83,10 +83,7 @@ impl Chunk {
 }
 
 /// Every record in a file, in memory for no more than the longest.
-pub(super) fn scan(
-    file: &mut impl Read,
-    mut found: impl FnMut(&Record<'_>) -> io::Result<()>,
-) -> io::Result<()> {
+pub fn scan(file: &mut impl Read, mut found: impl FnMut(&Record<'_>) -> io::Result<()>) -> io::Result<()> {
     let mut window = Vec::new();
     let mut ended = false;
     loop {

@@ -7,26 +7,26 @@ use crate::delivery::ledger::{DropReason, Drops, Totals};
 
 /// The numbers about all that is on disk, written with each commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct State {
+pub struct State {
     /// Rises with each commit.
-    pub(super) sequence: u64,
-    pub(super) totals: Totals,
-    pub(super) events: u64,
+    pub sequence: u64,
+    pub totals: Totals,
+    pub events: u64,
     /// Of the events' records.
-    pub(super) bytes: u64,
+    pub bytes: u64,
     /// Of the dead letters' records.
-    pub(super) dead_bytes: u64,
+    pub dead_bytes: u64,
 }
 
 impl State {
-    pub(super) fn to_bytes(self, floor: u64) -> Vec<u8> {
+    pub fn to_bytes(self, floor: u64) -> Vec<u8> {
         let json = serde_json::json!(Row::from(self)).to_string().into_bytes();
         let sequence = self.sequence;
-        let record = Record { kind: Kind::State, number: floor, sequence, at: 0, attempts: 0, json: &json };
+        let record = Record { kind: Kind::State, seq: floor, sequence, at: 0, attempts: 0, json: &json };
         record.to_bytes()
     }
 
-    pub(super) fn read(record: &Record<'_>) -> Option<Self> {
+    pub fn read(record: &Record<'_>) -> Option<Self> {
         if record.kind != Kind::State {
             return None;
         }
@@ -36,7 +36,7 @@ impl State {
 
     /// The totals with what the end of the last process did to them: events that are nowhere any more were
     /// in its memory only. Those that are counted twice lie here again, and will be delivered again.
-    pub(super) fn reconciled(&self, dead: u64) -> Totals {
+    pub fn reconciled(&self, dead: u64) -> Totals {
         let mut totals = self.totals;
         let known = totals.delivered + totals.dropped.total() + self.events + dead;
         totals.dropped.add(DropReason::Crash, totals.captured.saturating_sub(known));
@@ -101,7 +101,7 @@ mod tests {
     fn counts_that_nobody_can_have_are_none() {
         let read = |json: &str| {
             let json = json.as_bytes();
-            State::read(&Record { kind: Kind::State, number: 0, sequence: 1, at: 0, attempts: 0, json })
+            State::read(&Record { kind: Kind::State, seq: 0, sequence: 1, at: 0, attempts: 0, json })
         };
         assert_eq!(read(r#"{"delivered":7}"#).unwrap().totals.delivered, 7);
         assert_eq!(read(r#"{"delivered":18446744073709551615,"events":2}"#), None);

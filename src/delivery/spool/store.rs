@@ -9,7 +9,7 @@ use redb::{Database, Error, ReadableDatabase, ReadableTableMetadata, StorageBack
 
 use super::backend::Measured;
 use super::changes::Damaged;
-pub(in crate::delivery) use super::changes::{Applied, Changes, Contents, Fill, Held, OpenError, Stored};
+pub use super::changes::{Applied, Changes, Contents, Fill, Held, OpenError, Stored};
 use super::config::Bounds;
 use super::guard::guarded;
 use super::open::{Found, look};
@@ -24,7 +24,7 @@ use crate::delivery::ledger::Totals;
 /// An event is *held* when it lies on disk and is in the caller's memory too: what was just put, and what
 /// [`load`](Self::load) gave out, until it is [released](Self::release). Held events are neither given out
 /// nor evicted. After an error, [`into_held`](Self::into_held) and open again: redb does nothing more.
-pub(in crate::delivery) struct Store {
+pub struct Store {
     /// `None` only on its way out.
     db: Option<Database>,
     file_bytes: Arc<AtomicU64>,
@@ -47,7 +47,7 @@ pub(in crate::delivery) struct Store {
 
 impl Store {
     /// Opens what is there, or begins a new one in an empty file.
-    pub(in crate::delivery) fn open(
+    pub fn open(
         backend: Box<dyn StorageBackend>,
         bounds: Bounds,
         held: Held,
@@ -79,32 +79,30 @@ impl Store {
     }
 
     /// The counts as they are now, with nothing written since the last transaction.
-    pub(super) fn note(&self, totals: Totals) -> Vec<u8> {
+    pub fn note(&self, totals: Totals) -> Vec<u8> {
         State { totals, ..self.state }.to_bytes(0)
     }
 
     /// Takes the counts of a [note](Self::note) where it was made after the last transaction.
-    pub(super) fn recount(&self, note: State, contents: &mut Contents) {
+    pub fn recount(&self, note: State, contents: &mut Contents) {
         if note.sequence == self.state.sequence {
             contents.count(State { totals: note.totals, ..self.state });
         }
     }
 
     /// Keeps the file claimed until the store is dropped.
-    pub(super) fn claimed(mut self, claim: Arc<File>) -> Self {
+    pub fn claimed(mut self, claim: Arc<File>) -> Self {
         self._claim = Some(claim);
         self
     }
 
     /// One transaction: when it returns, it survives a loss of power. `free` is how much of the disk is.
-    pub(in crate::delivery) fn apply(
-        &mut self,
-        changes: &Changes,
-        now: SystemTime,
-        free: Option<u64>,
-    ) -> io::Result<Applied> {
-        let letters: Vec<Vec<u8>> =
-            changes.bury.iter().map(|(_, letter)| serde_json::to_vec(letter)).collect::<Result<_, _>>()?;
+    pub fn apply(&mut self, changes: &Changes, now: SystemTime, free: Option<u64>) -> io::Result<Applied> {
+        let letters: Vec<Vec<u8>> = changes
+            .dead_letter
+            .iter()
+            .map(|(_, letter)| serde_json::to_vec(letter))
+            .collect::<Result<_, _>>()?;
         let scarce = free.is_some_and(|free| free < self.bounds.min_free);
         let work = Work {
             changes,
@@ -121,14 +119,14 @@ impl Store {
         match guarded(|| work.commit(self.db()?)) {
             Ok(done) => Ok(self.remember(changes, done)),
             Err(failure) => {
-                self.doubtful.extend(changes.put.iter().map(|event| event.number));
+                self.doubtful.extend(changes.put.iter().map(|event| event.seq));
                 Err(failure.into())
             }
         }
     }
 
     /// The oldest events that are not held; now they are. A chunk is within both limits, or one event.
-    pub(in crate::delivery) fn load(&mut self, events: usize, bytes: usize) -> io::Result<Vec<Stored>> {
+    pub fn load(&mut self, events: usize, bytes: usize) -> io::Result<Vec<Stored>> {
         let mut front = self.front;
         let mut is_all = true;
         let mut damaged = Vec::new();
@@ -139,14 +137,14 @@ impl Store {
             let mut chunk: Vec<Stored> = Vec::new();
             let mut size = 0;
             for entry in transaction.open_table(EVENTS)?.range(front..)? {
-                let (number, value) = entry?;
-                let number = number.value();
-                front = number;
-                if self.held.0.contains(&number) || self.damaged.events.contains(&number) {
+                let (seq, value) = entry?;
+                let seq = seq.value();
+                front = seq;
+                if self.held.0.contains(&seq) || self.damaged.events.contains(&seq) {
                     continue;
                 }
-                let Some(record) = Record::expect(value.value(), Kind::Event, number) else {
-                    damaged.push(number);
+                let Some(record) = Record::expect(value.value(), Kind::Event, seq) else {
+                    damaged.push(seq);
                     continue;
                 };
                 size += record.json.len();
@@ -154,53 +152,53 @@ impl Store {
                     is_all = false;
                     break;
                 }
-                let row = if tried { attempts.get(number)?.map(|row| row.value()) } else { None };
+                let row = if tried { attempts.get(seq)?.map(|row| row.value()) } else { None };
                 let attempts = record.attempts.max(row.unwrap_or(0));
                 let json = Bytes::copy_from_slice(record.json);
-                chunk.push(Stored { number, at: record.at, attempts, json });
+                chunk.push(Stored { seq, at: record.at, attempts, json });
             }
             Ok(chunk)
         })?;
         self.front = front;
         self.is_read_to_the_end = is_all;
-        self.held.0.extend(chunk.iter().map(|event| event.number));
+        self.held.0.extend(chunk.iter().map(|event| event.seq));
         self.damaged.events.extend(damaged);
         Ok(chunk)
     }
 
     /// These are in memory no more.
-    pub(in crate::delivery) fn release(&mut self, numbers: &[u64]) {
-        for number in numbers {
-            if self.held.0.remove(number) {
-                self.front = self.front.min(*number);
+    pub fn release(&mut self, seqs: &[u64]) {
+        for seq in seqs {
+            if self.held.0.remove(seq) {
+                self.front = self.front.min(*seq);
             }
         }
     }
 
     /// Whether so many bytes more are within the bounds, with so much of the disk free.
-    pub(in crate::delivery) fn has_room(&self, bytes: u64, free: Option<u64>) -> bool {
+    pub fn has_room(&self, bytes: u64, free: Option<u64>) -> bool {
         let Bounds { min_free, bytes: bound, .. } = self.bounds;
         self.state.bytes + bytes <= bound && free.is_none_or(|free| free >= min_free)
     }
 
     /// Whether the last [`load`](Self::load) gave all that there was.
-    pub(super) fn is_read_to_the_end(&self) -> bool {
+    pub fn is_read_to_the_end(&self) -> bool {
         self.is_read_to_the_end
     }
 
     /// Whether this event is on disk and in memory.
-    pub(super) fn holds(&self, number: u64) -> bool {
-        self.held.0.contains(&number)
+    pub fn holds(&self, seq: u64) -> bool {
+        self.held.0.contains(&seq)
     }
 
-    pub(in crate::delivery) fn fill(&self) -> Fill {
+    pub fn fill(&self) -> Fill {
         let State { events, bytes, .. } = self.state;
         Fill { events, bytes, file_bytes: self.file_bytes.load(Ordering::Relaxed) }
     }
 
     /// Gives back disk when less than a quarter of a file of some size is in use, and that is soon moved.
     /// Whether it did.
-    pub(in crate::delivery) fn compact_if_worth_it(&mut self) -> io::Result<bool> {
+    pub fn compact_if_worth_it(&mut self) -> io::Result<bool> {
         let used = self.state.bytes + self.state.dead_bytes;
         let is_small = self.fill().file_bytes <= SMALL_FILE.max(used * 4).max(self.compacted * 2);
         if is_small || used > SOON_MOVED {
@@ -213,20 +211,20 @@ impl Store {
     }
 
     /// Closes it, and says what memory holds, to open it again.
-    pub(in crate::delivery) fn into_held(mut self) -> Held {
+    pub fn into_held(mut self) -> Held {
         let mut held = std::mem::take(&mut self.held);
         held.0.append(&mut std::mem::take(&mut self.doubtful).into_iter().collect());
         held
     }
 
     fn remember(&mut self, changes: &Changes, done: Done) -> Applied {
-        for number in &changes.settle {
-            self.held.0.remove(number);
+        for seq in &changes.settle {
+            self.held.0.remove(seq);
         }
         let written = changes.put.iter().take(done.applied.written);
-        self.held.0.extend(written.map(|event| event.number));
-        for (number, _) in &changes.bury {
-            self.held.0.remove(number);
+        self.held.0.extend(written.map(|event| event.seq));
+        for (seq, _) in &changes.dead_letter {
+            self.held.0.remove(seq);
         }
         self.doubtful.clear();
         self.damaged = Damaged::default();

@@ -1,17 +1,17 @@
 use redb::TableDefinition;
 
 /// Events and dead letters, each a [`Record`](super::record::Record) under its number.
-pub(super) const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
-pub(super) const DEAD: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead_letters");
+pub const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
+pub const DEAD: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead_letters");
 /// How often an event was tried since it was written.
-pub(super) const ATTEMPTS: TableDefinition<'_, u64, u32> = TableDefinition::new("attempts");
+pub const ATTEMPTS: TableDefinition<'_, u64, u32> = TableDefinition::new("attempts");
 /// [`VERSION_KEY`] and [`STATE_KEY`].
-pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Little endian.
-pub(super) const VERSION_KEY: &str = "version";
+pub const VERSION_KEY: &str = "version";
 /// A record of the numbers about all the others.
-pub(super) const STATE_KEY: &str = "state";
+pub const STATE_KEY: &str = "state";
 
 /// Of this format. A file of a later one is left alone.
-pub(super) const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;

@@ -11,23 +11,19 @@ use crate::rt::target;
 
 /// A handle on the thread.
 #[derive(Debug)]
-pub(crate) struct Spool {
+pub struct Spool {
     has_ended: watch::Receiver<()>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Spool {
-    pub(crate) fn start(queue: &Arc<Queue>, config: SpoolConfig) -> Self {
+    pub fn start(queue: &Arc<Queue>, config: SpoolConfig) -> Self {
         Self::start_in(None, queue, config)
     }
 
     /// In that directory, or in the configuration's.
-    pub(super) fn start_in(
-        directory: Option<Arc<Directory>>,
-        queue: &Arc<Queue>,
-        config: SpoolConfig,
-    ) -> Self {
-        queue.expect_disk(config.bounds.bytes);
+    pub fn start_in(directory: Option<Arc<Directory>>, queue: &Arc<Queue>, config: SpoolConfig) -> Self {
+        queue.expect_spool(config.bounds.bytes);
         let (alive, has_ended) = watch::channel(());
         let keeper = Keeper::new(Arc::clone(queue), config, directory);
         let (span, subscriber) = (tracing::Span::current(), tracing::dispatcher::get_default(Clone::clone));
@@ -42,18 +38,18 @@ impl Spool {
                 target: target::SPOOL,
                 "the spool's thread cannot be started, events stay in memory: {error}"
             );
-            queue.disk_failed(SpoolIssue::Io);
+            queue.spool_failed(SpoolIssue::Io);
         });
         Self { has_ended, thread: Mutex::new(thread.ok()) }
     }
 
     /// Resolves when the queue has ended, its rest is written and the thread is gone.
-    pub(crate) async fn ended(&self) {
+    pub async fn ended(&self) {
         // It ends with an error, when the sender is gone.
         let _ = self.has_ended.clone().changed().await;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // It has nothing left to do but to return.
+            // It has nothing left to do but to rework.
             let _ = thread.join();
         }
     }
@@ -65,7 +61,7 @@ struct Guard(Arc<Queue>);
 impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.disk_failed(SpoolIssue::Io);
+            self.0.spool_failed(SpoolIssue::Io);
         }
     }
 }

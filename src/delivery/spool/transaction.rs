@@ -8,33 +8,33 @@ use crate::delivery::Overflow;
 use crate::delivery::ledger::DropReason;
 
 /// A transaction to be.
-pub(super) struct Work<'a> {
-    pub(super) changes: &'a Changes,
-    /// The JSON of `changes.bury`.
-    pub(super) letters: &'a [Vec<u8>],
-    pub(super) damaged: &'a Damaged,
-    pub(super) held: &'a Held,
-    pub(super) overflow: Overflow,
+pub struct Work<'a> {
+    pub changes: &'a Changes,
+    /// The JSON of `changes.dead_letter`.
+    pub letters: &'a [Vec<u8>],
+    pub damaged: &'a Damaged,
+    pub held: &'a Held,
+    pub overflow: Overflow,
     /// The most bytes of events.
-    pub(super) capacity: u64,
+    pub capacity: u64,
     /// An event captured before this is too old, in milliseconds since 1970.
-    pub(super) expired: u64,
+    pub expired: u64,
     /// All events before this one are held or damaged.
-    pub(super) front: u64,
+    pub front: u64,
     /// As of the last commit.
-    pub(super) state: State,
-    pub(super) now: u64,
+    pub state: State,
+    pub now: u64,
 }
 
 /// What the next one begins with.
-pub(super) struct Done {
-    pub(super) applied: Applied,
-    pub(super) state: State,
-    pub(super) front: u64,
+pub struct Done {
+    pub applied: Applied,
+    pub state: State,
+    pub front: u64,
 }
 
 impl Work<'_> {
-    pub(super) fn commit(self, db: &Database) -> Result<Done, Error> {
+    pub fn commit(self, db: &Database) -> Result<Done, Error> {
         let transaction = db.begin_write()?;
         let mut open = Open {
             events: transaction.open_table(EVENTS)?,
@@ -49,7 +49,7 @@ impl Work<'_> {
         open.expire()?;
         open.put()?;
         open.count_attempts()?;
-        open.bury()?;
+        open.dead_letter()?;
 
         let floor = open.floor()?;
         let done = open.done();
@@ -72,14 +72,14 @@ struct Open<'t> {
 
 impl Open<'_> {
     fn end(&mut self) -> Result<(), Error> {
-        for number in &self.work.changes.settle {
-            self.remove(*number)?;
+        for seq in &self.work.changes.settle {
+            self.remove(*seq)?;
         }
-        for number in &self.work.damaged.events {
-            self.applied.damaged += u64::from(self.remove(*number)?);
+        for seq in &self.work.damaged.events {
+            self.applied.damaged += u64::from(self.remove(*seq)?);
         }
-        for number in self.work.changes.discard.iter().chain(&self.work.damaged.dead) {
-            self.remove_dead(*number)?;
+        for seq in self.work.changes.discard.iter().chain(&self.work.damaged.dead) {
+            self.remove_dead(*seq)?;
         }
         Ok(())
     }
@@ -87,11 +87,11 @@ impl Open<'_> {
     /// Evicts what is too old, from the oldest on to the first that is not.
     fn expire(&mut self) -> Result<(), Error> {
         while self.applied.expired < EXPIRE_AT_MOST {
-            let Some((number, at)) = self.oldest()? else { break };
+            let Some((seq, at)) = self.oldest()? else { break };
             if at >= self.work.expired {
                 break;
             }
-            self.remove(number)?;
+            self.remove(seq)?;
             self.applied.expired += 1;
         }
         Ok(())
@@ -100,13 +100,13 @@ impl Open<'_> {
     fn put(&mut self) -> Result<(), Error> {
         for event in &self.work.changes.put {
             let record = self.record(event);
-            let replaced = self.events.get(event.number)?.map_or(0, |old| old.value().len());
+            let replaced = self.events.get(event.seq)?.map_or(0, |old| old.value().len());
             let added = record.len() as u64;
             if !self.make_room(replaced as u64, added)? {
                 break;
             }
-            self.remove_dead(event.number)?;
-            let old = self.events.insert(event.number, record.as_slice())?;
+            self.remove_dead(event.seq)?;
+            let old = self.events.insert(event.seq, record.as_slice())?;
             self.state.events += u64::from(old.is_none());
             self.state.bytes = self.state.bytes.saturating_sub(replaced as u64) + added;
             self.applied.written += 1;
@@ -115,22 +115,22 @@ impl Open<'_> {
     }
 
     fn count_attempts(&mut self) -> Result<(), Error> {
-        for (number, attempts) in &self.work.changes.attempts {
-            if self.events.get(number)?.is_some() {
-                self.attempts.insert(number, attempts)?;
+        for (seq, attempts) in &self.work.changes.attempts {
+            if self.events.get(seq)?.is_some() {
+                self.attempts.insert(seq, attempts)?;
             }
         }
         Ok(())
     }
 
-    fn bury(&mut self) -> Result<(), Error> {
-        for ((number, _), json) in self.work.changes.bury.iter().zip(self.work.letters) {
-            self.remove(*number)?;
-            self.remove_dead(*number)?;
+    fn dead_letter(&mut self) -> Result<(), Error> {
+        for ((seq, _), json) in self.work.changes.dead_letter.iter().zip(self.work.letters) {
+            self.remove(*seq)?;
+            self.remove_dead(*seq)?;
             let sequence = self.state.sequence;
             let (kind, at) = (Kind::DeadLetter, self.work.now);
-            let record = Record { kind, number: *number, sequence, at, attempts: 0, json }.to_bytes();
-            self.dead.insert(number, record.as_slice())?;
+            let record = Record { kind, seq: *seq, sequence, at, attempts: 0, json }.to_bytes();
+            self.dead.insert(seq, record.as_slice())?;
             self.state.dead_bytes += record.len() as u64;
         }
         Ok(())
@@ -138,7 +138,7 @@ impl Open<'_> {
 
     /// No event on disk is before this one.
     fn floor(&self) -> Result<u64, Error> {
-        Ok(self.events.first()?.map_or(u64::MAX, |(number, _)| number.value()))
+        Ok(self.events.first()?.map_or(u64::MAX, |(seq, _)| seq.value()))
     }
 
     fn done(self) -> Done {
@@ -158,8 +158,8 @@ impl Open<'_> {
             if self.work.overflow == Overflow::DropNewest || added > capacity {
                 return Ok(false);
             }
-            let Some((number, _)) = self.oldest()? else { return Ok(false) };
-            self.remove(number)?;
+            let Some((seq, _)) = self.oldest()? else { return Ok(false) };
+            self.remove(seq)?;
             self.applied.full += 1;
         }
         Ok(true)
@@ -168,8 +168,8 @@ impl Open<'_> {
     /// The oldest event that may be evicted, and when it was captured.
     fn oldest(&mut self) -> Result<Option<(u64, u64)>, Error> {
         for entry in self.events.range(self.front..)? {
-            let (number, record) = entry?;
-            self.front = number.value();
+            let (seq, record) = entry?;
+            self.front = seq.value();
             if !self.work.keeps(self.front) {
                 // One whose time cannot be read is as old as can be.
                 return Ok(Some((self.front, at(record.value()).unwrap_or(0))));
@@ -179,32 +179,32 @@ impl Open<'_> {
     }
 
     fn record(&self, event: &Stored) -> Vec<u8> {
-        let Stored { number, at, attempts, ref json } = *event;
+        let Stored { seq, at, attempts, ref json } = *event;
         let sequence = self.state.sequence;
-        Record { kind: Kind::Event, number, sequence, at, attempts, json }.to_bytes()
+        Record { kind: Kind::Event, seq, sequence, at, attempts, json }.to_bytes()
     }
 
-    fn remove(&mut self, number: u64) -> Result<bool, Error> {
-        let Some(bytes) = self.events.remove(number)?.map(size) else { return Ok(false) };
+    fn remove(&mut self, seq: u64) -> Result<bool, Error> {
+        let Some(bytes) = self.events.remove(seq)?.map(size) else { return Ok(false) };
         self.state.events = self.state.events.saturating_sub(1);
         self.state.bytes = self.state.bytes.saturating_sub(bytes);
         if !self.attempts.is_empty()? {
-            self.attempts.remove(number)?;
+            self.attempts.remove(seq)?;
         }
         Ok(true)
     }
 
-    fn remove_dead(&mut self, number: u64) -> Result<(), Error> {
-        let bytes = self.dead.remove(number)?.map_or(0, size);
+    fn remove_dead(&mut self, seq: u64) -> Result<(), Error> {
+        let bytes = self.dead.remove(seq)?.map_or(0, size);
         self.state.dead_bytes = self.state.dead_bytes.saturating_sub(bytes);
         Ok(())
     }
 }
 
 impl Work<'_> {
-    fn keeps(&self, number: u64) -> bool {
-        let put = || self.changes.put.binary_search_by_key(&number, |event| event.number).is_ok();
-        self.held.0.contains(&number) || put()
+    fn keeps(&self, seq: u64) -> bool {
+        let put = || self.changes.put.binary_search_by_key(&seq, |event| event.seq).is_ok();
+        self.held.0.contains(&seq) || put()
     }
 }
 

@@ -11,4 +11,7 @@ pub enum PropertiesError {
     /// Their `Serialize` failed: a map whose keys are no strings, or an error of its own.
     #[error("properties cannot be written as JSON: {0}")]
     NotSerializable(#[source] serde_json::Error),
+    /// Their `Serialize` panicked.
+    #[error("the `Serialize` of the properties panicked: the panic's own message says where")]
+    Panicked,
 }

@@ -8,7 +8,7 @@ use uuid::{Builder, Uuid};
 use crate::rt::millis;
 
 /// Version 7, as the SDK's events have: the time, and 74 random bits.
-pub(super) fn fresh_uuid() -> Uuid {
+pub fn fresh_uuid() -> Uuid {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let random = RANDOM.try_with(|random| random.borrow_mut().u128(..));
     let random = random.unwrap_or_else(|_| seeded().u128(..));

@@ -4,7 +4,6 @@ mod fresh_uuid;
 mod tests;
 mod write;
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::time::SystemTime;
@@ -16,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::admit::{DEEPEST, admit_names};
-use super::encode::Own;
-use super::encode::json;
+use super::admit::admit_names;
+use super::enrichment::Own;
+use super::json::{self, Budget, DEEPEST};
 use super::ledger::DropReason;
+use super::scratch::Scratch;
 pub use error::PropertiesError;
 use fresh_uuid::fresh_uuid;
 use write::write;
@@ -56,7 +56,7 @@ use write::write;
 /// members of your type with that name.
 ///
 /// [`before_send`](crate::PostHogBuilder::before_send) hooks see it as an [`Event`], its numbers as `serde_json::Value`
-/// keeps them: with a hook it costs as much as one, in the background.
+/// keeps them: with a hook it costs as much as one.
 ///
 /// # Clone
 ///
@@ -78,33 +78,26 @@ impl TypedEvent {
     ///
     /// # Errors
     ///
-    /// [`PropertiesError`] when `properties` are no JSON object, or cannot be serialized. Nothing was captured then,
-    /// and nothing is counted.
-    ///
-    /// # Panics
-    ///
-    /// When the `Serialize` of `properties` does.
+    /// [`PropertiesError`] when `properties` are no JSON object, or their `Serialize` fails or panics. Nothing was captured
+    /// then, and nothing is counted.
     pub fn new<P: Serialize + ?Sized>(
         event: &str,
         distinct_id: &str,
         properties: &P,
     ) -> Result<Self, PropertiesError> {
-        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        scratch.clear();
-        let written = write(&mut scratch, event, distinct_id, properties).map(|(members, written)| {
-            let json = scratch.as_slice().to_vec();
+        Scratch::with(|scratch| {
+            let out = &mut scratch.json;
+            out.clear();
+            let (members, written) = write(out, event, distinct_id, properties)?;
             let refused = admit_names(event, distinct_id).and(written).err();
+            let json = out.as_slice().to_vec();
             let mut event =
                 Self { uuid: fresh_uuid(), timestamp: None, json, members, own: Own::default(), refused };
             if Own::is_mentioned(event.members()) || has_disguise(event.members()) {
                 event.own = Own::of(|name| event.has(name));
             }
-            event
-        });
-        if scratch.capacity() <= LARGEST_SCRATCH {
-            let _ = SCRATCH.try_with(|kept| kept.set(scratch));
-        }
-        written
+            Ok(event)
+        })
     }
 
     /// With this uuid: an import that is run again gives an event the same one, so that PostHog counts it once.
@@ -122,36 +115,36 @@ impl TypedEvent {
         self
     }
 
-    pub(super) fn uuid(&self) -> Uuid {
+    pub(crate) fn uuid(&self) -> Uuid {
         self.uuid
     }
 
     /// `None`: that of its capture.
-    pub(super) fn timestamp(&self) -> Option<SystemTime> {
+    pub(crate) fn timestamp(&self) -> Option<SystemTime> {
         self.timestamp
     }
 
-    /// About how many bytes it will have on the wire, or why it may not enter.
-    pub(super) fn admitted(&self) -> Result<usize, DropReason> {
-        self.refused.map_or(Ok(self.json.len()), Err)
+    /// Whether it may enter.
+    pub(crate) fn admitted(&self) -> Result<(), DropReason> {
+        self.refused.map_or(Ok(()), Err)
     }
 
     /// What is written of it: ends in an object that is open, after the comma of its last member.
-    pub(super) fn json(&self) -> &[u8] {
+    pub(crate) fn json(&self) -> &[u8] {
         &self.json
     }
 
-    pub(super) fn own(&self) -> Own {
+    pub(crate) fn own(&self) -> Own {
         self.own
     }
 
     /// Adds what the context has and the event has not.
-    pub(super) fn apply(&mut self, context: &RequestContext) {
+    pub(crate) fn apply(&mut self, context: &RequestContext) {
         let mut defaults = Event::new("", "");
         context.apply_to_event(&mut defaults);
         for (name, value) in defaults.properties() {
             if !self.has(name) {
-                let written = json::member(&mut self.json, name, value, DEEPEST);
+                let written = json::member(&mut self.json, name, value, Budget::new(DEEPEST, usize::MAX));
                 self.refused = self.refused.or(written.err().map(DropReason::from));
                 self.own.add(name);
             }
@@ -159,7 +152,7 @@ impl TypedEvent {
     }
 
     /// The same as an event of the SDK's.
-    pub(super) fn into_event(self) -> Option<Event> {
+    pub(crate) fn into_event(self) -> Option<Event> {
         #[derive(Deserialize)]
         struct Parts {
             event: String,
@@ -198,15 +191,6 @@ impl fmt::Debug for TypedEvent {
         f.debug_struct("TypedEvent").field("bytes", &self.json.len()).finish_non_exhaustive()
     }
 }
-
-thread_local! {
-    /// Where events are written, so that each is allocated once, and as large as it is. Taken out while in use:
-    /// a `Serialize` that captures an event itself finds an empty one.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Larger ones are not kept.
-const LARGEST_SCRATCH: usize = 64 << 10;
 
 /// Whether a letter may be written as its number, as in raw values.
 fn has_disguise(json: &[u8]) -> bool {

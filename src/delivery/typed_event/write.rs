@@ -1,12 +1,12 @@
 use serde::Serialize;
 
 use super::PropertiesError;
-use crate::delivery::DropReason;
-use crate::delivery::admit::DEEPEST;
-use crate::delivery::encode::json::{self, NotWritten};
+use crate::delivery::json::{self, Budget, DEEPEST, NotWritten};
+use crate::delivery::ledger::DropReason;
+use crate::rt::foreign;
 
 /// Writes it, and tells where its properties begin, and whether they may enter.
-pub(super) fn write<P: Serialize + ?Sized>(
+pub fn write<P: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     event: &str,
     distinct_id: &str,
@@ -18,10 +18,13 @@ pub(super) fn write<P: Serialize + ?Sized>(
     json::text(out, distinct_id).map_err(PropertiesError::NotSerializable)?;
     out.extend_from_slice(b",\"properties\":");
     let start = out.len();
-    match json::write(out, properties, DEEPEST + 1) {
-        Ok(()) => {}
-        Err(NotWritten::TooDeep) => return Ok((out.len(), Err(DropReason::TooDeep))),
-        Err(NotWritten::Failed(error)) => return Err(PropertiesError::NotSerializable(error)),
+    // The properties are a level of their own.
+    let budget = Budget::new(DEEPEST + 1, usize::MAX);
+    match foreign::call(|| json::write(out, properties, budget)) {
+        Ok(Ok(())) => {}
+        Ok(Err(NotWritten::Failed(error))) => return Err(PropertiesError::NotSerializable(error)),
+        Ok(Err(refused)) => return Ok((out.len(), Err(refused.into()))),
+        Err(foreign::Panicked) => return Err(PropertiesError::Panicked),
     }
     open_again(out, start)?;
     Ok((start + 1, Ok(())))

@@ -4,15 +4,16 @@ use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
 
 use super::Worker;
-use super::suspects::{Case, Part};
+use super::bisect::{Case, Part};
 use crate::api::{Accepted, Outcome};
 use crate::delivery::DropReason;
-use crate::delivery::queue::Encoded;
+use crate::delivery::ledger::Account;
+use crate::delivery::queue::QueuedEvent;
 use crate::rt::target;
 use crate::{Error, ErrorKind};
 
 impl<S> Worker<S> {
-    pub(super) fn finish(&mut self, done: Result<(Id, Result<Accepted, Error>), JoinError>) {
+    pub fn finish(&mut self, done: Result<(Id, Result<Accepted, Error>), JoinError>) {
         let (id, result) = match done {
             Ok((id, result)) => (id, result),
             Err(lost) => (lost.id(), Err(Error::new(ErrorKind::ConnectionLost).with_source(lost))),
@@ -20,14 +21,14 @@ impl<S> Worker<S> {
         let Some((Part { events: batch, case }, token)) = self.sent.remove(&id) else { return };
         match (Outcome::of(result.as_ref()), result) {
             (Outcome::Discarded, _) => {
-                self.queue.settle(&batch, Some(DropReason::OverQuota));
+                self.queue.settle(&batch, Account::Dropped(DropReason::OverQuota));
                 self.refuse(
                     ErrorKind::QuotaExceeded,
                     "PostHog discards events, over the billing quota: pausing",
                 );
             }
             (_, Ok(_)) => {
-                self.queue.settle(&batch, None);
+                self.queue.settle(&batch, Account::Delivered);
                 self.recover(case);
             }
             (Outcome::Split, Err(error)) => self.split(batch, case, &error),
@@ -50,22 +51,22 @@ impl<S> Worker<S> {
         }
     }
 
-    pub(super) fn suspect_is_under_way(&self) -> bool {
+    pub fn suspect_is_under_way(&self) -> bool {
         self.sent.values().any(|(part, _)| part.case.is_some())
     }
 
     /// Something in the batch will not be taken as it is.
-    fn split(&mut self, batch: Vec<Encoded>, case: Option<Case>, error: &Error) {
+    fn split(&mut self, batch: Vec<QueuedEvent>, case: Option<Case>, error: &Error) {
         match (error.kind(), batch.as_slice()) {
             (ErrorKind::TooLarge, [event]) if !self.is_too_large(event, error) => self.set_back(batch),
-            (ErrorKind::TooLarge, [event]) => self.bury(event, error),
+            (ErrorKind::TooLarge, [event]) => self.set_aside(event, error),
             (ErrorKind::TooLarge, _) => self.shrink(batch, error),
             _ => self.isolate(batch, case, error),
         }
     }
 
     /// Looks for the poisoned events of a rejected batch by halving it.
-    fn isolate(&mut self, batch: Vec<Encoded>, case: Option<Case>, error: &Error) {
+    fn isolate(&mut self, batch: Vec<QueuedEvent>, case: Option<Case>, error: &Error) {
         let (is_new, is_lone) = (case.is_none(), batch.len() == 1);
         let case = case.unwrap_or_else(|| if is_lone { self.lone.clone() } else { Case::default() });
         if case.rejected() || (is_new && self.suspects.are_parked()) {
@@ -77,7 +78,7 @@ impl<S> Worker<S> {
                 );
             }
         } else if let [poison] = batch.as_slice() {
-            self.bury(poison, error);
+            self.set_aside(poison, error);
         } else {
             let (first, second) = self.queue.halve(batch);
             self.suspects.push(second, case.clone());
@@ -85,9 +86,9 @@ impl<S> Worker<S> {
         }
     }
 
-    fn bury(&mut self, event: &Encoded, error: &Error) {
-        let evicted = self.queue.bury(event, error);
-        if self.burying.begins(now()) {
+    fn set_aside(&mut self, event: &QueuedEvent, error: &Error) {
+        let evicted = self.queue.dead_letter(event, error);
+        if self.setting_aside.begins(now()) {
             tracing::warn!(target: target::DELIVERY, "events are set aside as dead letters: {error}");
         }
         if evicted > 0 && self.evicting.begins(now()) {
@@ -97,7 +98,7 @@ impl<S> Worker<S> {
 
     /// Sends the events again in smaller batches, unless no PostHog takes so little: then it is something
     /// else that answers.
-    fn shrink(&mut self, batch: Vec<Encoded>, error: &Error) {
+    fn shrink(&mut self, batch: Vec<QueuedEvent>, error: &Error) {
         let bytes: usize = batch.iter().map(|event| event.json.len()).sum();
         self.queue.give_back(&batch);
         if bytes <= SMALLEST_LIMIT {
@@ -106,7 +107,7 @@ impl<S> Worker<S> {
                 &format!("PostHog rejects even small batches: delivery pauses, events are kept: {error}"),
             );
         }
-        if self.batch_bytes == self.queue.limits.batch_bytes {
+        if self.batch_bytes == self.queue.limits().batch_bytes {
             tracing::info!(target: target::DELIVERY, "PostHog takes only smaller batches");
         }
         self.batch_bytes = self.batch_bytes.min(bytes).div_ceil(2).max(SMALLEST_LIMIT);
@@ -114,17 +115,17 @@ impl<S> Worker<S> {
 
     /// Whether to believe that this event alone is too large: when PostHog said so of a large one, or hung up
     /// on it again and again.
-    fn is_too_large(&mut self, event: &Encoded, error: &Error) -> bool {
+    fn is_too_large(&mut self, event: &QueuedEvent, error: &Error) -> bool {
         if error.status().is_some() {
             return event.json.len() > SMALLEST_LIMIT;
         }
-        let hang_ups = if self.hung_up_on.0 == event.number() { self.hung_up_on.1 + 1 } else { 1 };
-        self.hung_up_on = (event.number(), hang_ups);
+        let hang_ups = if self.hung_up_on.0 == event.seq { self.hung_up_on.1 + 1 } else { 1 };
+        self.hung_up_on = (event.seq, hang_ups);
         hang_ups >= 3
     }
 
     /// Tries again after a pause that grows.
-    fn set_back(&mut self, batch: Vec<Encoded>) {
+    fn set_back(&mut self, batch: Vec<QueuedEvent>) {
         self.queue.give_back_failed(&batch);
         self.pauses.set_back(Instant::now(), fastrand::f64());
     }
@@ -140,14 +141,14 @@ impl<S> Worker<S> {
     }
 
     /// What was refused was the old one.
-    pub(super) fn take_the_new_token(&mut self) {
+    pub fn on_new_token(&mut self) {
         self.token.mark_unchanged();
         if self.pauses.refused().is_some_and(ErrorKind::is_about_the_token) {
             self.recover(None);
         }
     }
 
-    pub(super) fn hear_the_probe(&mut self) {
+    pub fn on_probe_verdict(&mut self) {
         let refused = *self.token_refused.borrow_and_update();
         // Without one, nothing is sent anyway.
         if refused && self.token.borrow().is_some() {
@@ -171,7 +172,7 @@ impl<S> Worker<S> {
             case.accepted();
             self.suspects.unpark();
         }
-        self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.queue.limits.batch_bytes);
+        self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.queue.limits().batch_bytes);
         if self.pauses.recover() {
             tracing::info!(target: target::DELIVERY, "delivery resumed");
         }

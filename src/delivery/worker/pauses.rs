@@ -8,7 +8,7 @@ use crate::rt::Episode;
 
 /// When delivery rests, and why.
 #[derive(Debug)]
-pub(super) struct Pauses {
+pub struct Pauses {
     until: Option<Instant>,
     /// The first and the longest pause after a batch whose attempts ended.
     setback: (Duration, Duration),
@@ -27,7 +27,7 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    pub(super) fn new(setback: (Duration, Duration), refusal: Duration) -> Self {
+    pub fn new(setback: (Duration, Duration), refusal: Duration) -> Self {
         Self {
             until: None,
             setback,
@@ -40,16 +40,16 @@ impl Pauses {
         }
     }
 
-    pub(super) fn until(&self) -> Option<Instant> {
+    pub fn until(&self) -> Option<Instant> {
         self.until
     }
 
-    pub(super) fn refused(&self) -> Option<ErrorKind> {
+    pub fn refused(&self) -> Option<ErrorKind> {
         self.refused
     }
 
     /// A batch was tried in vain: tries again after a pause that grows, of which `random` (0 to 1) is taken.
-    pub(super) fn set_back(&mut self, now: Instant, random: f64) {
+    pub fn set_back(&mut self, now: Instant, random: f64) {
         let (base, cap) = self.setback;
         self.hold(now, full_jitter(base, cap, self.setbacks, random));
         self.setbacks = self.setbacks.saturating_add(1);
@@ -57,7 +57,7 @@ impl Pauses {
 
     /// An answer that only a person can change: pauses briefly at first, since it may have been a stray one, then longer.
     /// Tells whether that is news.
-    pub(super) fn refuse(&mut self, now: Instant, kind: ErrorKind) -> bool {
+    pub fn refuse(&mut self, now: Instant, kind: ErrorKind) -> bool {
         let first = Duration::from_secs(1).min(self.refusal);
         let pause = first.saturating_mul(1 << self.refusals.min(31)).min(self.refusal);
         self.refusals = self.refusals.saturating_add(1);
@@ -69,17 +69,17 @@ impl Pauses {
     }
 
     /// It is known that nothing has changed: the longest pause.
-    pub(super) fn rest(&mut self, now: Instant) {
+    pub fn rest(&mut self, now: Instant) {
         self.hold(now, self.refusal);
     }
 
     /// The pause is over.
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.until = None;
     }
 
     /// PostHog took events: whatever paused delivery is over. Tells whether that is news.
-    pub(super) fn recover(&mut self) -> bool {
+    pub fn recover(&mut self) -> bool {
         self.until = None;
         (self.setbacks, self.refusals) = (0, 0);
         self.refused = None;

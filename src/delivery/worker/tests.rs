@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use posthog_rs::Event;
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
 
-use super::{Encoder, Worker};
-use crate::api::Accepted;
-use crate::api::Batch;
+use super::Worker;
+use crate::api::{Accepted, Batch};
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::Queue;
 use crate::layers::CircuitState;
 use crate::{Error, ErrorKind};
+
+fn enter(queue: &Queue, event: &str) {
+    queue.enter(Bytes::from(format!("{event:?}")), SystemTime::now(), None);
+}
 
 /// A call takes so long.
 const CALL: Duration = Duration::from_secs(1);
@@ -46,13 +49,12 @@ async fn start(
     let breaker = watch::Sender::new(CircuitState::Closed);
     let worker =
         Worker::new(Arc::clone(&queue), service, settings.pacing, setback, credentials, breaker.subscribe());
-    queue.capture(Event::new("page viewed", "user-1"));
+    enter(&queue, "page viewed");
     tokio::spawn(async move {
-        worker.run(|| Encoder::new(Vec::new(), true, true)).await;
+        worker.run().await;
         drop(breaker);
     });
     queue.flush();
-    // The worker starts in real time: it asks a thread for the system's name.
     while calls.is_empty() {
         tokio::task::yield_now().await;
     }
@@ -81,7 +83,7 @@ async fn after_the_last_attempt_of_a_batch_there_are_pauses_that_grow_until_a_su
     assert_eq!(queue.ledger().delivered, 1);
     drain(&mut calls);
     fails.send(true).unwrap();
-    queue.capture(Event::new("page viewed", "user-1"));
+    enter(&queue, "page viewed");
     pauses(1).await;
     let failed = drain(&mut calls);
     assert!(failed[1] - failed[0] <= first + 2 * CALL, "{:?}: the first pause again", failed[1] - failed[0]);
@@ -107,12 +109,10 @@ async fn batches_are_halved_until_they_are_taken_and_grow_back_when_more_is() {
     let setback = (CALL, CALL);
     let states = breaker.subscribe();
     let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, setback, credentials, states);
-    tokio::spawn(worker.run(|| Encoder::new(Vec::new(), true, true)));
+    tokio::spawn(worker.run());
     let deliver = async |events: u64| {
         for _ in 0..events {
-            let mut event = Event::new("page viewed", "user-1");
-            event.insert_prop("filler", "x".repeat(2_000)).unwrap();
-            queue.capture(event);
+            enter(&queue, &"x".repeat(2_000));
         }
         queue.settled(queue.flush()).await;
     };
@@ -149,7 +149,7 @@ fn start_with(
     let states = breaker.subscribe();
     let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, (hour, hour), credentials, states);
     tokio::spawn(async move {
-        worker.run(|| Encoder::new(Vec::new(), true, true)).await;
+        worker.run().await;
         drop(breaker);
     });
     (queue, calls)
@@ -161,7 +161,7 @@ async fn pauses_after_refusals_grow_from_a_second_to_the_longest() {
     settings.pacing.refusal_pause = Duration::from_secs(60);
     let (queue, mut calls) =
         start_with(settings, |_| Err(Error::new(ErrorKind::Unauthorized).with_status(401)));
-    queue.capture(Event::new("page viewed", "user-1"));
+    enter(&queue, "page viewed");
     queue.flush();
     while calls.is_empty() {
         tokio::task::yield_now().await;
@@ -182,7 +182,7 @@ async fn a_batch_that_is_taken_ends_the_pause_after_one_that_was_not() {
         _ => Ok(Accepted { over_quota: false }),
     };
     let (queue, calls) = start_with(settings, answer);
-    (0..2).for_each(|_| queue.capture(Event::new("page viewed", "user-1")));
+    (0..2).for_each(|_| enter(&queue, "page viewed"));
     queue.flush();
     while calls.is_empty() {
         tokio::task::yield_now().await;
@@ -207,17 +207,16 @@ async fn start_rejecting() -> Arc<Queue> {
     let states = breaker.subscribe();
     let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, (CALL, CALL), credentials, states);
     tokio::spawn(async move {
-        worker.run(|| Encoder::new(Vec::new(), true, true)).await;
+        worker.run().await;
         drop(breaker);
     });
-    queue.capture(Event::new("good", "user-1"));
+    enter(&queue, "good");
     queue.settled(queue.flush()).await;
     queue
 }
 
 fn capture(queue: &Queue, events: usize, is_bad: impl Fn(usize) -> bool) {
-    (0..events)
-        .for_each(|n| queue.capture(Event::new(if is_bad(n) { "poisoned" } else { "good" }, "user-1")));
+    (0..events).for_each(|n| enter(queue, if is_bad(n) { "poisoned" } else { "good" }));
 }
 
 #[tokio::test(start_paused = true)]

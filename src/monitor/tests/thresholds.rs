@@ -1,6 +1,7 @@
 //! At which threshold each alert fires.
 
-use posthog_rs::Event;
+use std::time::SystemTime;
+
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
@@ -100,7 +101,7 @@ async fn an_over_quota_answer_is_no_success() {
 #[tokio::test(start_paused = true)]
 async fn any_lost_event_fires_and_one_that_was_not_wanted_does_not() {
     let mut harness = Harness::start(AlertsConfig::default()).await;
-    harness.queue.capture(Event::new("", "user"));
+    harness.queue.refuse(crate::DropReason::NoName, None);
     assert_eq!(harness.changes().await, [(LosingEvents, true)]);
     let (seconds, name, fires) = harness.next().await;
     assert_eq!((name, fires), (LosingEvents, false));
@@ -131,7 +132,7 @@ async fn events_that_wait_for_five_minutes_are_stalled() {
     let mut harness = Harness::start(AlertsConfig::default().off(LosingEvents)).await;
     sleep(SECOND * 3600).await;
     assert_eq!(harness.changes().await, [], "nothing waits");
-    harness.queue.capture(Event::new("event", "user"));
+    harness.queue.enter("{}".into(), SystemTime::now(), None);
     let (seconds, name, fires) = harness.next().await;
     assert_eq!((name, fires), (Stalled, true));
     assert!((299..=301).contains(&seconds), "{seconds}");

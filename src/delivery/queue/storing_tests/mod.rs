@@ -4,8 +4,8 @@ mod model;
 
 use std::time::Duration;
 
-use super::limits::Overflow;
 use super::*;
+use crate::delivery::ledger::Account;
 use model::{Run, Step, Write, on_disk};
 
 /// What a burst of captures pushes out of memory while the disk is being read is flushed too.
@@ -15,27 +15,26 @@ fn what_is_released_during_a_load_is_waited_for() {
     run.step(Step::Trouble(true));
     let capture = |run: &mut Run| {
         run.step(Step::Capture { events: 5, durable: false });
-        run.step(Step::Encode);
     };
     capture(&mut run); // 1000..1005
     run.step(Step::Take { from_disk: false });
     run.turn(Write::Works, None); // on disk, and under way
     capture(&mut run); // 1005..1010
     run.turn(Write::Works, None);
-    drop(run.queue.state().release_copies()); // 1005..1010 on disk only
-    let batch = run.under_way.pop().unwrap();
+    drop(run.queue.state().release_live()); // 1005..1010 on disk only
+    let batch = run.in_flight.pop().unwrap();
     run.queue.give_back(&batch); // 1000..1005 in memory and on disk
     run.step(Step::Trouble(false));
     let flushed = run.queue.make_due();
 
-    let turn = run.queue.state().turn(&run.queue.limits, std::time::Instant::now()).unwrap();
+    let turn = run.queue.state().next_work(&run.queue.limits, std::time::Instant::now()).unwrap();
     assert!(turn.load.is_some());
     run.disk.held.retain(|number| !turn.released.contains(number));
     let applied = turn.changes.as_ref().map(|changes| run.disk.apply(changes, usize::MAX));
     let loaded = run.disk.load(20);
     // While the disk reads, a burst of captures makes room.
-    drop(run.queue.state().release_copies());
-    run.queue.finish_turn(turn, applied, loaded, run.disk.fill());
+    drop(run.queue.state().release_live());
+    run.queue.finish_work(turn, applied, loaded, run.disk.fill());
     run.step(Step::Take { from_disk: true });
     run.step(Step::Deliver);
     let ledger = run.queue.ledger();
@@ -51,8 +50,8 @@ fn own_events_behind_those_of_others_in_the_backlog_are_waited_for() {
     run.inherit([5]);
     run.write_and_read_back(3);
     run.check().unwrap();
-    let numbers: Vec<u64> = run.queue.state().backlog.iter().map(|event| event.number).collect();
-    assert_eq!(numbers, [5, 1000, 1001, 1002]);
+    let seqs = run.queue.state().memory().backlog_seqs();
+    assert_eq!(seqs, [5, 1000, 1001, 1002]);
     let flushed = run.queue.make_due();
     let settled = *run.queue.settled_to.borrow();
     assert!(settled < flushed, "flush({flushed}) resolves at {settled}, nothing was sent");
@@ -64,8 +63,8 @@ fn closing_with_a_backlog_after_the_file_was_remade() {
     let mut run = Run::new(Overflow::DropNewest, false);
     run.inherit([5, 6, 7]);
     run.turn(Write::Works, None);
-    assert_eq!(run.queue.state().backlog.len(), 3);
-    run.queue.disk_recovered(|_| false);
+    assert_eq!(run.queue.state().memory().backlog_seqs().len(), 3);
+    run.queue.spool_recovered(|_| false);
     run.check().unwrap();
     run.queue.close();
     run.check().unwrap();
@@ -77,13 +76,11 @@ fn a_disk_that_lost_what_memory_holds() {
     let mut run = Run::new(Overflow::DropNewest, false);
     run.step(Step::Trouble(true));
     run.step(Step::Capture { events: 5, durable: false });
-    run.step(Step::Encode);
     run.turn(Write::Works, None);
     // Reopened at an older commit.
     run.disk.events.clear();
-    run.queue.disk_recovered(|_| false);
+    run.queue.spool_recovered(|_| false);
     run.step(Step::Capture { events: 1, durable: false });
-    run.step(Step::Encode);
     run.turn(Write::Works, None);
     run.step(Step::Take { from_disk: false });
     run.step(Step::Deliver);
@@ -96,14 +93,13 @@ fn a_disk_that_lost_what_memory_holds() {
 fn a_note_after_a_discard_counts_no_letter_twice() {
     let mut run = Run::new(Overflow::DropNewest, false);
     run.step(Step::Capture { events: 1, durable: false });
-    run.step(Step::Encode);
     run.step(Step::Take { from_disk: false });
-    run.step(Step::Bury);
+    run.step(Step::DeadLetter);
     run.journal_is_due();
     run.turn(Write::Works, None);
     assert_eq!(run.disk.dead.len(), 1);
     run.step(Step::Discard);
-    run.queue.state().disk.noted.1 = None;
+    run.queue.state().spool().make_note_due();
     run.turn(Write::Works, None);
     run.check().unwrap();
 }
@@ -113,12 +109,11 @@ fn a_note_after_a_discard_counts_no_letter_twice() {
 fn a_note_after_over_quota_counts_no_event_twice() {
     let mut run = Run::new(Overflow::DropNewest, true);
     run.step(Step::Capture { events: 5, durable: false });
-    run.step(Step::Encode);
     run.turn(Write::Works, None);
     run.step(Step::Take { from_disk: false });
-    let batch = run.under_way.pop().unwrap();
-    run.queue.settle(&batch, Some(DropReason::OverQuota));
-    run.queue.state().disk.noted.1 = None;
+    let batch = run.in_flight.pop().unwrap();
+    run.queue.settle(&batch, Account::Dropped(DropReason::OverQuota));
+    run.queue.state().spool().make_note_due();
     run.turn(Write::Works, None);
     run.check().unwrap();
 }
@@ -129,11 +124,10 @@ fn a_note_after_over_quota_counts_no_event_twice() {
 fn a_note_after_a_delivery_counts_no_event_twice() {
     let mut run = Run::new(Overflow::DropNewest, true);
     run.step(Step::Capture { events: 5, durable: false });
-    run.step(Step::Encode);
     run.turn(Write::Works, None);
     run.step(Step::Take { from_disk: false });
     run.step(Step::Deliver);
-    run.queue.state().disk.noted.1 = None;
+    run.queue.state().spool().make_note_due();
     run.turn(Write::Works, None);
     assert_eq!((run.disk.events.len(), run.disk.totals.delivered), (5, 0));
     run.check().unwrap();
@@ -145,8 +139,7 @@ fn a_durable_capture_that_nobody_awaits_any_more_is_an_ordinary_one() {
     let mut run = Run::new(Overflow::DropNewest, false);
     run.step(Step::Capture { events: 1, durable: true });
     run.told.clear();
-    run.queue.disk_failed(SpoolIssue::Io);
-    run.step(Step::Encode);
+    run.queue.spool_failed(SpoolIssue::Io);
     let ledger = run.queue.ledger();
     assert_eq!((ledger.queued, ledger.dropped.total()), (1, 0), "{ledger:?}");
 }
@@ -155,13 +148,13 @@ fn a_durable_capture_that_nobody_awaits_any_more_is_an_ordinary_one() {
 #[test]
 fn a_load_that_gives_nothing_is_not_repeated_at_once() {
     let mut run = Run::new(Overflow::DropNewest, false);
-    run.queue.state().inherit(&Totals { captured: 1, ..Totals::default() }, 1);
+    run.queue.state().found_on_disk(1);
     run.disk.events.insert(5, on_disk(5));
     run.disk.held.insert(5); // the store skips it
     run.turn(Write::Works, None);
     let mut turns = 0;
-    while run.queue.next_turn(Duration::ZERO).is_some_and(|turn| {
-        run.queue.finish_turn(turn, None, Read::default(), run.disk.fill());
+    while run.queue.next_work(Duration::ZERO).is_some_and(|turn| {
+        run.queue.finish_work(turn, None, Read::default(), run.disk.fill());
         true
     }) {
         turns += 1;
@@ -173,10 +166,9 @@ fn a_load_that_gives_nothing_is_not_repeated_at_once() {
 #[test]
 fn what_the_disk_turns_out_not_to_have_is_counted_as_lost() {
     let mut run = Run::new(Overflow::DropNewest, true);
-    run.queue.state().inherit(&Totals { captured: 3, ..Totals::default() }, 3);
+    run.queue.state().found_on_disk(3);
     run.disk.events.extend([4, 5].map(|number| (number, on_disk(number))));
     run.step(Step::Capture { events: 1, durable: false });
-    run.step(Step::Encode);
     run.turn(Write::Works, None);
     let ledger = run.queue.ledger();
     assert_eq!((ledger.captured, ledger.spooled, ledger.dropped.count(DropReason::Crash)), (4, 3, 1));
@@ -195,7 +187,6 @@ fn flush_does_not_wait_for_what_was_taken_over_later() {
     run.journal_is_due();
     run.turn(Write::Works, None);
     run.step(Step::Capture { events: 1, durable: false });
-    run.step(Step::Encode);
     run.step(Step::Take { from_disk: false });
     run.step(Step::Deliver);
     run.check().unwrap();
@@ -210,7 +201,7 @@ fn the_backlog_of_a_remade_file_goes_to_disk_again() {
     let mut run = Run::new(Overflow::DropNewest, false);
     run.inherit([5, 6, 7]);
     run.turn(Write::Works, None);
-    run.queue.disk_recovered(|_| false);
+    run.queue.spool_recovered(|_| false);
     run.step(Step::Trouble(true));
     for _ in 0..3 {
         run.journal_is_due();
@@ -234,12 +225,12 @@ fn a_batch_from_disk_is_of_one_process() {
 #[test]
 fn nothing_is_read_back_into_a_full_memory_or_for_a_closed_queue() {
     let loads = |run: &Run| {
-        let turn = run.queue.state().turn(&run.queue.limits, std::time::Instant::now());
+        let turn = run.queue.state().next_work(&run.queue.limits, std::time::Instant::now());
         turn.is_some_and(|turn| turn.load.is_some())
     };
     let with_backlog = || {
         let run = Run::new(Overflow::DropNewest, false);
-        run.queue.state().inherit(&Totals { captured: 1, ..Totals::default() }, 1);
+        run.queue.state().found_on_disk(1);
         run
     };
     assert!(loads(&with_backlog()));
@@ -253,4 +244,55 @@ fn nothing_is_read_back_into_a_full_memory_or_for_a_closed_queue() {
     let read = Read { events: vec![on_disk(5)], is_all: true };
     closed.queue.state().read(read);
     assert!(closed.queue.is_done());
+}
+
+/// Thousands of events share a write, and none of them costs its caller a system call.
+#[test]
+fn with_write_ahead_events_gather_and_only_the_first_wakes_the_disk() {
+    let run = Run::new(Overflow::DropNewest, true);
+    let start = std::time::Instant::now();
+    let mut state = run.queue.state();
+    let enter = |state: &mut State, waiter| {
+        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), waiter, &run.queue.limits).wakes_spool
+    };
+    state.sleep(start);
+    assert_eq!([(); 3].map(|()| enter(&mut state, None)), [true, false, false]);
+    let writes = |state: &mut State, at| {
+        let work = state.next_work(&run.queue.limits, at);
+        work.and_then(|work| work.changes).map_or(0, |changes| changes.put.len())
+    };
+    assert_eq!(writes(&mut state, start), 0);
+    assert!(state.sleep(start) <= Duration::from_millis(6));
+    assert_eq!(writes(&mut state, std::time::Instant::now() + Duration::from_millis(5)), 3);
+}
+
+#[test]
+fn an_event_that_somebody_waits_for_is_written_at_once_with_all_that_gathered() {
+    let run = Run::new(Overflow::DropNewest, true);
+    let mut state = run.queue.state();
+    let enter = |state: &mut State, waiter| {
+        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), waiter, &run.queue.limits).wakes_spool
+    };
+    enter(&mut state, None);
+    state.sleep(std::time::Instant::now());
+    let (waiter, _told) = tokio::sync::oneshot::channel();
+    assert!(enter(&mut state, Some(waiter)));
+    let work = state.next_work(&run.queue.limits, std::time::Instant::now()).unwrap();
+    assert_eq!(work.changes.unwrap().put.len(), 2);
+}
+
+/// In an outage, events go to disk a batch at a time; fewer are found when the thread looks by itself.
+#[test]
+fn in_an_outage_the_disk_is_woken_for_a_batch_and_not_for_each_event() {
+    let run = Run::new(Overflow::DropNewest, false);
+    run.queue.set_in_trouble(true);
+    let mut state = run.queue.state();
+    // Its first look notes the ledger that the first event has changed.
+    let enter = |state: &mut State| {
+        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), None, &run.queue.limits).wakes_spool
+    };
+    enter(&mut state);
+    state.sleep(std::time::Instant::now());
+    let wakes: Vec<_> = (2..=25).filter(|_| enter(&mut state)).collect();
+    assert_eq!(wakes, [10]);
 }

@@ -1,15 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use posthog_rs::Event;
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
-use super::super::disk::DiskState;
-use super::super::limits::Overflow;
 use super::super::*;
 use crate::delivery::DeadLetterLimits;
+use crate::delivery::ledger::Account;
 use crate::delivery::spool::{Applied, Changes, Contents, Fill, Stored};
 use crate::{Error, ErrorKind};
 
@@ -32,14 +29,14 @@ impl Disk {
         changes.discard.iter().for_each(|number| {
             self.dead.remove(number);
         });
-        assert!(changes.put.is_sorted_by_key(|event| event.number));
+        assert!(changes.put.is_sorted_by_key(|event| event.seq));
         let written = changes.put.len().min(room);
         for event in &changes.put[..written] {
-            self.events.insert(event.number, event.clone());
-            self.held.insert(event.number);
-            self.dead.remove(&event.number);
+            self.events.insert(event.seq, event.clone());
+            self.held.insert(event.seq);
+            self.dead.remove(&event.seq);
         }
-        for (number, _) in &changes.bury {
+        for (number, _) in &changes.dead_letter {
             self.events.remove(number);
             self.held.remove(number);
             self.dead.insert(*number);
@@ -49,10 +46,10 @@ impl Disk {
     }
 
     pub(super) fn load(&mut self, most: usize) -> Read {
-        let unheld = self.events.values().filter(|event| !self.held.contains(&event.number));
+        let unheld = self.events.values().filter(|event| !self.held.contains(&event.seq));
         let is_all = unheld.clone().count() <= most;
         let events: Vec<Stored> = unheld.take(most).cloned().collect();
-        self.held.extend(events.iter().map(|event| event.number));
+        self.held.extend(events.iter().map(|event| event.seq));
         Read { events, is_all }
     }
 
@@ -78,13 +75,12 @@ pub(super) enum Step {
         events: u8,
         durable: bool,
     },
-    Encode,
     Take {
         from_disk: bool,
     },
     Deliver,
     GiveBack,
-    Bury,
+    DeadLetter,
     Replay,
     Discard,
     Trouble(bool),
@@ -100,11 +96,10 @@ pub(super) enum Step {
 fn simple_step() -> impl Strategy<Value = Step> + Clone {
     prop_oneof![
         6 => (1u8..20, any::<bool>()).prop_map(|(events, durable)| Step::Capture { events, durable }),
-        6 => Just(Step::Encode),
         6 => any::<bool>().prop_map(|from_disk| Step::Take { from_disk }),
         5 => Just(Step::Deliver),
         3 => Just(Step::GiveBack),
-        2 => Just(Step::Bury),
+        2 => Just(Step::DeadLetter),
         1 => Just(Step::Replay),
         1 => Just(Step::Discard),
         2 => any::<bool>().prop_map(Step::Trouble),
@@ -126,7 +121,7 @@ fn step() -> impl Strategy<Value = Step> {
 pub(super) struct Run {
     pub(super) queue: Queue,
     pub(super) disk: Disk,
-    pub(super) under_way: Vec<Vec<Encoded>>,
+    pub(super) in_flight: Vec<Vec<QueuedEvent>>,
     pub(super) told: Vec<oneshot::Receiver<Result<(), DropReason>>>,
     pub(super) captured: u64,
 }
@@ -143,9 +138,9 @@ impl Run {
             dead_letters: DeadLetterLimits { events: 5, bytes: 1 << 20 },
         };
         let queue = Queue::new(limits, 1_000, None);
-        queue.expect_disk(1 << 30);
-        queue.disk_opened(Contents::default(), Fill::default(), write_ahead);
-        Self { queue, disk: Disk::default(), under_way: Vec::new(), told: Vec::new(), captured: 0 }
+        queue.expect_spool(1 << 30);
+        queue.spool_opened(Contents::default(), Fill::default(), write_ahead);
+        Self { queue, disk: Disk::default(), in_flight: Vec::new(), told: Vec::new(), captured: 0 }
     }
 
     pub(super) fn step(&mut self, step: Step) {
@@ -155,35 +150,30 @@ impl Run {
                 self.captured += 1;
                 let (waiter, told) = oneshot::channel();
                 self.told.extend(durable.then_some(told));
-                queue
-                    .enter(event::Captured::now(Event::new("event", "user")), &mut durable.then_some(waiter));
+                queue.enter(Bytes::from_static(b"{}"), SystemTime::now(), durable.then_some(waiter));
             }),
-            Step::Encode => {
-                let encoded = |raw: event::Captured| (raw.ticket, Ok(Bytes::from_static(b"{}")));
-                queue.put_encoded(queue.take_raw().into_iter().map(encoded).collect(), VecDeque::new());
-            }
             Step::Take { from_disk } => {
                 queue.make_due();
-                self.under_way.extend(queue.take_batch(1 << 16, from_disk));
+                self.in_flight.extend(queue.take_batch(1 << 16, from_disk));
             }
             Step::Deliver => {
-                if let Some(batch) = self.under_way.pop() {
-                    queue.settle(&batch, None);
+                if let Some(batch) = self.in_flight.pop() {
+                    queue.settle(&batch, Account::Delivered);
                 }
             }
             Step::GiveBack => {
-                if !self.under_way.is_empty() {
-                    queue.give_back_failed(&self.under_way.remove(0));
+                if !self.in_flight.is_empty() {
+                    queue.give_back_failed(&self.in_flight.remove(0));
                 }
             }
-            Step::Bury => {
-                if let Some(batch) = self.under_way.pop() {
+            Step::DeadLetter => {
+                if let Some(batch) = self.in_flight.pop() {
                     let (first, second) =
                         if batch.len() > 1 { queue.halve(batch) } else { (batch, Vec::new()) };
-                    self.under_way.extend([second].into_iter().filter(|part| !part.is_empty()));
+                    self.in_flight.extend([second].into_iter().filter(|part| !part.is_empty()));
                     match first.as_slice() {
-                        [event] => drop(queue.bury(event, &Error::new(ErrorKind::BadRequest))),
-                        _ => self.under_way.push(first),
+                        [event] => drop(queue.dead_letter(event, &Error::new(ErrorKind::BadRequest))),
+                        _ => self.in_flight.push(first),
                     }
                 }
             }
@@ -192,9 +182,9 @@ impl Run {
             Step::Trouble(trouble) => queue.set_in_trouble(trouble),
             Step::Turn { write, meanwhile } => self.turn(write, *meanwhile),
             Step::Reopen => {
-                let failing = queue.state().disk.state == DiskState::Failing;
+                let failing = queue.state().spool().is_failing();
                 if failing {
-                    queue.disk_recovered(|number| self.disk.events.contains_key(&number));
+                    queue.spool_recovered(|number| self.disk.events.contains_key(&number));
                 }
             }
             Step::Close => drop(queue.close()),
@@ -203,11 +193,12 @@ impl Run {
 
     pub(super) fn turn(&mut self, write: Write, meanwhile: Option<Step>) {
         let limits = &self.queue.limits;
+        self.queue.state().spool().end_gathering();
         let now = std::time::Instant::now();
-        if self.queue.state().disk.state == DiskState::Failing {
+        if self.queue.state().spool().is_failing() {
             return;
         }
-        let Some(turn) = self.queue.state().turn(limits, now) else { return };
+        let Some(turn) = self.queue.state().next_work(limits, now) else { return };
         turn.released.iter().for_each(|number| {
             self.disk.held.remove(number);
         });
@@ -231,15 +222,15 @@ impl Run {
             Some((events, _)) if !failed => self.disk.load(events),
             _ => Read::default(),
         };
-        self.queue.finish_turn(turn, applied, loaded, self.disk.fill());
+        self.queue.finish_work(turn, applied, loaded, self.disk.fill());
         if failed {
-            self.queue.disk_failed(SpoolIssue::Io);
+            self.queue.spool_failed(SpoolIssue::Io);
         }
     }
 
     /// What was journalled is written at the next turn.
     pub(super) fn journal_is_due(&self) {
-        self.queue.state().disk.journal.since = std::time::Instant::now().checked_sub(Duration::from_secs(5));
+        self.queue.state().spool().make_due();
     }
 
     /// Events that another process left on disk.
@@ -247,7 +238,7 @@ impl Run {
         let before = self.disk.events.len();
         self.disk.events.extend(numbers.into_iter().map(|number| (number, on_disk(number))));
         let events = (self.disk.events.len() - before) as u64;
-        self.queue.state().inherit(&Totals { captured: events, ..Totals::default() }, events);
+        self.queue.state().found_on_disk(events);
         self.captured += events;
     }
 
@@ -255,25 +246,22 @@ impl Run {
     pub(super) fn write_and_read_back(&mut self, events: u8) {
         self.step(Step::Trouble(true));
         self.step(Step::Capture { events, durable: false });
-        self.step(Step::Encode);
         self.turn(Write::Works, None);
-        drop(self.queue.state().release_copies());
+        drop(self.queue.state().release_live());
         self.turn(Write::Works, None);
     }
 
     pub(super) fn check(&self) -> Result<(), TestCaseError> {
         let state = self.queue.state();
-        let Ledger { captured, delivered, queued, spooled, dead_lettered, dropped } = state.ledger;
+        let Ledger { captured, delivered, queued, spooled, dead_lettered, dropped } = state.ledger();
         prop_assert_eq!(captured, self.captured);
         prop_assert_eq!(captured, delivered + queued + spooled + dead_lettered + dropped.total());
         prop_assert_eq!(dropped.count(DropReason::Crash), 0, "nothing is missing on disk");
-        let taken = state.under_way.iter().flat_map(|taken| &taken.events);
-        let encoded = state.outbox.iter().chain(&state.encoded).chain(&state.backlog).chain(taken);
-        let (held, not_held): (Vec<_>, Vec<_>) = encoded.partition(|event| event.stored);
-        prop_assert_eq!(state.held as usize, held.len());
-        prop_assert_eq!(queued as usize, not_held.len() + state.raw.len());
+        state.memory().assert_exact();
+        let (held, not_held): (Vec<_>, Vec<_>) = state.memory().all().partition(|event| event.stored);
+        prop_assert_eq!(queued as usize, not_held.len());
         for event in &held {
-            prop_assert!(self.disk.events.contains_key(&event.number), "{} is not on disk", event.number);
+            prop_assert!(self.disk.events.contains_key(&event.seq), "{} is not on disk", event.seq);
         }
         // Were the process to die now: what lies on disk is counted, and nothing twice.
         let Totals { captured, delivered, dropped } = self.disk.totals;
@@ -283,8 +271,8 @@ impl Run {
     }
 }
 
-pub(super) fn on_disk(number: u64) -> Stored {
-    Stored { number, at: 0, attempts: 0, json: Bytes::from_static(b"{}") }
+pub(super) fn on_disk(seq: u64) -> Stored {
+    Stored { seq, at: 0, attempts: 0, json: Bytes::from_static(b"{}") }
 }
 
 proptest! {
@@ -308,8 +296,7 @@ proptest! {
         run.step(Step::Reopen);
         run.step(Step::Trouble(false));
         for _ in 0..100 {
-            run.step(Step::Encode);
-            run.journal_is_due();
+                    run.journal_is_due();
             run.turn(Write::Works, None);
             for from_disk in [true, false] {
                 run.step(Step::Take { from_disk });
@@ -321,6 +308,6 @@ proptest! {
         prop_assert_eq!((ledger.queued, ledger.spooled), (0, 0), "{:?}", ledger);
         prop_assert!(run.disk.events.is_empty());
         prop_assert_eq!(run.disk.dead.len() as u64, ledger.dead_lettered);
-        prop_assert!(run.queue.state().disk.waiters.is_empty(), "everybody was told");
+        prop_assert!(!run.queue.state().spool().has_waiters(), "everybody was told");
     }
 }

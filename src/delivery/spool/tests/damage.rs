@@ -20,8 +20,8 @@ fn file() -> Vec<u8> {
     store.apply(&Changes { totals: captured, ..put(0..7) }, at(1000), None).unwrap();
     captured.captured = 13;
     captured.delivered = 1;
-    let bury = vec![(0, letter(0)), (50, letter(50))];
-    let changes = Changes { totals: captured, settle: vec![1], bury, ..put(7..12) };
+    let dead_letter = vec![(0, letter(0)), (50, letter(50))];
+    let changes = Changes { totals: captured, settle: vec![1], dead_letter, ..put(7..12) };
     store.apply(&changes, at(1000), None).unwrap();
     drop(store);
     disk.bytes()
@@ -44,12 +44,12 @@ fn open(bytes: Vec<u8>) -> (BTreeSet<u64>, Contents, bool) {
     };
     let events = drain(&mut store);
     for event in &events {
-        assert_eq!(*event, stored(event.number, 1000));
+        assert_eq!(*event, stored(event.seq, 1000));
     }
-    for (number, dead) in &contents.dead {
-        assert_eq!(dead.event, letter(*number).event);
+    for (seq, dead) in &contents.dead {
+        assert_eq!(dead.event, letter(*seq).event);
     }
-    let found: BTreeSet<u64> = events.iter().map(|event| event.number).collect();
+    let found: BTreeSet<u64> = events.iter().map(|event| event.seq).collect();
     let Contents { totals, dead, .. } = &contents;
     let on_disk = (found.len() + dead.len()) as u64;
     // What cannot be read is told by the next transaction.
@@ -60,13 +60,13 @@ fn open(bytes: Vec<u8>) -> (BTreeSet<u64>, Contents, bool) {
 }
 
 /// Whole records of events in these bytes, wherever they are.
-fn whole(bytes: &[u8], number: u64) -> bool {
-    let event = stored(number, 1000);
+fn whole(bytes: &[u8], seq: u64) -> bool {
+    let event = stored(seq, 1000);
     let starts = (0..bytes.len()).filter(|start| bytes[*start..].starts_with(&[0xF5, b'P', b'H', b'E']));
     starts.into_iter().any(|start| {
         let length = length(&bytes[start..]);
         let record = length.and_then(|length| bytes.get(start..start + length)).and_then(Record::read);
-        record.is_some_and(|record| record.number == number && record.json == event.json)
+        record.is_some_and(|record| record.seq == seq && record.json == event.json)
     })
 }
 
@@ -102,7 +102,7 @@ fn whatever_byte_is_wrong_and_wherever_a_file_ends_without_gaps() {
 fn a_record_with_any_other_byte_is_none() {
     let event = stored(7, 1000);
     let kind = Kind::Event;
-    let bytes = Record { kind, number: 7, sequence: 3, at: 1000, attempts: 2, json: &event.json }.to_bytes();
+    let bytes = Record { kind, seq: 7, sequence: 3, at: 1000, attempts: 2, json: &event.json }.to_bytes();
     assert!(Record::read(&bytes).is_some());
     for offset in 0..bytes.len() {
         for bits in 1..=0xFF {
@@ -123,8 +123,8 @@ fn flip(file: &[u8], places: impl Iterator<Item = usize>, values: &[u8]) -> usiz
             damaged[offset] ^= bits;
             let (found, contents, was_salvaged) = open(damaged.clone());
             salvaged += usize::from(was_salvaged);
-            for number in (2..12).filter(|number| !found.contains(number)) {
-                assert!(!whole(&damaged, number), "{number} is lost by {bits:#x} at {offset}");
+            for seq in (2..12).filter(|seq| !found.contains(seq)) {
+                assert!(!whole(&damaged, seq), "{seq} is lost by {bits:#x} at {offset}");
             }
             assert!(contents.dead.len() + found.len() >= 11, "{bits:#x} at {offset}: {found:?}");
         }
@@ -136,8 +136,8 @@ fn cut(file: &[u8], places: impl Iterator<Item = usize>) {
     for len in places {
         let cut = file[..len].to_vec();
         let (found, ..) = open(cut.clone());
-        for number in (2..12).filter(|number| !found.contains(number)) {
-            assert!(!whole(&cut, number), "{number} is lost at {len}");
+        for seq in (2..12).filter(|seq| !found.contains(seq)) {
+            assert!(!whole(&cut, seq), "{seq} is lost at {len}");
         }
     }
 }
@@ -152,30 +152,30 @@ fn salvage_finds_records_across_its_windows_and_none_in_noise() {
     let mut noise = fastrand::Rng::with_seed(7);
     let mut bytes = Vec::new();
     let mut expected = BTreeSet::new();
-    for number in 0..200 {
+    for seq in 0..200 {
         bytes.extend((0..noise.usize(0..3000)).map(|_| if noise.u8(..) < 40 { 0xF5 } else { noise.u8(..) }));
         // Claims to be longer than all that follows.
         bytes.extend(b"\xF5PHE");
         bytes.extend([0xFF; 28]);
         bytes.extend((1_u32 << 20).to_le_bytes());
-        let json = json(number, if number % 50 == 0 { 200_000 } else { noise.usize(0..2000) });
+        let json = json(seq, if seq % 50 == 0 { 200_000 } else { noise.usize(0..2000) });
         let kind = Kind::Event;
-        bytes.extend(Record { kind, number, sequence: 1, at: 5, attempts: 0, json: &json }.to_bytes());
-        expected.insert((number, json));
+        bytes.extend(Record { kind, seq, sequence: 1, at: 5, attempts: 0, json: &json }.to_bytes());
+        expected.insert((seq, json));
     }
     let (mut store, _) = Store::open(Disk::default().backend(), WIDE, Held::default()).unwrap();
     salvage(&mut Cursor::new(&bytes), &mut store, || None).unwrap();
     store.release(&(0..200).collect::<Vec<_>>());
-    let found = drain(&mut store).into_iter().map(|event| (event.number, event.json)).collect();
+    let found = drain(&mut store).into_iter().map(|event| (event.seq, event.json)).collect();
     assert_eq!(expected, found);
 }
 
 #[test]
 fn salvage_leaves_what_was_delivered_and_takes_what_came_back_below_the_floor() {
     let kind = Kind::Event;
-    let record = |number, sequence| {
-        let json = &json(number, 10);
-        Record { kind, number, sequence, at: 5, attempts: 0, json }.to_bytes()
+    let record = |seq, sequence| {
+        let json = &json(seq, 10);
+        Record { kind, seq, sequence, at: 5, attempts: 0, json }.to_bytes()
     };
     let totals = Totals { captured: 9, delivered: 6, ..Totals::default() };
     let old = State { sequence: 4, totals: Totals { captured: 4, ..totals }, ..State::default() };
@@ -195,14 +195,14 @@ fn salvage_leaves_what_was_delivered_and_takes_what_came_back_below_the_floor() 
     salvage(&mut Cursor::new(bytes.concat()), &mut store, || None).unwrap();
     drop(store);
     let (mut store, contents) = Store::open(target.backend(), WIDE, Held::default()).unwrap();
-    assert_eq!(super::numbers(&drain(&mut store)), [3, 10, 11]);
+    assert_eq!(super::seqs(&drain(&mut store)), [3, 10, 11]);
     assert_eq!(contents.totals, totals);
 }
 
 #[test]
 fn salvage_leaves_the_disk_to_others() {
     let json = &json(1, 10);
-    let record = Record { kind: Kind::Event, number: 1, sequence: 1, at: 5, attempts: 0, json }.to_bytes();
+    let record = Record { kind: Kind::Event, seq: 1, sequence: 1, at: 5, attempts: 0, json }.to_bytes();
     let (mut store, _) = Store::open(Disk::default().backend(), WIDE, Held::default()).unwrap();
     let error = salvage(&mut Cursor::new(record), &mut store, || Some(0)).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{WIDE, at, drain, letter, numbers, put, set_version, stored};
+use super::{WIDE, at, drain, letter, put, seqs, set_version, stored};
 use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::spool::changes::{Changes, Held, OpenError};
 use crate::delivery::spool::directory::{Directory, Opened};
@@ -30,7 +30,9 @@ fn each_process_has_a_slot_of_its_own_and_takes_over_those_of_the_dead() {
     let b = open(&second);
     assert_eq!((a.slot, b.slot), (0, 1));
     let totals = Totals { captured: 4, ..Totals::default() };
-    a.store.apply(&Changes { totals, bury: vec![(9, letter(9))], ..put(0..3) }, at(1000), None).unwrap();
+    a.store
+        .apply(&Changes { totals, dead_letter: vec![(9, letter(9))], ..put(0..3) }, at(1000), None)
+        .unwrap();
     assert!(second.adopt(1, WIDE).unwrap().is_none(), "its process lives");
 
     drop(a.store);
@@ -39,7 +41,7 @@ fn each_process_has_a_slot_of_its_own_and_takes_over_those_of_the_dead() {
     let mut adopted = second.adopt(1, WIDE).unwrap().unwrap();
     assert_eq!((adopted.slot, adopted.contents.totals), (0, totals));
     assert_eq!((adopted.contents.dead.len(), adopted.contents.last), (1, Some(9)));
-    assert_eq!(numbers(&drain(&mut adopted.store)), [0, 1, 2]);
+    assert_eq!(seqs(&drain(&mut adopted.store)), [0, 1, 2]);
     let third = directory(&temporary);
     assert!(third.adopt(2, WIDE).unwrap().is_none(), "somebody is at it");
 
@@ -70,7 +72,7 @@ fn a_damaged_file_is_salvaged_and_kept() {
     for round in 0..3 {
         let mut opened = open(&directory);
         let totals = Totals { captured: 21, ..Totals::default() };
-        let changes = Changes { totals, bury: vec![(99, letter(99))], ..put(0..20) };
+        let changes = Changes { totals, dead_letter: vec![(99, letter(99))], ..put(0..20) };
         opened.store.apply(&changes, at(1000), None).unwrap();
         drop(opened.store);
         let mut bytes = fs::read(&path).unwrap();
@@ -90,7 +92,7 @@ fn a_damaged_file_is_salvaged_and_kept() {
         assert_eq!(set_aside.salvaged, 20);
         assert_eq!(opened.contents.totals.dropped.count(DropReason::Crash), 1);
         assert_eq!(opened.contents.dead.len(), 1);
-        let expected = (0..20).filter(|number| *number != 7).map(|number| stored(number, 1000));
+        let expected = (0..20).filter(|seq| *seq != 7).map(|seq| stored(seq, 1000));
         assert!(drain(&mut opened.store).into_iter().eq(expected));
         let settle = (0..20).collect();
         opened

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use redb::StorageBackend;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Disk(Arc<Mutex<State>>);
+pub struct Disk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -25,7 +25,7 @@ enum Op {
 
 /// What of the unsynced writes survives.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Survives {
+pub enum Survives {
     All,
     Nothing,
     /// By the bits of a random number; a write that does not may be there up to a sector.
@@ -33,32 +33,32 @@ pub(super) enum Survives {
 }
 
 impl Disk {
-    pub(super) fn holding(bytes: Vec<u8>) -> Self {
+    pub fn holding(bytes: Vec<u8>) -> Self {
         let state = State { durable: bytes.clone(), current: bytes, ..State::default() };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         self.0.lock().unwrap().current.clone()
     }
 
-    pub(super) fn flip(&self, offset: usize, bits: u8) {
+    pub fn flip(&self, offset: usize, bits: u8) {
         let mut state = self.0.lock().unwrap();
         state.current[offset] ^= bits;
         state.durable[offset] ^= bits;
     }
 
-    pub(super) fn backend(&self) -> Box<dyn StorageBackend> {
+    pub fn backend(&self) -> Box<dyn StorageBackend> {
         Box::new(self.clone())
     }
 
     /// The power fails after so many more writes and syncs.
-    pub(super) fn fail_after(&self, changes: usize) {
+    pub fn fail_after(&self, changes: usize) {
         self.0.lock().unwrap().left = Some(changes);
     }
 
     /// The power is back.
-    pub(super) fn restart(&self, survives: Survives) {
+    pub fn restart(&self, survives: Survives) {
         let mut state = self.0.lock().unwrap();
         let State { durable, unsynced, .. } = &mut *state;
         let mut random = fastrand::Rng::with_seed(if let Survives::Some(seed) = survives { seed } else { 0 });

@@ -1,6 +1,6 @@
 use std::io::ErrorKind;
 
-use super::{WIDE, at, drain, numbers, put};
+use super::{WIDE, at, drain, put, seqs};
 use crate::delivery::spool::changes::{Changes, Held};
 use crate::delivery::spool::directory::Directory;
 use crate::delivery::spool::faults::Faults;
@@ -32,13 +32,13 @@ fn after_an_error_of_the_disk_everything_is_done_again_and_nothing_is_lost() {
         let opened = directory.open(WIDE, held, Some(slot)).unwrap();
         assert!(opened.slot == slot && opened.set_aside.is_empty());
         let mut store = opened.store;
-        assert_eq!(numbers(&drain(&mut store)), [0, 1, 2], "what memory holds is not given out");
+        assert_eq!(seqs(&drain(&mut store)), [0, 1, 2], "what memory holds is not given out");
         store.apply(&changes, at(1000), None).unwrap();
         store.apply(&changes, at(1000), None).unwrap();
         assert_eq!(store.fill().events, 19);
         drop(store);
         let mut store = directory.open(WIDE, Held::default(), Some(slot)).unwrap().store;
-        assert!(numbers(&drain(&mut store)).into_iter().eq((0..20).filter(|number| *number != 5)));
+        assert!(seqs(&drain(&mut store)).into_iter().eq((0..20).filter(|seq| *seq != 5)));
     }
 }
 

@@ -1,11 +1,12 @@
 //! The thread and the queue together, over a disk that fails.
 
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
-use posthog_rs::Event;
+use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::super::config::SpoolConfig;
 use super::super::directory::Directory;
@@ -13,7 +14,8 @@ use super::super::faults::Faults;
 use super::super::thread::Spool;
 use super::set_version;
 use crate::config::Settings;
-use crate::delivery::queue::{Queue, SpoolIssue, SpoolState};
+use crate::delivery::ledger::Account;
+use crate::delivery::queue::{Queue, QueuedEvent, SpoolIssue, SpoolState};
 use crate::delivery::{DropReason, Ledger};
 
 struct Process {
@@ -24,17 +26,17 @@ struct Process {
 const FIRST: u64 = 1 << 60;
 
 impl Process {
-    fn start(directory: &tempfile::TempDir, faults: &Faults, first_number: u64) -> Self {
-        Self::start_with(directory, faults, first_number, |config| config)
+    fn start(directory: &tempfile::TempDir, faults: &Faults, first_seq: u64) -> Self {
+        Self::start_with(directory, faults, first_seq, |config| config)
     }
 
     fn start_with(
         directory: &tempfile::TempDir,
         faults: &Faults,
-        first_number: u64,
+        first_seq: u64,
         change: fn(SpoolConfig) -> SpoolConfig,
     ) -> Self {
-        let queue = Arc::new(Queue::new(Settings::default().limits, first_number, None));
+        let queue = Arc::new(Queue::new(Settings::default().limits, first_seq, None));
         let config = change(SpoolConfig::at(directory.path()).min_free_disk(0));
         let opened = Directory::prepare_with(directory.path(), faults.wrap()).unwrap();
         let spool = Spool::start_in(Some(Arc::new(opened)), &queue, config);
@@ -42,14 +44,19 @@ impl Process {
     }
 
     fn capture(&self, events: usize) {
-        (0..events).for_each(|_| self.queue.capture(Event::new("event", "user")));
-        self.queue.make_due();
-        while self.queue.must_encode() {
-            let raw = self.queue.take_raw();
-            let json = |ticket: u64| format!(r#"{{"uuid":"{ticket}"}}"#).into();
-            let encoded = raw.into_iter().map(|raw| (raw.ticket, Ok(json(raw.ticket.number())))).collect();
-            self.queue.put_encoded(encoded, VecDeque::new());
+        static UUID: AtomicU64 = AtomicU64::new(0);
+        for _ in 0..events {
+            let json = format!(r#"{{"uuid":"{:020}"}}"#, UUID.fetch_add(1, Ordering::Relaxed));
+            self.queue.enter(json.into(), SystemTime::now(), None);
         }
+        self.queue.make_due();
+    }
+
+    /// Captures an event that somebody waits for to be on disk.
+    fn capture_durable(&self) -> oneshot::Receiver<Result<(), DropReason>> {
+        let (waiter, told) = oneshot::channel();
+        self.queue.enter(Bytes::from_static(b"{}"), SystemTime::now(), Some(waiter));
+        told
     }
 
     fn wait(&self, condition: impl Fn(Ledger, SpoolState, Option<SpoolIssue>) -> bool) {
@@ -77,8 +84,8 @@ impl Process {
         self.queue.make_due();
         let batches =
             [true, false].into_iter().filter_map(|from_disk| self.queue.take_batch(1 << 20, from_disk));
-        let settle = |batch: Vec<crate::delivery::queue::Encoded>| {
-            self.queue.settle(&batch, None);
+        let settle = |batch: Vec<QueuedEvent>| {
+            self.queue.settle(&batch, Account::Delivered);
             batch.into_iter().map(|event| event.json)
         };
         batches.flat_map(settle).collect()
@@ -122,14 +129,7 @@ async fn a_fault_costs_nothing(break_it: fn(&Faults, Option<ErrorKind>), kind: E
     process.capture(500);
     let ledger = process.queue.ledger();
     assert_eq!((ledger.queued, ledger.spooled, ledger.dropped.total()), (1_000, 1_000, 0));
-    let refused = process.queue.capture_durable(Event::new("event", "user"));
-    let refuse = async {
-        while process.queue.ledger().captured < 2_001 {
-            tokio::task::yield_now().await;
-        }
-        process.capture(0);
-    };
-    let (refused, ()) = tokio::join!(refused, refuse);
+    let refused = process.capture_durable().await.unwrap();
     assert_eq!(refused, Err(DropReason::SpoolUnavailable));
 
     break_it(&faults, None);

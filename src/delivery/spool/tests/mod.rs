@@ -25,23 +25,23 @@ const WIDE: Bounds = Bounds {
 };
 
 /// Captured at this many milliseconds since 1970.
-fn stored(number: u64, at: u64) -> Stored {
-    Stored { number, at, attempts: 0, json: json(number, 20 + (number as usize * 37) % 90) }
+fn stored(seq: u64, at: u64) -> Stored {
+    Stored { seq, at, attempts: 0, json: json(seq, 20 + (seq as usize * 37) % 90) }
 }
 
 /// Each event's is unlike all others'.
-fn json(number: u64, padding: usize) -> Bytes {
-    format!(r#"{{"event":"e{number}","pad":"{}"}}"#, "x".repeat(padding)).into()
+fn json(seq: u64, padding: usize) -> Bytes {
+    format!(r#"{{"event":"e{seq}","pad":"{}"}}"#, "x".repeat(padding)).into()
 }
 
-fn put(numbers: impl IntoIterator<Item = u64>) -> Changes {
-    let put: Vec<Stored> = numbers.into_iter().map(|number| stored(number, 1000)).collect();
+fn put(seqs: impl IntoIterator<Item = u64>) -> Changes {
+    let put: Vec<Stored> = seqs.into_iter().map(|seq| stored(seq, 1000)).collect();
     Changes { put, ..Changes::default() }
 }
 
-fn letter(number: u64) -> DeadLetter {
+fn letter(seq: u64) -> DeadLetter {
     let error = Error::new(ErrorKind::BadRequest).with_status(400).with_answer(Some("no \"name\"".into()));
-    DeadLetter::new(number, json(number, 10), &error)
+    DeadLetter::new(seq, json(seq, 10), &error)
 }
 
 fn at(millis: u64) -> SystemTime {
@@ -53,8 +53,8 @@ fn drain(store: &mut Store) -> Vec<Stored> {
     store.load(usize::MAX, usize::MAX).unwrap()
 }
 
-fn numbers(events: &[Stored]) -> Vec<u64> {
-    events.iter().map(|event| event.number).collect()
+fn seqs(events: &[Stored]) -> Vec<u64> {
+    events.iter().map(|event| event.seq).collect()
 }
 
 /// As if that version of the crate had written the file.

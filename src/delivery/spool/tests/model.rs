@@ -74,12 +74,12 @@ impl Model {
 
     fn apply(&mut self, changes: &Changes, now: u64, capacity: u64, bounds: Bounds) -> Applied {
         let mut applied = Applied::default();
-        for number in &changes.settle {
-            self.events.remove(number);
-            self.held.remove(number);
+        for seq in &changes.settle {
+            self.events.remove(seq);
+            self.held.remove(seq);
         }
-        for number in &changes.discard {
-            self.dead.remove(number);
+        for seq in &changes.discard {
+            self.dead.remove(seq);
         }
         while let Some(oldest) = self.oldest()
             && self.events[&oldest].at < now.saturating_sub(bounds.age.as_millis() as u64)
@@ -95,20 +95,20 @@ impl Model {
                 self.events.remove(&victim);
                 applied.full += 1;
             }
-            self.dead.remove(&event.number);
-            self.held.insert(event.number);
-            self.events.insert(event.number, event.clone());
+            self.dead.remove(&event.seq);
+            self.held.insert(event.seq);
+            self.events.insert(event.seq, event.clone());
             applied.written += 1;
         }
-        for (number, attempts) in &changes.attempts {
-            if let Some(event) = self.events.get_mut(number) {
+        for (seq, attempts) in &changes.attempts {
+            if let Some(event) = self.events.get_mut(seq) {
                 event.attempts = *attempts;
             }
         }
-        for (number, _) in &changes.bury {
-            self.events.remove(number);
-            self.held.remove(number);
-            self.dead.insert(*number);
+        for (seq, _) in &changes.dead_letter {
+            self.events.remove(seq);
+            self.held.remove(seq);
+            self.dead.insert(*seq);
         }
         self.totals = changes.totals;
         self.totals.dropped.add(DropReason::SpoolFull, applied.full);
@@ -117,13 +117,13 @@ impl Model {
     }
 
     fn oldest(&self) -> Option<u64> {
-        self.events.keys().find(|number| !self.held.contains(number)).copied()
+        self.events.keys().find(|seq| !self.held.contains(seq)).copied()
     }
 
     fn load(&mut self, events: usize, bytes: usize) -> Vec<Stored> {
         let mut chunk: Vec<Stored> = Vec::new();
-        for (number, event) in &self.events {
-            if self.held.contains(number) {
+        for (seq, event) in &self.events {
+            if self.held.contains(seq) {
                 continue;
             }
             let size: usize = chunk.iter().map(|event| event.json.len()).sum();
@@ -133,7 +133,7 @@ impl Model {
             }
             chunk.push(event.clone());
         }
-        self.held.extend(chunk.iter().map(|event| event.number));
+        self.held.extend(chunk.iter().map(|event| event.seq));
         chunk
     }
 }
@@ -170,9 +170,9 @@ impl Run {
                 assert_eq!(loaded, self.model.load(events, bytes));
             }
             Op::Release { pick } => {
-                let numbers = choose(&self.model.held, pick);
-                self.store().release(&numbers);
-                self.model.held.retain(|number| !numbers.contains(number));
+                let seqs = choose(&self.model.held, pick);
+                self.store().release(&seqs);
+                self.model.held.retain(|seq| !seqs.contains(seq));
             }
             Op::Close => {
                 self.store = None;
@@ -200,28 +200,24 @@ impl Run {
     /// New events, and something for some of those that there are.
     fn changes(&mut self, put: Vec<usize>, pick: u64) -> Changes {
         let mut changes = Changes::default();
-        for number in choose(&self.model.held, pick) {
-            match (number ^ pick) % 4 {
-                0 => changes.bury.push((number, letter(number))),
-                1 => changes.attempts.push((number, (pick % 100) as u32 + 1)),
-                _ => changes.settle.push(number),
+        for seq in choose(&self.model.held, pick) {
+            match (seq ^ pick) % 4 {
+                0 => changes.dead_letter.push((seq, letter(seq))),
+                1 => changes.attempts.push((seq, (pick % 100) as u32 + 1)),
+                _ => changes.settle.push(seq),
             }
         }
         let mut replays = Vec::new();
-        for number in choose(&self.model.dead, pick.rotate_left(17)) {
-            if (number ^ pick).is_multiple_of(3) {
-                replays.push(number)
-            } else {
-                changes.discard.push(number)
-            }
+        for seq in choose(&self.model.dead, pick.rotate_left(17)) {
+            if (seq ^ pick).is_multiple_of(3) { replays.push(seq) } else { changes.discard.push(seq) }
         }
         let fresh = self.next..self.next + put.len() as u64;
         self.next = fresh.end;
         // One more that never comes here, so that no two transactions have the same totals.
         self.totals.captured += put.len() as u64 + 1;
         self.totals.dropped.add(DropReason::BeforeSend, 1);
-        let sizes = replays.iter().map(|number| (*number, 100)).chain(fresh.zip(put));
-        let event = |(number, size)| Stored { number, at: self.now, attempts: 0, json: json(number, size) };
+        let sizes = replays.iter().map(|seq| (*seq, 100)).chain(fresh.zip(put));
+        let event = |(seq, size)| Stored { seq, at: self.now, attempts: 0, json: json(seq, size) };
         changes.put = sizes.map(event).collect();
         self.totals.delivered += changes.settle.len() as u64;
         self.totals.dropped.add(DropReason::DeadLetterDiscarded, changes.discard.len() as u64);
@@ -249,7 +245,7 @@ impl Run {
                 self.model = after;
                 // What was not written is in memory only, and this caller drops it. A replay stays dead.
                 let lost = changes.put[applied.written..].iter();
-                let lost = lost.filter(|event| !self.model.dead.contains(&event.number)).count() as u64;
+                let lost = lost.filter(|event| !self.model.dead.contains(&event.seq)).count() as u64;
                 self.totals.dropped.add(DropReason::SpoolFull, applied.full + lost);
                 self.totals.dropped.add(DropReason::SpoolExpired, applied.expired);
                 self.disk.restart(Survives::All);
@@ -279,9 +275,9 @@ impl Run {
         let (store, contents) = self.open(held);
         let Contents { totals, dead, last, .. } = contents;
         assert_eq!(last, self.model.last());
-        assert!(dead.iter().map(|(number, _)| number).eq(&self.model.dead));
-        for (number, dead) in &dead {
-            assert_eq!(dead.event, letter(*number).event);
+        assert!(dead.iter().map(|(seq, _)| seq).eq(&self.model.dead));
+        for (seq, dead) in &dead {
+            assert_eq!(dead.event, letter(*seq).event);
         }
         let model = self.model.totals;
         let on_disk = (self.model.events.len() + dead.len()) as u64;
@@ -314,7 +310,7 @@ impl Model {
 }
 
 fn choose(from: &BTreeSet<u64>, pick: u64) -> Vec<u64> {
-    from.iter().copied().filter(|number| (pick >> (number % 64)) & 1 == 1).take(5).collect()
+    from.iter().copied().filter(|seq| (pick >> (seq % 64)) & 1 == 1).take(5).collect()
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::disk::{Disk, Survives};
-use super::{WIDE, at, drain, letter, numbers, put, set_version, stored};
+use super::{WIDE, at, drain, letter, put, seqs, set_version, stored};
 use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::spool::changes::{Changes, Contents, Held, OpenError};
 use crate::delivery::spool::store::Store;
@@ -35,12 +35,12 @@ fn what_was_acknowledged_survives_any_power_cut() {
             disk.restart(survives);
             let (mut store, _) = open(&disk);
             let events = drain(&mut store);
-            assert!(events.iter().all(|event| *event == stored(event.number, 1000)));
+            assert!(events.iter().all(|event| *event == stored(event.seq, 1000)));
             let expected =
                 |chunks: u64| (0..chunks * 10).filter(move |n| n % 10 >= 5 || n / 10 + 1 == chunks);
             let chunks = acknowledged / 10;
-            let is = |chunks| numbers(&events).into_iter().eq(expected(chunks));
-            assert!(is(chunks) || is(chunks + 1), "{acknowledged}: {:?}", numbers(&events));
+            let is = |chunks| seqs(&events).into_iter().eq(expected(chunks));
+            assert!(is(chunks) || is(chunks + 1), "{acknowledged}: {:?}", seqs(&events));
         }
     }
 }
@@ -51,8 +51,8 @@ fn what_memory_lost_counts_as_crashed_and_what_lies_here_again_as_undelivered() 
     let (mut store, _) = open(&disk);
     let mut totals = Totals { captured: 10, delivered: 2, ..Totals::default() };
     totals.dropped.add(DropReason::NoName, 1);
-    let bury = vec![(100, letter(100))];
-    apply(&mut store, &Changes { totals, bury, ..put(0..4) });
+    let dead_letter = vec![(100, letter(100))];
+    apply(&mut store, &Changes { totals, dead_letter, ..put(0..4) });
     drop(store);
 
     let (mut store, contents) = open(&disk);
@@ -93,7 +93,7 @@ fn a_record_that_cannot_be_read_is_removed_and_counted_once() {
             disk.flip(offset + 12, 0xFF);
         }
     }
-    assert_eq!(numbers(&drain(&mut store)), [1, 3]);
+    assert_eq!(seqs(&drain(&mut store)), [1, 3]);
     assert_eq!(store.fill().events, 3);
     let applied = store.apply(&Changes { totals, ..Changes::default() }, at(1000), None).unwrap();
     assert_eq!((applied.damaged, store.fill().events), (1, 2));
@@ -165,5 +165,5 @@ fn what_is_too_old_goes_and_what_a_clock_puts_in_the_future_stays() {
     assert_eq!(expired(&mut store, 2000), 0);
     assert_eq!(expired(&mut store, 2001), 1);
     assert_eq!(expired(&mut store, 5000), 1);
-    assert_eq!(numbers(&drain(&mut store)), [3]);
+    assert_eq!(seqs(&drain(&mut store)), [3]);
 }

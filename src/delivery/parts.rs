@@ -5,14 +5,14 @@ use serde_json::Error;
 /// The members of an event that it has no getter for, as JSON. A serializer that takes these from the
 /// event's own `Serialize` and passes over the rest.
 #[derive(Default)]
-pub(super) struct Parts {
-    pub(super) uuid: Vec<u8>,
-    pub(super) groups: Vec<u8>,
-    pub(super) timestamp: Vec<u8>,
+pub struct Parts {
+    pub uuid: Vec<u8>,
+    pub groups: Vec<u8>,
+    pub timestamp: Vec<u8>,
 }
 
 impl Parts {
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.uuid.clear();
         self.groups.clear();
         self.timestamp.clear();

@@ -1,43 +1,73 @@
 //! JSON as `serde_json` writes it, in fewer instructions: text that needs no escape, which most of an event is, is copied
 //! as a whole. Counts how deep values are nested.
 
-mod open;
+mod compound;
 mod serializer;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::fmt::{self, Display};
 
 use serde::ser::{self, Serialize};
 use serde_json::{Error, to_writer};
 
-use crate::delivery::DropReason;
+use super::ledger::DropReason;
 use serializer::Json;
+pub use value::{dismantle, is_deeper, value};
 
-/// Writes a value that is nested no deeper than so many levels.
-pub(in crate::delivery) fn write(
-    out: &mut Vec<u8>,
-    value: &(impl Serialize + ?Sized),
+/// What a value may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// How deep it may be nested.
     levels: usize,
-) -> Result<(), NotWritten> {
-    value.serialize(Json { out, levels })
+    /// How long all that is written may become.
+    bytes: usize,
+}
+
+/// PostHog's JSON parser gives up at 128 levels, four of which are the batch's own.
+pub const DEEPEST: usize = 120;
+
+impl Budget {
+    pub fn new(levels: usize, bytes: usize) -> Self {
+        Self { levels, bytes }
+    }
+
+    fn admit_levels(self, open: usize) -> Result<(), NotWritten> {
+        if open > self.levels { Err(NotWritten::TooDeep) } else { Ok(()) }
+    }
+
+    /// For what is so many levels further in.
+    fn deeper(self, levels: usize) -> Result<Self, NotWritten> {
+        let levels = self.levels.checked_sub(levels).ok_or(NotWritten::TooDeep)?;
+        Ok(Self { levels, ..self })
+    }
+
+    pub fn admit(self, written: usize) -> Result<(), NotWritten> {
+        if written > self.bytes { Err(NotWritten::TooLarge) } else { Ok(()) }
+    }
+}
+
+/// Writes whatever can be serialized.
+pub fn write(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized), budget: Budget) -> Result<(), NotWritten> {
+    value.serialize(Json { out, budget })
 }
 
 /// Writes a member with a comma behind it.
-pub(in crate::delivery) fn member(
+pub fn member(
     out: &mut Vec<u8>,
     name: &str,
-    value: &(impl Serialize + ?Sized),
-    levels: usize,
+    value: &serde_json::Value,
+    budget: Budget,
 ) -> Result<(), NotWritten> {
     text(out, name)?;
     out.push(b':');
-    write(out, value, levels)?;
+    self::value(out, value, budget)?;
     out.push(b',');
-    Ok(())
+    budget.admit(out.len())
 }
 
-pub(in crate::delivery) fn text(out: &mut Vec<u8>, text: &str) -> Result<(), Error> {
+pub fn text(out: &mut Vec<u8>, text: &str) -> Result<(), Error> {
     if !is_plain(text.as_bytes()) {
         return to_writer(out, text);
     }
@@ -69,15 +99,16 @@ fn is_plain_byte(byte: &u8) -> bool {
 }
 
 /// Ends what was written part by part, each with a comma behind it.
-pub(super) fn end(out: &mut Vec<u8>, brackets: &str) {
+pub fn end(out: &mut Vec<u8>, brackets: &str) {
     out.pop_if(|last| *last == b',');
     out.extend_from_slice(brackets.as_bytes());
 }
 
 /// Why there is no JSON.
 #[derive(Debug)]
-pub(in crate::delivery) enum NotWritten {
+pub enum NotWritten {
     TooDeep,
+    TooLarge,
     Failed(Error),
 }
 
@@ -91,6 +122,7 @@ impl From<NotWritten> for DropReason {
     fn from(not_written: NotWritten) -> Self {
         match not_written {
             NotWritten::TooDeep => Self::TooDeep,
+            NotWritten::TooLarge => Self::TooLarge,
             NotWritten::Failed(_) => Self::NotEncodable,
         }
     }
@@ -100,6 +132,7 @@ impl Display for NotWritten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooDeep => f.write_str("nested too deep"),
+            Self::TooLarge => f.write_str("too large"),
             Self::Failed(error) => error.fmt(f),
         }
     }

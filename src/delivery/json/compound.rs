@@ -1,42 +1,44 @@
 use serde::ser::{self, Serialize};
 use serde_json::Value;
 
-use super::{NotWritten, end, member, write};
+use super::{Budget, NotWritten, end, text, write};
 
 /// An array or an object that is not closed.
-pub(super) struct Open<'a> {
-    pub(super) out: &'a mut Vec<u8>,
-    pub(super) levels: usize,
-    pub(super) close: &'static str,
-    pub(super) is_raw: bool,
+pub struct Compound<'a> {
+    pub out: &'a mut Vec<u8>,
+    pub budget: Budget,
+    pub close: &'static str,
+    pub is_raw: bool,
 }
 
-impl Open<'_> {
-    pub(super) fn item(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), NotWritten> {
-        write(self.out, value, self.levels)?;
+impl Compound<'_> {
+    pub fn item(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), NotWritten> {
+        write(self.out, value, self.budget)?;
         self.out.push(b',');
-        Ok(())
+        self.budget.admit(self.out.len())
     }
 
-    pub(super) fn field(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<(), NotWritten> {
+    pub fn field(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<(), NotWritten> {
         if !self.is_raw {
-            return member(self.out, name, value, self.levels);
+            text(self.out, name)?;
+            self.out.push(b':');
+            return self.item(value);
         }
         if let Value::String(json) = serde_json::to_value(value)? {
-            admit_depth(json.as_bytes(), self.levels)?;
+            admit_depth(json.as_bytes(), self.budget)?;
             self.out.extend_from_slice(json.as_bytes());
         }
         Ok(())
     }
 
-    pub(super) fn end(self) -> Result<(), NotWritten> {
+    pub fn end(self) -> Result<(), NotWritten> {
         end(self.out, self.close);
         Ok(())
     }
 }
 
-/// Whether JSON is nested no deeper than so many levels.
-fn admit_depth(json: &[u8], levels: usize) -> Result<(), NotWritten> {
+/// Whether JSON is nested no deeper than it may be.
+fn admit_depth(json: &[u8], budget: Budget) -> Result<(), NotWritten> {
     let (mut level, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in json {
         match byte {
@@ -48,7 +50,7 @@ fn admit_depth(json: &[u8], levels: usize) -> Result<(), NotWritten> {
             b'}' | b']' => level = level.saturating_sub(1),
             _ => {}
         }
-        if level > levels {
+        if level > budget.levels {
             return Err(NotWritten::TooDeep);
         }
     }
@@ -57,7 +59,7 @@ fn admit_depth(json: &[u8], levels: usize) -> Result<(), NotWritten> {
 
 macro_rules! made_of {
     ($($trait:ident::$method:ident($($name:ident)?) => $part:ident;)*) => {
-        $(impl ser::$trait for Open<'_> {
+        $(impl ser::$trait for Compound<'_> {
             type Ok = ();
             type Error = NotWritten;
 
@@ -66,7 +68,7 @@ macro_rules! made_of {
             }
 
             fn end(self) -> Result<(), NotWritten> {
-                Open::end(self)
+                Compound::end(self)
             }
         })*
     };
@@ -81,14 +83,14 @@ made_of! {
     SerializeStructVariant::serialize_field(name) => field;
 }
 
-impl ser::SerializeMap for Open<'_> {
+impl ser::SerializeMap for Compound<'_> {
     type Ok = ();
     type Error = NotWritten;
 
     /// A key that is a number or a boolean becomes text, as `serde_json` makes it.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), NotWritten> {
         let start = self.out.len();
-        write(self.out, key, self.levels)?;
+        write(self.out, key, self.budget)?;
         match self.out.get(start) {
             Some(b'"') => {}
             Some(b'-' | b'0'..=b'9' | b't' | b'f') => {
@@ -106,6 +108,6 @@ impl ser::SerializeMap for Open<'_> {
     }
 
     fn end(self) -> Result<(), NotWritten> {
-        Open::end(self)
+        Compound::end(self)
     }
 }

@@ -12,18 +12,18 @@ use crate::delivery::Overflow;
 
 /// A damaged file that was renamed.
 #[derive(Debug)]
-pub(in crate::delivery) struct SetAside {
-    pub(in crate::delivery) path: PathBuf,
+pub struct SetAside {
+    pub path: PathBuf,
     /// Events and dead letters that are in the new file.
-    pub(in crate::delivery) salvaged: u64,
+    pub salvaged: u64,
     /// What is wrong with it, and what kept the rest from being salvaged.
-    pub(in crate::delivery) problem: String,
+    pub problem: String,
 }
 
 impl Directory {
     /// Puts a new file with what can be read of a damaged one in its place. The new one is complete before
     /// it gets the name, so whenever this is cut short, it is done again or done.
-    pub(super) fn set_aside(
+    pub fn set_aside(
         &self,
         file: &Path,
         salvaged: &Path,

@@ -1,7 +1,13 @@
+//! Where every captured event is. [`Accounts`] keeps the counts, [`Ledger`] shows them.
+
+mod accounts;
+
 use std::fmt;
 
 use serde::Serialize;
 use serde::ser::SerializeMap;
+
+pub use accounts::{Account, Accounts};
 
 /// Why an event was dropped. Closed on purpose: each reason is listed, documented and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -18,11 +24,14 @@ pub enum DropReason {
     BeforeSend,
     /// A `before_send` hook panicked on it.
     HookPanicked,
+    /// A `before_send` hook captured it: it would meet the same hook, which would capture another one.
+    InsideHook,
     /// It could not be written as JSON.
     NotEncodable,
     /// Its properties are nested deeper than PostHog's parser goes; PostHog would reject its whole batch.
     TooDeep,
-    /// It is larger than the whole queue may be, and that was seen when it was captured: else it is a dead letter.
+    /// Its JSON is larger than the whole [queue](crate::PostHogBuilder::queue_bytes) may be. One that is only larger than
+    /// [an event](crate::PostHogBuilder::event_bytes) may be is a dead letter.
     TooLarge,
     /// It was the oldest dead letter when the store was full.
     DeadLettersFull,
@@ -55,12 +64,13 @@ impl DropReason {
         Self::ALL.into_iter()
     }
 
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::QueueFull,
         Self::NoName,
         Self::NoDistinctId,
         Self::BeforeSend,
         Self::HookPanicked,
+        Self::InsideHook,
         Self::NotEncodable,
         Self::TooDeep,
         Self::TooLarge,
@@ -84,6 +94,7 @@ impl DropReason {
             Self::NoDistinctId => "no_distinct_id",
             Self::BeforeSend => "before_send",
             Self::HookPanicked => "hook_panicked",
+            Self::InsideHook => "inside_hook",
             Self::NotEncodable => "not_encodable",
             Self::TooDeep => "too_deep",
             Self::TooLarge => "too_large",
@@ -121,8 +132,8 @@ impl Drops {
         self.0.iter().sum()
     }
 
-    pub(super) fn add(&mut self, reason: DropReason, events: u64) {
-        self.0[reason as usize] += events;
+    fn count_mut(&mut self, reason: DropReason) -> &mut u64 {
+        &mut self.0[reason as usize]
     }
 
     /// How many that nobody asked to drop.
@@ -148,24 +159,35 @@ impl Serialize for Drops {
 
 /// The part of a [`Ledger`] that only grows: what a spool remembers from one process to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    pub(crate) captured: u64,
-    pub(crate) delivered: u64,
-    pub(crate) dropped: Drops,
+pub struct Totals {
+    pub captured: u64,
+    pub delivered: u64,
+    pub dropped: Drops,
 }
 
 impl Totals {
-    pub(super) fn add(&mut self, other: &Self) {
-        self.captured += other.captured;
-        self.delivered += other.delivered;
-        self.dropped.0.iter_mut().zip(other.dropped.0).for_each(|(count, other)| *count += other);
-    }
-
-    pub(super) fn subtract(&mut self, other: &Self) {
+    pub fn subtract(&mut self, other: &Self) {
         let less = |count: &mut u64, other| *count = count.saturating_sub(other);
         less(&mut self.captured, other.captured);
         less(&mut self.delivered, other.delivered);
         self.dropped.0.iter_mut().zip(other.dropped.0).for_each(|(count, other)| less(count, other));
+    }
+}
+
+/// What only the spool does: it keeps counts from one process to the next.
+#[cfg(feature = "spool")]
+impl Drops {
+    pub(crate) fn add(&mut self, reason: DropReason, events: u64) {
+        *self.count_mut(reason) += events;
+    }
+}
+
+#[cfg(feature = "spool")]
+impl Totals {
+    pub fn add(&mut self, other: &Self) {
+        self.captured += other.captured;
+        self.delivered += other.delivered;
+        self.dropped.0.iter_mut().zip(other.dropped.0).for_each(|(count, other)| *count += other);
     }
 }
 
@@ -193,7 +215,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let Self { captured, delivered, dropped, .. } = *self;
         Totals { captured, delivered, dropped }
     }
@@ -222,19 +244,20 @@ mod tests {
             assert_eq!(reason as usize, index);
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
             ledger.captured += index as u64 + 1;
-            ledger.dropped.add(reason, index as u64 + 1);
+            *ledger.dropped.count_mut(reason) += index as u64 + 1;
             assert_eq!(ledger.dropped.count(reason), index as u64 + 1);
         }
         assert_eq!(ledger.captured, ledger.dropped.total());
-        assert_eq!(ledger.to_string(), "captured=171 delivered=0 queued=0 dead_lettered=0 dropped=171");
+        assert_eq!(ledger.to_string(), "captured=190 delivered=0 queued=0 dead_lettered=0 dropped=190");
     }
 
+    #[cfg(feature = "spool")]
     #[test]
     fn totals_are_added_and_taken_away_reason_by_reason() {
         let totals = |captured, delivered, full, crash| {
             let mut dropped = Drops::default();
-            dropped.add(DropReason::QueueFull, full);
-            dropped.add(DropReason::Crash, crash);
+            *dropped.count_mut(DropReason::QueueFull) += full;
+            *dropped.count_mut(DropReason::Crash) += crash;
             Totals { captured, delivered, dropped }
         };
         let mut sum = totals(10, 4, 3, 2);
@@ -249,7 +272,7 @@ mod tests {
     #[test]
     fn what_did_not_happen_is_not_shown() {
         let mut ledger = Ledger { captured: 5, delivered: 2, spooled: 2, ..Ledger::default() };
-        ledger.dropped.add(DropReason::QueueFull, 1);
+        *ledger.dropped.count_mut(DropReason::QueueFull) += 1;
         assert_eq!(ledger.to_string(), "captured=5 delivered=2 queued=0 spooled=2 dead_lettered=0 dropped=1");
         assert_eq!(ledger.dropped.iter().collect::<Vec<_>>(), [(DropReason::QueueFull, 1)]);
         assert_eq!(serde_json::to_string(&ledger.dropped).unwrap(), r#"{"queue_full":1}"#);

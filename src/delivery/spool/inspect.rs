@@ -8,16 +8,16 @@ use super::files::{create_directory, open_file, sync_directory};
 
 /// What a spool's directory is like, before a spool is opened in it or beside one that runs.
 #[derive(Debug)]
-pub(crate) struct SpoolLook {
+pub struct SpoolInspection {
     /// Whether a file could be made, written, synced and removed.
-    pub(crate) written: io::Result<()>,
+    pub written: io::Result<()>,
     /// Permission bits of the directory, where there are such.
-    pub(crate) mode: Option<u32>,
+    pub mode: Option<u32>,
     /// Bytes of the disk that are free.
-    pub(crate) free: Option<u64>,
+    pub free: Option<u64>,
     /// What it may come to take, with what it leaves to others.
-    pub(crate) wanted: u64,
-    pub(crate) min_free: u64,
+    pub wanted: u64,
+    pub min_free: u64,
 }
 
 impl SpoolConfig {
@@ -26,10 +26,10 @@ impl SpoolConfig {
     }
 
     /// Touches no file of a spool: the trial's has a name of its own. A directory that was missing is removed again.
-    pub(crate) fn look(&self) -> SpoolLook {
+    pub(crate) fn inspect(&self) -> SpoolInspection {
         let is_new = !self.directory.exists();
         let written = create_directory(&self.directory).and_then(|()| try_a_file(&self.directory));
-        let look = SpoolLook {
+        let inspection = SpoolInspection {
             written,
             mode: fs::metadata(&self.directory).ok().and_then(|metadata| mode(&metadata)),
             free: fs4::available_space(&self.directory).ok(),
@@ -41,7 +41,7 @@ impl SpoolConfig {
             // What somebody has put there meanwhile keeps it.
             let _ = fs::remove_dir(&self.directory);
         }
-        look
+        inspection
     }
 }
 

@@ -7,9 +7,13 @@ use serde_json::{Value, json};
 
 use super::*;
 
+fn levels(levels: usize) -> Budget {
+    Budget::new(levels, usize::MAX)
+}
+
 fn written(value: &(impl Serialize + ?Sized)) -> String {
     let mut out = Vec::new();
-    write(&mut out, value, 120).unwrap();
+    write(&mut out, value, levels(120)).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -107,8 +111,8 @@ fn a_byte_that_needs_an_escape_is_seen_wherever_it_is() {
 #[test]
 fn a_key_that_is_no_text_is_an_error() {
     for refused in [
-        write(&mut Vec::new(), &BTreeMap::from([([1], 2)]), 9),
-        write(&mut Vec::new(), &BTreeMap::from([((), 2)]), 9),
+        write(&mut Vec::new(), &BTreeMap::from([([1], 2)]), levels(9)),
+        write(&mut Vec::new(), &BTreeMap::from([((), 2)]), levels(9)),
     ] {
         assert_eq!(refused.unwrap_err().to_string(), "key must be a string");
     }
@@ -127,13 +131,13 @@ fn refuses_what_is_nested_too_deep() {
     };
     let raw =
         |levels| RawValue::from_string(nested(levels).to_string().replace("\"a\"", "\"{[\\\"{[\"")).unwrap();
-    for (levels, is_deep) in [(9, false), (10, false), (11, true)] {
-        assert_eq!(deep(&|out| write(out, &nested(levels), 10)), is_deep);
-        assert_eq!(deep(&|out| write(out, &raw(levels), 10)), is_deep);
-        assert_eq!(deep(&|out| write(out, &[raw(levels - 1)], 10)), is_deep);
+    for (depth, is_deep) in [(9, false), (10, false), (11, true)] {
+        assert_eq!(deep(&|out| write(out, &nested(depth), levels(10))), is_deep);
+        assert_eq!(deep(&|out| write(out, &raw(depth), levels(10))), is_deep);
+        assert_eq!(deep(&|out| write(out, &[raw(depth - 1)], levels(10))), is_deep);
     }
     let variant = Variant::Struct { a: 1, b: None };
-    assert!(deep(&|out| write(out, &variant, 1)) && !deep(&|out| write(out, &variant, 2)));
+    assert!(deep(&|out| write(out, &variant, levels(1))) && !deep(&|out| write(out, &variant, levels(2))));
 }
 
 fn values() -> impl Strategy<Value = Value> {
@@ -158,4 +162,76 @@ proptest! {
     fn any_value_is_written_as_serde_json_writes_it(value in values()) {
         prop_assert_eq!(written(&value), value.to_string());
     }
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,40}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+            prop::collection::btree_map(".{0,8}", inner, 0..8)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_value_is_written_as_serde_json_writes_it(any in any_value()) {
+        let mut out = b"before".to_vec();
+        value(&mut out, &any, levels(120)).unwrap();
+        prop_assert_eq!(String::from_utf8(out).unwrap(), format!("before{any}"));
+    }
+}
+
+fn nested(levels: usize) -> Value {
+    (0..levels)
+        .fold(json!(1), |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({ "a": inner }) })
+}
+
+#[test]
+fn the_deepest_value_is_written_and_dropped_on_a_small_stack_and_a_deeper_one_is_refused_there() {
+    let on_a_small_stack = || {
+        for (depth, is_deep) in [(DEEPEST, false), (DEEPEST + 1, true)] {
+            let any = nested(depth);
+            let result = value(&mut Vec::new(), &any, levels(DEEPEST));
+            assert_eq!(matches!(result, Err(NotWritten::TooDeep)), is_deep, "{depth}");
+            assert_eq!(is_deeper(&any, DEEPEST), is_deep, "{depth}");
+        }
+    };
+    std::thread::Builder::new().stack_size(128 << 10).spawn(on_a_small_stack).unwrap().join().unwrap();
+}
+
+#[test]
+fn a_value_of_any_depth_is_refused_and_dropped_without_recursion() {
+    let mut any = json!(1);
+    for _ in 0..1_000_000 {
+        any = Value::Array(vec![any]);
+    }
+    let on_a_small_stack = move || {
+        assert!(is_deeper(&any, DEEPEST));
+        assert!(value(&mut Vec::new(), &any, levels(DEEPEST)).is_err());
+        dismantle(any);
+    };
+    std::thread::Builder::new().stack_size(128 << 10).spawn(on_a_small_stack).unwrap().join().unwrap();
+}
+
+#[test]
+fn writing_stops_soon_after_the_bound() {
+    let budget = Budget::new(9, 10_000);
+    let long = json!({ "a": vec!["x".repeat(1_000); 1_000], "b": 1 });
+    let mut out = Vec::new();
+    assert!(matches!(value(&mut out, &long, budget), Err(NotWritten::TooLarge)));
+    assert!(out.len() <= 10_000, "{}", out.len());
+    let mut out = Vec::new();
+    assert!(matches!(write(&mut out, &long, budget), Err(NotWritten::TooLarge)));
+    assert!(out.len() <= 10_000, "{}", out.len());
+    assert!(value(&mut Vec::new(), &json!("x".repeat(9_998)), budget).is_ok());
 }

@@ -16,11 +16,11 @@ use crate::rt::target;
 
 /// Moves events from another file to our own, a chunk at a time. Each chunk is on disk here before it is
 /// removed there: a crash in between costs that many duplicates.
-pub(super) struct Adoption {
+pub struct Takeover {
     own: u32,
     source: Option<Source>,
     /// Numbers for what is taken over: above all that our own file had, below all that this process captures.
-    next_number: u64,
+    next_seq: u64,
     /// Once is enough: what is wrong with a file stays so.
     has_complained: bool,
 }
@@ -45,20 +45,20 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Less room than that is none.
 const ROOM: u64 = 128 << 10;
 
-impl Adoption {
-    pub(super) fn new(own: u32, next_number: u64) -> Self {
-        Self { own, source: None, next_number, has_complained: false }
+impl Takeover {
+    pub fn new(own: u32, next_seq: u64) -> Self {
+        Self { own, source: None, next_seq, has_complained: false }
     }
 
-    pub(super) fn next_number(&self) -> u64 {
-        self.next_number
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.source.is_none()
     }
 
-    pub(super) fn begin(&mut self, left_behind: Opened) {
+    pub fn begin(&mut self, left_behind: Opened) {
         let Opened { store, contents, .. } = left_behind;
         tracing::info!(
             target: target::SPOOL,
@@ -70,7 +70,7 @@ impl Adoption {
 
     /// Looks for a file that nobody else has and that has something in it, if there is room for that: to look
     /// into a file is to check all of it.
-    pub(super) fn look_round(&mut self, directory: &Directory, own: &Store, notice: impl Fn(&Opened)) {
+    pub fn look_round(&mut self, directory: &Directory, own: &Store, notice: impl Fn(&Opened)) {
         if !own.has_room(ROOM, directory.free()) {
             return;
         }
@@ -94,8 +94,8 @@ impl Adoption {
     }
 
     /// Moves one chunk, if there is something to move and room for it. An error is one of our own file; one of
-    /// the other file ends its adoption until the next look round.
-    pub(super) fn step(&mut self, queue: &Queue, own: &mut Store, directory: &Directory) -> io::Result<()> {
+    /// the other file ends its takeover until the next look round.
+    pub fn step(&mut self, queue: &Queue, own: &mut Store, directory: &Directory) -> io::Result<()> {
         let Some(mut source) = self.source.take() else { return Ok(()) };
         let free = directory.free();
         let taken = match source.take_chunk() {
@@ -108,20 +108,19 @@ impl Adoption {
         if !own.has_room(taken.bytes(), free) {
             return Ok(());
         }
-        let mut number = || {
-            self.next_number += 1;
-            self.next_number - 1
+        let mut seq = || {
+            self.next_seq += 1;
+            self.next_seq - 1
         };
-        let put: Vec<_> =
-            taken.events.iter().map(|event| Stored { number: number(), ..event.clone() }).collect();
-        let letters: Vec<_> = taken.letters.iter().map(|letter| letter.renumbered(number())).collect();
+        let put: Vec<_> = taken.events.iter().map(|event| Stored { seq: seq(), ..event.clone() }).collect();
+        let letters: Vec<_> = taken.letters.iter().map(|letter| letter.with_seq(seq())).collect();
         let mut totals = queue.totals();
         totals.add(&taken.counts);
-        let bury = letters.iter().map(|letter| (letter.number(), letter.clone())).collect();
-        let changes = Changes { put, bury, totals, ..Changes::default() };
+        let dead_letter = letters.iter().map(|letter| (letter.seq(), letter.clone())).collect();
+        let changes = Changes { put, dead_letter, totals, ..Changes::default() };
         let applied = own.apply(&changes, SystemTime::now(), free)?;
-        own.release(&changes.put.iter().map(|event| event.number).collect::<Vec<_>>());
-        queue.adopted(&taken.counts, &applied, letters);
+        own.release(&changes.put.iter().map(|event| event.seq).collect::<Vec<_>>());
+        queue.take_over(&taken.counts, &applied, letters);
         match source.remove(&taken) {
             Ok(()) if taken.is_last() => tracing::info!(target: target::SPOOL, "took over all of it"),
             Ok(()) => self.source = Some(source),
@@ -148,8 +147,8 @@ impl Source {
     fn remove(&mut self, taken: &Taken) -> io::Result<()> {
         self.contents.totals.subtract(&taken.counts);
         let changes = Changes {
-            settle: taken.events.iter().map(|event| event.number).collect(),
-            discard: taken.letters.iter().map(DeadLetter::number).collect(),
+            settle: taken.events.iter().map(|event| event.seq).collect(),
+            discard: taken.letters.iter().map(DeadLetter::seq).collect(),
             totals: self.contents.totals,
             ..Changes::default()
         };

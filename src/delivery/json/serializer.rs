@@ -1,14 +1,13 @@
 use serde::ser::{Serialize, Serializer};
 use serde_json::to_writer;
 
-use super::open::Open;
-use super::{NotWritten, text};
+use super::compound::Compound;
+use super::{Budget, NotWritten, text};
 
 /// Writes a value behind what is there.
-pub(super) struct Json<'a> {
-    pub(super) out: &'a mut Vec<u8>,
-    /// How deep it may be nested.
-    pub(super) levels: usize,
+pub struct Json<'a> {
+    pub out: &'a mut Vec<u8>,
+    pub budget: Budget,
 }
 
 impl<'a> Json<'a> {
@@ -18,15 +17,15 @@ impl<'a> Json<'a> {
         start: &str,
         variant: Option<(&str, &str)>,
         close: &'static str,
-    ) -> Result<Open<'a>, NotWritten> {
-        let levels = self.levels.checked_sub(close.len()).ok_or(NotWritten::TooDeep)?;
+    ) -> Result<Compound<'a>, NotWritten> {
+        let budget = self.budget.deeper(close.len())?;
         self.out.extend_from_slice(start.as_bytes());
         if let Some((name, second)) = variant {
             text(self.out, name)?;
             self.out.push(b':');
             self.out.extend_from_slice(second.as_bytes());
         }
-        Ok(Open { out: self.out, levels, close, is_raw: false })
+        Ok(Compound { out: self.out, budget, close, is_raw: false })
     }
 }
 
@@ -39,13 +38,13 @@ macro_rules! by_serde_json {
 impl<'a> Serializer for Json<'a> {
     type Ok = ();
     type Error = NotWritten;
-    type SerializeSeq = Open<'a>;
-    type SerializeTuple = Open<'a>;
-    type SerializeTupleStruct = Open<'a>;
-    type SerializeTupleVariant = Open<'a>;
-    type SerializeMap = Open<'a>;
-    type SerializeStruct = Open<'a>;
-    type SerializeStructVariant = Open<'a>;
+    type SerializeSeq = Compound<'a>;
+    type SerializeTuple = Compound<'a>;
+    type SerializeTupleStruct = Compound<'a>;
+    type SerializeTupleVariant = Compound<'a>;
+    type SerializeMap = Compound<'a>;
+    type SerializeStruct = Compound<'a>;
+    type SerializeStructVariant = Compound<'a>;
 
     by_serde_json! {
         serialize_bool(bool) serialize_f32(f32) serialize_f64(f64)
@@ -54,6 +53,7 @@ impl<'a> Serializer for Json<'a> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), NotWritten> {
+        self.budget.admit(self.out.len() + value.len())?;
         Ok(text(self.out, value)?)
     }
 
@@ -111,15 +111,15 @@ impl<'a> Serializer for Json<'a> {
         object.end()
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Open<'a>, NotWritten> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Compound<'a>, NotWritten> {
         self.open("[", None, "]")
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Open<'a>, NotWritten> {
+    fn serialize_tuple(self, _: usize) -> Result<Compound<'a>, NotWritten> {
         self.open("[", None, "]")
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Open<'a>, NotWritten> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Compound<'a>, NotWritten> {
         self.open("[", None, "]")
     }
 
@@ -129,17 +129,17 @@ impl<'a> Serializer for Json<'a> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Open<'a>, NotWritten> {
+    ) -> Result<Compound<'a>, NotWritten> {
         self.open("{", Some((variant, "[")), "]}")
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Open<'a>, NotWritten> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Compound<'a>, NotWritten> {
         self.open("{", None, "}")
     }
 
-    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Open<'a>, NotWritten> {
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Compound<'a>, NotWritten> {
         if name.starts_with(RAW) {
-            return Ok(Open { out: self.out, levels: self.levels, close: "", is_raw: true });
+            return Ok(Compound { out: self.out, budget: self.budget, close: "", is_raw: true });
         }
         self.open("{", None, "}")
     }
@@ -150,7 +150,7 @@ impl<'a> Serializer for Json<'a> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Open<'a>, NotWritten> {
+    ) -> Result<Compound<'a>, NotWritten> {
         self.open("{", Some((variant, "{")), "}}")
     }
 }

@@ -1,0 +1,73 @@
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use posthog_rs::RequestContext;
+
+use super::encode::Encoder;
+use super::event::AnyEvent;
+use super::hooks::is_inside;
+use super::ledger::DropReason;
+use super::queue::{Queue, Waiter};
+
+/// The way into the queue: everything that captures goes through here.
+///
+/// An event is encoded on the thread that captures it, once. An event that entered as it is would be some thirty pieces of
+/// memory, made on one thread and freed on another; its bytes are one slice.
+#[derive(Debug)]
+pub struct Producer {
+    queue: Arc<Queue>,
+    encoder: Encoder,
+}
+
+impl Producer {
+    pub fn new(queue: Arc<Queue>, encoder: Encoder) -> Self {
+        Self { queue, encoder }
+    }
+
+    /// Encodes an event, with what the request context of this task adds, and lets it in, or drops it. Never blocks: the
+    /// lock is held to move a few bytes, and no longer.
+    pub fn capture(&self, event: impl Into<AnyEvent>) {
+        self.enter(event.into(), RequestContext::current, None);
+    }
+
+    /// The same for an event that has its request context already.
+    pub fn capture_as_is(&self, event: impl Into<AnyEvent>) {
+        self.enter(event.into(), || None, None);
+    }
+
+    /// Captures an event and tells when it is on disk, or why it was dropped instead.
+    #[cfg(feature = "spool")]
+    pub async fn capture_durable(&self, event: impl Into<AnyEvent>) -> Result<(), DropReason> {
+        let (waiter, told) = tokio::sync::oneshot::channel();
+        self.enter(event.into(), RequestContext::current, Some(waiter));
+        told.await.unwrap_or(Err(DropReason::Shutdown))
+    }
+
+    fn enter(
+        &self,
+        event: AnyEvent,
+        context: impl FnOnce() -> Option<RequestContext>,
+        waiter: Option<Waiter>,
+    ) {
+        // What the queue would refuse at any size is not encoded: a full queue must not cost the caller more than one
+        // that has room.
+        let refused = self.queue.refuses_all().or_else(|| is_inside().then_some(DropReason::InsideHook));
+        let captured_at = SystemTime::now();
+        let event = match context() {
+            Some(context) => event.within(&context),
+            None => event,
+        };
+        // An event that can never enter is counted as what it is, and not as one too many.
+        let invalid = event.admitted().err();
+        let reason =
+            if refused == Some(DropReason::QueueFull) { invalid.or(refused) } else { refused.or(invalid) };
+        if let Some(reason) = reason {
+            event.discard();
+            return self.queue.refuse(reason, waiter);
+        }
+        match self.encoder.encode(event, captured_at) {
+            Ok(json) => self.queue.enter(json, captured_at, waiter),
+            Err(reason) => self.queue.refuse(reason, waiter),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+/// An event in the queue, as wire JSON.
+#[derive(Clone, Debug)]
+pub struct QueuedEvent {
+    pub json: Bytes,
+    /// Its place in the order of capture.
+    pub seq: u64,
+    /// When it was captured, in milliseconds since 1970.
+    #[cfg_attr(not(feature = "spool"), allow(dead_code, reason = "only the spool keeps it"))]
+    pub at: u64,
+    /// How many requests with it failed.
+    pub attempts: u32,
+    /// Whether it is on disk too.
+    pub stored: bool,
+    /// Whether it comes from there, behind the live ones.
+    pub from_disk: bool,
+}
+
+/// What an event takes beside its JSON.
+const OVERHEAD: usize = size_of::<QueuedEvent>();
+
+impl QueuedEvent {
+    /// One that was captured just now.
+    pub fn new(json: Bytes, seq: u64, at: SystemTime) -> Self {
+        let at = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let at = u64::try_from(at).unwrap_or(u64::MAX);
+        Self { json, seq, at, attempts: 0, stored: false, from_disk: false }
+    }
+
+    /// The memory that it takes.
+    pub fn bytes(&self) -> usize {
+        Self::bytes_of(&self.json)
+    }
+
+    /// The memory that an event with this JSON takes.
+    pub fn bytes_of(json: &Bytes) -> usize {
+        json.len() + OVERHEAD
+    }
+}
+
+/// What the worker is sending.
+#[derive(Debug)]
+pub struct InFlight {
+    /// Of its first event: the batch's name between worker and queue.
+    pub first: u64,
+    pub events: Vec<QueuedEvent>,
+}

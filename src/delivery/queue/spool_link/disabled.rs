@@ -1,0 +1,99 @@
+//! Without the feature `spool` there is no disk: every event is live, and nobody is owed anything.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use super::spool_health::SpoolHealth;
+use crate::delivery::dead_letter::DeadLetter;
+use crate::delivery::ledger::{Account, DropReason, Ledger};
+
+/// There is no thread to wake.
+#[derive(Debug, Default)]
+pub struct Wake(());
+
+impl Wake {
+    pub fn notify_one(&self) {}
+}
+
+/// Nobody waits for a disk.
+pub type Waiter = Infallible;
+
+/// Where an event goes that has just come.
+#[derive(Debug)]
+#[allow(dead_code, reason = "without a disk, all go the first way")]
+pub enum Place {
+    Live,
+    Outbox,
+    Refused(DropReason),
+}
+
+#[derive(Debug, Default)]
+pub struct SpoolLink;
+
+impl SpoolLink {
+    pub fn is_on(&self) -> bool {
+        false
+    }
+
+    pub fn is_in_trouble(&self) -> bool {
+        false
+    }
+
+    pub fn set_in_trouble(&mut self, _: bool) -> bool {
+        false
+    }
+
+    pub fn health(&self, _: u64, _: Instant) -> Option<SpoolHealth> {
+        None
+    }
+
+    pub fn place(&self, _: Option<&Waiter>) -> Place {
+        Place::Live
+    }
+
+    pub fn gather(&mut self, _: u64, _: Option<Waiter>) -> bool {
+        false
+    }
+
+    pub fn wakes_for(&self, _: usize, _: usize) -> bool {
+        false
+    }
+
+    pub fn wake(&mut self) -> bool {
+        false
+    }
+
+    pub fn sleeps_through(&self, _: &Ledger) -> bool {
+        false
+    }
+
+    pub fn is_urgent(&self) -> bool {
+        false
+    }
+
+    pub fn settle(&mut self, _: u64, _: Account) {}
+
+    pub fn attempt(&mut self, _: u64, _: u32) {}
+
+    pub fn refuse(_: Option<Waiter>, _: DropReason) {}
+
+    pub fn tell_all(&mut self, _: DropReason) {}
+
+    pub fn tell(&mut self, _: u64, _: Result<(), DropReason>) {}
+
+    pub fn release(&mut self, _: u64, _: u64) {}
+
+    pub fn released_from(&self) -> Option<u64> {
+        None
+    }
+
+    pub fn forget_released(&mut self) {}
+
+    pub fn dead_letter(&mut self, _: &DeadLetter) {}
+
+    pub fn discard(&mut self, _: u64, _: Option<Account>) {}
+
+    pub fn replay(&mut self, _: u64) -> bool {
+        false
+    }
+}

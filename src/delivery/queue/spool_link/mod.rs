@@ -1,0 +1,439 @@
+mod growth;
+mod journal;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::spool_health::{SpoolHealth, SpoolIssue, SpoolState};
+use crate::delivery::dead_letter::DeadLetter;
+use crate::delivery::ledger::{Account, DropReason, Ledger, Totals};
+use crate::delivery::spool::{Changes, Stored};
+use growth::Growth;
+use journal::{Journal, SETTLE_EVERY};
+
+/// Wakes the spool's thread.
+pub type Wake = std::sync::Condvar;
+
+/// Told when an event is on disk, or why it is not.
+pub type Waiter = oneshot::Sender<Result<(), DropReason>>;
+
+/// What the queue owes the spool, and knows of it.
+#[derive(Debug, Default)]
+pub struct SpoolLink {
+    state: LinkState,
+    /// Every event goes to disk before it is sent.
+    write_ahead: bool,
+    /// Delivery stands still, so what is in memory goes to disk.
+    in_trouble: bool,
+    sleep: Sleep,
+    /// Until when events that go to disk first wait for others to share the write.
+    gather_until: Option<Instant>,
+    journal: Journal,
+    waiters: HashMap<u64, Waiter>,
+    /// The lowest place of an event of this process that may be on disk only.
+    released_from: Option<u64>,
+    /// Reading back gave nothing, though there should be something: it is left alone until then.
+    nothing_until: Option<Instant>,
+    /// The ledger that was noted last, and when.
+    noted: (Ledger, Option<Instant>),
+    /// The ledger that the disk knows, and since when.
+    written: (Ledger, Option<Instant>),
+    issue: Option<SpoolIssue>,
+    bytes: u64,
+    capacity_bytes: u64,
+    file_bytes: u64,
+    growth: Growth,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LinkState {
+    /// There is no spool.
+    #[default]
+    Off,
+    Opening,
+    Ready,
+    /// It is full until then.
+    Full(Instant),
+    Failing,
+}
+
+/// How the spool's thread waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sleep {
+    #[default]
+    Awake,
+    /// It looks again in a moment.
+    Light,
+    /// Somebody must wake it when anything changes.
+    Deep,
+}
+
+/// Where an event goes that has just come.
+#[derive(Debug)]
+pub enum Place {
+    Live,
+    /// To disk, before it may be sent.
+    Outbox,
+    Refused(DropReason),
+}
+
+/// How long events that go to disk first wait for others: thousands share a write, and nobody notices.
+const GATHER: Duration = Duration::from_millis(5);
+/// How often the counts alone are written, for the case that the power fails.
+const LEDGER_EVERY: Duration = Duration::from_secs(10);
+/// How often they are noted, for the case that the process is killed.
+const NOTE_EVERY: Duration = Duration::from_millis(100);
+/// How long a full spool is left alone.
+const FULL_FOR: Duration = Duration::from_millis(500);
+
+/// What sending does with it.
+impl SpoolLink {
+    pub fn is_on(&self) -> bool {
+        self.state != LinkState::Off
+    }
+
+    pub fn is_in_trouble(&self) -> bool {
+        self.in_trouble
+    }
+
+    /// Whether that is news.
+    pub fn set_in_trouble(&mut self, in_trouble: bool) -> bool {
+        std::mem::replace(&mut self.in_trouble, in_trouble) != in_trouble
+    }
+
+    /// `None` when there is no spool.
+    pub fn health(&self, events: u64, now: Instant) -> Option<SpoolHealth> {
+        let state = match self.state {
+            LinkState::Off => return None,
+            LinkState::Opening => SpoolState::Opening,
+            LinkState::Ready => SpoolState::Ready,
+            LinkState::Full(_) => SpoolState::Full,
+            LinkState::Failing => SpoolState::Failing,
+        };
+        Some(SpoolHealth {
+            state,
+            issue: self.issue,
+            events,
+            bytes: self.bytes,
+            capacity_bytes: self.capacity_bytes,
+            file_bytes: self.file_bytes,
+            full_in: self.growth.full_in(now, self.bytes, self.capacity_bytes),
+        })
+    }
+
+    /// Where an event goes. One that somebody waits for is of no use to them in memory.
+    pub fn place(&self, waiter: Option<&Waiter>) -> Place {
+        let is_awaited = waiter.is_some_and(|waiter| !waiter.is_closed());
+        match self.state {
+            LinkState::Ready if self.write_ahead || is_awaited => Place::Outbox,
+            LinkState::Opening if is_awaited => Place::Outbox,
+            LinkState::Full(_) if is_awaited => Place::Refused(DropReason::SpoolFull),
+            LinkState::Failing | LinkState::Off if is_awaited => Place::Refused(DropReason::SpoolUnavailable),
+            _ => Place::Live,
+        }
+    }
+
+    /// An event has come to the outbox. Whether the spool's thread must be told: once a gather, and at once where
+    /// somebody waits.
+    pub fn gather(&mut self, seq: u64, waiter: Option<Waiter>) -> bool {
+        let begins = self.gather_until.is_none();
+        match waiter {
+            Some(waiter) => {
+                self.waiters.insert(seq, waiter);
+                self.gather_until = Some(Instant::now());
+                true
+            }
+            None if begins => {
+                self.gather_until = Some(Instant::now() + GATHER);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether the spool's thread does not know that there is something to note.
+    pub fn sleeps_through(&self, ledger: &Ledger) -> bool {
+        self.sleep == Sleep::Deep && self.noted.0 != *ledger
+    }
+
+    /// Whether the spool's thread must be woken for so many live events that are to be on disk: for a batch of them. It
+    /// looks for fewer by itself.
+    pub fn wakes_for(&self, unstored: usize, batch_events: usize) -> bool {
+        self.sleep == Sleep::Deep || (self.sleep == Sleep::Light && unstored >= batch_events)
+    }
+
+    /// Wakes the spool's thread: whether it slept.
+    pub fn wake(&mut self) -> bool {
+        std::mem::take(&mut self.sleep) != Sleep::Awake
+    }
+
+    /// Whether somebody waits for the event to be on disk, and still does.
+    pub fn is_awaited(&self, seq: u64) -> bool {
+        !self.waiters.is_empty() && self.waiters.get(&seq).is_some_and(|waiter| !waiter.is_closed())
+    }
+
+    /// Tells who waits for it what became of an event.
+    pub fn tell(&mut self, seq: u64, result: Result<(), DropReason>) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        if let Some(waiter) = self.waiters.remove(&seq) {
+            let _ = waiter.send(result);
+        }
+    }
+
+    /// Tells who would have waited for an event that was refused.
+    pub fn refuse(waiter: Option<Waiter>, reason: DropReason) {
+        if let Some(waiter) = waiter {
+            let _ = waiter.send(Err(reason));
+        }
+    }
+
+    /// Tells everybody who waits that their event was dropped.
+    pub fn tell_all(&mut self, reason: DropReason) {
+        self.waiters.drain().for_each(|(_, waiter)| {
+            let _ = waiter.send(Err(reason));
+        });
+    }
+
+    /// Whether the journal must be told at once.
+    pub fn is_urgent(&self) -> bool {
+        self.journal.is_urgent()
+    }
+
+    /// An event on disk met this end.
+    pub fn settle(&mut self, seq: u64, end: Account) {
+        self.journal.settle(seq, end);
+    }
+
+    pub fn attempt(&mut self, seq: u64, attempts: u32) {
+        self.journal.attempt(seq, attempts);
+    }
+
+    /// Memory forgets an event that is on disk.
+    pub fn release(&mut self, seq: u64, first_seq: u64) {
+        self.journal.release([seq]);
+        if seq >= first_seq {
+            self.released_from = Some(self.released_from.map_or(seq, |from| from.min(seq)));
+        }
+    }
+
+    /// The lowest place of an event of this process that may be on disk only.
+    pub fn released_from(&self) -> Option<u64> {
+        self.released_from
+    }
+
+    /// Nothing that is on disk is waited for any more.
+    pub fn forget_released(&mut self) {
+        self.released_from = None;
+    }
+
+    pub fn dead_letter(&mut self, letter: &DeadLetter) {
+        if self.is_on() {
+            self.journal.dead_letter(letter);
+        }
+    }
+
+    /// A dead letter goes, to this end if it has one.
+    pub fn discard(&mut self, letter: u64, end: Option<Account>) {
+        if self.is_on() {
+            self.journal.discard(letter, end);
+        }
+    }
+
+    /// A dead letter becomes an event again. Whether it goes to disk as such first: if it is there as a dead letter, that
+    /// ends when it comes as an event.
+    pub fn replay(&mut self, letter: u64) -> bool {
+        if self.state != LinkState::Ready {
+            self.discard(letter, None);
+            return false;
+        }
+        self.journal.forget_dead_letter(letter);
+        self.gather(letter, None);
+        true
+    }
+}
+
+/// What the spool's thread does with it.
+impl SpoolLink {
+    /// There will be a spool of that size.
+    pub fn expect(&mut self, capacity_bytes: u64) {
+        self.state = LinkState::Opening;
+        self.capacity_bytes = capacity_bytes;
+    }
+
+    /// It is open for the first time.
+    pub fn opened(&mut self, write_ahead: bool) {
+        self.write_ahead = write_ahead;
+        self.state = LinkState::Ready;
+    }
+
+    /// It works again. A write comes first, and tells how much there is.
+    pub fn recovered(&mut self) {
+        self.state = LinkState::Ready;
+        self.journal.make_due();
+    }
+
+    pub fn failed(&mut self, issue: SpoolIssue) {
+        self.state = LinkState::Failing;
+        self.issue = Some(issue);
+        self.gather_until = None;
+    }
+
+    pub fn filled_up(&mut self) {
+        self.state = LinkState::Full(Instant::now() + FULL_FOR);
+        self.gather_until = None;
+    }
+
+    /// What a person should look at though it works, if anything.
+    pub fn noticed(&mut self, issue: Option<SpoolIssue>) {
+        self.issue = issue;
+    }
+
+    pub fn measured(&mut self, bytes: u64, file_bytes: u64) {
+        self.bytes = bytes;
+        self.file_bytes = file_bytes;
+        self.growth.sample(Instant::now(), bytes);
+    }
+
+    /// A full spool is tried again after a while.
+    pub fn retry_when_full(&mut self, now: Instant) {
+        if let LinkState::Full(until) = self.state
+            && until <= now
+        {
+            self.state = LinkState::Ready;
+        }
+    }
+
+    /// Whether events can be written.
+    pub fn takes_events(&self) -> bool {
+        self.state == LinkState::Ready
+    }
+
+    pub fn is_usable(&self) -> bool {
+        matches!(self.state, LinkState::Ready | LinkState::Full(_))
+    }
+
+    /// Whether the events that have gathered are to be written.
+    pub fn has_gathered(&self, now: Instant) -> bool {
+        self.gather_until.is_some_and(|until| until <= now)
+    }
+
+    /// All that had gathered is being written.
+    pub fn begin_gathering(&mut self) {
+        self.gather_until = None;
+    }
+
+    /// Whether a write is due though there is no event to write.
+    pub fn must_write(&self, ledger: &Ledger, now: Instant) -> bool {
+        let is_old = self.written.1.is_none_or(|since| now >= since + LEDGER_EVERY);
+        self.is_usable() && (self.journal.is_due(now) || (self.written.0 != *ledger && is_old))
+    }
+
+    /// Whether the counts are to be noted beside the file.
+    pub fn must_note(&self, ledger: &Ledger, now: Instant) -> bool {
+        let is_due = self.noted.1.is_none_or(|since| now >= since + NOTE_EVERY);
+        self.is_usable() && self.noted.0 != *ledger && is_due
+    }
+
+    pub fn may_read(&self, now: Instant) -> bool {
+        self.is_usable() && self.nothing_until.is_none_or(|until| until <= now)
+    }
+
+    pub fn note(&mut self, ledger: Ledger, now: Instant) {
+        self.noted = (ledger, Some(now));
+    }
+
+    pub fn take_released(&mut self) -> Vec<u64> {
+        self.journal.take_released()
+    }
+
+    /// The counts as they would be if the process ended now: what the disk was not yet told of is still there.
+    pub fn on_disk(&self, totals: Totals) -> Totals {
+        self.journal.before(totals)
+    }
+
+    /// How long nothing may be due unless somebody tells.
+    pub fn sleep(&mut self, ledger: &Ledger, now: Instant) -> Duration {
+        let (sleep, longest) = match self.state {
+            LinkState::Full(_) => (Sleep::Light, FULL_FOR),
+            LinkState::Ready if self.noted.0 != *ledger => (Sleep::Light, NOTE_EVERY),
+            _ if !self.journal.is_empty() => (Sleep::Light, SETTLE_EVERY),
+            _ => (Sleep::Deep, LEDGER_EVERY),
+        };
+        self.sleep = sleep;
+        let gather = self.gather_until.filter(|_| self.takes_events());
+        gather.map_or(longest, |until| longest.min(until.saturating_duration_since(now)))
+    }
+
+    /// Something was read back, up to `last`.
+    pub fn read(&mut self, last: u64, is_all: bool, first_seq: u64) {
+        if last >= first_seq {
+            // What was released while the disk was read is not behind what was read.
+            let since = self.journal.released().filter(|seq| *seq >= first_seq);
+            self.released_from = since.chain((!is_all).then_some(last + 1)).min();
+        }
+    }
+
+    /// Nothing was read back: a record that cannot be read, probably. The next write removes it.
+    pub fn read_nothing(&mut self) {
+        self.journal.touch();
+        self.nothing_until = Some(Instant::now() + 2 * SETTLE_EVERY);
+    }
+
+    /// What was read back stays on disk only.
+    pub fn release_all(&mut self, seqs: impl IntoIterator<Item = u64>) {
+        self.journal.release(seqs);
+    }
+
+    /// Events that are on disk, though they have ended.
+    pub fn settled(&self) -> u64 {
+        self.journal.settled()
+    }
+
+    /// What is to be written now, with these events.
+    pub fn take_changes(&mut self, put: Vec<Stored>, ledger: Ledger, now: Instant) -> Changes {
+        self.written = (ledger, Some(now));
+        self.journal.take(put, ledger.totals())
+    }
+
+    /// Takes back what could not be written.
+    pub fn give_back(&mut self, changes: &Changes, is_replayed: impl Fn(u64) -> bool) {
+        self.journal.give_back(changes, is_replayed);
+    }
+
+    /// Those who wait for these events to be on disk.
+    pub fn waiters_of(&mut self, written: &[Stored]) -> Vec<Waiter> {
+        if self.waiters.is_empty() {
+            return Vec::new();
+        }
+        written.iter().filter_map(|event| self.waiters.remove(&event.seq)).collect()
+    }
+}
+
+#[cfg(test)]
+impl SpoolLink {
+    pub fn is_failing(&self) -> bool {
+        self.state == LinkState::Failing
+    }
+
+    pub fn has_waiters(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    /// What was journalled is written at the next round.
+    pub fn make_due(&mut self) {
+        self.journal.make_due();
+    }
+
+    /// What has gathered is written at the next round.
+    pub fn end_gathering(&mut self) {
+        self.gather_until = self.gather_until.and(Some(Instant::now()));
+    }
+
+    pub fn make_note_due(&mut self) {
+        self.noted.1 = None;
+    }
+}
