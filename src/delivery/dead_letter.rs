@@ -98,7 +98,7 @@ impl fmt::Debug for DeadLetter {
 }
 
 /// Bounds of the dead-letter store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct DeadLetterLimits {
     pub events: usize,
     pub bytes: usize,

@@ -7,7 +7,7 @@ use super::encode::Encoder;
 use super::event::AnyEvent;
 use super::hooks::is_inside;
 use super::ledger::DropReason;
-use super::queue::{Queue, Waiter};
+use super::queue::{Queue, State, Waiter};
 
 /// The way into the queue: everything that captures goes through here.
 ///
@@ -51,17 +51,19 @@ impl Producer {
     ) {
         // What the queue would refuse at any size is not encoded: a full queue must not cost the caller more than one
         // that has room.
-        let refused = self.queue.refuses_all().or_else(|| is_inside().then_some(DropReason::InsideHook));
+        let refused = self.queue.look(State::refuses_all);
+        let inside = is_inside().then_some(DropReason::InsideHook);
+        if let Some(reason) = refused.filter(|reason| *reason != DropReason::QueueFull).or(inside) {
+            event.discard();
+            return self.queue.refuse(reason, waiter);
+        }
         let captured_at = SystemTime::now();
         let event = match context() {
             Some(context) => event.within(&context),
             None => event,
         };
         // An event that can never enter is counted as what it is, and not as one too many.
-        let invalid = event.admitted().err();
-        let reason =
-            if refused == Some(DropReason::QueueFull) { invalid.or(refused) } else { refused.or(invalid) };
-        if let Some(reason) = reason {
+        if let Some(reason) = event.admitted().err().or(refused) {
             event.discard();
             return self.queue.refuse(reason, waiter);
         }

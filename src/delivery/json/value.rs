@@ -3,31 +3,33 @@ use serde_json::{Value, map, to_writer};
 use super::{Budget, NotWritten, text};
 
 /// Writes a value. Without recursion: what is open is kept in a list, so the deepest value that PostHog reads takes no
-/// more of the stack than a flat one.
+/// more of the stack than a flat one. The list is for what is nested; one level asks for no memory.
 pub fn value(out: &mut Vec<u8>, value: &Value, budget: Budget) -> Result<(), NotWritten> {
-    let mut open = Vec::new();
+    let mut outer = Vec::new();
+    let mut innermost = None;
     let mut next = value;
     loop {
-        match next {
-            Value::Array(items) => {
-                out.push(b'[');
-                open.push(Rest::Items(items.iter()));
+        let opened = match next {
+            Value::Array(items) => Some((b'[', Rest::Items(items.iter()))),
+            Value::Object(members) => Some((b'{', Rest::Members(members.iter()))),
+            scalar => {
+                write_scalar(out, scalar, budget)?;
+                None
             }
-            Value::Object(members) => {
-                out.push(b'{');
-                open.push(Rest::Members(members.iter()));
-            }
-            scalar => write_scalar(out, scalar, budget)?,
+        };
+        if let Some((bracket, rest)) = opened {
+            budget.admit_levels(outer.len() + 1 + usize::from(innermost.is_some()))?;
+            out.push(bracket);
+            outer.extend(innermost.replace(rest));
         }
-        budget.admit_levels(open.len())?;
         budget.admit(out.len())?;
         next = loop {
-            let Some(innermost) = open.last_mut() else { return Ok(()) };
-            match innermost.next(out)? {
+            let Some(rest) = &mut innermost else { return Ok(()) };
+            match rest.next(out)? {
                 Some(next) => break next,
-                None => out.push(innermost.bracket()),
+                None => out.push(rest.bracket()),
             }
-            open.pop();
+            innermost = outer.pop();
         }
     }
 }
@@ -81,13 +83,19 @@ fn write_scalar(out: &mut Vec<u8>, scalar: &Value, budget: Budget) -> Result<(),
 
 /// Whether a value is nested deeper than so many levels.
 pub fn is_deeper(value: &Value, levels: usize) -> bool {
+    let is_open = |value: &&Value| matches!(value, Value::Array(_) | Value::Object(_));
     let mut rest = Vec::new();
-    let mut next = Some((value, 0));
+    let mut next = Some((value, 0)).filter(|(value, _)| is_open(value));
     while let Some((value, level)) = next {
+        if level == levels {
+            return true;
+        }
+        // Scalars are passed over, so a value of one level asks for no memory.
         match value {
-            Value::Array(_) | Value::Object(_) if level == levels => return true,
-            Value::Array(items) => rest.extend(items.iter().map(|item| (item, level + 1))),
-            Value::Object(members) => rest.extend(members.values().map(|item| (item, level + 1))),
+            Value::Array(items) => rest.extend(items.iter().filter(is_open).map(|item| (item, level + 1))),
+            Value::Object(members) => {
+                rest.extend(members.values().filter(is_open).map(|item| (item, level + 1)))
+            }
             _ => {}
         }
         next = rest.pop();

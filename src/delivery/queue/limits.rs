@@ -13,7 +13,7 @@ pub enum Overflow {
     DropOldest,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Limits {
     pub events: usize,
     pub bytes: usize,

@@ -34,10 +34,11 @@ pub use limits::{Limits, Overflow, QueueFill};
 pub use queued::QueuedEvent;
 pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
 pub use spool_link::Waiter;
-use spool_link::{SpoolLink, Wake};
+use spool_link::Wake;
 #[cfg(feature = "spool")]
 pub use spool_work::{Read, SpoolWork};
-use state::{Entered, State};
+pub use state::State;
+use state::Wakes;
 
 /// All events that are on their way, the ledger that counts them, and the wake-up of the worker.
 ///
@@ -46,7 +47,6 @@ use state::{Entered, State};
 #[derive(Debug)]
 pub struct Queue {
     state: Mutex<State>,
-    limits: Limits,
     wake: Notify,
     /// Wakes the spool's thread.
     spool_wake: Wake,
@@ -81,93 +81,78 @@ impl Queue {
     /// the order of capture from `first_seq` on.
     pub fn new(limits: Limits, first_seq: u64, closed: Option<DropReason>) -> Self {
         Self {
-            state: Mutex::new(State::new(&limits, first_seq, closed)),
-            limits,
+            state: Mutex::new(State::new(limits, first_seq, closed)),
             wake: Notify::new(),
             spool_wake: Wake::default(),
             settled_to: watch::Sender::new(first_seq),
         }
     }
 
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    /// Looks at the state.
+    pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state())
+    }
+
+    /// Takes one step under the lock, and wakes those whom it concerns. What it gives back is dropped outside.
+    #[inline]
+    pub fn step<T>(&self, step: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let result = step(&mut state);
+        let Wakes { worker, spool, settled_to } = state.take_wakes();
+        if let Some(settled) = settled_to {
+            self.settled_to.send_if_modified(|to| std::mem::replace(to, settled) != settled);
+        }
+        drop(state);
+        if worker {
+            self.wake.notify_one();
+        }
+        if spool {
+            self.spool_wake.notify_one();
+        }
+        result
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.look(|state| state.limits.clone())
     }
 
     pub fn ledger(&self) -> Ledger {
-        self.state().ledger()
+        self.look(State::ledger)
     }
 
     /// What this process counted: without what the spool remembers of others.
     pub fn own_totals(&self) -> Totals {
-        self.state().own_totals()
+        self.look(State::own_totals)
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        self.state().snapshot(&self.limits)
-    }
-
-    /// Why an event of any size would be refused now, so that it need not be encoded.
-    pub fn refuses_all(&self) -> Option<DropReason> {
-        self.state().refuses_all(&self.limits)
+        self.look(State::snapshot)
     }
 
     /// Lets an event in that was captured then, or drops it. The waiter is told when it is on disk.
     #[inline]
     pub fn enter(&self, json: Bytes, at: SystemTime, waiter: Option<Waiter>) {
-        let entered = self.state().enter(json, at, waiter, &self.limits);
-        self.after_entry(entered);
+        drop(self.step(|state| state.enter(json, at, waiter)));
     }
 
     /// Counts an event as dropped that is not to enter.
     #[cold]
     pub fn refuse(&self, reason: DropReason, waiter: Option<Waiter>) {
-        let entered = self.state().refuse(reason, waiter);
-        self.after_entry(entered);
-    }
-
-    #[inline]
-    fn after_entry(&self, entered: Entered) {
-        let Entered { wakes_worker, wakes_spool, refused, freed } = entered;
-        if wakes_worker {
-            self.wake.notify_one();
-        }
-        if wakes_spool {
-            self.notify_spool();
-        }
-        if let Some((waiter, reason)) = refused {
-            SpoolLink::refuse(Some(waiter), reason);
-        }
-        if !freed.0.is_empty() {
-            self.publish(&mut self.state());
-        }
-    }
-
-    /// Whether the queue began to overflow since this was last asked.
-    pub fn take_overflow_news(&self) -> bool {
-        self.state().take_overflow_news()
+        self.step(|state| state.refuse(reason, waiter));
     }
 
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.state().dead_letters()
+        self.look(State::dead_letters)
     }
 
     /// Queues the dead letters again, as long as there is room. Tells how many.
     pub fn replay_dead_letters(&self) -> u64 {
-        let mut replayed = 0;
-        while self.state().replay_one(&self.limits) {
-            replayed += 1;
-        }
-        self.flush();
-        replayed
+        self.step(State::replay_dead_letters)
     }
 
     /// Drops the dead letters. Tells how many.
     pub fn discard_dead_letters(&self) -> u64 {
-        let mut state = self.state();
-        let discarded = state.discard_dead_letters();
-        self.publish(&mut state);
-        drop(state);
-        discarded.len() as u64
+        self.step(State::discard_dead_letters).len() as u64
     }
 
     /// Resolves when all events before `seq` have met their end.
@@ -178,60 +163,22 @@ impl Queue {
 
     /// Asks that what is here now leaves now, and tells the place to wait for.
     pub fn flush(&self) -> u64 {
-        let mut state = self.state();
-        let seq = state.make_due();
-        self.publish(&mut state);
-        drop(state);
-        self.wake.notify_one();
-        seq
+        self.step(State::flush)
     }
 
     /// Ends admission. What is here becomes due, but for what lies on disk anyway. True for the first caller.
     pub fn close(&self) -> bool {
-        let mut state = self.state();
-        let is_first = state.close();
-        if state.wake_spool() {
-            self.notify_spool();
-        }
-        drop(state);
-        self.flush();
-        is_first
+        self.step(State::close)
     }
 
     pub fn is_closed(&self) -> bool {
-        self.state().is_closed()
+        self.look(State::is_closed)
     }
 
     /// Ends admission, and drops all that is left in memory only, batches in flight included. Tells how many events that
     /// were.
     pub fn abandon(&self) -> u64 {
-        let mut state = self.state();
-        let (left, freed) = state.abandon();
-        self.publish(&mut state);
-        if state.wake_spool() {
-            self.notify_spool();
-        }
-        drop(state);
-        drop(freed);
-        left
-    }
-
-    /// Whether nothing is left to send: nothing in memory, or, while delivery stands still, nothing that is not on disk.
-    pub fn is_done(&self) -> bool {
-        self.state().is_done()
-    }
-
-    /// Tells those who wait what has changed: that events met their end, that the spool has something to do.
-    fn publish(&self, state: &mut State) {
-        let (wakes_spool, settled) = state.changed(&self.limits);
-        if wakes_spool {
-            self.notify_spool();
-        }
-        self.settled_to.send_if_modified(|to| std::mem::replace(to, settled) != settled);
-    }
-
-    fn notify_spool(&self) {
-        self.spool_wake.notify_one();
+        self.step(State::abandon).0
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

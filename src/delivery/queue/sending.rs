@@ -14,25 +14,9 @@ impl Queue {
         self.wake.notified().await;
     }
 
-    /// Takes the next batch that is full, or due though it is not: from the live events or from those that were read
-    /// back from disk.
-    pub fn take_batch(&self, batch_bytes: usize, from_disk: bool) -> Option<Vec<QueuedEvent>> {
-        let mut state = self.state();
-        let batch = state.take(batch_bytes, from_disk, &self.limits)?;
-        if from_disk && state.wake_spool() {
-            self.notify_spool();
-        }
-        Some(batch)
-    }
-
     /// Ends a batch: delivered, or dropped for a reason.
     pub fn settle(&self, batch: &[QueuedEvent], end: Account) {
-        let Some(first) = first(batch) else { return };
-        let mut state = self.state();
-        let settled = state.settle(first, end);
-        self.publish(&mut state);
-        drop(state);
-        drop(settled);
+        drop(self.step(|state| state.settle(first(batch), end)));
     }
 
     /// Puts a batch back in its place in the order.
@@ -48,21 +32,14 @@ impl Queue {
     /// What comes back may stay for long, and gets memory of its own: a slice would keep a whole chunk from being freed,
     /// most of which belongs to events that are gone.
     fn put_back(&self, batch: &[QueuedEvent], has_failed: bool) {
-        let Some(first) = first(batch) else { return };
         let mut own: Vec<_> = batch.iter().map(|event| Bytes::copy_from_slice(&event.json)).collect();
-        let mut state = self.state();
-        state.give_back(first, &mut own, has_failed);
-        self.publish(&mut state);
-        drop(state);
-        drop(own);
+        self.step(|state| state.give_back(first(batch), &mut own, has_failed));
     }
 
     /// Divides a batch that is in flight into two.
     pub fn halve(&self, mut batch: Vec<QueuedEvent>) -> (Vec<QueuedEvent>, Vec<QueuedEvent>) {
         let middle = batch.len() / 2;
-        if let Some(first) = first(&batch) {
-            self.state().split(first, middle);
-        }
+        self.step(|state| state.split(first(&batch), middle));
         let second = batch.split_off(middle);
         (batch, second)
     }
@@ -70,31 +47,11 @@ impl Queue {
     /// Sets an event aside that is in flight, with the reason. Tells how many dead letters had to go for it.
     pub fn dead_letter(&self, event: &QueuedEvent, error: &Error) -> usize {
         let letter = DeadLetter::new(event.seq, Bytes::copy_from_slice(&event.json), error);
-        let mut state = self.state();
-        let evicted = state.set_aside(letter, &self.limits);
-        self.publish(&mut state);
-        drop(state);
-        evicted.map_or(0, |evicted| evicted.len())
-    }
-
-    /// Makes everything captured so far due, and tells the place that it goes up to.
-    pub fn make_due(&self) -> u64 {
-        self.state().make_due()
-    }
-
-    /// Whether something waits that is not due yet.
-    pub fn lingers(&self) -> bool {
-        self.state().lingers()
-    }
-
-    /// Tells whether delivery stands still, so that what is in memory had better be on disk.
-    pub fn set_in_trouble(&self, in_trouble: bool) {
-        if self.state().set_in_trouble(in_trouble) {
-            self.notify_spool();
-        }
+        self.step(|state| state.set_aside(letter)).map_or(0, |evicted| evicted.len())
     }
 }
 
-fn first(batch: &[QueuedEvent]) -> Option<u64> {
-    batch.first().map(|first| first.seq)
+/// The name of a batch between worker and queue. No batch is empty; an empty one has the name of none.
+fn first(batch: &[QueuedEvent]) -> u64 {
+    batch.first().map_or(u64::MAX, |first| first.seq)
 }

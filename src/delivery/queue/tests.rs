@@ -102,8 +102,8 @@ proptest! {
                 }
                 Step::Refuse => { captured += 1; queue.refuse(DropReason::NoName, None) }
                 Step::Take { due } => {
-                    if due { queue.make_due(); }
-                    in_flight.extend(queue.take_batch(1 << 16, false));
+                    if due { queue.step(State::make_due); }
+                    in_flight.extend(queue.step(|state| state.take(1 << 16, false)));
                 }
                 Step::Deliver => if let Some(batch) = in_flight.pop() { queue.settle(&batch, Account::Delivered) },
                 Step::Drop => if let Some(batch) = in_flight.pop() {
@@ -142,10 +142,10 @@ fn settled_waits_for_the_events_before_and_not_for_those_after() {
     (0..20).for_each(|_| capture(&queue));
     let seq = queue.flush();
     (0..10).for_each(|_| capture(&queue));
-    queue.make_due();
-    let first = queue.take_batch(1 << 16, false).unwrap();
-    let second = queue.take_batch(1 << 16, false).unwrap();
-    let third = queue.take_batch(1 << 16, false).unwrap();
+    queue.step(State::make_due);
+    let first = queue.step(|state| state.take(1 << 16, false)).unwrap();
+    let second = queue.step(|state| state.take(1 << 16, false)).unwrap();
+    let third = queue.step(|state| state.take(1 << 16, false)).unwrap();
     let mut waiting = task::spawn(queue.settled(seq));
     for (batch, is_last) in [(third, false), (second, false), (first, true)] {
         assert!(waiting.poll().is_pending());
@@ -158,13 +158,13 @@ fn settled_waits_for_the_events_before_and_not_for_those_after() {
 #[test]
 fn the_bound_of_bytes_is_exact() {
     let mut queue = queue(1_000, 10, Overflow::DropNewest);
-    queue.limits.bytes = 100 * (100 + QueuedEvent::bytes_of(&Bytes::new()));
+    queue.state.get_mut().unwrap().limits.bytes = 100 * (100 + QueuedEvent::bytes_of(&Bytes::new()));
     (0..101).for_each(|_| enter(&queue, 100));
     let snapshot = queue.snapshot();
     assert_eq!((snapshot.ledger.queued, snapshot.fill.bytes), (100, snapshot.fill.capacity_bytes));
     assert_eq!(snapshot.ledger.dropped.count(DropReason::QueueFull), 1);
-    queue.make_due();
-    let batch = queue.take_batch(1 << 20, false).unwrap();
+    queue.step(State::make_due);
+    let batch = queue.step(|state| state.take(1 << 20, false)).unwrap();
     assert_eq!(queue.snapshot().fill.bytes, snapshot.fill.bytes, "in flight, it is in memory still");
     queue.settle(&batch, Account::Delivered);
     enter(&queue, 100);
@@ -176,12 +176,12 @@ fn an_event_that_comes_back_keeps_no_other_event_in_memory() {
     let queue = queue(1_000, 10, Overflow::DropNewest);
     let chunk = Bytes::from(vec![b'x'; 10_000]);
     queue.enter(chunk.slice(..100), SystemTime::now(), None);
-    queue.make_due();
-    let batch = queue.take_batch(1 << 20, false).unwrap();
+    queue.step(State::make_due);
+    let batch = queue.step(|state| state.take(1 << 20, false)).unwrap();
     queue.give_back_failed(&batch);
     drop(batch);
     assert!(chunk.is_unique());
-    let again = queue.take_batch(1 << 20, false).unwrap();
+    let again = queue.step(|state| state.take(1 << 20, false)).unwrap();
     assert_eq!((&again[0].json[..], again[0].attempts), (&[b'x'; 100][..], 1));
 }
 
@@ -190,12 +190,15 @@ fn a_full_queue_refuses_before_an_event_is_encoded_unless_there_may_be_room() {
     let newest = queue(2, 1, Overflow::DropNewest);
     let oldest = queue(2, 1, Overflow::DropOldest);
     for queue in [&newest, &oldest] {
-        assert_eq!(queue.refuses_all(), None);
+        assert_eq!(queue.look(State::refuses_all), None);
         (0..2).for_each(|_| capture(queue));
     }
-    assert_eq!((newest.refuses_all(), oldest.refuses_all()), (Some(DropReason::QueueFull), None));
+    assert_eq!(
+        (newest.look(State::refuses_all), oldest.look(State::refuses_all)),
+        (Some(DropReason::QueueFull), None)
+    );
     newest.close();
-    assert_eq!(newest.refuses_all(), Some(DropReason::AfterShutdown));
+    assert_eq!(newest.look(State::refuses_all), Some(DropReason::AfterShutdown));
 }
 
 /// The worker tells the log: no subscriber runs on a caller's thread.
@@ -204,11 +207,11 @@ fn an_overflow_wakes_the_worker_once_and_is_news_once() {
     for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
         let queue = queue(20, 10, overflow);
         (0..20).for_each(|_| capture(&queue));
-        assert!(wakes(&queue) > 0 && !queue.take_overflow_news());
+        assert!(wakes(&queue) > 0 && !queue.step(State::take_overflow_news));
         capture(&queue);
-        assert_eq!((wakes(&queue), queue.take_overflow_news()), (1, true), "{overflow:?}");
+        assert_eq!((wakes(&queue), queue.step(State::take_overflow_news)), (1, true), "{overflow:?}");
         (0..100).for_each(|_| capture(&queue));
-        assert_eq!((wakes(&queue), queue.take_overflow_news()), (0, false), "{overflow:?}");
+        assert_eq!((wakes(&queue), queue.step(State::take_overflow_news)), (0, false), "{overflow:?}");
     }
 }
 
@@ -223,7 +226,7 @@ fn flush_waits_for_no_event_that_was_refused() {
 #[test]
 fn an_event_as_large_as_may_be_is_sent_and_a_larger_one_is_set_aside() {
     let queue = queue(10, 10, Overflow::DropNewest);
-    let most = queue.limits.event_bytes;
+    let most = queue.limits().event_bytes;
     [most, most + 1].into_iter().for_each(|bytes| enter(&queue, bytes));
     let ledger = queue.ledger();
     assert_eq!((ledger.queued, ledger.dead_lettered), (1, 1));

@@ -9,7 +9,7 @@ use super::config::{SpoolConfig, SpoolMode};
 use super::directory::{Directory, Opened};
 use super::store::Store;
 use super::takeover::Takeover;
-use crate::delivery::queue::{Queue, Read, SpoolIssue, SpoolWork};
+use crate::delivery::queue::{Queue, Read, SpoolIssue, SpoolWork, State};
 use crate::rt::Episode;
 use crate::rt::target;
 
@@ -83,7 +83,7 @@ impl Keeper {
 
     fn open(&mut self, directory: &Directory) -> io::Result<(Store, Takeover)> {
         let bounds = self.config.bounds;
-        let first_seq = self.queue.first_seq();
+        let first_seq = self.queue.look(State::first_seq);
         let mut opened = directory.open(bounds, Held::default(), None)?;
         let mut left_behind = Vec::new();
         while opened.contents.last >= Some(first_seq) {
@@ -98,17 +98,17 @@ impl Keeper {
         if let Some(left_behind) = left_behind.pop() {
             takeover.begin(left_behind);
         }
-        self.queue.spool_noticed(self.notice(&opened));
+        self.queue.step(|state| state.spool.noticed(self.notice(&opened)));
         let write_ahead = self.config.mode == SpoolMode::WriteAhead;
-        self.queue.spool_opened(opened.contents, opened.store.fill(), write_ahead);
+        drop(self.queue.step(|state| state.spool_opened(opened.contents, opened.store.fill(), write_ahead)));
         Ok((opened.store, takeover))
     }
 
     fn open_again(&mut self, directory: &Directory, slot: u32) -> io::Result<(Store, Takeover)> {
         let bounds = self.config.bounds;
         let opened = directory.open(bounds, self.held.clone(), Some(slot))?;
-        self.queue.spool_recovered(|seq| opened.store.holds(seq));
-        self.queue.spool_noticed(self.notice(&opened));
+        self.queue.step(|state| state.spool_recovered(|seq| opened.store.holds(seq)));
+        self.queue.step(|state| state.spool.noticed(self.notice(&opened)));
         Ok((opened.store, Takeover::new(slot, self.next_seq)))
     }
 
@@ -149,11 +149,11 @@ impl Keeper {
             if takeover.is_idle() && now >= look_round_at {
                 look_round_at = now + LOOK_ROUND_EVERY;
                 if store.compact_if_worth_it()? {
-                    self.queue.spool_measured(store.fill());
+                    self.queue.step(|state| state.spool.measured(store.fill()));
                 }
                 takeover.look_round(directory, store, |opened| {
                     if let Some(issue) = self.notice(opened) {
-                        self.queue.spool_noticed(Some(issue));
+                        self.queue.step(|state| state.spool.noticed(Some(issue)));
                     }
                 });
             }

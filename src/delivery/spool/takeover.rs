@@ -11,7 +11,7 @@ use super::store::Store;
 use crate::delivery::Overflow;
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{DropReason, Totals};
-use crate::delivery::queue::Queue;
+use crate::delivery::queue::{Queue, State};
 use crate::rt::target;
 
 /// Moves events from another file to our own, a chunk at a time. Each chunk is on disk here before it is
@@ -114,13 +114,13 @@ impl Takeover {
         };
         let put: Vec<_> = taken.events.iter().map(|event| Stored { seq: seq(), ..event.clone() }).collect();
         let letters: Vec<_> = taken.letters.iter().map(|letter| letter.with_seq(seq())).collect();
-        let mut totals = queue.totals();
+        let mut totals = queue.look(State::totals_on_disk);
         totals.add(&taken.counts);
         let dead_letter = letters.iter().map(|letter| (letter.seq(), letter.clone())).collect();
         let changes = Changes { put, dead_letter, totals, ..Changes::default() };
         let applied = own.apply(&changes, SystemTime::now(), free)?;
         own.release(&changes.put.iter().map(|event| event.seq).collect::<Vec<_>>());
-        queue.take_over(&taken.counts, &applied, letters);
+        drop(queue.step(|state| state.take_over(&taken.counts, &applied, letters)));
         match source.remove(&taken) {
             Ok(()) if taken.is_last() => tracing::info!(target: target::SPOOL, "took over all of it"),
             Ok(()) => self.source = Some(source),

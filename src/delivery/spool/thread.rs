@@ -23,7 +23,7 @@ impl Spool {
 
     /// In that directory, or in the configuration's.
     pub fn start_in(directory: Option<Arc<Directory>>, queue: &Arc<Queue>, config: SpoolConfig) -> Self {
-        queue.expect_spool(config.bounds.bytes);
+        queue.step(|state| state.spool.expect(config.bounds.bytes));
         let (alive, has_ended) = watch::channel(());
         let keeper = Keeper::new(Arc::clone(queue), config, directory);
         let (span, subscriber) = (tracing::Span::current(), tracing::dispatcher::get_default(Clone::clone));

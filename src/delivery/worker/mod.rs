@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
-use super::queue::{Limits, Queue};
+use super::queue::{Limits, Queue, State};
 use crate::Error;
 use crate::api::{Accepted, Batch};
 use crate::credentials::{Credentials, ProjectToken};
@@ -40,6 +40,7 @@ pub struct Pacing {
 /// more for each request under way.
 pub struct Worker<S> {
     queue: Arc<Queue>,
+    limits: Limits,
     stack: S,
     pacing: Pacing,
     credentials: Arc<Credentials<ProjectToken>>,
@@ -80,8 +81,10 @@ where
         credentials: Arc<Credentials<ProjectToken>>,
         breaker: watch::Receiver<CircuitState>,
     ) -> Self {
+        let limits = queue.limits();
         Self {
-            batch_bytes: queue.limits().batch_bytes,
+            batch_bytes: limits.batch_bytes,
+            limits,
             queue,
             stack,
             token_refused: credentials.refusals(),
@@ -106,10 +109,10 @@ where
     /// Runs until the queue is closed and empty. Aborting it aborts the requests in flight.
     pub async fn run(mut self) {
         let mut linger: Option<Instant> = None;
-        while !(self.queue.is_closed() && self.queue.is_done()) {
+        while !(self.queue.is_closed() && self.queue.look(State::is_done)) {
             if linger.is_some_and(|until| until <= Instant::now()) {
                 linger = None;
-                self.queue.make_due();
+                self.queue.step(State::make_due);
             }
             if self.queue.is_closed()
                 && !std::mem::replace(&mut self.closing, true)
@@ -128,8 +131,9 @@ where
             self.log_overflow();
             self.send();
             let is_closed = *self.breaker.borrow() == CircuitState::Closed;
-            self.queue.set_in_trouble(self.pauses.until().is_some() || !is_closed || !self.has_token());
-            if linger.is_none() && self.queue.lingers() {
+            let in_trouble = self.pauses.until().is_some() || !is_closed || !self.has_token();
+            self.queue.step(|state| state.set_in_trouble(in_trouble));
+            if linger.is_none() && self.queue.look(State::lingers) {
                 linger = Some(Instant::now() + self.pacing.linger);
             }
             tokio::select! {
@@ -147,8 +151,8 @@ where
 
     /// Logged here and not where it is seen: that is on the caller's thread, where no subscriber is to run.
     fn log_overflow(&self) {
-        if self.queue.take_overflow_news() {
-            let Limits { events, bytes, .. } = self.queue.limits();
+        if self.queue.step(State::take_overflow_news) {
+            let Limits { events, bytes, .. } = self.limits;
             tracing::warn!(target: target::DELIVERY, events, bytes, "queue full: dropping events");
         }
     }
@@ -169,7 +173,10 @@ where
     fn next_part(&mut self) -> Option<Part> {
         let suspect = if self.suspect_is_under_way() { None } else { self.suspects.pop() };
         let batch = |from_disk| {
-            Some(Part { events: self.queue.take_batch(self.batch_bytes, from_disk)?, case: None })
+            Some(Part {
+                events: self.queue.step(|state| state.take(self.batch_bytes, from_disk))?,
+                case: None,
+            })
         };
         suspect.or_else(|| batch(self.backlog_is_next)).or_else(|| batch(!self.backlog_is_next))
     }

@@ -107,7 +107,7 @@ impl<S> Worker<S> {
                 &format!("PostHog rejects even small batches: delivery pauses, events are kept: {error}"),
             );
         }
-        if self.batch_bytes == self.queue.limits().batch_bytes {
+        if self.batch_bytes == self.limits.batch_bytes {
             tracing::info!(target: target::DELIVERY, "PostHog takes only smaller batches");
         }
         self.batch_bytes = self.batch_bytes.min(bytes).div_ceil(2).max(SMALLEST_LIMIT);
@@ -172,7 +172,7 @@ impl<S> Worker<S> {
             case.accepted();
             self.suspects.unpark();
         }
-        self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.queue.limits().batch_bytes);
+        self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.limits.batch_bytes);
         if self.pauses.recover() {
             tracing::info!(target: target::DELIVERY, "delivery resumed");
         }

@@ -28,7 +28,23 @@ pub enum Place {
 }
 
 #[derive(Debug, Default)]
-pub struct SpoolLink;
+pub struct SpoolLink {
+    pub journal: Journal,
+}
+
+/// Nothing is on disk, so nothing happens to it.
+#[derive(Debug, Default)]
+pub struct Journal;
+
+impl Journal {
+    pub fn is_urgent(&self) -> bool {
+        false
+    }
+
+    pub fn settle(&mut self, _: u64, _: Account) {}
+
+    pub fn attempt(&mut self, _: u64, _: u32) {}
+}
 
 impl SpoolLink {
     pub fn is_on(&self) -> bool {
@@ -66,14 +82,6 @@ impl SpoolLink {
     pub fn sleeps_through(&self, _: &Ledger) -> bool {
         false
     }
-
-    pub fn is_urgent(&self) -> bool {
-        false
-    }
-
-    pub fn settle(&mut self, _: u64, _: Account) {}
-
-    pub fn attempt(&mut self, _: u64, _: u32) {}
 
     pub fn refuse(_: Option<Waiter>, _: DropReason) {}
 

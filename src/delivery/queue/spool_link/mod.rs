@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::spool_health::{SpoolHealth, SpoolIssue, SpoolState};
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{Account, DropReason, Ledger, Totals};
-use crate::delivery::spool::{Changes, Stored};
+use crate::delivery::spool::{Changes, Fill, Stored};
 use growth::Growth;
 use journal::{Journal, SETTLE_EVERY};
 
@@ -30,7 +30,7 @@ pub struct SpoolLink {
     sleep: Sleep,
     /// Until when events that go to disk first wait for others to share the write.
     gather_until: Option<Instant>,
-    journal: Journal,
+    pub journal: Journal,
     waiters: HashMap<u64, Waiter>,
     /// The lowest place of an event of this process that may be on disk only.
     released_from: Option<u64>,
@@ -198,20 +198,6 @@ impl SpoolLink {
         });
     }
 
-    /// Whether the journal must be told at once.
-    pub fn is_urgent(&self) -> bool {
-        self.journal.is_urgent()
-    }
-
-    /// An event on disk met this end.
-    pub fn settle(&mut self, seq: u64, end: Account) {
-        self.journal.settle(seq, end);
-    }
-
-    pub fn attempt(&mut self, seq: u64, attempts: u32) {
-        self.journal.attempt(seq, attempts);
-    }
-
     /// Memory forgets an event that is on disk.
     pub fn release(&mut self, seq: u64, first_seq: u64) {
         self.journal.release([seq]);
@@ -292,9 +278,8 @@ impl SpoolLink {
         self.issue = issue;
     }
 
-    pub fn measured(&mut self, bytes: u64, file_bytes: u64) {
-        self.bytes = bytes;
-        self.file_bytes = file_bytes;
+    pub fn measured(&mut self, Fill { bytes, file_bytes, .. }: Fill) {
+        (self.bytes, self.file_bytes) = (bytes, file_bytes);
         self.growth.sample(Instant::now(), bytes);
     }
 
@@ -346,10 +331,6 @@ impl SpoolLink {
         self.noted = (ledger, Some(now));
     }
 
-    pub fn take_released(&mut self) -> Vec<u64> {
-        self.journal.take_released()
-    }
-
     /// The counts as they would be if the process ended now: what the disk was not yet told of is still there.
     pub fn on_disk(&self, totals: Totals) -> Totals {
         self.journal.before(totals)
@@ -383,25 +364,10 @@ impl SpoolLink {
         self.nothing_until = Some(Instant::now() + 2 * SETTLE_EVERY);
     }
 
-    /// What was read back stays on disk only.
-    pub fn release_all(&mut self, seqs: impl IntoIterator<Item = u64>) {
-        self.journal.release(seqs);
-    }
-
-    /// Events that are on disk, though they have ended.
-    pub fn settled(&self) -> u64 {
-        self.journal.settled()
-    }
-
     /// What is to be written now, with these events.
     pub fn take_changes(&mut self, put: Vec<Stored>, ledger: Ledger, now: Instant) -> Changes {
         self.written = (ledger, Some(now));
         self.journal.take(put, ledger.totals())
-    }
-
-    /// Takes back what could not be written.
-    pub fn give_back(&mut self, changes: &Changes, is_replayed: impl Fn(u64) -> bool) {
-        self.journal.give_back(changes, is_replayed);
     }
 
     /// Those who wait for these events to be on disk.
@@ -421,11 +387,6 @@ impl SpoolLink {
 
     pub fn has_waiters(&self) -> bool {
         !self.waiters.is_empty()
-    }
-
-    /// What was journalled is written at the next round.
-    pub fn make_due(&mut self) {
-        self.journal.make_due();
     }
 
     /// What has gathered is written at the next round.

@@ -25,9 +25,9 @@ fn what_is_released_during_a_load_is_waited_for() {
     let batch = run.in_flight.pop().unwrap();
     run.queue.give_back(&batch); // 1000..1005 in memory and on disk
     run.step(Step::Trouble(false));
-    let flushed = run.queue.make_due();
+    let flushed = run.queue.step(State::make_due);
 
-    let turn = run.queue.state().next_work(&run.queue.limits, std::time::Instant::now()).unwrap();
+    let turn = run.queue.state().next_work(std::time::Instant::now()).unwrap();
     assert!(turn.load.is_some());
     run.disk.held.retain(|number| !turn.released.contains(number));
     let applied = turn.changes.as_ref().map(|changes| run.disk.apply(changes, usize::MAX));
@@ -52,7 +52,7 @@ fn own_events_behind_those_of_others_in_the_backlog_are_waited_for() {
     run.check().unwrap();
     let seqs = run.queue.state().memory().backlog_seqs();
     assert_eq!(seqs, [5, 1000, 1001, 1002]);
-    let flushed = run.queue.make_due();
+    let flushed = run.queue.step(State::make_due);
     let settled = *run.queue.settled_to.borrow();
     assert!(settled < flushed, "flush({flushed}) resolves at {settled}, nothing was sent");
 }
@@ -64,7 +64,7 @@ fn closing_with_a_backlog_after_the_file_was_remade() {
     run.inherit([5, 6, 7]);
     run.turn(Write::Works, None);
     assert_eq!(run.queue.state().memory().backlog_seqs().len(), 3);
-    run.queue.spool_recovered(|_| false);
+    run.queue.step(|state| state.spool_recovered(|_| false));
     run.check().unwrap();
     run.queue.close();
     run.check().unwrap();
@@ -79,7 +79,7 @@ fn a_disk_that_lost_what_memory_holds() {
     run.turn(Write::Works, None);
     // Reopened at an older commit.
     run.disk.events.clear();
-    run.queue.spool_recovered(|_| false);
+    run.queue.step(|state| state.spool_recovered(|_| false));
     run.step(Step::Capture { events: 1, durable: false });
     run.turn(Write::Works, None);
     run.step(Step::Take { from_disk: false });
@@ -99,7 +99,7 @@ fn a_note_after_a_discard_counts_no_letter_twice() {
     run.turn(Write::Works, None);
     assert_eq!(run.disk.dead.len(), 1);
     run.step(Step::Discard);
-    run.queue.state().spool().make_note_due();
+    run.queue.state().spool.make_note_due();
     run.turn(Write::Works, None);
     run.check().unwrap();
 }
@@ -113,7 +113,7 @@ fn a_note_after_over_quota_counts_no_event_twice() {
     run.step(Step::Take { from_disk: false });
     let batch = run.in_flight.pop().unwrap();
     run.queue.settle(&batch, Account::Dropped(DropReason::OverQuota));
-    run.queue.state().spool().make_note_due();
+    run.queue.state().spool.make_note_due();
     run.turn(Write::Works, None);
     run.check().unwrap();
 }
@@ -127,7 +127,7 @@ fn a_note_after_a_delivery_counts_no_event_twice() {
     run.turn(Write::Works, None);
     run.step(Step::Take { from_disk: false });
     run.step(Step::Deliver);
-    run.queue.state().spool().make_note_due();
+    run.queue.state().spool.make_note_due();
     run.turn(Write::Works, None);
     assert_eq!((run.disk.events.len(), run.disk.totals.delivered), (5, 0));
     run.check().unwrap();
@@ -190,7 +190,7 @@ fn flush_does_not_wait_for_what_was_taken_over_later() {
     run.step(Step::Take { from_disk: false });
     run.step(Step::Deliver);
     run.check().unwrap();
-    let flushed = run.queue.make_due();
+    let flushed = run.queue.step(State::make_due);
     let settled = *run.queue.settled_to.borrow();
     assert!(settled >= flushed, "flush({flushed}) waits at {settled} for the events of another process");
 }
@@ -201,7 +201,7 @@ fn the_backlog_of_a_remade_file_goes_to_disk_again() {
     let mut run = Run::new(Overflow::DropNewest, false);
     run.inherit([5, 6, 7]);
     run.turn(Write::Works, None);
-    run.queue.spool_recovered(|_| false);
+    run.queue.step(|state| state.spool_recovered(|_| false));
     run.step(Step::Trouble(true));
     for _ in 0..3 {
         run.journal_is_due();
@@ -217,15 +217,15 @@ fn a_batch_from_disk_is_of_one_process() {
     let mut run = Run::new(Overflow::DropNewest, false);
     run.inherit([5]);
     run.write_and_read_back(3);
-    let sizes =
-        [true, true, true].map(|from_disk| run.queue.take_batch(1 << 16, from_disk).map(|batch| batch.len()));
+    let sizes = [true, true, true]
+        .map(|from_disk| run.queue.step(|state| state.take(1 << 16, from_disk)).map(|batch| batch.len()));
     assert_eq!(sizes, [Some(1), Some(3), None]);
 }
 
 #[test]
 fn nothing_is_read_back_into_a_full_memory_or_for_a_closed_queue() {
     let loads = |run: &Run| {
-        let turn = run.queue.state().next_work(&run.queue.limits, std::time::Instant::now());
+        let turn = run.queue.state().next_work(std::time::Instant::now());
         turn.is_some_and(|turn| turn.load.is_some())
     };
     let with_backlog = || {
@@ -243,7 +243,7 @@ fn nothing_is_read_back_into_a_full_memory_or_for_a_closed_queue() {
     // Closed while the disk was read.
     let read = Read { events: vec![on_disk(5)], is_all: true };
     closed.queue.state().read(read);
-    assert!(closed.queue.is_done());
+    assert!(closed.queue.look(State::is_done));
 }
 
 /// Thousands of events share a write, and none of them costs its caller a system call.
@@ -253,12 +253,13 @@ fn with_write_ahead_events_gather_and_only_the_first_wakes_the_disk() {
     let start = std::time::Instant::now();
     let mut state = run.queue.state();
     let enter = |state: &mut State, waiter| {
-        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), waiter, &run.queue.limits).wakes_spool
+        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), waiter);
+        state.take_wakes().spool
     };
     state.sleep(start);
     assert_eq!([(); 3].map(|()| enter(&mut state, None)), [true, false, false]);
     let writes = |state: &mut State, at| {
-        let work = state.next_work(&run.queue.limits, at);
+        let work = state.next_work(at);
         work.and_then(|work| work.changes).map_or(0, |changes| changes.put.len())
     };
     assert_eq!(writes(&mut state, start), 0);
@@ -271,13 +272,14 @@ fn an_event_that_somebody_waits_for_is_written_at_once_with_all_that_gathered() 
     let run = Run::new(Overflow::DropNewest, true);
     let mut state = run.queue.state();
     let enter = |state: &mut State, waiter| {
-        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), waiter, &run.queue.limits).wakes_spool
+        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), waiter);
+        state.take_wakes().spool
     };
     enter(&mut state, None);
     state.sleep(std::time::Instant::now());
     let (waiter, _told) = tokio::sync::oneshot::channel();
     assert!(enter(&mut state, Some(waiter)));
-    let work = state.next_work(&run.queue.limits, std::time::Instant::now()).unwrap();
+    let work = state.next_work(std::time::Instant::now()).unwrap();
     assert_eq!(work.changes.unwrap().put.len(), 2);
 }
 
@@ -285,11 +287,12 @@ fn an_event_that_somebody_waits_for_is_written_at_once_with_all_that_gathered() 
 #[test]
 fn in_an_outage_the_disk_is_woken_for_a_batch_and_not_for_each_event() {
     let run = Run::new(Overflow::DropNewest, false);
-    run.queue.set_in_trouble(true);
+    run.queue.step(|state| state.set_in_trouble(true));
     let mut state = run.queue.state();
     // Its first look notes the ledger that the first event has changed.
     let enter = |state: &mut State| {
-        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), None, &run.queue.limits).wakes_spool
+        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), None);
+        state.take_wakes().spool
     };
     enter(&mut state);
     state.sleep(std::time::Instant::now());

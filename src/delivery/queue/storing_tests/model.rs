@@ -138,8 +138,8 @@ impl Run {
             dead_letters: DeadLetterLimits { events: 5, bytes: 1 << 20 },
         };
         let queue = Queue::new(limits, 1_000, None);
-        queue.expect_spool(1 << 30);
-        queue.spool_opened(Contents::default(), Fill::default(), write_ahead);
+        queue.step(|state| state.spool.expect(1 << 30));
+        queue.step(|state| state.spool_opened(Contents::default(), Fill::default(), write_ahead));
         Self { queue, disk: Disk::default(), in_flight: Vec::new(), told: Vec::new(), captured: 0 }
     }
 
@@ -153,8 +153,8 @@ impl Run {
                 queue.enter(Bytes::from_static(b"{}"), SystemTime::now(), durable.then_some(waiter));
             }),
             Step::Take { from_disk } => {
-                queue.make_due();
-                self.in_flight.extend(queue.take_batch(1 << 16, from_disk));
+                queue.step(State::make_due);
+                self.in_flight.extend(queue.step(|state| state.take(1 << 16, from_disk)));
             }
             Step::Deliver => {
                 if let Some(batch) = self.in_flight.pop() {
@@ -179,12 +179,13 @@ impl Run {
             }
             Step::Replay => drop(queue.replay_dead_letters()),
             Step::Discard => drop(queue.discard_dead_letters()),
-            Step::Trouble(trouble) => queue.set_in_trouble(trouble),
+            Step::Trouble(trouble) => queue.step(|state| state.set_in_trouble(trouble)),
             Step::Turn { write, meanwhile } => self.turn(write, *meanwhile),
             Step::Reopen => {
-                let failing = queue.state().spool().is_failing();
+                let failing = queue.state().spool.is_failing();
                 if failing {
-                    queue.spool_recovered(|number| self.disk.events.contains_key(&number));
+                    queue
+                        .step(|state| state.spool_recovered(|number| self.disk.events.contains_key(&number)));
                 }
             }
             Step::Close => drop(queue.close()),
@@ -192,13 +193,12 @@ impl Run {
     }
 
     pub(super) fn turn(&mut self, write: Write, meanwhile: Option<Step>) {
-        let limits = &self.queue.limits;
-        self.queue.state().spool().end_gathering();
+        self.queue.state().spool.end_gathering();
         let now = std::time::Instant::now();
-        if self.queue.state().spool().is_failing() {
+        if self.queue.state().spool.is_failing() {
             return;
         }
-        let Some(turn) = self.queue.state().next_work(limits, now) else { return };
+        let Some(turn) = self.queue.state().next_work(now) else { return };
         turn.released.iter().for_each(|number| {
             self.disk.held.remove(number);
         });
@@ -230,7 +230,7 @@ impl Run {
 
     /// What was journalled is written at the next turn.
     pub(super) fn journal_is_due(&self) {
-        self.queue.state().spool().make_due();
+        self.queue.state().spool.journal.make_due();
     }
 
     /// Events that another process left on disk.
@@ -308,6 +308,6 @@ proptest! {
         prop_assert_eq!((ledger.queued, ledger.spooled), (0, 0), "{:?}", ledger);
         prop_assert!(run.disk.events.is_empty());
         prop_assert_eq!(run.disk.dead.len() as u64, ledger.dead_lettered);
-        prop_assert!(!run.queue.state().spool().has_waiters(), "everybody was told");
+        prop_assert!(!run.queue.state().spool.has_waiters(), "everybody was told");
     }
 }

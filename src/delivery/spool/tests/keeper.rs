@@ -15,7 +15,7 @@ use super::super::thread::Spool;
 use super::set_version;
 use crate::config::Settings;
 use crate::delivery::ledger::Account;
-use crate::delivery::queue::{Queue, QueuedEvent, SpoolIssue, SpoolState};
+use crate::delivery::queue::{Queue, QueuedEvent, SpoolIssue, SpoolState, State};
 use crate::delivery::{DropReason, Ledger};
 
 struct Process {
@@ -49,7 +49,7 @@ impl Process {
             let json = format!(r#"{{"uuid":"{:020}"}}"#, UUID.fetch_add(1, Ordering::Relaxed));
             self.queue.enter(json.into(), SystemTime::now(), None);
         }
-        self.queue.make_due();
+        self.queue.step(State::make_due);
     }
 
     /// Captures an event that somebody waits for to be on disk.
@@ -81,9 +81,10 @@ impl Process {
     }
 
     fn take_and_settle(&self) -> Vec<bytes::Bytes> {
-        self.queue.make_due();
-        let batches =
-            [true, false].into_iter().filter_map(|from_disk| self.queue.take_batch(1 << 20, from_disk));
+        self.queue.step(State::make_due);
+        let batches = [true, false]
+            .into_iter()
+            .filter_map(|from_disk| self.queue.step(|state| state.take(1 << 20, from_disk)));
         let settle = |batch: Vec<QueuedEvent>| {
             self.queue.settle(&batch, Account::Delivered);
             batch.into_iter().map(|event| event.json)
@@ -119,7 +120,7 @@ impl Process {
 async fn a_fault_costs_nothing(break_it: fn(&Faults, Option<ErrorKind>), kind: ErrorKind, issue: SpoolIssue) {
     let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
     let process = Process::start(&directory, &faults, FIRST);
-    process.queue.set_in_trouble(true);
+    process.queue.step(|state| state.set_in_trouble(true));
     process.capture(1_000);
     process.wait(|ledger, _, _| ledger.spooled == 1_000);
 
@@ -160,7 +161,7 @@ async fn a_failing_fsync_costs_nothing() {
 async fn a_file_of_a_later_version_is_left_alone_and_seen() {
     let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
     let process = Process::start(&directory, &faults, FIRST);
-    process.queue.set_in_trouble(true);
+    process.queue.step(|state| state.set_in_trouble(true));
     process.capture(10);
     process.end().await;
     let set = |version| set_version(redb::Database::open(directory.path().join("spool-0.redb")), version);
@@ -168,7 +169,7 @@ async fn a_file_of_a_later_version_is_left_alone_and_seen() {
 
     let older = Process::start(&directory, &faults, FIRST + 1_000);
     older.wait(|_, state, issue| state == SpoolState::Ready && issue == Some(SpoolIssue::Newer));
-    older.queue.set_in_trouble(true);
+    older.queue.step(|state| state.set_in_trouble(true));
     older.capture(5);
     let ledger = older.end().await;
     assert_eq!((ledger.captured, ledger.spooled), (5, 5));
@@ -184,7 +185,7 @@ async fn a_file_of_a_later_version_is_left_alone_and_seen() {
 async fn a_clock_that_was_set_back_costs_nothing() {
     let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
     let process = Process::start(&directory, &faults, FIRST);
-    process.queue.set_in_trouble(true);
+    process.queue.step(|state| state.set_in_trouble(true));
     process.capture(2_500);
     process.end().await;
     let earlier = Process::start(&directory, &faults, FIRST / 2);
@@ -199,7 +200,7 @@ async fn leave_in_a_second_file(directory: &tempfile::TempDir, faults: &Faults, 
     let first = Process::start(directory, faults, FIRST);
     first.wait(|_, state, _| state == SpoolState::Ready);
     let second = Process::start(directory, faults, FIRST + 10_000);
-    second.queue.set_in_trouble(true);
+    second.queue.step(|state| state.set_in_trouble(true));
     second.capture(events);
     second.end().await;
     first.end().await;
@@ -215,12 +216,12 @@ fn is_balanced(ledger: Ledger) -> bool {
 async fn what_is_taken_over_after_an_error_does_not_overwrite_our_own() {
     let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
     let process = Process::start(&directory, &faults, FIRST);
-    process.queue.set_in_trouble(true);
+    process.queue.step(|state| state.set_in_trouble(true));
     process.capture(1_000);
     process.wait(|ledger, _, _| ledger.spooled == 1_000);
 
     let other = Process::start(&directory, &Faults::default(), FIRST + 10_000);
-    other.queue.set_in_trouble(true);
+    other.queue.step(|state| state.set_in_trouble(true));
     other.capture(500);
     other.wait(|ledger, _, _| ledger.spooled == 500);
     faults.fail_writes(Some(ErrorKind::StorageFull));
@@ -254,7 +255,7 @@ async fn what_expires_while_it_is_taken_over_is_counted() {
 async fn a_note_that_cannot_be_written_keeps_nothing_from_being_sent() {
     let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
     let process = Process::start(&directory, &faults, FIRST);
-    process.queue.set_in_trouble(true);
+    process.queue.step(|state| state.set_in_trouble(true));
     process.capture(2_000);
     process.end().await;
     let lock = directory.path().join("spool-0.lock");
@@ -270,7 +271,7 @@ async fn a_file_that_was_put_back_to_an_earlier_state() {
     let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
     let process = Process::start(&directory, &faults, FIRST);
     process.wait(|_, state, _| state == SpoolState::Ready);
-    process.queue.set_in_trouble(true);
+    process.queue.step(|state| state.set_in_trouble(true));
     process.capture(1);
     process.wait(|ledger, _, _| ledger.spooled == 1);
     let file = directory.path().join("spool-0.redb");
@@ -310,16 +311,19 @@ async fn nothing_is_taken_over_into_a_full_spool() {
 async fn a_file_that_is_damaged_at_run_time_gives_back_what_was_delivered() {
     let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
     let process = Process::start(&directory, &faults, FIRST);
-    process.queue.set_in_trouble(true);
+    process.queue.step(|state| state.set_in_trouble(true));
     for n in 1..=6 {
         process.capture(1_000);
         process.wait(|ledger, _, _| ledger.spooled == n * 1_000);
     }
-    process.queue.set_in_trouble(false);
+    process.queue.step(|state| state.set_in_trouble(false));
     // The oldest batch is slow, others overtake it.
     process.wait(|_, _, _| process.queue.snapshot().fill.events > 0);
-    let slow =
-        process.queue.take_batch(1 << 20, true).or_else(|| process.queue.take_batch(1 << 20, false)).unwrap();
+    let slow = process
+        .queue
+        .step(|state| state.take(1 << 20, true))
+        .or_else(|| process.queue.step(|state| state.take(1 << 20, false)))
+        .unwrap();
     process.wait(|ledger, _, _| {
         process.take_and_settle();
         ledger.delivered >= 3_000
@@ -327,7 +331,7 @@ async fn a_file_that_is_damaged_at_run_time_gives_back_what_was_delivered() {
     // The file is told once a second what was delivered.
     std::thread::sleep(Duration::from_millis(1_500));
     faults.fail_writes(Some(ErrorKind::Other));
-    process.queue.set_in_trouble(true);
+    process.queue.step(|state| state.set_in_trouble(true));
     process.capture(1);
     process.wait(|_, state, _| state == SpoolState::Failing);
     let file = directory.path().join("spool-0.redb");
@@ -336,7 +340,7 @@ async fn a_file_that_is_damaged_at_run_time_gives_back_what_was_delivered() {
     std::fs::write(&file, &bytes).unwrap();
     faults.fail_writes(None);
     process.wait(|_, state, issue| state == SpoolState::Ready && issue == Some(SpoolIssue::Damaged));
-    process.queue.set_in_trouble(false);
+    process.queue.step(|state| state.set_in_trouble(false));
     process.queue.give_back(&slow);
     process.wait(|ledger, _, _| {
         process.take_and_settle();
