@@ -32,24 +32,27 @@
 //! ```text
 //!  your code ── capture(event) ─┐                      ┌─ health_check() ─ HealthReport ─ readiness route
 //!                               ▼                      │  stats() ─ Ledger    alerts() ─ Alert    metrics ─ Prometheus
-//!   admit ─► queue ─► encode once ─► batch ─► [ retry ► circuit breaker ► rate limit ► observe ► timeout ] ─► PostHog
-//!             │ ▲                                                                                     │
-//!             ▼ │                                                                                     │
-//!            spool ◄────────── outcome: delivered │ retry │ split │ dead letter │ stop ◄──────────────┘
+//!   admit ─► encode once ─► queue ─► batch ─► [ retry ► circuit breaker ► rate limit ► observe ► timeout ] ─► PostHog
+//!                            │ ▲                                                                      │
+//!                            ▼ │                                                                      │
+//!                           spool ◄───── outcome: delivered │ retry │ split │ dead letter │ stop ◄────┘
 //! ```
 //!
-//! Everything behind `capture` happens in one background task on your tokio runtime, and one more for each
-//! request under way; a spool has a thread of its own, which alone touches the disk, and so has
-//! [the SDK](#the-sdks-own-events), once it is asked for. What an answer means is decided once ([`Outcome`]); retry, breaker, limiter, ledger
-//! and health only read it.
+//! `capture` encodes the event on the caller's thread and puts its bytes into the queue. One task on your tokio runtime
+//! makes batches of them, and one more task for each request in flight sends them. A spool has a thread of its own, which
+//! alone touches the disk, and so has [the SDK](#the-sdks-own-events) once you ask for it. The meaning of an answer is decided
+//! once ([`Outcome`]); retry, breaker, limiter, ledger and health only read it.
 //!
 //! # Guarantees
 //!
 //! Each with the test that stands behind it. What each failure of PostHog costs is a [table in the README][failures], and
 //! a test walks it row by row.
 //!
-//! 1. [`capture`](PostHog::capture) never blocks on I/O, never panics and never fails the caller: test
-//!    `capture_works_on_any_thread_whatever_posthog_does` in [`tests/delivery`].
+//! 1. [`capture`](PostHog::capture) never blocks, never panics and never fails the caller: test
+//!    `capture_works_on_any_thread_whatever_posthog_does` in [`tests/delivery`]. It does no I/O and awaits nothing. The only
+//!    foreign code that it runs are your own [`before_send`](PostHogBuilder::before_send) hooks, and it catches their panics:
+//!    tests `hooks_change_and_drop_events_and_a_panicking_hook_costs_one` and `what_a_hook_panics_with_may_panic_too`. No log
+//!    subscriber runs on the caller's thread: test `no_subscriber_runs_on_the_thread_that_captures`.
 //! 2. Nothing vanishes uncounted: [`Ledger`]'s equation holds at every moment, test
 //!    `the_ledger_balances_at_every_moment`; across [`shutdown`](PostHog::shutdown), test
 //!    `shutdown_returns_at_its_deadline_whatever_posthog_does` in [`tests/lifecycle.rs`]; and with a
@@ -58,8 +61,8 @@
 //! 3. At-least-once, counted once: an event's uuid and timestamp are fixed when it is captured and never
 //!    change; each attempt has a fresh `sent_at`. PostHog counts an event that arrives twice once: test
 //!    `each_attempt_has_the_same_uuids_and_timestamps_and_a_fresh_sent_at` in [`tests/delivery`].
-//! 4. One bad event costs one event: what PostHog would reject is refused at the door, and a batch that it
-//!    rejects is halved until the bad event stands alone, as a [dead letter](PostHog::dead_letters): test
+//! 4. One bad event costs one event. `capture` refuses an event that PostHog is known to reject. A batch that PostHog
+//!    rejects is halved until the bad event is alone, and that one becomes a [dead letter](PostHog::dead_letters): test
 //!    `one_bad_event_costs_one_event_and_few_requests` in [`tests/dead_letters.rs`].
 //! 5. A PostHog outage uses bounded memory, does not turn into a storm of requests, and does not end in one: test
 //!    `an_outage_loses_nothing_makes_no_storm_and_ends_by_itself` in [`tests/delivery`]. Nor does it make your service
@@ -88,8 +91,8 @@
 //! - **You protect another API:** [`layers`], ordinary tower layers over any service.
 //! - **You receive PostHog's webhooks:** `webhook` (a feature), a tower layer that lets in what PostHog has signed, and
 //!   [how to set it up][webhooks].
-//! - **You change this crate:** [CONTRIBUTING][contributing]: the walk of an event through the code, module by module, and
-//!   how each kind of test is run.
+//! - **You change this crate:** [CONTRIBUTING][contributing] has the order of the modules, the walk of an event through the
+//!   files, and how to run each kind of test.
 //!
 //! # A spool on disk
 //!
@@ -101,8 +104,8 @@
 //!
 //! # Typed events
 //!
-//! [`TypedEvent`] takes any `Serialize` type as an event's properties and writes it straight to JSON: the fast way in, with
-//! the same guarantees.
+//! [`TypedEvent`] takes any `Serialize` type as an event's properties and writes it straight to JSON, without a map of
+//! values in between. It is the fast way in, with the same guarantees.
 //!
 //! # The SDK's own events
 //!
