@@ -1,7 +1,7 @@
 //! PostHog for services, production-grade by construction.
 //!
-//! You keep writing `posthog.capture(event)` with [`posthog_rs`] events. This crate carries them: through a
-//! circuit breaker, a rate limit, backoff and a bounded queue that counts every event, and it answers
+//! You keep writing `posthog.capture(event)` with [`posthog_rs`] events. This crate carries them through a bounded
+//! queue that counts every event, backoff, a circuit breaker and a rate limit, and it answers
 //! [`health_check`](PostHog::health_check) for your readiness route. PostHog can fail in any way without
 //! your service noticing, no event is lost without being counted, and one look says what is wrong.
 //!
@@ -24,8 +24,8 @@
 //! }
 //! ```
 //!
-//! Without an account: the feature `testing` has a PostHog of your own, and the page of [`capture`](PostHog::capture) and
-//! those of the other methods run against it.
+//! You need no account to try it: the feature `testing` has a PostHog of your own, and the examples of
+//! [`capture`](PostHog::capture) and of the other methods run against it.
 //!
 //! # The picture
 //!
@@ -45,8 +45,8 @@
 //!
 //! # Guarantees
 //!
-//! Each with the test that stands behind it. What each failure of PostHog costs is a [table in the README][failures], and
-//! a test walks it row by row.
+//! Each has a test behind it. The [table in the README][failures] shows the cost of each failure of PostHog, and a test
+//! checks it row by row.
 //!
 //! 1. [`capture`](PostHog::capture) never blocks, never panics and never fails the caller: test
 //!    `capture_works_on_any_thread_whatever_posthog_does` in [`tests/delivery`]. It does no I/O and awaits nothing. The only
@@ -80,7 +80,7 @@
 //!   table][defaults]; [`TypedEvent`] for events from structs; [`PostHog::flags`] and [`Flags`]; a [whole
 //!   service][service] with its readiness route and an orderly end; `testing` (a feature), a PostHog on a real socket that
 //!   can be told to fail, for your tests.
-//! - **You are on call:** the [runbook] first: each alert and each reason names its section of it ([`AlertName::runbook`],
+//! - **You are on call:** the [runbook] first, because each alert and each reason names its section there ([`AlertName::runbook`],
 //!   [`Reason::runbook`]); then [rollback] and [escalation]. [`HealthReport`] and its [`Reason`]s, [`AlertsConfig`] for what
 //!   fires when, [`DropReason`], [`ErrorKind`]. Log lines have the target `posthog_health` or a child of it
 //!   (`posthog_health::alerts`, …); alerts are at error and warn, state changes at info or warn, once an episode, and attempts
@@ -110,18 +110,18 @@
 //! # The SDK's own events
 //!
 //! [`sdk`](PostHog::sdk) is the inner [`posthog_rs::Client`], for feature flags and whatever else this crate has no method
-//! for. It sends no event itself: a hook hands us each that it makes, and it goes the way of the others. What daily use
-//! needs has a method here: [`alias`](PostHog::alias), [`group_identify`](PostHog::group_identify),
+//! for. It sends no event itself: a hook of ours receives each event that it makes and puts it into the queue. For daily
+//! use there are methods here: [`alias`](PostHog::alias), [`group_identify`](PostHog::group_identify),
 //! [`set`](PostHog::set), and with the feature `error-tracking` `capture_exception`. Only the last starts the SDK.
 //!
 //! # A new project token
 //!
-//! Give [`PostHog::builder`] a [`CredentialSource`] in the place of a token, or name a file in `POSTHOG_API_KEY_FILE`:
-//! then a new token is used without a restart, and no event is lost here. The [procedure][keys].
+//! Give [`PostHog::builder`] a [`CredentialSource`] instead of a token, or name a file in `POSTHOG_API_KEY_FILE`. A new
+//! token is then picked up without a restart, and no event is lost here. The [procedure][keys] has its own page.
 //!
 //! # Features
 //!
-//! A method that "is not found" may be in one of these; on its page here stands which.
+//! A method that "is not found" may need one of these features; its page names the feature.
 //!
 //! | feature | default | adds |
 //! |---|---|---|
@@ -135,10 +135,10 @@
 //!
 //! # Types of other crates in this API
 //!
-//! A new major version of one of these is a new major version of this crate, and of those that are at 0.x each new minor
-//! version counts as one. All else that this crate is made of may change in a minor release.
+//! A new major version of one of these crates is a new major version of this crate. For a crate at 0.x, each new minor
+//! version counts as a major one. All other dependencies may change in a minor release.
 //!
-//! | crate | what you see of it | where |
+//! | crate | visible here | where |
 //! |---|---|---|
 //! | `posthog-rs` 0.30, re-exported as [`posthog_rs`] | [`Event`], [`RequestContext`]; its client, options and error | [`PostHog`], [`PostHogBuilder`], [`Flags::attach`] |
 //! | `http` 1, `http-body` 1 | requests, responses, headers, status; bodies | [`routes`], `webhook`, [`layers::retry_after`] |
