@@ -1,7 +1,7 @@
 //! PostHog for services, production-grade by construction.
 //!
-//! You keep writing `posthog.capture(event)` with [`posthog_rs`] events. This crate carries them: through a
-//! circuit breaker, a rate limit, backoff and a bounded queue that counts every event, and it answers
+//! You keep writing `posthog.capture(event)` with [`posthog_rs`] events. This crate carries them through a bounded
+//! queue that counts every event, backoff, a circuit breaker and a rate limit, and it answers
 //! [`health_check`](PostHog::health_check) for your readiness route. PostHog can fail in any way without
 //! your service noticing, no event is lost without being counted, and one look says what is wrong.
 //!
@@ -24,32 +24,35 @@
 //! }
 //! ```
 //!
-//! Without an account: the feature `testing` has a PostHog of your own, and the page of [`capture`](PostHog::capture) and
-//! those of the other methods run against it.
+//! You need no account to try it: the feature `testing` has a PostHog of your own, and the examples of
+//! [`capture`](PostHog::capture) and of the other methods run against it.
 //!
 //! # The picture
 //!
 //! ```text
 //!  your code ── capture(event) ─┐                      ┌─ health_check() ─ HealthReport ─ readiness route
 //!                               ▼                      │  stats() ─ Ledger    alerts() ─ Alert    metrics ─ Prometheus
-//!   admit ─► queue ─► encode once ─► batch ─► [ retry ► circuit breaker ► rate limit ► observe ► timeout ] ─► PostHog
-//!             │ ▲                                                                                     │
-//!             ▼ │                                                                                     │
-//!            spool ◄────────── outcome: delivered │ retry │ split │ dead letter │ stop ◄──────────────┘
+//!   admit ─► encode once ─► queue ─► batch ─► [ retry ► circuit breaker ► rate limit ► observe ► timeout ] ─► PostHog
+//!                            │ ▲                                                                      │
+//!                            ▼ │                                                                      │
+//!                           spool ◄───── outcome: delivered │ retry │ split │ dead letter │ stop ◄────┘
 //! ```
 //!
-//! Everything behind `capture` happens in one background task on your tokio runtime, and one more for each
-//! request under way; a spool has a thread of its own, which alone touches the disk, and so has
-//! [the SDK](#the-sdks-own-events), once it is asked for. What an answer means is decided once ([`Outcome`]); retry, breaker, limiter, ledger
-//! and health only read it.
+//! `capture` encodes the event on the caller's thread and puts its bytes into the queue. One task on your tokio runtime
+//! makes batches of them, and one more task for each request in flight sends them. A spool has a thread of its own, which
+//! alone touches the disk, and so has [the SDK](#the-sdks-own-events) once you ask for it. The meaning of an answer is decided
+//! once ([`Outcome`]); retry, breaker, limiter, ledger and health only read it.
 //!
 //! # Guarantees
 //!
-//! Each with the test that stands behind it. What each failure of PostHog costs is a [table in the README][failures], and
-//! a test walks it row by row.
+//! Each has a test behind it. The [table in the README][failures] shows the cost of each failure of PostHog, and a test
+//! checks it row by row.
 //!
-//! 1. [`capture`](PostHog::capture) never blocks on I/O, never panics and never fails the caller: test
-//!    `capture_works_on_any_thread_whatever_posthog_does` in [`tests/delivery`].
+//! 1. [`capture`](PostHog::capture) never blocks, never panics and never fails the caller: test
+//!    `capture_works_on_any_thread_whatever_posthog_does` in [`tests/delivery`]. It does no I/O and awaits nothing. The only
+//!    foreign code that it runs are your own [`before_send`](PostHogBuilder::before_send) hooks, and it catches their panics:
+//!    tests `hooks_change_and_drop_events_and_a_panicking_hook_costs_one` and `what_a_hook_panics_with_may_panic_too`. No log
+//!    subscriber runs on the caller's thread: test `no_subscriber_runs_on_the_thread_that_captures`.
 //! 2. Nothing vanishes uncounted: [`Ledger`]'s equation holds at every moment, test
 //!    `the_ledger_balances_at_every_moment`; across [`shutdown`](PostHog::shutdown), test
 //!    `shutdown_returns_at_its_deadline_whatever_posthog_does` in [`tests/lifecycle.rs`]; and with a
@@ -58,8 +61,8 @@
 //! 3. At-least-once, counted once: an event's uuid and timestamp are fixed when it is captured and never
 //!    change; each attempt has a fresh `sent_at`. PostHog counts an event that arrives twice once: test
 //!    `each_attempt_has_the_same_uuids_and_timestamps_and_a_fresh_sent_at` in [`tests/delivery`].
-//! 4. One bad event costs one event: what PostHog would reject is refused at the door, and a batch that it
-//!    rejects is halved until the bad event stands alone, as a [dead letter](PostHog::dead_letters): test
+//! 4. One bad event costs one event. `capture` refuses an event that PostHog is known to reject. A batch that PostHog
+//!    rejects is halved until the bad event is alone, and that one becomes a [dead letter](PostHog::dead_letters): test
 //!    `one_bad_event_costs_one_event_and_few_requests` in [`tests/dead_letters.rs`].
 //! 5. A PostHog outage uses bounded memory, does not turn into a storm of requests, and does not end in one: test
 //!    `an_outage_loses_nothing_makes_no_storm_and_ends_by_itself` in [`tests/delivery`]. Nor does it make your service
@@ -77,7 +80,7 @@
 //!   table][defaults]; [`TypedEvent`] for events from structs; [`PostHog::flags`] and [`Flags`]; a [whole
 //!   service][service] with its readiness route and an orderly end; `testing` (a feature), a PostHog on a real socket that
 //!   can be told to fail, for your tests.
-//! - **You are on call:** the [runbook] first: each alert and each reason names its section of it ([`AlertName::runbook`],
+//! - **You are on call:** the [runbook] first, because each alert and each reason names its section there ([`AlertName::runbook`],
 //!   [`Reason::runbook`]); then [rollback] and [escalation]. [`HealthReport`] and its [`Reason`]s, [`AlertsConfig`] for what
 //!   fires when, [`DropReason`], [`ErrorKind`]. Log lines have the target `posthog_health` or a child of it
 //!   (`posthog_health::alerts`, …); alerts are at error and warn, state changes at info or warn, once an episode, and attempts
@@ -88,8 +91,8 @@
 //! - **You protect another API:** [`layers`], ordinary tower layers over any service.
 //! - **You receive PostHog's webhooks:** `webhook` (a feature), a tower layer that lets in what PostHog has signed, and
 //!   [how to set it up][webhooks].
-//! - **You change this crate:** [CONTRIBUTING][contributing]: the walk of an event through the code, module by module, and
-//!   how each kind of test is run.
+//! - **You change this crate:** [CONTRIBUTING][contributing] has the order of the modules, the walk of an event through the
+//!   files, and how to run each kind of test.
 //!
 //! # A spool on disk
 //!
@@ -101,24 +104,24 @@
 //!
 //! # Typed events
 //!
-//! [`TypedEvent`] takes any `Serialize` type as an event's properties and writes it straight to JSON: the fast way in, with
-//! the same guarantees.
+//! [`TypedEvent`] takes any `Serialize` type as an event's properties and writes it straight to JSON, without a map of
+//! values in between. It is the fast way in, with the same guarantees.
 //!
 //! # The SDK's own events
 //!
 //! [`sdk`](PostHog::sdk) is the inner [`posthog_rs::Client`], for feature flags and whatever else this crate has no method
-//! for. It sends no event itself: a hook hands us each that it makes, and it goes the way of the others. What daily use
-//! needs has a method here: [`alias`](PostHog::alias), [`group_identify`](PostHog::group_identify),
+//! for. It sends no event itself: a hook of ours receives each event that it makes and puts it into the queue. For daily
+//! use there are methods here: [`alias`](PostHog::alias), [`group_identify`](PostHog::group_identify),
 //! [`set`](PostHog::set), and with the feature `error-tracking` `capture_exception`. Only the last starts the SDK.
 //!
 //! # A new project token
 //!
-//! Give [`PostHog::builder`] a [`CredentialSource`] in the place of a token, or name a file in `POSTHOG_API_KEY_FILE`:
-//! then a new token is used without a restart, and no event is lost here. The [procedure][keys].
+//! Give [`PostHog::builder`] a [`CredentialSource`] instead of a token, or name a file in `POSTHOG_API_KEY_FILE`. A new
+//! token is then picked up without a restart, and no event is lost here. The [procedure][keys] has its own page.
 //!
 //! # Features
 //!
-//! A method that "is not found" may be in one of these; on its page here stands which.
+//! A method that "is not found" may need one of these features; its page names the feature.
 //!
 //! | feature | default | adds |
 //! |---|---|---|
@@ -132,10 +135,10 @@
 //!
 //! # Types of other crates in this API
 //!
-//! A new major version of one of these is a new major version of this crate, and of those that are at 0.x each new minor
-//! version counts as one. All else that this crate is made of may change in a minor release.
+//! A new major version of one of these crates is a new major version of this crate. For a crate at 0.x, each new minor
+//! version counts as a major one. All other dependencies may change in a minor release.
 //!
-//! | crate | what you see of it | where |
+//! | crate | visible here | where |
 //! |---|---|---|
 //! | `posthog-rs` 0.30, re-exported as [`posthog_rs`] | [`Event`], [`RequestContext`]; its client, options and error | [`PostHog`], [`PostHogBuilder`], [`Flags::attach`] |
 //! | `http` 1, `http-body` 1 | requests, responses, headers, status; bodies | [`routes`], `webhook`, [`layers::retry_after`] |

@@ -56,7 +56,6 @@ fn each_module_has_its_place() {
 }
 
 #[test]
-#[ignore = "until the ties are cut"]
 fn contributing_shows_the_order() {
     let page = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
     let line =

@@ -90,11 +90,25 @@ impl PostHog {
     }
 
     /// Captures an [`Event`](crate::Event) or a [`TypedEvent`](crate::TypedEvent). Returns at once, whatever PostHog does:
-    /// it does no I/O, never waits, and has no error. Works on any thread.
+    /// it does no I/O, never waits, and has no error. It works on any thread.
     ///
-    /// Takes the time (unless the event has its own) and the ambient
-    /// [`RequestContext`](posthog_rs::RequestContext) here and now; the rest happens in the background. What
-    /// becomes of the event is counted in [`stats`](Self::stats).
+    /// The event becomes final here, on the caller's thread, in this order:
+    ///
+    /// 1. A closed client, or a queue that is full and drops the newest event, refuses it before anything else is done.
+    /// 2. It gets its time, unless it has its own, and the ambient [`RequestContext`](posthog_rs::RequestContext). An event
+    ///    without a name or a distinct id is dropped, because PostHog would reject its whole batch.
+    /// 3. The [`before_send`](PostHogBuilder::before_send) hooks change or drop it.
+    /// 4. It is encoded, once, to the JSON that PostHog will receive. Retries and a spool use the same bytes.
+    ///
+    /// The queue takes the bytes, and a task on your runtime delivers them. [`stats`](Self::stats) counts what becomes of
+    /// each event.
+    ///
+    /// # Cost
+    ///
+    /// An event of 600 bytes costs the caller about 1 µs in a tight loop, and 2 to 3 µs when events come one by one. Each
+    /// further kilobyte costs about 1 µs (COST). Hooks come on top. The cost is bounded: encoding stops at
+    /// [`queue_bytes`](PostHogBuilder::queue_bytes), and the event is dropped as
+    /// [`TooLarge`](crate::DropReason::TooLarge).
     ///
     /// ```
     /// # use posthog_health::{Event, PostHog, testing::FakePostHog};

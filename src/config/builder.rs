@@ -120,16 +120,17 @@ impl PostHogBuilder {
 
     /// Changes an event, or drops it (`None`), before it is encoded.
     ///
-    /// Hooks run in order, once on every event, whatever its origin, on events as captured: the constant enrichment
-    /// (`$lib`, `$os`, …) is added after them, where the event has no value of its own. Those of
-    /// [the SDK](crate::PostHog::sdk) have the SDK's already. A [`TypedEvent`](crate::TypedEvent) comes as an event too,
-    /// made for the hook.
+    /// Hooks run in the order in which they were added, once on every event, whatever its origin. They see the event as it
+    /// was captured, with its request context: the constant enrichment (`$lib`, `$os`, …) is added after them, where the
+    /// event has no value of its own. Only events of [the SDK](crate::PostHog::sdk) have the SDK's enrichment already. A
+    /// [`TypedEvent`](crate::TypedEvent) is parsed into an `Event` for the hook. The default is no hook.
     ///
     /// # Where it runs
     ///
-    /// On the thread that captures, as sentry's does: a hook's time is the caller's time, so keep it short and do no I/O.
-    /// Several threads may be in a hook at once, under no lock and in no global order; state that it changes needs a lock
-    /// or an atomic of its own. The SDK alone takes an `FnMut` here, since it runs hooks on its own thread.
+    /// A hook runs inside [`capture`](crate::PostHog::capture), on the caller's thread, as sentry's does. Its time is the
+    /// caller's time, so keep it short and do no I/O. Several threads may be in a hook at once, under no lock and in no
+    /// global order, so state that it changes needs a lock or an atomic of its own. The SDK accepts an `FnMut` instead,
+    /// because it runs hooks on its own thread.
     ///
     /// An event that is captured inside a hook would meet the same hook. It is dropped and counted as
     /// [`InsideHook`](crate::DropReason::InsideHook).
@@ -137,9 +138,12 @@ impl PostHogBuilder {
     /// # Panics
     ///
     /// A hook that panics costs the event that it panicked on ([`HookPanicked`](crate::DropReason::HookPanicked)), and the
-    /// caller of `capture` does not notice. The panic is not the process's: the SDK's panic hook does not capture it as an
-    /// exception. It cannot be caught where panics abort the process (`panic = "abort"`), nor inside a panic hook, where a
-    /// second panic always aborts.
+    /// caller of `capture` does not notice. The panic's message goes where the process's panic messages go. With the feature
+    /// `error-tracking`, it goes to stderr as "posthog-health caught a panic: …", so that the SDK's panic hook does not
+    /// capture it as an exception of the process.
+    ///
+    /// Two panics cannot be caught: any panic where panics abort the process (`panic = "abort"`), and a panic inside a panic
+    /// hook, where a second panic always aborts.
     pub fn before_send(mut self, hook: impl Fn(Event) -> Option<Event> + Send + Sync + 'static) -> Self {
         self.enrichment.hooks.push(Box::new(hook));
         self
@@ -239,8 +243,12 @@ impl PostHogBuilder {
         self
     }
 
-    /// Limits the bytes of JSON in memory. The default is 64 MiB, what a small container can spare; events of average
-    /// size (600 bytes) reach [`queue_events`](Self::queue_events) first.
+    /// Limits the bytes of the events in memory: the JSON of each, and a fixed overhead of about 60 bytes per event. The
+    /// count is exact. The default is 64 MiB, what a small container can spare; events of average size (600 bytes) reach
+    /// [`queue_events`](Self::queue_events) first.
+    ///
+    /// Encoding stops at this bound, so one huge event costs bounded time and memory. It is dropped as
+    /// [`TooLarge`](crate::DropReason::TooLarge).
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.settings.limits.bytes = bytes;
         self
@@ -253,7 +261,8 @@ impl PostHogBuilder {
     }
 
     /// Limits the bytes of JSON of one event. The default is 1 MB, what PostHog Cloud accepts. A larger event is not
-    /// sent; it becomes a [dead letter](crate::PostHog::dead_letters) at once.
+    /// sent; it becomes a [dead letter](crate::PostHog::dead_letters) at once. An event above
+    /// [`queue_bytes`](Self::queue_bytes) is dropped instead.
     pub fn event_bytes(mut self, bytes: usize) -> Self {
         self.settings.limits.event_bytes = bytes;
         self

@@ -20,41 +20,40 @@ pub enum DropReason {
     NoName,
     /// The event has no distinct id; PostHog would reject its whole batch.
     NoDistinctId,
-    /// A `before_send` hook dropped it.
+    /// A [`before_send`](crate::PostHogBuilder::before_send) hook dropped it.
     BeforeSend,
-    /// A `before_send` hook panicked on it.
+    /// A `before_send` hook panicked on it. The panic's message is on stderr, or where the process's panic hook puts it.
     HookPanicked,
-    /// A `before_send` hook captured it: it would meet the same hook, which would capture another one.
+    /// A `before_send` hook captured it. It would meet the same hook, which would capture another one.
     InsideHook,
     /// It could not be written as JSON.
     NotEncodable,
     /// Its properties are nested deeper than PostHog's parser goes; PostHog would reject its whole batch.
     TooDeep,
-    /// Its JSON is larger than the whole [queue](crate::PostHogBuilder::queue_bytes) may be. One that is only larger than
-    /// [an event](crate::PostHogBuilder::event_bytes) may be is a dead letter.
+    /// Its JSON is larger than the [whole queue](crate::PostHogBuilder::queue_bytes) may be, so its encoding was stopped. An
+    /// event that is only larger than [one event](crate::PostHogBuilder::event_bytes) may be is a dead letter.
     TooLarge,
-    /// It was the oldest dead letter when the store was full.
+    /// It was the oldest dead letter when their store was full.
     DeadLettersFull,
     /// It was a dead letter, and [`discard_dead_letters`](crate::PostHog::discard_dead_letters) was called.
     DeadLetterDiscarded,
-    /// PostHog took it and threw it away: over the billing quota.
+    /// PostHog accepted it and discarded it, because the project is over its billing quota.
     OverQuota,
-    /// Captured after `shutdown`.
+    /// It was captured after `shutdown`.
     AfterShutdown,
-    /// Still here when `shutdown`'s deadline came, or when the last handle was dropped.
+    /// It was still here at `shutdown`'s deadline, or when the last handle was dropped.
     Shutdown,
-    /// The spool was at its bound of bytes, or too little of the disk was free. It was the oldest there, or
-    /// `capture_durable` was refused it.
+    /// The spool was at its bound of bytes, or too little of the disk was free. The event was the oldest in the spool, or
+    /// `capture_durable` could not write it.
     SpoolFull,
-    /// It lay in the spool for longer than the bound on age.
+    /// It was in the spool for longer than the bound on age.
     SpoolExpired,
-    /// `capture_durable` could not write it: there is no spool, or it
-    /// fails.
+    /// `capture_durable` could not write it, because there is no spool or the spool fails.
     SpoolUnavailable,
     /// A process with a spool ended without shutdown while the event was in memory only, or a damaged spool
     /// file held it. Some of these may have been delivered just before.
     Crash,
-    /// Captured by a disabled client.
+    /// It was captured by a disabled client.
     Disabled,
 }
 

@@ -9,7 +9,7 @@ pub enum Overflow {
     /// The event that comes: what happened first is kept, as posthog-rs does.
     #[default]
     DropNewest,
-    /// The event that has waited longest and is not under way: what happened last is kept.
+    /// The event that has waited longest and is not in flight: what happened last is kept.
     DropOldest,
 }
 
@@ -29,11 +29,11 @@ pub struct Limits {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct QueueFill {
-    /// Events in memory: those under way included, and those that are on disk too.
+    /// Events in memory, including those in flight and those that are on disk too.
     pub events: u64,
     /// The bound on them.
     pub capacity: u64,
-    /// Bytes of them: exact for encoded ones, an estimate for those that wait for the encoder.
+    /// Bytes that they take: the JSON of each, and a fixed overhead per event. Exact.
     pub bytes: u64,
     /// The bound on them.
     pub capacity_bytes: u64,

@@ -24,8 +24,10 @@ pub use error::PropertiesError;
 use fresh_uuid::fresh_uuid;
 use write::write;
 
-/// An event whose properties are a type of yours, written straight to JSON: the fast way in, with no map of values on
-/// the way, as a [`posthog_rs::Event`] is.
+/// An event whose properties are a type of yours, written straight to JSON.
+///
+/// This is the fast way in, because there is no map of values in between, as there is in a [`posthog_rs::Event`].
+/// [`new`](Self::new) writes the properties, and [`capture`](crate::PostHog::capture) copies them into the event's JSON.
 ///
 /// ```
 /// use posthog_health::{PostHog, TypedEvent};
@@ -50,13 +52,12 @@ use write::write;
 /// # Ok(()) }
 /// ```
 ///
-/// It goes the way of every other event and has the same guarantees: [`capture`](crate::PostHog::capture) applies the
-/// [`RequestContext`] and takes the time, properties of the event's own win over what is added to it, and what PostHog
-/// would reject is refused and counted. PostHog's own properties (`$groups`, `$set`, `$process_person_profile`) are
-/// members of your type with that name.
+/// It has the guarantees of every other event: `capture` applies the [`RequestContext`] and takes the time, the event's own
+/// properties win over added ones, and an event that PostHog would reject is refused and counted. PostHog's own properties
+/// (`$groups`, `$set`, `$process_person_profile`) are members of your type with that name.
 ///
-/// [`before_send`](crate::PostHogBuilder::before_send) hooks see it as an [`Event`], its numbers as `serde_json::Value`
-/// keeps them: with a hook it costs as much as one.
+/// With a [`before_send`](crate::PostHogBuilder::before_send) hook, it is parsed into an [`Event`] for the hook, with its
+/// numbers as `serde_json::Value` keeps them. It then costs more than an `Event`, and the speed is gone.
 ///
 /// # Clone
 ///
