@@ -57,7 +57,6 @@ impl Producer {
             event.discard();
             return self.queue.refuse(reason, waiter);
         }
-        let captured_at = SystemTime::now();
         let event = match context() {
             Some(context) => event.within(&context),
             None => event,
@@ -67,6 +66,7 @@ impl Producer {
             event.discard();
             return self.queue.refuse(reason, waiter);
         }
+        let captured_at = SystemTime::now();
         match self.encoder.encode(event, captured_at) {
             Ok(json) => self.queue.enter(json, captured_at, waiter),
             Err(reason) => self.queue.refuse(reason, waiter),

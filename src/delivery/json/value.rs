@@ -82,25 +82,32 @@ fn write_scalar(out: &mut Vec<u8>, scalar: &Value, budget: Budget) -> Result<(),
 }
 
 /// Whether a value is nested deeper than so many levels.
+#[inline]
 pub fn is_deeper(value: &Value, levels: usize) -> bool {
-    let is_open = |value: &&Value| matches!(value, Value::Array(_) | Value::Object(_));
-    let mut rest = Vec::new();
-    let mut next = Some((value, 0)).filter(|(value, _)| is_open(value));
-    while let Some((value, level)) = next {
-        if level == levels {
-            return true;
-        }
-        // Scalars are passed over, so a value of one level asks for no memory.
+    // Nearly all values hold scalars alone.
+    let is_flat = match value {
+        Value::Array(items) => !items.iter().any(is_open),
+        Value::Object(members) => !members.values().any(is_open),
+        _ => return false,
+    };
+    levels == 0 || (!is_flat && is_nested_deeper(value, levels))
+}
+
+fn is_nested_deeper(value: &Value, levels: usize) -> bool {
+    let mut rest = vec![(value, 0)];
+    while let Some((value, level)) = rest.pop() {
         match value {
-            Value::Array(items) => rest.extend(items.iter().filter(is_open).map(|item| (item, level + 1))),
-            Value::Object(members) => {
-                rest.extend(members.values().filter(is_open).map(|item| (item, level + 1)))
-            }
+            _ if level == levels && is_open(value) => return true,
+            Value::Array(items) => rest.extend(items.iter().map(|item| (item, level + 1))),
+            Value::Object(members) => rest.extend(members.values().map(|item| (item, level + 1))),
             _ => {}
         }
-        next = rest.pop();
     }
     false
+}
+
+fn is_open(value: &Value) -> bool {
+    matches!(value, Value::Array(_) | Value::Object(_))
 }
 
 /// Drops a value, however deep it is. Its own `Drop` calls itself for each level, which may not fit on the stack.
