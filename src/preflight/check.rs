@@ -76,6 +76,11 @@ impl Finding {
         Self { status: CheckStatus::Skipped, seen: why.into(), remedy: None }
     }
 
+    /// Makes a warning of a check that passed, if there is a reason to.
+    pub fn warn_if(self, is_reason: bool, remedy: &'static str) -> Self {
+        if is_reason && self.status == CheckStatus::Pass { Self::warn(self.seen, remedy) } else { self }
+    }
+
     /// A value that the configuration refuses.
     pub fn refused(error: &ConfigError) -> Self {
         Self::fail(format!("{} {}", error.field(), error.problem()), error.remedy().to_owned())

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::builder::Options;
 use super::check::{CheckId, CheckStatus, Finding, Findings};
 use super::concurrent::{Group, run_concurrently};
-use super::integration::{self, Deployment};
+use super::integration;
 use super::logs::{self, Logs};
 use super::report::PreflightReport;
 use super::target::{Source, Target};
@@ -44,11 +44,6 @@ pub async fn run(source: Source, mut options: Options) -> PreflightReport {
 /// The checks that need no I/O.
 fn without_io(target: &Target, options: &Options, logs: Logs) -> Findings {
     let Target { validity, is_disabled, token, token_origin, host, settings, .. } = target;
-    let deployment = Deployment {
-        grace_period: options.grace_period,
-        shutdown: options.shutdown,
-        event_rate: options.event_rate,
-    };
     let logs = if options.is_outside {
         Finding::skipped("only the service itself can tell: posthog.preflight()")
     } else {
@@ -69,22 +64,19 @@ fn without_io(target: &Target, options: &Options, logs: Logs) -> Findings {
             ),
         ),
     ];
-    let judged = integration::judge(settings, deployment);
-    findings
-        .extend(judged.into_iter().map(|(id, finding)| (id, mark_as_default(finding, options.is_outside))));
+    let judged = integration::judge(settings, options.deployment);
+    findings.extend(judged.into_iter().map(|(id, finding)| match finding.status {
+        // A command outside the service does not see the service's settings, only their defaults.
+        CheckStatus::Pass if options.is_outside => {
+            (id, Finding { seen: format!("by default: {}", finding.seen), ..finding })
+        }
+        _ => (id, finding),
+    }));
     findings
 }
 
 fn of<T>(value: &Result<T, Finding>, judge: fn(&T) -> Finding) -> Finding {
     value.as_ref().map_or_else(Finding::clone, judge)
-}
-
-/// A command outside the service does not see the service's settings, only their defaults.
-fn mark_as_default(finding: Finding, is_outside: bool) -> Finding {
-    if !is_outside || finding.status != CheckStatus::Pass {
-        return finding;
-    }
-    Finding { seen: format!("by default: {}", finding.seen), ..finding }
 }
 
 fn groups(target: Target, options: Options) -> Vec<Group> {

@@ -197,11 +197,8 @@ pub fn judge_certificate(handshake: &Handshake) -> Finding {
     if left <= 0 {
         return Finding::fail(format!("expired {} days ago", -left / DAY), "renew it now");
     }
-    let seen = format!("valid for {} more days", left / DAY);
-    if left < SOON {
-        return Finding::warn(seen, "see that it is renewed: whoever runs that host has less than 14 days");
-    }
-    Finding::pass(seen)
+    Finding::pass(format!("valid for {} more days", left / DAY))
+        .warn_if(left < SOON, "see that it is renewed: whoever runs that host has less than 14 days")
 }
 
 #[cfg(test)]

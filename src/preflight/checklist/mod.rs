@@ -51,23 +51,6 @@ pub struct Construction {
     pub shown_by: &'static str,
 }
 
-impl Section {
-    /// All of them, in order.
-    pub const ALL: [Self; 5] =
-        [Self::Configuration, Self::CodeQuality, Self::Infrastructure, Self::Documentation, Self::Rollout];
-
-    /// As the checklist has it.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Configuration => "Pre-Deployment Configuration",
-            Self::CodeQuality => "Code Quality Verification",
-            Self::Infrastructure => "Infrastructure Setup",
-            Self::Documentation => "Documentation Requirements",
-            Self::Rollout => "Deploy with Gradual Rollout",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
