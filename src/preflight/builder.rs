@@ -25,7 +25,7 @@ use crate::{CredentialSource, PostHog};
 #[must_use = "nothing is checked until it is awaited"]
 pub struct Preflight {
     source: Source,
-    options: Options,
+    pub(crate) options: Options,
 }
 
 /// What only the user knows.

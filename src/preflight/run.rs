@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::builder::Options;
 use super::check::{CheckId, CheckStatus, Finding, Findings};
-use super::concurrent::{Group, run_concurrently};
+use super::concurrent::Groups;
 use super::integration;
 use super::logs::{self, Logs};
 use super::report::PreflightReport;
@@ -36,7 +36,7 @@ pub async fn run(source: Source, mut options: Options) -> PreflightReport {
     let logs = Logs::observe();
     let target = source.open(options.secret_key.take()).await;
     let immediate = without_io(&target, &options, logs);
-    let mut findings = run_concurrently(groups(target, options), started + WHOLE).await;
+    let mut findings = start(target, options).finish(started + WHOLE).await;
     findings.extend(immediate);
     PreflightReport::new(findings, started.elapsed())
 }
@@ -79,34 +79,29 @@ fn of<T>(value: &Result<T, Finding>, judge: fn(&T) -> Finding) -> Finding {
     value.as_ref().map_or_else(Finding::clone, judge)
 }
 
-fn groups(target: Target, options: Options) -> Vec<Group> {
+/// Starts the checks that need I/O.
+fn start(target: Target, options: Options) -> Groups {
     let Target { token, token_origin, secret_key, secret_key_origin, host, settings, .. } = target;
     let (token, host) = (token.ok(), host.ok());
     let (sender, connected) = oneshot::channel();
     let Options { needed_scopes, app_host, webhook_url, docs, health_url, status_page, .. } = options;
     let app_host = key_scopes::app_host(app_host, host.as_ref());
     let files = files(token_origin, options.secret_files, secret_key_origin);
-    vec![
-        Group::new(probes::IDS, STEPS, probed(host.clone(), token.clone(), sender)),
-        Group::new(reachability::IDS, STEPS, reachability(host.clone())),
-        Group::new(secret_files::IDS, FILES, async move {
-            vec![(CheckId::SecretFiles, in_a_thread(move || secret_files::read(&files)).await)]
-        }),
-        Group::new(key_scopes::IDS, ONE_ANSWER, key_scopes::check(secret_key, app_host, needed_scopes)),
-        Group::new(&[CheckId::Spool], FILES, spool(settings)),
-        Group::new(health_route::IDS, ONE_ANSWER, health_route::check(health_url)),
-        Group::new(status_page::IDS, STEPS, status_page::check(status_page, connected)),
-        Group::new(webhook::IDS, STEPS, webhook::check(webhook_url)),
-        Group::new(documents::IDS, FILES, async move {
-            match docs {
-                None => documents::not_named(),
-                Some(directory) => {
-                    detached_thread::run(move || documents::read(&directory)).await.unwrap_or_default()
-                }
-            }
-        }),
-        Group::new(test_event::IDS, STEPS, test_event::check(options.test_event, host, token)),
-    ]
+    let mut groups = Groups::default();
+    groups.start(probes::IDS, STEPS, probed(host.clone(), token.clone(), sender));
+    groups.start(reachability::IDS, STEPS, reachability(host.clone()));
+    groups.start_one(&CheckId::SecretFiles, FILES, in_a_thread(move || secret_files::read(&files)));
+    groups.start(key_scopes::IDS, ONE_ANSWER, key_scopes::check(secret_key, app_host, needed_scopes));
+    groups.start_one(&CheckId::Spool, FILES, spool(settings));
+    groups.start_one(&CheckId::HealthRoute, ONE_ANSWER, health_route::check(health_url));
+    groups.start_one(&CheckId::StatusPage, STEPS, status_page::check(status_page, connected));
+    groups.start(webhook::IDS, STEPS, webhook::check(webhook_url));
+    groups.start(documents::IDS, FILES, async move {
+        let read = detached_thread::run(move || documents::read(docs.as_deref()));
+        read.await.unwrap_or_default()
+    });
+    groups.start_one(&CheckId::TestEvent, STEPS, test_event::check(options.test_event, host, token));
+    groups
 }
 
 async fn reachability(host: Option<Url>) -> Findings {
@@ -147,12 +142,11 @@ fn files(
     token.into_iter().chain(named).chain(key).collect()
 }
 
-async fn spool(settings: Arc<Settings>) -> Findings {
-    let finding = match settings.spool.clone() {
+async fn spool(settings: Arc<Settings>) -> Finding {
+    match settings.spool.clone() {
         None => Finding::skipped("no spool is configured: what memory cannot hold is lost"),
         Some(config) => in_a_thread(move || spool::judge(&config.inspect())).await,
-    };
-    vec![(CheckId::Spool, finding)]
+    }
 }
 
 /// Runs work on a thread that is left behind if it hangs, as a mount may.

@@ -7,10 +7,8 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::check::{CheckId, Finding, Findings, counted};
+use super::check::{Finding, counted};
 use super::http;
-
-pub const IDS: &[CheckId] = &[CheckId::StatusPage];
 
 pub const URL: &str = "https://www.posthogstatus.com/api/v1/summary";
 const LONGEST: Duration = Duration::from_secs(4);
@@ -32,16 +30,15 @@ struct Entry {
 }
 
 /// `connected` tells whether our own requests reach PostHog.
-pub async fn check(url: Option<String>, connected: oneshot::Receiver<bool>) -> Findings {
-    let finding = match url.as_deref().map(Url::parse) {
+pub async fn check(url: Option<String>, connected: oneshot::Receiver<bool>) -> Finding {
+    match url.as_deref().map(Url::parse) {
         None => Finding::skipped("not asked for (--status-page)"),
         Some(Err(_)) => Finding::skipped("the status page's address is not a URL"),
         Some(Ok(url)) => match tokio::join!(timeout(LONGEST, read(&url)), ours(connected)) {
             (Ok(Some(summary)), connected) => judge(&summary, connected),
             _ => Finding::skipped("the status page does not answer as it should"),
         },
-    };
-    vec![(CheckId::StatusPage, finding)]
+    }
 }
 
 /// Our own view, if it arrives in time. Advice must not fail because another check hangs.
