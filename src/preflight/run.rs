@@ -64,6 +64,10 @@ fn without_io(target: &Target, options: &Options, logs: Logs) -> Findings {
             ),
         ),
     ];
+    if host.is_err() {
+        let ids = probes::IDS.iter().chain(reachability::IDS);
+        findings.extend(ids.map(|&id| (id, Finding::no_host())));
+    }
     let judged = integration::judge(settings, options.deployment);
     findings.extend(judged.into_iter().map(|(id, finding)| match finding.status {
         // A command outside the service does not see the service's settings, only their defaults.
@@ -88,8 +92,10 @@ fn start(target: Target, options: Options) -> Groups {
     let app_host = key_scopes::app_host(app_host, host.as_ref());
     let files = files(token_origin, options.secret_files, secret_key_origin);
     let mut groups = Groups::default();
-    groups.start(probes::IDS, STEPS, probed(host.clone(), token.clone(), sender));
-    groups.start(reachability::IDS, STEPS, reachability(host.clone()));
+    if let Some(host) = host.clone() {
+        groups.start(probes::IDS, STEPS, probed(host.clone(), token.clone(), sender));
+        groups.start(reachability::IDS, STEPS, reachability::check(host));
+    }
     groups.start_one(&CheckId::SecretFiles, FILES, in_a_thread(move || secret_files::read(&files)));
     groups.start(key_scopes::IDS, ONE_ANSWER, key_scopes::check(secret_key, app_host, needed_scopes));
     groups.start_one(&CheckId::Spool, FILES, spool(settings));
@@ -104,27 +110,11 @@ fn start(target: Target, options: Options) -> Groups {
     groups
 }
 
-async fn reachability(host: Option<Url>) -> Findings {
-    match host {
-        None => without_a_host(reachability::IDS),
-        Some(host) => reachability::check(&host).await,
-    }
-}
-
-async fn probed(
-    host: Option<Url>,
-    token: Option<ProjectToken>,
-    connected: oneshot::Sender<bool>,
-) -> Findings {
-    let Some(host) = host else { return without_a_host(probes::IDS) };
+async fn probed(host: Url, token: Option<ProjectToken>, connected: oneshot::Sender<bool>) -> Findings {
     let probed = probes::probe(&host, token.as_ref()).await;
     // Nobody listens unless the status page is asked.
     let _ = connected.send(answers::is_connected(&probed));
     answers::judge(&probed, token.is_some())
-}
-
-fn without_a_host(ids: &[CheckId]) -> Findings {
-    ids.iter().map(|&id| (id, Finding::no_host())).collect()
 }
 
 /// The files that were named, and those that the token and the secret key come from.

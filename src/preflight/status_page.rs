@@ -15,17 +15,16 @@ const LONGEST: Duration = Duration::from_secs(4);
 /// Longer than the probes may take.
 const LONGEST_OF_OURS: Duration = Duration::from_secs(9);
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub struct Summary {
-    #[serde(default)]
     ongoing_incidents: Vec<Entry>,
-    #[serde(default)]
     in_progress_maintenances: Vec<Entry>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Entry {
-    #[serde(default)]
     name: String,
 }
 
