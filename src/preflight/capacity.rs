@@ -5,7 +5,7 @@ use crate::config::Settings;
 
 /// The bytes of an event of ordinary size.
 const EVENT: f64 = 600.0;
-/// The seconds of an outage that must fit into memory or on disk: those that end before somebody has looked.
+/// In seconds. An outage this short must fit into memory or on disk, because it ends before anybody has looked.
 const SHORT_OUTAGE: f64 = 60.0;
 
 pub fn judge(settings: &Settings, rate: Option<f64>) -> Finding {

@@ -28,7 +28,7 @@ const ONE_ANSWER: Duration = Duration::from_secs(5);
 /// For groups of several steps, each of which has its own limit.
 const STEPS: Duration = Duration::from_secs(10);
 
-/// A build with optimizations is taken to be for production.
+/// A build with optimizations counts as one for production.
 const IS_RELEASE: bool = !cfg!(debug_assertions);
 
 pub async fn run(source: Source, mut options: Options) -> PreflightReport {

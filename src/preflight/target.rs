@@ -18,7 +18,7 @@ pub enum Source {
     Builder(Box<PostHogBuilder>),
 }
 
-/// The client, as far as it is known. In the place of an unknown value stands the finding that says why.
+/// The client, as far as it is known. An unknown value is replaced by the finding that says why.
 pub struct Target {
     /// Whether `build()` accepts the settings.
     pub validity: Finding,
@@ -33,7 +33,7 @@ pub struct Target {
     pub settings: Arc<Settings>,
 }
 
-/// A file on a mount that hangs, or a vault that does not answer, must leave the other checks their time.
+/// A mount that hangs or a vault that does not answer must leave time for the other checks.
 const READING: Duration = Duration::from_secs(4);
 
 impl Source {

@@ -49,10 +49,10 @@ impl SdkParts<'_> {
             .host(self.host.as_str())
             .disable_geoip(!self.geoip)
             .is_server(self.is_server)
-            // Ours: it follows no redirect with the token or the secret key, and uses no proxy to this machine.
+            // Our client follows no redirect with the token or the secret key, and uses no proxy to this machine.
             .http_client(self.http.clone())
             .request_timeout_seconds(seconds(self.request_timeout))
-            // Each event meets the hook as soon as it is captured: there is no batch to wait for.
+            // Each event reaches the hook as soon as it is captured, without waiting for a batch.
             .flush_at(1)
             .max_queue_size(self.events)
             .before_send(into_our_queue(Arc::clone(self.producer)));

@@ -9,7 +9,7 @@ macro_rules! checklist {
             /// All of them, in order.
             pub const ALL: [Self; 5] = [$(Self::$section,)*];
 
-            /// As the checklist has it.
+            /// The checklist's wording.
             pub fn title(self) -> &'static str {
                 match self { $(Self::$section => $title,)* }
             }

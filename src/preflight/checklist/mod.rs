@@ -28,16 +28,16 @@ pub enum Section {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Item {
-    /// Where it stands.
+    /// The section that it belongs to.
     pub section: Section,
-    /// As the checklist has it.
+    /// The checklist's wording.
     pub text: &'static str,
     /// The checks that look at it.
     #[serde(skip)]
     pub checks: &'static [CheckId],
-    /// What the library gives without anybody's doing.
+    /// The properties that the library guarantees by construction.
     pub by_construction: &'static [Construction],
-    /// What only a person can see to.
+    /// What only a person can verify.
     pub manual: Option<&'static str>,
 }
 
