@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
     let (json, strict) = (arguments.json, arguments.strict);
     let (sender, receiver) = mpsc::channel();
     // A thread that hangs is left behind.
-    thread::spawn(move || sender.send(report(&arguments)));
+    thread::spawn(move || sender.send(report(arguments)));
     let reported = match receiver.recv_timeout(WHOLE) {
         Ok(report) => report.and_then(|report| {
             print(&report, json).or_else(ignore_broken_pipe)?;
@@ -106,7 +106,7 @@ fn ignore_broken_pipe(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
-fn report(arguments: &Arguments) -> io::Result<PreflightReport> {
+fn report(arguments: Arguments) -> io::Result<PreflightReport> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(async { configure(arguments).await });
     // A resolver that hangs on its own thread must not delay the end.
@@ -114,7 +114,7 @@ fn report(arguments: &Arguments) -> io::Result<PreflightReport> {
     Ok(report)
 }
 
-fn configure(arguments: &Arguments) -> Preflight {
+fn configure(arguments: Arguments) -> Preflight {
     let mut builder = PostHog::from_env();
     if let Some(host) = &arguments.host {
         builder = builder.host(host);
@@ -122,37 +122,24 @@ fn configure(arguments: &Arguments) -> Preflight {
     if let Some(directory) = &arguments.spool {
         builder = builder.spool(SpoolConfig::at(directory));
     }
-    let mut preflight =
-        builder.preflight().from_outside().shutdown_deadline(Duration::from_secs(arguments.shutdown));
-    if let Some(directory) = &arguments.docs {
-        preflight = preflight.docs(directory);
-    }
-    if let Some(url) = &arguments.health_url {
-        preflight = preflight.health_url(url);
-    }
-    if let Some(rate) = arguments.event_rate {
-        preflight = preflight.event_rate(rate);
-    }
-    if let Some(seconds) = arguments.grace_period {
-        preflight = preflight.grace_period(Duration::from_secs(seconds));
-    }
-    if let Some(url) = &arguments.webhook_url {
-        preflight = preflight.webhook_url(url);
-    }
+    let mut preflight = builder.preflight().from_outside();
+    let options = &mut preflight.options;
+    options.docs = arguments.docs;
+    options.health_url = arguments.health_url;
+    options.webhook_url = arguments.webhook_url;
+    options.app_host = arguments.app_host;
+    options.test_event = arguments.send_test_event;
+    options.deployment.event_rate = arguments.event_rate;
+    options.deployment.grace_period = arguments.grace_period.map(Duration::from_secs);
+    options.deployment.shutdown = Duration::from_secs(arguments.shutdown);
     if !arguments.needed_scope.is_empty() {
-        preflight = preflight.needed_scopes(arguments.needed_scope.clone());
+        options.needed_scopes = arguments.needed_scope;
     }
-    if let Some(url) = &arguments.app_host {
-        preflight = preflight.app_host(url);
-    }
-    match &arguments.status_page {
-        None => {}
-        Some(None) => preflight = preflight.status_page(),
-        Some(Some(url)) => preflight = preflight.status_page_at(url),
-    }
-    if arguments.send_test_event {
-        preflight = preflight.send_test_event();
-    }
+    preflight = match arguments.status_page {
+        None => preflight,
+        Some(None) => preflight.status_page(),
+        Some(Some(url)) => preflight.status_page_at(url),
+    };
     with_webhook_secret(with_personal_key(preflight))
 }
 

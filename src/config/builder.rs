@@ -380,7 +380,7 @@ impl PostHogBuilder {
     /// the stack trace of the call, and panics only where [the SDK's global client](crate::PostHog::sdk_options) asks for
     /// them.
     pub fn error_tracking(mut self, options: posthog_rs::ErrorTrackingOptions) -> Self {
-        self.settings.error_tracking = ErrorTracking::new(options);
+        self.settings.error_tracking = ErrorTracking(options);
         self
     }
 }

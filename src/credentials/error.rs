@@ -13,7 +13,7 @@ use crate::ConfigError;
 pub enum CredentialsError {
     /// The file or variable is missing or unreadable, or its content is not a valid key.
     #[error(transparent)]
-    Invalid(ConfigError),
+    Invalid(#[from] ConfigError),
     /// The provider returned an error or panicked.
     #[error("the provider failed")]
     Provider(#[source] Arc<dyn StdError + Send + Sync>),
@@ -28,11 +28,5 @@ pub enum CredentialsError {
 impl fmt::Debug for CredentialsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CredentialsError({self})")
-    }
-}
-
-impl From<ConfigError> for CredentialsError {
-    fn from(error: ConfigError) -> Self {
-        Self::Invalid(error)
     }
 }

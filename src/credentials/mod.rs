@@ -18,6 +18,5 @@ pub use error::CredentialsError;
 pub use key::Key;
 pub use renewal::Opened;
 pub use secret_key::SecretKey;
-pub use source::CredentialSource;
-pub use source::KeyOrigin;
+pub use source::{CredentialSource, KeyOrigin};
 pub use token::ProjectToken;

@@ -6,7 +6,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::current::{Credentials, Reload, Replacement};
 use super::file::Stamp;
-use super::source::{Kind, Origin, from_environment};
+use super::source::{Kind, from_environment};
 use super::{CredentialSource, CredentialsError, Key};
 use crate::ConfigError;
 use crate::rt::{Episode, detached_thread, target};
@@ -22,7 +22,7 @@ pub struct Opened<K> {
 /// one renewal runs at a time. A request that arrives during a renewal is answered by the next one.
 pub struct Renewal<K> {
     credentials: Arc<Credentials<K>>,
-    origin: Origin,
+    kind: Kind,
     check_every: Duration,
     /// The stamp of the file at the last read.
     seen: Stamp,
@@ -40,27 +40,24 @@ impl<K: Key> Opened<K> {
     /// Returns an error if the source is misconfigured or its first key is not valid.
     pub fn open(source: CredentialSource) -> Result<Self, ConfigError> {
         source.validate()?;
-        let key_origin = source.origin();
+        let origin = source.origin();
         let CredentialSource { kind, check_every } = source;
-        let origin = match kind {
+        let (seen, key) = match &kind {
             Kind::Fixed(key) => {
-                return Ok(Self { credentials: Credentials::fixed(K::parse(&key)?), renewal: None });
+                return Ok(Self { credentials: Credentials::fixed(K::parse(key)?), renewal: None });
             }
-            Kind::Changing(origin) => origin,
-        };
-        let (seen, key) = match &origin {
-            Origin::Environment { variable, lookup } => (None, Some(from_environment(variable, *lookup)?)),
-            Origin::File(file) => {
+            Kind::Environment { variable, lookup } => (None, Some(from_environment(variable, *lookup)?)),
+            Kind::File(file) => {
                 let (stamp, key) = file.read();
                 (stamp, Some(key?))
             }
-            Origin::Provider(_) => (None, None),
+            Kind::Provider(_) => (None, None),
         };
         let (sender, reloads) = mpsc::unbounded_channel();
-        let credentials = Credentials::new(key, key_origin, Some(sender));
+        let credentials = Credentials::new(key, origin, Some(sender));
         let renewal = Renewal {
             credentials: Arc::clone(&credentials),
-            origin,
+            kind,
             check_every,
             seen,
             reloads,
@@ -85,7 +82,7 @@ impl<K: Key> Renewal<K> {
                 Some(reload) = self.reloads.recv() => waiting.push(reload),
                 () = credentials.renewal_requested() => {}
                 () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {}
-                _ = every.tick(), if self.is_file() => if !self.has_changed().await { continue },
+                _ = every.tick(), if matches!(self.kind, Kind::File(_)) => if !self.has_changed().await { continue },
             }
             while let Ok(reload) = self.reloads.try_recv() {
                 waiting.push(reload);
@@ -105,20 +102,16 @@ impl<K: Key> Renewal<K> {
         }
     }
 
-    fn is_file(&self) -> bool {
-        matches!(self.origin, Origin::File(_))
-    }
-
     /// Whether the file has changed since the last read.
     async fn has_changed(&self) -> bool {
-        let Origin::File(file) = &self.origin else { return false };
+        let Kind::File(file) = &self.kind else { return false };
         let file = file.clone();
         detached_thread::run(move || file.stamp()).await.is_some_and(|stamp| stamp != self.seen)
     }
 
     /// Reads the source and uses its key. Returns whether another key is in use now.
     async fn renew(&mut self) -> Result<bool, CredentialsError> {
-        let read = self.origin.read(&mut self.seen).await;
+        let read = self.kind.read(&mut self.seen).await;
         let key = read.inspect_err(|error| self.log_failure(error))?;
         let replaced = self.credentials.replace(key);
         let failed = std::mem::take(&mut self.failure_logged);
@@ -180,7 +173,7 @@ mod tests {
     async fn an_environment_is_read_on_demand() {
         static VALUE: Mutex<Option<&str>> = Mutex::new(Some("phc_one"));
         let lookup = |_: &str| VALUE.lock().unwrap().map(OsString::from);
-        let mut renewal = renewal(Origin::Environment { variable: "POSTHOG_API_KEY", lookup }.into());
+        let mut renewal = renewal(Kind::Environment { variable: "POSTHOG_API_KEY", lookup }.into());
         assert_eq!(in_use(&renewal), "phc_one");
         *VALUE.lock().unwrap() = Some("phc_two");
         assert!(renewal.renew().await.unwrap());

@@ -49,11 +49,6 @@ pub struct CredentialSource {
 
 pub enum Kind {
     Fixed(Zeroizing<String>),
-    Changing(Origin),
-}
-
-/// The source of a key that may change.
-pub enum Origin {
     Environment { variable: &'static str, lookup: fn(&str) -> Option<OsString> },
     File(KeyFile),
     Provider(Provider),
@@ -76,13 +71,13 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 impl CredentialSource {
     /// Uses this token for the client's whole life, as [`PostHog::builder`](crate::PostHog::builder) with a token does.
     pub fn fixed(project_token: impl Into<String>) -> Self {
-        Self { kind: Kind::Fixed(Zeroizing::new(project_token.into())), check_every: CHECK_EVERY }
+        Kind::Fixed(Zeroizing::new(project_token.into())).into()
     }
 
     /// Reads this variable of the process's environment. Other processes cannot change it, so a new token needs a restart,
     /// unless the process itself sets the variable and then [reloads](crate::PostHog::reload_credentials).
     pub fn environment(variable: &'static str) -> Self {
-        Origin::Environment { variable, lookup: |name| std::env::var_os(name) }.into()
+        Kind::Environment { variable, lookup: |name| std::env::var_os(name) }.into()
     }
 
     /// Reads this file, such as a mounted secret. Whitespace around the token is ignored, and links are followed. Replace the
@@ -94,7 +89,7 @@ impl CredentialSource {
     }
 
     pub(crate) fn file_called(path: PathBuf, field: &'static str) -> Self {
-        Origin::File(KeyFile { path, field }).into()
+        Kind::File(KeyFile { path, field }).into()
     }
 
     /// Calls your own code, for example a vault's client.
@@ -112,7 +107,7 @@ impl CredentialSource {
         Fut: Future<Output = Result<String, E>> + Send + 'static,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        Origin::Provider(Provider::new(provider)).into()
+        Kind::Provider(Provider::new(provider)).into()
     }
 
     /// Sets how often a file's metadata is checked. The default is 10 s: a rotation is noticed while its operator watches,
@@ -126,9 +121,9 @@ impl CredentialSource {
     pub(crate) fn origin(&self) -> KeyOrigin {
         match &self.kind {
             Kind::Fixed(_) => KeyOrigin::Literal,
-            Kind::Changing(Origin::Environment { variable, .. }) => KeyOrigin::Environment(variable),
-            Kind::Changing(Origin::File(file)) => KeyOrigin::File(file.path.clone()),
-            Kind::Changing(Origin::Provider(_)) => KeyOrigin::Provider,
+            Kind::Environment { variable, .. } => KeyOrigin::Environment(variable),
+            Kind::File(file) => KeyOrigin::File(file.path.clone()),
+            Kind::Provider(_) => KeyOrigin::Provider,
         }
     }
 
@@ -136,10 +131,7 @@ impl CredentialSource {
     #[cfg(feature = "preflight")]
     pub(crate) async fn read_once<K: Key>(self) -> Result<K, CredentialsError> {
         self.validate()?;
-        match self.kind {
-            Kind::Fixed(key) => Ok(K::parse(&key)?),
-            Kind::Changing(origin) => origin.read(&mut None).await,
-        }
+        self.kind.read(&mut None).await
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
@@ -147,10 +139,11 @@ impl CredentialSource {
     }
 }
 
-impl Origin {
+impl Kind {
     /// Reads the present key. A provider is called once. For a file, `seen` becomes the stamp of the file that was read.
     pub async fn read<K: Key>(&self, seen: &mut Stamp) -> Result<K, CredentialsError> {
         match self {
+            Self::Fixed(key) => Ok(K::parse(key)?),
             Self::Environment { variable, lookup } => Ok(from_environment(variable, *lookup)?),
             Self::File(file) => {
                 let (path, field) = (file.clone(), file.field);
@@ -177,9 +170,9 @@ pub fn from_environment<K: Key>(
     K::parse(&Zeroizing::new(value)).map_err(|error| error.of(variable))
 }
 
-impl From<Origin> for CredentialSource {
-    fn from(origin: Origin) -> Self {
-        Self { kind: Kind::Changing(origin), check_every: CHECK_EVERY }
+impl From<Kind> for CredentialSource {
+    fn from(kind: Kind) -> Self {
+        Self { kind, check_every: CHECK_EVERY }
     }
 }
 
@@ -209,9 +202,9 @@ impl fmt::Debug for CredentialSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.kind {
             Kind::Fixed(_) => "CredentialSource::fixed",
-            Kind::Changing(Origin::Environment { .. }) => "CredentialSource::environment",
-            Kind::Changing(Origin::File(_)) => "CredentialSource::file",
-            Kind::Changing(Origin::Provider(_)) => "CredentialSource::provider",
+            Kind::Environment { .. } => "CredentialSource::environment",
+            Kind::File(_) => "CredentialSource::file",
+            Kind::Provider(_) => "CredentialSource::provider",
         })
     }
 }

@@ -10,12 +10,8 @@ use crate::ErrorKind;
 
 /// Whether PostHog answered without a failure of its own.
 pub fn is_connected(probed: &[Probed]) -> bool {
-    probed.iter().any(|probed| {
-        probed
-            .answer
-            .as_ref()
-            .is_ok_and(|answer| matches!(answer.meaning, Ok(()) | Err(ErrorKind::Unauthorized)))
-    })
+    let mut answers = probed.iter().flat_map(|probed| &probed.answer);
+    answers.any(|answer| matches!(answer.meaning, Ok(()) | Err(ErrorKind::Unauthorized)))
 }
 
 pub fn judge(probed: &[Probed], token: bool) -> Findings {
@@ -129,13 +125,10 @@ fn latency(took: &[Duration]) -> Finding {
     };
     let seen =
         format!("{} ms, the slowest of {}: {} ms", median.as_millis(), sorted.len(), worst.as_millis());
-    if *median > SLOW {
-        return Finding::warn(
-            seen,
-            "use the region next to the service, and look at the proxy and the line between",
-        );
-    }
-    Finding::pass(seen)
+    Finding::pass(seen).warn_if(
+        *median > SLOW,
+        "use the region next to the service, and look at the proxy and the line between",
+    )
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::integration::Deployment;
 use super::report::PreflightReport;
 use super::status_page;
 use super::target::Source;
@@ -24,10 +25,11 @@ use crate::{CredentialSource, PostHog};
 #[must_use = "nothing is checked until it is awaited"]
 pub struct Preflight {
     source: Source,
-    options: Options,
+    pub(crate) options: Options,
 }
 
 /// What only the user knows.
+#[derive(Default)]
 pub struct Options {
     pub secret_key: Option<CredentialSource>,
     pub needed_scopes: Vec<String>,
@@ -36,10 +38,8 @@ pub struct Options {
     pub webhook_url: Option<String>,
     pub webhook_secret: Option<Zeroizing<String>>,
     pub docs: Option<PathBuf>,
-    pub event_rate: Option<f64>,
+    pub deployment: Deployment,
     pub health_url: Option<String>,
-    pub grace_period: Option<Duration>,
-    pub shutdown: Duration,
     pub status_page: Option<String>,
     pub test_event: bool,
     pub is_outside: bool,
@@ -83,7 +83,9 @@ impl PostHogBuilder {
 
 impl Preflight {
     fn of(source: Source) -> Self {
-        Self { source, options: Options::default() }
+        let needed_scopes = vec!["feature_flag:read".to_owned()];
+        let deployment = Deployment { shutdown: Duration::from_secs(5), ..Deployment::default() };
+        Self { source, options: Options { needed_scopes, deployment, ..Options::default() } }
     }
 
     /// Names a personal API key (`phx_…`), or where it comes from, to check its scopes and its last use. It goes only to
@@ -135,7 +137,7 @@ impl Preflight {
 
     /// Names the events per second on a busy day, to judge the size of the queue.
     pub fn event_rate(mut self, per_second: f64) -> Self {
-        self.options.event_rate = Some(per_second);
+        self.options.deployment.event_rate = Some(per_second);
         self
     }
 
@@ -148,13 +150,13 @@ impl Preflight {
     /// Names the time from the orchestrator's signal to its kill: `terminationGracePeriodSeconds`, less the time spent
     /// before the signal.
     pub fn grace_period(mut self, period: Duration) -> Self {
-        self.options.grace_period = Some(period);
+        self.options.deployment.grace_period = Some(period);
         self
     }
 
     /// Names the deadline that the service passes to [`PostHog::shutdown`]. The default is 5 s.
     pub fn shutdown_deadline(mut self, deadline: Duration) -> Self {
-        self.options.shutdown = deadline;
+        self.options.deployment.shutdown = deadline;
         self
     }
 
@@ -181,27 +183,6 @@ impl Preflight {
     pub fn from_outside(mut self) -> Self {
         self.options.is_outside = true;
         self
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            secret_key: None,
-            needed_scopes: vec!["feature_flag:read".to_owned()],
-            app_host: None,
-            secret_files: Vec::new(),
-            webhook_url: None,
-            webhook_secret: None,
-            docs: None,
-            event_rate: None,
-            health_url: None,
-            grace_period: None,
-            shutdown: Duration::from_secs(5),
-            status_page: None,
-            test_event: false,
-            is_outside: false,
-        }
     }
 }
 

@@ -1,9 +1,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::ConfigError;
+use crate::rt::named;
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,30 +22,19 @@ pub struct Check {
     pub remedy: Option<Cow<'static, str>>,
 }
 
-/// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(clippy::exhaustive_enums, reason = "whoever reads a report must know what each of them asks for")]
-pub enum CheckStatus {
-    /// As it should be.
-    Pass,
-    /// It works, but somebody should look at it. Exit code 1 under `--strict`.
-    Warn,
-    /// Do not go live. Exit code 2.
-    Fail,
-    /// Not checked, because there is nothing to check or nobody asked for it. No fault.
-    Skipped,
-}
-
-impl CheckStatus {
-    /// The word in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-            Self::Skipped => "skipped",
-        }
+named! {
+    /// How a check ended.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[allow(clippy::exhaustive_enums, reason = "a reader of a report must know what each status asks for")]
+    pub enum CheckStatus {
+        /// As it should be.
+        Pass = "pass",
+        /// It works, but somebody should look at it. Exit code 1 under `--strict`.
+        Warn = "warn",
+        /// Do not go live. Exit code 2.
+        Fail = "fail",
+        /// Not checked, because there is nothing to check or nobody asked for it. This is no fault.
+        Skipped = "skipped",
     }
 }
 
@@ -74,6 +64,11 @@ impl Finding {
 
     pub fn skipped(why: impl Into<String>) -> Self {
         Self { status: CheckStatus::Skipped, seen: why.into(), remedy: None }
+    }
+
+    /// Makes a warning of a check that passed, if there is a reason to.
+    pub fn warn_if(self, is_reason: bool, remedy: &'static str) -> Self {
+        if is_reason && self.status == CheckStatus::Pass { Self::warn(self.seen, remedy) } else { self }
     }
 
     /// A value that the configuration refuses.
@@ -107,10 +102,10 @@ pub fn counted(n: usize, what: &str) -> String {
 macro_rules! checks {
     ($($id:ident $name:literal $why:literal)*) => {
         /// A check. Its name is stable.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[non_exhaustive]
         pub enum CheckId {
-            $(#[doc = concat!("`", $name, "`. ", $why)] $id,)*
+            $(#[doc = concat!("`", $name, "`. ", $why)] #[serde(rename = $name)] $id,)*
         }
 
         impl CheckId {
@@ -172,11 +167,5 @@ checks! {
 impl fmt::Display for CheckId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
-    }
-}
-
-impl Serialize for CheckId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
     }
 }

@@ -28,10 +28,10 @@ pub fn judge(samples: &[Sample]) -> Finding {
         ahead if ahead > 0.0 => format!("{ahead:.0} s ahead of the server's"),
         ahead => format!("{:.0} s behind the server's", -ahead),
     };
-    if ahead.abs() - doubt > LARGEST {
-        return Finding::warn(seen, "let NTP set the clock (chrony, systemd-timesyncd, the hypervisor's)");
-    }
-    Finding::pass(seen)
+    Finding::pass(seen).warn_if(
+        ahead.abs() - doubt > LARGEST,
+        "let NTP set the clock (chrony, systemd-timesyncd, the hypervisor's)",
+    )
 }
 
 /// The seconds that this machine's clock is ahead, within half a second and half of the round trip. A `Date` is cut to

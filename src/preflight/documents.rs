@@ -16,39 +16,31 @@ const PAGES: [(CheckId, &str); 4] = [
 
 pub const IDS: &[CheckId] = &[PAGES[0].0, PAGES[1].0, PAGES[2].0, PAGES[3].0];
 
-pub fn not_named() -> Findings {
-    PAGES.map(|(id, _)| (id, Finding::skipped("no directory was named (--docs)"))).into()
-}
-
-pub fn read(directory: &Path) -> Findings {
-    let page =
-        |(id, name): (CheckId, &'static str)| (id, judge(name, fs::read_to_string(directory.join(name))));
-    PAGES.map(page).into()
+pub fn read(directory: Option<&Path>) -> Findings {
+    let page = |name| match directory {
+        None => Finding::skipped("no directory was named (--docs)"),
+        Some(directory) => judge(name, fs::read_to_string(directory.join(name))),
+    };
+    PAGES.map(|(id, name)| (id, page(name))).into()
 }
 
 fn judge(name: &str, text: io::Result<String>) -> Finding {
-    let text = match text {
-        Ok(text) => text,
-        Err(error) => {
-            return Finding::fail(
-                format!("{name}: {}", error.kind()),
-                format!("write it there, from docs/{name} of the library's repository"),
-            );
-        }
-    };
-    if text.trim().is_empty() {
-        return Finding::fail(
+    match text.map(|text| (text.trim().is_empty(), unfilled(&text))) {
+        Err(error) => Finding::fail(
+            format!("{name}: {}", error.kind()),
+            format!("write it there, from docs/{name} of the library's repository"),
+        ),
+        Ok((true, _)) => Finding::fail(
             format!("{name} is empty"),
             format!("write it, from docs/{name} of the library's repository"),
-        );
-    }
-    let unfilled = unfilled(&text);
-    match unfilled.first() {
-        None => Finding::pass(format!("{name}, nothing left to fill in")),
-        Some((line, what)) => Finding::fail(
-            format!("{name}: {} to fill in, the first in line {line}: {what}", unfilled.len()),
-            "fill them in before anybody needs them",
         ),
+        Ok((false, unfilled)) => match unfilled.first() {
+            None => Finding::pass(format!("{name}, nothing left to fill in")),
+            Some((line, what)) => Finding::fail(
+                format!("{name}: {} to fill in, the first in line {line}: {what}", unfilled.len()),
+                "fill them in before anybody needs them",
+            ),
+        },
     }
 }
 
@@ -69,13 +61,14 @@ pub fn unfilled(text: &str) -> Vec<(usize, String)> {
             _ => {}
         }
         let prose: String = if is_code { String::new() } else { without_code_spans(line) };
-        found.extend(marked(line).chain(left_open(&prose)).take(1).map(|what| (number, shown(&what))));
+        found.extend(
+            marked(line)
+                .chain(left_open(&prose))
+                .take(1)
+                .map(|what| (number, what.chars().take(60).collect())),
+        );
     }
     found
-}
-
-fn shown(what: &str) -> String {
-    what.chars().take(60).collect()
 }
 
 /// Removes the text between backticks.

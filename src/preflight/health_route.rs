@@ -1,28 +1,21 @@
 use reqwest::Url;
 use serde_json::Value;
 
-use super::check::{CheckId, Finding, Findings};
+use super::check::Finding;
 use super::http;
-
-pub const IDS: &[CheckId] = &[CheckId::HealthRoute];
 
 const REMEDY: &str = "serve HealthRoute::readiness there, and let this machine reach it";
 
-pub async fn check(url: Option<String>) -> Findings {
-    let finding = match url.as_deref().map(Url::parse) {
+pub async fn check(url: Option<String>) -> Finding {
+    match url.as_deref().map(Url::parse) {
         None => Finding::skipped("its URL was not named (--health-url)"),
         Some(Err(_)) => Finding::fail("not a URL", "name it whole: http://127.0.0.1:8080/readyz"),
         Some(Ok(url)) => match http::get(&url, None).await {
-            Err(error) => Finding::fail(told(&error), REMEDY),
+            // The error's own text would speak of PostHog, but this request asks the service.
+            Err(error) => Finding::fail(format!("no answer ({})", error.kind().as_str()), REMEDY),
             Ok(answer) => judge(answer.status, answer.body.as_deref().unwrap_or_default()),
         },
-    };
-    vec![(CheckId::HealthRoute, finding)]
-}
-
-/// The error's own text would speak of PostHog, but this request asks the service.
-fn told(error: &crate::Error) -> String {
-    format!("no answer ({})", error.kind().as_str())
+    }
 }
 
 fn judge(status: u16, body: &[u8]) -> Finding {

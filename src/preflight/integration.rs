@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::capacity::{self, Capacity};
+use super::capacity;
 use super::check::{CheckId, Finding, Findings, counted};
-use super::timeouts::{self, Timeouts};
+use super::timeouts;
 use crate::config::Settings;
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
 use crate::monitor::{AlertName, AlertsConfig};
 
 /// What only the deployment knows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Deployment {
     pub grace_period: Option<Duration>,
     pub shutdown: Duration,
@@ -23,8 +23,8 @@ pub fn judge(settings: &Settings, deployment: Deployment) -> Findings {
         (CheckId::Breaker, breaker(&settings.circuit_breaker)),
         (CheckId::RateLimit, rate_limit(&settings.rate_limit)),
         (CheckId::Backoff, backoff(&settings.retry)),
-        (CheckId::Timeouts, timeouts::judge(&Timeouts::of(settings, deployment))),
-        (CheckId::Queue, capacity::judge(&Capacity::of(settings), deployment.event_rate)),
+        (CheckId::Timeouts, timeouts::judge(settings, deployment)),
+        (CheckId::Queue, capacity::judge(settings, deployment.event_rate)),
         (CheckId::Alerts, alerts(&settings.alerts)),
     ]
 }
@@ -40,19 +40,15 @@ fn breaker(config: &CircuitBreakerConfig) -> Finding {
         config.open_time,
         config.longest_open_time,
     );
-    if config.longest_open_time > LONGEST_OPEN {
-        return Finding::warn(
-            seen,
-            "open_time: at most a minute, or a recovery goes unnoticed for long; 10 s is the default",
-        );
-    }
-    if config.failure_rate > 0.9 {
-        return Finding::warn(
-            seen,
-            "failure_rate: below 0.9, or one success among failures keeps it closed; 0.5 is the default",
-        );
-    }
     Finding::pass(seen)
+        .warn_if(
+            config.longest_open_time > LONGEST_OPEN,
+            "open_time: at most a minute, or a recovery goes unnoticed for long; 10 s is the default",
+        )
+        .warn_if(
+            config.failure_rate > 0.9,
+            "failure_rate: below 0.9, or one success among failures keeps it closed; 0.5 is the default",
+        )
 }
 
 fn rate_limit(config: &RateLimitConfig) -> Finding {
@@ -60,10 +56,10 @@ fn rate_limit(config: &RateLimitConfig) -> Finding {
         "{} requests/s, {} at once, pauses of {:?} to {:?} after a 429",
         config.rate, config.burst, config.pause, config.longest_pause
     );
-    if config.rate > 1_000 || config.burst > 10_000 {
-        return Finding::warn(seen, "rate_limit: this limits nothing; 50 requests/s carry 5,000 events/s");
-    }
-    Finding::pass(seen)
+    Finding::pass(seen).warn_if(
+        config.rate > 1_000 || config.burst > 10_000,
+        "rate_limit: this limits nothing; 50 requests/s carry 5,000 events/s",
+    )
 }
 
 fn backoff(config: &RetryConfig) -> Finding {
@@ -74,16 +70,15 @@ fn backoff(config: &RetryConfig) -> Finding {
         config.cap,
         config.share * 100.0
     );
-    if config.base < Duration::from_millis(50) {
-        return Finding::warn(seen, "retry.backoff: begin with 50 ms at least; 500 ms is the default");
-    }
-    if config.attempts > 10 || config.share > 1.0 {
-        return Finding::warn(
-            seen,
-            "retry: fewer attempts and a smaller budget, or an outage is met with more traffic than a good day",
-        );
-    }
     Finding::pass(seen)
+        .warn_if(
+            config.base < Duration::from_millis(50),
+            "retry.backoff: begin with 50 ms at least; 500 ms is the default",
+        )
+        .warn_if(
+            config.attempts > 10 || config.share > 1.0,
+            "retry: fewer attempts and a smaller budget, or an outage is met with more traffic than a good day",
+        )
 }
 
 fn alerts(config: &AlertsConfig) -> Finding {

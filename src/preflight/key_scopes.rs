@@ -60,37 +60,37 @@ pub async fn check(
     app_host: Result<Url, Finding>,
     needed: Vec<String>,
 ) -> Findings {
-    let both = |finding: Finding, other: &str| {
-        vec![(CheckId::KeyScopes, finding), (CheckId::KeyUse, Finding::skipped(other.to_owned()))]
+    let [scopes, last_use] = match ask(key, app_host).await {
+        Ok(said) => said.judge(&needed, SystemTime::now()),
+        Err((finding, why)) => [finding, Finding::skipped(why)],
     };
-    let key = match key {
-        None => return both(Finding::skipped("no secret key is configured"), "no secret key is configured"),
-        Some(Err(finding)) => return both(finding, "see config.key_scopes"),
-        Some(Ok(key)) => key,
-    };
+    vec![(CheckId::KeyScopes, scopes), (CheckId::KeyUse, last_use)]
+}
+
+/// Asks PostHog about the key. Without an answer, returns what is said of the scopes and of the last use instead.
+async fn ask(
+    key: Option<Result<SecretKey, Finding>>,
+    app_host: Result<Url, Finding>,
+) -> Result<Introspected, (Finding, &'static str)> {
+    const NO_KEY: &str = "no secret key is configured";
+    let unknown = |finding| (finding, "see config.key_scopes");
+    let key = key.ok_or_else(|| (Finding::skipped(NO_KEY), NO_KEY))?.map_err(unknown)?;
     if key.expose().starts_with("phs_") {
         const WHY: &str = "a project secret key (phs_…) has no scopes to ask for: it reads flag definitions";
-        return both(Finding::skipped(WHY), "PostHog does not tell for a project secret key");
+        return Err((Finding::skipped(WHY), "PostHog does not tell for a project secret key"));
     }
-    let app_host = match app_host {
-        Ok(app_host) => app_host,
-        Err(finding) => return both(finding, "see config.key_scopes"),
-    };
+    let app_host = app_host.map_err(unknown)?;
     if app_host.scheme() != "https" && !is_loopback(&app_host) {
-        let refused = Finding::fail("the app host is plain http: the key was not sent", "use https://");
-        return both(refused, "see config.key_scopes");
+        return Err(unknown(Finding::fail(
+            "the app host is plain http: the key was not sent",
+            "use https://",
+        )));
     }
     let url = endpoint(&app_host, "/api/personal_api_keys/@current/", None);
     let answer = http::get(&url, Some(&key)).await;
     let body = answer.and_then(|answer| answer.into_body(SystemTime::now(), Duration::ZERO, key.expose()));
-    match body.map(|body| Introspected::read(&body, key.expose())) {
-        Ok(Some(said)) => {
-            let [scopes, last_use] = said.judge(&needed, SystemTime::now());
-            vec![(CheckId::KeyScopes, scopes), (CheckId::KeyUse, last_use)]
-        }
-        Ok(None) => both(not_asked("the answer is not PostHog's"), "see config.key_scopes"),
-        Err(error) => both(failed(&error), "see config.key_scopes"),
-    }
+    let body = body.map_err(|error| unknown(failed(&error)))?;
+    Introspected::read(&body, key.expose()).ok_or_else(|| unknown(not_asked("the answer is not PostHog's")))
 }
 
 fn failed(error: &Error) -> Finding {

@@ -19,19 +19,17 @@ const DIRECT: [CheckId; 4] = [CheckId::Dns, CheckId::Tcp, CheckId::Tls, CheckId:
 
 pub const IDS: &[CheckId] = &[CheckId::Proxy, DIRECT[0], DIRECT[1], DIRECT[2], DIRECT[3]];
 
-pub async fn check(host: &Url) -> Findings {
-    let proxy = proxy_for(host);
+pub async fn check(host: Url) -> Findings {
+    let proxy = proxy_for(&host);
     let mut findings = match &proxy {
-        Some(_) => behind_a_proxy(),
-        None => reach(host).await.judge(),
+        // A direct connection would say nothing about the client, which does not use one.
+        Some(_) => DIRECT
+            .map(|id| (id, Finding::skipped("through a proxy, which does this: see network.http")))
+            .into(),
+        None => reach(&host).await.judge(),
     };
-    findings.push((CheckId::Proxy, judge_proxy(host, proxy.as_deref())));
+    findings.push((CheckId::Proxy, judge_proxy(&host, proxy.as_deref())));
     findings
-}
-
-/// A direct connection would say nothing about the client, which does not use one.
-fn behind_a_proxy() -> Findings {
-    DIRECT.map(|id| (id, Finding::skipped("through a proxy, which does this: see network.http"))).into()
 }
 
 /// Returns the proxy that the client uses for this URL, as `host:port`, without credentials.

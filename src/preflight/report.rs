@@ -77,15 +77,13 @@ impl PreflightReport {
 
     /// The number of checks that ended in each way.
     pub fn counts(&self) -> Counts {
-        self.checks.iter().fold(Counts::default(), |mut counts, check| {
-            match check.status {
-                CheckStatus::Pass => counts.pass += 1,
-                CheckStatus::Warn => counts.warn += 1,
-                CheckStatus::Fail => counts.fail += 1,
-                CheckStatus::Skipped => counts.skipped += 1,
-            }
-            counts
-        })
+        let ended = |status| self.checks.iter().filter(|check| check.status == status).count();
+        Counts {
+            pass: ended(CheckStatus::Pass),
+            warn: ended(CheckStatus::Warn),
+            fail: ended(CheckStatus::Fail),
+            skipped: ended(CheckStatus::Skipped),
+        }
     }
 
     /// The result of one check.

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::builder::Options;
 use super::check::{CheckId, CheckStatus, Finding, Findings};
-use super::concurrent::{Group, run_concurrently};
-use super::integration::{self, Deployment};
+use super::concurrent::Groups;
+use super::integration;
 use super::logs::{self, Logs};
 use super::report::PreflightReport;
 use super::target::{Source, Target};
@@ -28,7 +28,7 @@ const ONE_ANSWER: Duration = Duration::from_secs(5);
 /// For groups of several steps, each of which has its own limit.
 const STEPS: Duration = Duration::from_secs(10);
 
-/// A build with optimizations is taken to be for production.
+/// A build with optimizations counts as one for production.
 const IS_RELEASE: bool = !cfg!(debug_assertions);
 
 pub async fn run(source: Source, mut options: Options) -> PreflightReport {
@@ -36,7 +36,7 @@ pub async fn run(source: Source, mut options: Options) -> PreflightReport {
     let logs = Logs::observe();
     let target = source.open(options.secret_key.take()).await;
     let immediate = without_io(&target, &options, logs);
-    let mut findings = run_concurrently(groups(target, options), started + WHOLE).await;
+    let mut findings = start(target, options).finish(started + WHOLE).await;
     findings.extend(immediate);
     PreflightReport::new(findings, started.elapsed())
 }
@@ -44,11 +44,6 @@ pub async fn run(source: Source, mut options: Options) -> PreflightReport {
 /// The checks that need no I/O.
 fn without_io(target: &Target, options: &Options, logs: Logs) -> Findings {
     let Target { validity, is_disabled, token, token_origin, host, settings, .. } = target;
-    let deployment = Deployment {
-        grace_period: options.grace_period,
-        shutdown: options.shutdown,
-        event_rate: options.event_rate,
-    };
     let logs = if options.is_outside {
         Finding::skipped("only the service itself can tell: posthog.preflight()")
     } else {
@@ -69,9 +64,18 @@ fn without_io(target: &Target, options: &Options, logs: Logs) -> Findings {
             ),
         ),
     ];
-    let judged = integration::judge(settings, deployment);
-    findings
-        .extend(judged.into_iter().map(|(id, finding)| (id, mark_as_default(finding, options.is_outside))));
+    if host.is_err() {
+        let ids = probes::IDS.iter().chain(reachability::IDS);
+        findings.extend(ids.map(|&id| (id, Finding::no_host())));
+    }
+    let judged = integration::judge(settings, options.deployment);
+    findings.extend(judged.into_iter().map(|(id, finding)| match finding.status {
+        // A command outside the service does not see the service's settings, only their defaults.
+        CheckStatus::Pass if options.is_outside => {
+            (id, Finding { seen: format!("by default: {}", finding.seen), ..finding })
+        }
+        _ => (id, finding),
+    }));
     findings
 }
 
@@ -79,65 +83,38 @@ fn of<T>(value: &Result<T, Finding>, judge: fn(&T) -> Finding) -> Finding {
     value.as_ref().map_or_else(Finding::clone, judge)
 }
 
-/// A command outside the service does not see the service's settings, only their defaults.
-fn mark_as_default(finding: Finding, is_outside: bool) -> Finding {
-    if !is_outside || finding.status != CheckStatus::Pass {
-        return finding;
-    }
-    Finding { seen: format!("by default: {}", finding.seen), ..finding }
-}
-
-fn groups(target: Target, options: Options) -> Vec<Group> {
+/// Starts the checks that need I/O.
+fn start(target: Target, options: Options) -> Groups {
     let Target { token, token_origin, secret_key, secret_key_origin, host, settings, .. } = target;
     let (token, host) = (token.ok(), host.ok());
     let (sender, connected) = oneshot::channel();
     let Options { needed_scopes, app_host, webhook_url, docs, health_url, status_page, .. } = options;
     let app_host = key_scopes::app_host(app_host, host.as_ref());
     let files = files(token_origin, options.secret_files, secret_key_origin);
-    vec![
-        Group::new(probes::IDS, STEPS, probed(host.clone(), token.clone(), sender)),
-        Group::new(reachability::IDS, STEPS, reachability(host.clone())),
-        Group::new(secret_files::IDS, FILES, async move {
-            vec![(CheckId::SecretFiles, in_a_thread(move || secret_files::read(&files)).await)]
-        }),
-        Group::new(key_scopes::IDS, ONE_ANSWER, key_scopes::check(secret_key, app_host, needed_scopes)),
-        Group::new(&[CheckId::Spool], FILES, spool(settings)),
-        Group::new(health_route::IDS, ONE_ANSWER, health_route::check(health_url)),
-        Group::new(status_page::IDS, STEPS, status_page::check(status_page, connected)),
-        Group::new(webhook::IDS, STEPS, webhook::check(webhook_url)),
-        Group::new(documents::IDS, FILES, async move {
-            match docs {
-                None => documents::not_named(),
-                Some(directory) => {
-                    detached_thread::run(move || documents::read(&directory)).await.unwrap_or_default()
-                }
-            }
-        }),
-        Group::new(test_event::IDS, STEPS, test_event::check(options.test_event, host, token)),
-    ]
-}
-
-async fn reachability(host: Option<Url>) -> Findings {
-    match host {
-        None => without_a_host(reachability::IDS),
-        Some(host) => reachability::check(&host).await,
+    let mut groups = Groups::default();
+    if let Some(host) = host.clone() {
+        groups.start(probes::IDS, STEPS, probed(host.clone(), token.clone(), sender));
+        groups.start(reachability::IDS, STEPS, reachability::check(host));
     }
+    groups.start_one(&CheckId::SecretFiles, FILES, in_a_thread(move || secret_files::read(&files)));
+    groups.start(key_scopes::IDS, ONE_ANSWER, key_scopes::check(secret_key, app_host, needed_scopes));
+    groups.start_one(&CheckId::Spool, FILES, spool(settings));
+    groups.start_one(&CheckId::HealthRoute, ONE_ANSWER, health_route::check(health_url));
+    groups.start_one(&CheckId::StatusPage, STEPS, status_page::check(status_page, connected));
+    groups.start(webhook::IDS, STEPS, webhook::check(webhook_url));
+    groups.start(documents::IDS, FILES, async move {
+        let read = detached_thread::run(move || documents::read(docs.as_deref()));
+        read.await.unwrap_or_default()
+    });
+    groups.start_one(&CheckId::TestEvent, STEPS, test_event::check(options.test_event, host, token));
+    groups
 }
 
-async fn probed(
-    host: Option<Url>,
-    token: Option<ProjectToken>,
-    connected: oneshot::Sender<bool>,
-) -> Findings {
-    let Some(host) = host else { return without_a_host(probes::IDS) };
+async fn probed(host: Url, token: Option<ProjectToken>, connected: oneshot::Sender<bool>) -> Findings {
     let probed = probes::probe(&host, token.as_ref()).await;
     // Nobody listens unless the status page is asked.
     let _ = connected.send(answers::is_connected(&probed));
     answers::judge(&probed, token.is_some())
-}
-
-fn without_a_host(ids: &[CheckId]) -> Findings {
-    ids.iter().map(|&id| (id, Finding::no_host())).collect()
 }
 
 /// The files that were named, and those that the token and the secret key come from.
@@ -155,12 +132,11 @@ fn files(
     token.into_iter().chain(named).chain(key).collect()
 }
 
-async fn spool(settings: Arc<Settings>) -> Findings {
-    let finding = match settings.spool.clone() {
+async fn spool(settings: Arc<Settings>) -> Finding {
+    match settings.spool.clone() {
         None => Finding::skipped("no spool is configured: what memory cannot hold is lost"),
         Some(config) => in_a_thread(move || spool::judge(&config.inspect())).await,
-    };
-    vec![(CheckId::Spool, finding)]
+    }
 }
 
 /// Runs work on a thread that is left behind if it hangs, as a mount may.

@@ -3,9 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::check::{CheckId, Finding, counted};
-
-pub const IDS: &[CheckId] = &[CheckId::SecretFiles];
+use super::check::{Finding, counted};
 
 pub fn read(files: &[(&'static str, PathBuf)]) -> Finding {
     let moded = |(name, path): &(&'static str, PathBuf)| (*name, mode(path));

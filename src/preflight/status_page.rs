@@ -7,41 +7,37 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::check::{CheckId, Finding, Findings, counted};
+use super::check::{Finding, counted};
 use super::http;
-
-pub const IDS: &[CheckId] = &[CheckId::StatusPage];
 
 pub const URL: &str = "https://www.posthogstatus.com/api/v1/summary";
 const LONGEST: Duration = Duration::from_secs(4);
 /// Longer than the probes may take.
 const LONGEST_OF_OURS: Duration = Duration::from_secs(9);
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub struct Summary {
-    #[serde(default)]
     ongoing_incidents: Vec<Entry>,
-    #[serde(default)]
     in_progress_maintenances: Vec<Entry>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Entry {
-    #[serde(default)]
     name: String,
 }
 
 /// `connected` tells whether our own requests reach PostHog.
-pub async fn check(url: Option<String>, connected: oneshot::Receiver<bool>) -> Findings {
-    let finding = match url.as_deref().map(Url::parse) {
+pub async fn check(url: Option<String>, connected: oneshot::Receiver<bool>) -> Finding {
+    match url.as_deref().map(Url::parse) {
         None => Finding::skipped("not asked for (--status-page)"),
         Some(Err(_)) => Finding::skipped("the status page's address is not a URL"),
         Some(Ok(url)) => match tokio::join!(timeout(LONGEST, read(&url)), ours(connected)) {
             (Ok(Some(summary)), connected) => judge(&summary, connected),
             _ => Finding::skipped("the status page does not answer as it should"),
         },
-    };
-    vec![(CheckId::StatusPage, finding)]
+    }
 }
 
 /// Our own view, if it arrives in time. Advice must not fail because another check hangs.

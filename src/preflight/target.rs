@@ -18,7 +18,7 @@ pub enum Source {
     Builder(Box<PostHogBuilder>),
 }
 
-/// The client, as far as it is known. In the place of an unknown value stands the finding that says why.
+/// The client, as far as it is known. An unknown value is replaced by the finding that says why.
 pub struct Target {
     /// Whether `build()` accepts the settings.
     pub validity: Finding,
@@ -33,7 +33,7 @@ pub struct Target {
     pub settings: Arc<Settings>,
 }
 
-/// A file on a mount that hangs, or a vault that does not answer, must leave the other checks their time.
+/// A mount that hangs or a vault that does not answer must leave time for the other checks.
 const READING: Duration = Duration::from_secs(4);
 
 impl Source {
@@ -77,10 +77,8 @@ impl Target {
             disabled: is_disabled, environment, token, host, local_evaluation, settings, ..
         } = configuration;
         let own_key = local_evaluation.map(|local| local.secret_key);
-        let (token_origin, secret_key_origin) = (
-            token.as_ref().map(CredentialSource::origin).ok(),
-            own_key.as_ref().map(CredentialSource::origin),
-        );
+        let token_origin = token.as_ref().ok().filter(|_| !is_disabled).map(CredentialSource::origin);
+        let secret_key_origin = own_key.as_ref().map(CredentialSource::origin);
         let secret_key = async {
             match named.or(own_key.filter(|_| !is_disabled)) {
                 Some(source) => Some(read(source).await),
@@ -103,7 +101,7 @@ impl Target {
             validity: configuration::settings(&validity),
             is_disabled,
             token,
-            token_origin: token_origin.filter(|_| !is_disabled),
+            token_origin,
             secret_key,
             secret_key_origin,
             host,
@@ -114,8 +112,15 @@ impl Target {
 
 async fn read<K: Key>(source: CredentialSource) -> Result<K, Finding> {
     match timeout(READING, source.read_once()).await {
-        Ok(key) => key.map_err(|error| unavailable(&error)),
-        Err(_) => Err(hangs()),
+        Ok(Ok(key)) => Ok(key),
+        Ok(Err(CredentialsError::Invalid(error))) => Err(Finding::refused(&error)),
+        Ok(Err(error)) => {
+            Err(Finding::fail(error.to_string(), "look at the vault, the mount, and your provider's own log"))
+        }
+        Err(_) => Err(Finding::fail(
+            format!("not read within {} s", READING.as_secs()),
+            "look at the vault or the mount that it comes from: it hangs",
+        )),
     }
 }
 
@@ -125,22 +130,6 @@ fn disabled() -> Finding {
 
 fn see_settings() -> Finding {
     Finding::skipped("the environment cannot be read: see config.settings")
-}
-
-fn unavailable(error: &CredentialsError) -> Finding {
-    match error {
-        CredentialsError::Invalid(error) => Finding::refused(error),
-        error => {
-            Finding::fail(error.to_string(), "look at the vault, the mount, and your provider's own log")
-        }
-    }
-}
-
-fn hangs() -> Finding {
-    Finding::fail(
-        format!("not read within {} s", READING.as_secs()),
-        "look at the vault or the mount that it comes from: it hangs",
-    )
 }
 
 fn not_yet_given(what: &str) -> Finding {

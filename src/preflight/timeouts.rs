@@ -5,40 +5,22 @@ use std::time::Duration;
 use super::check::Finding;
 use super::integration::Deployment;
 use crate::config::Settings;
+use crate::delivery::Pacing;
 use crate::monitor::AlertName;
-
-/// The times that meet in a deployment or an outage.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    linger: Duration,
-    request: Duration,
-    probe: Duration,
-    longest_retry_after: Duration,
-    stalled: Option<Duration>,
-    shutdown: Duration,
-    grace: Option<Duration>,
-}
-
-impl Timeouts {
-    pub fn of(settings: &Settings, deployment: Deployment) -> Self {
-        let alerts = &settings.alerts;
-        Self {
-            linger: settings.pacing.linger,
-            request: settings.request_timeout,
-            probe: settings.probe_timeout,
-            longest_retry_after: settings.longest_retry_after,
-            stalled: alerts.severity_of(AlertName::Stalled).map(|_| alerts.stalled_after),
-            shutdown: deployment.shutdown,
-            grace: deployment.grace_period,
-        }
-    }
-}
 
 /// Between the end of `shutdown` and the end of the process.
 const TO_SPARE: Duration = Duration::from_secs(2);
 
-pub fn judge(timeouts: &Timeouts) -> Finding {
-    let &Timeouts { linger, request, probe, longest_retry_after, stalled, shutdown, grace } = timeouts;
+pub fn judge(settings: &Settings, deployment: Deployment) -> Finding {
+    let &Settings {
+        pacing: Pacing { linger, .. },
+        request_timeout: request,
+        probe_timeout: probe,
+        longest_retry_after,
+        ref alerts,
+        ..
+    } = settings;
+    let Deployment { grace_period: grace, shutdown, .. } = deployment;
     match grace {
         Some(grace) if shutdown > grace => {
             return Finding::fail(
@@ -68,7 +50,8 @@ pub fn judge(timeouts: &Timeouts) -> Finding {
             "probe_timeout: 2 s is the default, and readiness probes wait little longer",
         );
     }
-    if let Some(stalled) = stalled.filter(|stalled| *stalled < longest_retry_after) {
+    let stalled = alerts.stalled_after;
+    if alerts.severity_of(AlertName::Stalled).is_some() && stalled < longest_retry_after {
         return Finding::warn(
             format!(
                 "the alert Stalled fires after {stalled:?}, while a Retry-After of {longest_retry_after:?} is kept"
@@ -86,37 +69,39 @@ pub fn judge(timeouts: &Timeouts) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::CheckStatus::{Fail, Pass, Warn};
+    use crate::monitor::AlertsConfig;
+    use crate::preflight::CheckStatus::{self, Fail, Pass, Warn};
 
     const S: fn(u64) -> Duration = Duration::from_secs;
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     #[test]
     fn timeouts_against_each_other() {
-        let good = Timeouts {
-            linger: S(1),
-            request: S(10),
-            probe: S(2),
-            longest_retry_after: S(300),
-            stalled: Some(S(300)),
-            shutdown: S(5),
-            grace: Some(S(7)),
-        };
-        let rows = [
-            (good, Pass),
-            (Timeouts { grace: None, ..good }, Pass),
-            (Timeouts { grace: Some(MS(6_999)), ..good }, Warn),
-            (Timeouts { grace: Some(S(5)), ..good }, Warn),
-            (Timeouts { grace: Some(MS(4_999)), ..good }, Fail),
-            (Timeouts { linger: S(10), ..good }, Warn),
-            (Timeouts { linger: MS(9_999), ..good }, Pass),
-            (Timeouts { probe: S(10), ..good }, Pass),
-            (Timeouts { probe: S(11), ..good }, Warn),
-            (Timeouts { stalled: Some(S(299)), ..good }, Warn),
-            (Timeouts { stalled: None, ..good }, Pass),
+        type Change = fn(&mut Settings, &mut Deployment);
+        let rows: [(Change, CheckStatus); 11] = [
+            (|_, _| {}, Pass),
+            (|_, deployment| deployment.grace_period = None, Pass),
+            (|_, deployment| deployment.grace_period = Some(MS(6_999)), Warn),
+            (|_, deployment| deployment.grace_period = Some(S(5)), Warn),
+            (|_, deployment| deployment.grace_period = Some(MS(4_999)), Fail),
+            (|settings, _| settings.pacing.linger = S(10), Warn),
+            (|settings, _| settings.pacing.linger = MS(9_999), Pass),
+            (|settings, _| settings.probe_timeout = S(10), Pass),
+            (|settings, _| settings.probe_timeout = S(11), Warn),
+            (|settings, _| settings.alerts.stalled_after = S(299), Warn),
+            (
+                |settings, _| {
+                    settings.alerts = AlertsConfig::default().stalled(S(299)).off(AlertName::Stalled);
+                },
+                Pass,
+            ),
         ];
-        for (timeouts, status) in rows {
-            assert_eq!(judge(&timeouts).status, status, "{timeouts:?}");
+        for (row, (change, status)) in rows.into_iter().enumerate() {
+            let mut settings = Settings::default();
+            let mut deployment = Deployment { grace_period: Some(S(7)), shutdown: S(5), event_rate: None };
+            change(&mut settings, &mut deployment);
+            let finding = judge(&settings, deployment);
+            assert_eq!(finding.status, status, "{row}: {finding:?}");
         }
     }
 }

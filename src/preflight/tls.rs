@@ -34,20 +34,16 @@ pub async fn handshake(host: &str, stream: TcpStream, limit: Duration) -> Handsh
     // On a thread of its own, because it reads the system's certificates.
     let verifier = match timeout(limit, detached_thread::run(RecordingVerifier::new)).await {
         Ok(Some(Ok(verifier))) => Arc::new(verifier),
-        Ok(Some(Err(error))) => return Handshake::failed(Refusal::Other(error.to_string())),
-        Ok(None) | Err(_) => {
-            return Handshake::failed(Refusal::Other("the system's certificates cannot be read".to_owned()));
-        }
+        Ok(Some(Err(error))) => return Handshake::failed(error.to_string()),
+        Ok(None) | Err(_) => return Handshake::failed("the system's certificates cannot be read".to_owned()),
     };
-    let outcome = match timeout(limit, attempt(host, stream, Arc::clone(&verifier))).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Refusal::Other(format!("no answer within {} s", limit.as_secs()))),
-    };
+    let late = |_| Err(Refusal::Other(format!("no answer within {} s", limit.as_secs())));
+    let outcome = timeout(limit, attempt(host, stream, Arc::clone(&verifier))).await.unwrap_or_else(late);
     let expires = verifier.leaf().and_then(|leaf| {
         let (_, certificate) = x509_parser::parse_x509_certificate(&leaf).ok()?;
         Some(certificate.validity().not_after.timestamp())
     });
-    Handshake { expires, ..Handshake::of(outcome) }
+    Handshake::new(outcome, expires)
 }
 
 async fn attempt(
@@ -133,13 +129,13 @@ impl ServerCertVerifier for RecordingVerifier {
 }
 
 impl Handshake {
-    fn of(outcome: Result<Option<ProtocolVersion>, Refusal>) -> Self {
+    fn new(outcome: Result<Option<ProtocolVersion>, Refusal>, expires: Option<i64>) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Self { outcome, expires: None, now: i64::try_from(now).unwrap_or(i64::MAX) }
+        Self { outcome, expires, now: i64::try_from(now).unwrap_or(i64::MAX) }
     }
 
-    fn failed(refusal: Refusal) -> Self {
-        Self::of(Err(refusal))
+    fn failed(problem: String) -> Self {
+        Self::new(Err(Refusal::Other(problem)), None)
     }
 }
 
@@ -197,11 +193,8 @@ pub fn judge_certificate(handshake: &Handshake) -> Finding {
     if left <= 0 {
         return Finding::fail(format!("expired {} days ago", -left / DAY), "renew it now");
     }
-    let seen = format!("valid for {} more days", left / DAY);
-    if left < SOON {
-        return Finding::warn(seen, "see that it is renewed: whoever runs that host has less than 14 days");
-    }
-    Finding::pass(seen)
+    Finding::pass(format!("valid for {} more days", left / DAY))
+        .warn_if(left < SOON, "see that it is renewed: whoever runs that host has less than 14 days")
 }
 
 #[cfg(test)]

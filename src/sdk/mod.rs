@@ -1,12 +1,11 @@
 //! The SDK's own clients: the SDK makes its events, and our delivery sends them.
 //!
-//! A `before_send` hook, the last step that an event takes in the SDK, hands the event to our queue ([`bridge`]) and
+//! A `before_send` hook, the last step that an event takes in the SDK, hands the event to our queue ([`options`]) and
 //! leaves the SDK nothing to send. So the SDK's worker thread never waits for PostHog. That is what lets `flush` and
 //! `shutdown` bound it ([`managed`]).
 //!
 //! Nothing of the SDK runs until somebody asks for it, so a service that only captures pays for no thread.
 
-mod bridge;
 #[cfg_attr(not(feature = "error-tracking"), path = "error_tracking/disabled.rs")]
 mod error_tracking;
 mod managed;
@@ -35,9 +34,9 @@ pub struct Sdk {
 
 impl Sdk {
     pub fn new(parts: &SdkParts<'_>) -> Result<Self, ConfigError> {
-        let plain = Arc::new(ManagedClient::new(parts.options()?));
-        let full = match parts.options_with_local_evaluation()? {
-            Some(options) => Arc::new(ManagedClient::with_slow_start(options)),
+        let plain = Arc::new(ManagedClient::new(parts.options(None)?));
+        let full = match &parts.local_evaluation {
+            Some(local) => Arc::new(ManagedClient::with_slow_start(parts.options(Some(local))?)),
             None => Arc::clone(&plain),
         };
         Ok(Self { plain, full })

@@ -1,10 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthog_rs::{ClientOptions, ClientOptionsBuilder};
+use posthog_rs::{ClientOptions, ClientOptionsBuilder, Event};
 use reqwest::Url;
 
-use super::bridge;
 use super::error_tracking::ErrorTracking;
 use crate::ConfigError;
 use crate::credentials::{CredentialSource, ProjectToken, SecretKey};
@@ -40,37 +39,33 @@ pub struct SdkParts<'a> {
 }
 
 impl SdkParts<'_> {
-    /// Builds options without local evaluation.
-    pub fn options(&self) -> Result<ClientOptions, ConfigError> {
-        build(&self.builder())
-    }
-
-    pub fn options_with_local_evaluation(&self) -> Result<Option<ClientOptions>, ConfigError> {
-        let Some((secret_key, poll_interval)) = &self.local_evaluation else { return Ok(None) };
-        let mut options = self.builder();
-        options
-            .enable_local_evaluation(true)
-            .secret_key(secret_key.expose())
-            .poll_interval_seconds(seconds(*poll_interval));
-        build(&options).map(Some)
-    }
-
-    fn builder(&self) -> ClientOptionsBuilder {
+    pub fn options(
+        &self,
+        local_evaluation: Option<&(SecretKey, Duration)>,
+    ) -> Result<ClientOptions, ConfigError> {
         let mut options = ClientOptionsBuilder::default();
         options
             .api_key(self.token.expose().to_owned())
             .host(self.host.as_str())
             .disable_geoip(!self.geoip)
             .is_server(self.is_server)
-            // Ours: it follows no redirect with the token or the secret key, and uses no proxy to this machine.
+            // Our client follows no redirect with the token or the secret key, and uses no proxy to this machine.
             .http_client(self.http.clone())
             .request_timeout_seconds(seconds(self.request_timeout))
-            // Each event meets the hook as soon as it is captured: there is no batch to wait for.
+            // Each event reaches the hook as soon as it is captured, without waiting for a batch.
             .flush_at(1)
             .max_queue_size(self.events)
-            .before_send(bridge::hook(Arc::clone(self.producer)));
+            .before_send(into_our_queue(Arc::clone(self.producer)));
         self.error_tracking.apply(&mut options);
-        options
+        if let Some((secret_key, poll_interval)) = local_evaluation {
+            options
+                .enable_local_evaluation(true)
+                .secret_key(secret_key.expose())
+                .poll_interval_seconds(seconds(*poll_interval));
+        }
+        options.build().map_err(|error| {
+            ConfigError::new("the SDK", format!("refuses its options ({error})"), "report this as a bug")
+        })
     }
 }
 
@@ -79,10 +74,17 @@ fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-fn build(options: &ClientOptionsBuilder) -> Result<ClientOptions, ConfigError> {
-    let refused =
-        |error| ConfigError::new("the SDK", format!("refuses its options ({error})"), "report this as a bug");
-    options.build().map_err(refused)
+/// The `before_send` hook that moves every event of the SDK into our queue and leaves the SDK nothing to send.
+///
+/// An event arrives here complete: with its uuid, its time, the request context of its caller, and the SDK's
+/// enrichment. The encoder adds only what an event lacks and writes its groups once, so nothing is duplicated. The user's
+/// hooks run here, on the SDK's thread, because that is the thread that captures. As the SDK requires of a hook, this one
+/// never calls the SDK.
+fn into_our_queue(producer: Arc<Producer>) -> impl FnMut(Event) -> Option<Event> + Send + 'static {
+    move |event| {
+        producer.capture_as_is(event);
+        None
+    }
 }
 
 #[cfg(test)]

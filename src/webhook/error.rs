@@ -1,7 +1,5 @@
-use std::time::Duration;
-
+use http::StatusCode;
 use http::header::HeaderName;
-use http::{HeaderValue, StatusCode};
 
 /// Why a webhook is refused.
 ///
@@ -42,10 +40,6 @@ pub enum WebhookError {
     InFlight,
 }
 
-/// PostHog's timeout is 10 s, so a copy of a webhook in flight usually means a slow handler. PostHog makes three attempts
-/// in all, and the next one should not come too early.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
-
 impl WebhookError {
     /// Returns the status of the layer's answer: 401 if the webhook is not authentic, 400 if it is malformed, 413 if it is
     /// too large, and 503 if it may be sent again. Of these, PostHog retries 503 alone.
@@ -73,9 +67,5 @@ impl WebhookError {
             Self::BodyUnreadable => "body_unreadable",
             Self::InFlight => "under_way",
         }
-    }
-
-    pub(crate) fn retry_after(&self) -> Option<HeaderValue> {
-        matches!(self, Self::InFlight).then(|| HeaderValue::from(AGAIN_AFTER.as_secs()))
     }
 }

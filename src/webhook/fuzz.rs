@@ -83,7 +83,8 @@ fn validator() {
             request
         };
         let verifier = WebhookVerifier::new(KEY).unwrap();
-        let validator = Validator::signed(verifier).with_body_limit(LIMIT).with_replay_ids(10);
+        let mut validator = Validator::signed(verifier).with_replay_ids(10);
+        validator.body_limit = LIMIT;
         let Ok(Some((admitted, in_flight))) = block_on(validator.admit(request())) else { return };
         assert!(!is_signed.is_empty() && body.len() <= LIMIT);
         assert_eq!(block_on(admitted.into_body().collect()).unwrap().to_bytes(), body);

@@ -31,8 +31,9 @@ impl WebhookLayer {
     }
 
     /// Sets the largest body, in bytes. The default is 2 MiB. The body is kept in memory while its request is handled.
-    pub fn body_limit(self, bytes: usize) -> Self {
-        Self { validator: self.validator.with_body_limit(bytes) }
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.validator.body_limit = bytes;
+        self
     }
 
     /// Sets how many handled webhooks are remembered. The default is 100,000.
@@ -50,13 +51,12 @@ impl<S> Layer<S> for WebhookLayer {
     type Service = WebhookService<S>;
 
     fn layer(&self, service: S) -> Self::Service {
-        WebhookService::new(service, Arc::new(self.validator.clone()))
+        WebhookService { service, validator: Arc::new(self.validator.clone()) }
     }
 }
 
 impl fmt::Debug for WebhookLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body_limit = self.validator.body_limit();
-        f.debug_struct("WebhookLayer").field("body_limit", &body_limit).finish_non_exhaustive()
+        f.debug_struct("WebhookLayer").field("body_limit", &self.validator.body_limit).finish_non_exhaustive()
     }
 }

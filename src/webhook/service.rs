@@ -24,14 +24,8 @@ use super::validator::Validator;
 /// inner service.
 #[derive(Clone)]
 pub struct WebhookService<S> {
-    service: S,
-    validator: Arc<Validator>,
-}
-
-impl<S> WebhookService<S> {
-    pub(crate) fn new(service: S, validator: Arc<Validator>) -> Self {
-        Self { service, validator }
-    }
+    pub(crate) service: S,
+    pub(crate) validator: Arc<Validator>,
 }
 
 impl<S, B, R> Service<Request<B>> for WebhookService<S>

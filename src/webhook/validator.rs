@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -28,7 +28,7 @@ enum Scheme {
 #[derive(Clone)]
 pub struct Validator {
     scheme: Scheme,
-    body_limit: usize,
+    pub body_limit: usize,
     /// One episode for each code, so that a scanner without signatures does not hide that PostHog's signatures fail.
     episodes: Arc<Mutex<HashMap<&'static str, Episode>>>,
 }
@@ -43,9 +43,13 @@ const BODY_LIMIT: usize = 2 * 1024 * 1024;
 /// takes about 20 MB.
 const REPLAY_IDS: usize = 100_000;
 
+/// PostHog's timeout is 10 s, so a copy of a webhook in flight usually means a slow handler. PostHog makes three attempts
+/// in all, and the next one should not come too early.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
 impl Validator {
     pub fn signed(verifier: WebhookVerifier) -> Self {
-        let replays = ReplayCache::new(verifier.tolerance(), REPLAY_IDS);
+        let replays = ReplayCache::new(verifier.tolerance, REPLAY_IDS);
         Self::new(Scheme::Signed { verifier, replays })
     }
 
@@ -57,20 +61,12 @@ impl Validator {
         Self { scheme, body_limit: BODY_LIMIT, episodes: Arc::default() }
     }
 
-    pub fn with_body_limit(self, body_limit: usize) -> Self {
-        Self { body_limit, ..self }
-    }
-
     /// Begins with an empty memory of this capacity. Without ids, there is nothing to remember.
     pub fn with_replay_ids(mut self, capacity: usize) -> Self {
         if let Scheme::Signed { verifier, replays } = &mut self.scheme {
-            *replays = ReplayCache::new(verifier.tolerance(), capacity);
+            *replays = ReplayCache::new(verifier.tolerance, capacity);
         }
         self
-    }
-
-    pub fn body_limit(&self) -> usize {
-        self.body_limit
     }
 
     /// Verifies a request and marks its id as in flight. Returns `None` for a webhook that was handled before, whose sender
@@ -130,8 +126,8 @@ impl Validator {
         let mut answer = Response::new(Bytes::from_static(code.as_bytes()).into());
         *answer.status_mut() = error.status();
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        if let Some(wait) = error.retry_after() {
-            answer.headers_mut().insert(RETRY_AFTER, wait);
+        if *error == WebhookError::InFlight {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(AGAIN_AFTER.as_secs()));
         }
         answer
     }

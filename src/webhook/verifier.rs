@@ -33,7 +33,7 @@ const LONGEST_ID: usize = 256;
 #[derive(Clone, Debug)]
 pub struct WebhookVerifier {
     secrets: Arc<[WebhookSecret]>,
-    tolerance: Duration,
+    pub(crate) tolerance: Duration,
 }
 
 impl WebhookVerifier {
@@ -95,10 +95,6 @@ impl WebhookVerifier {
             Err(ahead) if ahead.duration() > self.tolerance => Err(WebhookError::TooNew),
             _ => Ok(Claim { id, timestamp, sent, signatures }),
         }
-    }
-
-    pub(crate) fn tolerance(&self) -> Duration {
-        self.tolerance
     }
 }
 

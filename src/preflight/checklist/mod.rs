@@ -28,16 +28,16 @@ pub enum Section {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Item {
-    /// Where it stands.
+    /// The section that it belongs to.
     pub section: Section,
-    /// As the checklist has it.
+    /// The checklist's wording.
     pub text: &'static str,
     /// The checks that look at it.
     #[serde(skip)]
     pub checks: &'static [CheckId],
-    /// What the library gives without anybody's doing.
+    /// The properties that the library guarantees by construction.
     pub by_construction: &'static [Construction],
-    /// What only a person can see to.
+    /// What only a person can verify.
     pub manual: Option<&'static str>,
 }
 
@@ -49,23 +49,6 @@ pub struct Construction {
     pub what: &'static str,
     /// A file of the repository, and the test in it if it is one: `tests/routes.rs liveness_asks_nobody`.
     pub shown_by: &'static str,
-}
-
-impl Section {
-    /// All of them, in order.
-    pub const ALL: [Self; 5] =
-        [Self::Configuration, Self::CodeQuality, Self::Infrastructure, Self::Documentation, Self::Rollout];
-
-    /// As the checklist has it.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Configuration => "Pre-Deployment Configuration",
-            Self::CodeQuality => "Code Quality Verification",
-            Self::Infrastructure => "Infrastructure Setup",
-            Self::Documentation => "Documentation Requirements",
-            Self::Rollout => "Deploy with Gradual Rollout",
-        }
-    }
 }
 
 #[cfg(test)]

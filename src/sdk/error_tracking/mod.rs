@@ -1,19 +1,14 @@
 use std::error::Error as StdError;
-use std::fmt;
 
 use posthog_rs::{CaptureExceptionOptions, Client, ClientOptionsBuilder, Error, ErrorTrackingOptions};
 
 use super::managed::poll_once;
 
 /// The SDK's options for error tracking.
-#[derive(Default)]
-pub struct ErrorTracking(ErrorTrackingOptions);
+#[derive(Debug, Default)]
+pub struct ErrorTracking(pub ErrorTrackingOptions);
 
 impl ErrorTracking {
-    pub fn new(options: ErrorTrackingOptions) -> Self {
-        Self(options)
-    }
-
     pub fn apply(&self, options: &mut ClientOptionsBuilder) {
         options.error_tracking(self.0.clone());
     }
@@ -28,10 +23,4 @@ pub fn capture_exception<E: StdError + ?Sized>(
     // The SDK's method is async, but it awaits nothing.
     let made = poll_once(client.capture_exception_with(error, options));
     made.unwrap_or_else(|| Err(Error::Connection("the SDK would have waited".into())))
-}
-
-impl fmt::Debug for ErrorTracking {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ErrorTracking").finish_non_exhaustive()
-    }
 }
