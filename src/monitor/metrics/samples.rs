@@ -1,8 +1,8 @@
 use super::attempt_errors;
 use super::published::Series;
 use crate::delivery::{DropReason, Snapshot, SpoolState};
+use crate::error::AlertCause;
 use crate::layers::CircuitState;
-use crate::monitor::cause::Cause;
 use crate::monitor::firing::FiringAlerts;
 use crate::monitor::rules::View;
 use crate::monitor::sources::Sources;
@@ -58,10 +58,10 @@ impl Samples {
         outcome("delivered", totals.delivered);
         outcome("discarded", totals.discarded);
         attempt_errors().for_each(|kind| outcome(kind.as_str(), totals.failed[kind as usize]));
-        for cause in Cause::ALL {
+        for cause in AlertCause::ALL {
             let labels = [surface, ("cause", cause.as_str())];
             match cause {
-                Cause::Slow => {
+                AlertCause::HighLatency => {
                     self.add(table::SLOW_ATTEMPTS, &[surface], totals.causes[cause as usize]);
                 }
                 _ => {

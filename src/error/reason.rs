@@ -1,9 +1,6 @@
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 
-use crate::ErrorKind;
-use crate::error::HealthReason;
-
 macro_rules! reasons {
     ($($(#[$doc:meta])* $id:ident $code:literal $detail:literal)*) => {
         /// Why a report is degraded. The JSON has a code for machines and a sentence for people:
@@ -73,21 +70,6 @@ reasons! {
     SpoolFilling "spool_filling" "the spool is full or will be within the hour: see why events do not leave"
     /// Events were lost within the last minute. The ledger has the reason.
     LosingEvents "losing_events" "events were lost within the last minute: ledger.dropped says why"
-}
-
-impl Reason {
-    /// Returns `None` for an open breaker, which has a reason of its own.
-    pub(crate) fn of(kind: ErrorKind) -> Option<Self> {
-        Some(match kind.meaning().reason? {
-            HealthReason::Unreachable => Self::Unreachable,
-            HealthReason::ServerError => Self::ServerError,
-            HealthReason::RateLimited => Self::RateLimited,
-            HealthReason::Unauthorized => Self::Unauthorized,
-            HealthReason::QuotaExceeded => Self::QuotaExceeded,
-            HealthReason::WrongHost => Self::WrongHost,
-            HealthReason::RejectedEvents => Self::RejectedEvents,
-        })
-    }
 }
 
 impl Serialize for Reason {
