@@ -1,5 +1,4 @@
 use serde::Serialize;
-use serde::ser::SerializeStruct;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $id:ident $code:literal $detail:literal)*) => {
@@ -74,10 +73,10 @@ reasons! {
 
 impl Serialize for Reason {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut reason = serializer.serialize_struct("Reason", 3)?;
-        reason.serialize_field("code", self.code())?;
-        reason.serialize_field("detail", self.detail())?;
-        reason.serialize_field("runbook", self.runbook())?;
-        reason.end()
+        serializer.collect_map([
+            ("code", self.code()),
+            ("detail", self.detail()),
+            ("runbook", self.runbook()),
+        ])
     }
 }

@@ -126,7 +126,7 @@ fn delivery_conditions(config: &AlertsConfig, view: &View<'_>) -> impl Iterator<
     let lost = throughput.within(now, MINUTE).all_lost();
     let losing = (lost > config.lost).then(|| format!("{lost} events lost within a minute"));
     let filling = view.snapshot.spool.and_then(spool_filling);
-    let (waiting, stalled_for) = (throughput.waiting(), throughput.stalled_for(now));
+    let (waiting, stalled_for) = (throughput.waiting, throughput.stalled_for(now));
     let is_stalled = waiting > 0 && stalled_for >= config.stalled_after;
     let stalled = is_stalled
         .then(|| format!("{waiting} events wait, none was delivered for {} s", stalled_for.as_secs()));
@@ -145,7 +145,7 @@ fn spool_filling(spool: SpoolHealth) -> Option<String> {
 
 /// The words for the latest error, if this is its cause.
 fn last_error(traffic: &Traffic, cause: AlertCause) -> Option<String> {
-    let Failure { kind, status } = traffic.summary().error?.what;
+    let Failure { kind, status } = traffic.summary.error?.what;
     let status = status.map_or(String::new(), |status| format!(" (HTTP {status})"));
     (kind.meaning().alert == Some(cause)).then(|| format!(", last {}{status}", kind.as_str()))
 }

@@ -14,7 +14,7 @@ use crate::{Error, ErrorKind};
 #[derive(Debug)]
 pub struct Traffic {
     slow_over: Duration,
-    summary: Summary,
+    pub summary: Summary,
     counts: Ring<Counts>,
     latencies: Ring<Latencies>,
     streaks: [Option<Streak>; AlertCause::ALL.len()],
@@ -24,7 +24,7 @@ pub struct Traffic {
     /// An attempt found the token refused. A proxy may refuse the capture endpoint alone, so a good probe does not end
     /// that streak.
     refused_by_capture: bool,
-    totals: Totals,
+    pub totals: Totals,
 }
 
 /// A streak of failures of one cause, unbroken by a success.
@@ -127,15 +127,6 @@ impl Traffic {
         self.totals.causes[cause as usize] += 1;
         let streak = self.streaks[cause as usize].get_or_insert(Streak { since: now, length: 0 });
         streak.length = streak.length.saturating_add(1);
-    }
-
-    pub fn summary(&self) -> Summary {
-        self.summary
-    }
-
-    #[cfg(feature = "metrics")]
-    pub fn totals(&self) -> &Totals {
-        &self.totals
     }
 
     pub fn within(&self, now: Instant, window: Duration) -> Counts {
