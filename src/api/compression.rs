@@ -1,13 +1,14 @@
-use std::fmt;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
+use crate::rt::lock;
+
 /// Compressors that are reused from one body to the next. A new one costs as much as a hundred events, because it clears a
 /// quarter of a megabyte. There are as many as bodies were compressed at the same time.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Compressors(Mutex<Vec<Compress>>);
 
 impl Compressors {
@@ -30,17 +31,13 @@ impl Compressors {
         }
         while step(&mut compressor, &[], &mut gzip, FlushCompress::Finish)?.1 != Status::StreamEnd {}
         compressor.reset();
-        self.kept().push(compressor);
+        lock(&self.0).push(compressor);
         Ok(gzip.into())
     }
 
     fn take(&self) -> Compress {
-        let kept = self.kept().pop();
+        let kept = lock(&self.0).pop();
         kept.unwrap_or_else(|| Compress::new_gzip(LEVEL, LARGEST_WINDOW))
-    }
-
-    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Compress>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -58,12 +55,6 @@ fn step(
     let status = compressor.compress_vec(input, gzip, flush)?;
     let taken = usize::try_from(compressor.total_in() - before).unwrap_or(input.len());
     Ok((taken, status))
-}
-
-impl fmt::Debug for Compressors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Compressors").finish_non_exhaustive()
-    }
 }
 
 /// Takes half the time of level 6, which is zlib's default, and makes batches of events up to a tenth larger.
@@ -101,7 +92,7 @@ mod tests {
                 let mut back = Vec::new();
                 flate2::read::GzDecoder::new(&gzip[..]).read_to_end(&mut back).unwrap();
                 prop_assert_eq!(back, body);
-                prop_assert_eq!(compressors.kept().len(), 1);
+                prop_assert_eq!(lock(&compressors.0).len(), 1);
             }
         }
     }
@@ -112,11 +103,11 @@ mod tests {
         let mut abandoned = tokio_test::task::spawn(compressors.gzip(&body));
         assert!(abandoned.poll().is_pending());
         drop(abandoned);
-        assert_eq!(compressors.kept().len(), 0);
+        assert_eq!(lock(&compressors.0).len(), 0);
         let mut first = Box::pin(compressors.gzip(&body));
         assert!(tokio_test::task::spawn(&mut first).poll().is_pending());
         tokio_test::block_on(compressors.gzip(&body)).unwrap();
         tokio_test::block_on(first).unwrap();
-        assert_eq!(compressors.kept().len(), 2);
+        assert_eq!(lock(&compressors.0).len(), 2);
     }
 }

@@ -1,8 +1,6 @@
 use std::net::IpAddr;
 
-use bytes::Bytes;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Request, Url, redirect};
+use reqwest::{Request, Url, redirect};
 
 use super::Answer;
 use crate::{Error, ErrorKind};
@@ -32,24 +30,6 @@ pub fn is_loopback(url: &Url) -> bool {
 
 /// PostHog answers a batch or a probe with a few bytes. The rest of a longer answer is not read.
 pub const LONGEST_ANSWER: usize = 64 * 1024;
-
-/// Posts JSON, which is compressed already if `gzip`, and reads up to `longest` bytes of the answer.
-pub async fn post(
-    client: &reqwest::Client,
-    url: Url,
-    body: Bytes,
-    gzip: bool,
-    longest: usize,
-) -> Result<Answer, Error> {
-    let sent = body.len();
-    let mut request = Request::new(Method::POST, url);
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if gzip {
-        request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    *request.body_mut() = Some(body.into());
-    send(client, request, sent, longest).await
-}
 
 /// Sends a request whose body has `sent` bytes, and reads up to `longest` bytes of the answer.
 pub async fn send(

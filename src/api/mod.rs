@@ -30,7 +30,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::Url;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Request, Url};
 
 use crate::credentials::{Credentials, ProjectToken};
 use crate::{Error, ErrorKind};
@@ -72,7 +73,14 @@ impl Api {
         gzip: bool,
         longest: usize,
     ) -> Result<Answer, Error> {
-        http::post(&self.http, endpoint(&self.host, path, query), body, gzip, longest).await
+        let mut request = Request::new(Method::POST, endpoint(&self.host, path, query));
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if gzip {
+            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let sent = body.len();
+        *request.body_mut() = Some(body.into());
+        send(&self.http, request, sent, longest).await
     }
 
     /// The body of a success. An error does not show `secret`.

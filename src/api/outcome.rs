@@ -54,8 +54,8 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PostHogClassifier;
 
-impl Classify<Accepted, Error> for PostHogClassifier {
-    fn classify(&self, result: Result<&Accepted, &Error>) -> Verdict {
+impl<T> Classify<T, Error> for PostHogClassifier {
+    fn classify(&self, result: Result<&T, &Error>) -> Verdict {
         let Err(error) = result else { return Verdict::Success };
         let retry_after = error.retry_after();
         match error.kind().meaning().breaker {

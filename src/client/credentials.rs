@@ -23,25 +23,19 @@ impl PostHog {
     ///
     /// Dropping the future stops the wait, not the reading.
     pub async fn reload_credentials(&self) -> Result<bool, CredentialsError> {
-        match self.running() {
-            Some(running) => running.reload().await,
-            None => Ok(false),
-        }
-    }
-}
-
-impl Running {
-    async fn reload(&self) -> Result<bool, CredentialsError> {
+        let Some(running) = self.running() else { return Ok(false) };
         let secret_key = async {
-            match &self.secret_keys {
+            match &running.secret_keys {
                 Some(keys) => keys.reload().await,
                 None => Ok(false),
             }
         };
-        let (token, secret_key) = tokio::join!(self.tokens.reload(), secret_key);
+        let (token, secret_key) = tokio::join!(running.tokens.reload(), secret_key);
         Ok(token? | secret_key?)
     }
+}
 
+impl Running {
     /// Returns what a probe would find, if there is no token.
     pub fn has_no_token(&self) -> Option<Finding> {
         self.tokens.current().is_none().then(Finding::no_token)

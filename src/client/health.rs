@@ -1,11 +1,10 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
 use super::PostHog;
 use super::running::Running;
-use crate::health::{BreakerHealth, ClientState, Evidence, HealthReport, Probe, report};
+use crate::health::{BreakerHealth, ClientState, Evidence, HealthReport, report};
 use crate::layers::{CircuitBreakerHandle, CircuitState};
 use crate::monitor::{Alert, AlertTransitions, RolloutReason, RolloutVerdict};
 
@@ -47,8 +46,8 @@ impl PostHog {
     ///
     /// Dropping the future loses nothing: a probe in flight continues for the next caller.
     pub async fn health_check(&self) -> HealthReport {
-        let finding = match self.probe() {
-            Some(probe) => probe.check().await,
+        let finding = match self.running() {
+            Some(running) => running.probe.check().await,
             None => None,
         };
         report(Evidence { probe: finding, ..self.evidence() })
@@ -56,8 +55,10 @@ impl PostHog {
 
     /// As [`health_check`](Self::health_check), but falls back to the latest finding, however old, after `limit`.
     pub(crate) async fn health_check_within(&self, limit: Duration) -> HealthReport {
-        let finding = match self.probe() {
-            Some(probe) => timeout(limit, probe.check()).await.unwrap_or_else(|_| probe.latest()),
+        let finding = match self.running() {
+            Some(Running { probe, .. }) => {
+                timeout(limit, probe.check()).await.unwrap_or_else(|_| probe.latest())
+            }
             None => None,
         };
         report(Evidence { probe: finding, ..self.evidence() })
@@ -105,10 +106,6 @@ impl PostHog {
     /// The delivery's circuit breaker, to look at. `None` when disabled.
     pub fn circuit_breaker(&self) -> Option<&CircuitBreakerHandle> {
         self.running().map(|running| &running.breaker)
-    }
-
-    fn probe(&self) -> Option<Arc<Probe>> {
-        self.running().and_then(Running::probe)
     }
 
     fn state(&self) -> ClientState {

@@ -1,5 +1,5 @@
-//! [`PostHog`], the handle. [`build`] checks the configuration, [`start`] puts the parts together, [`pipeline`] the layers
-//! between queue and PostHog, [`running`] owns the parts until [`shutdown`]. The other files are the handle's methods, by
+//! [`PostHog`], the handle. [`build`] checks the configuration, [`start`] puts the parts together, [`pipeline`] those
+//! between queue and PostHog, and [`running`] owns them until [`shutdown`]. The other files are the handle's methods, by
 //! topic: each passes the call to the part that does the work.
 
 mod build;

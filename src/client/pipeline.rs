@@ -6,66 +6,63 @@ use tower::Service;
 use crate::api::{Accepted, Batch, PostHogClassifier};
 use crate::config::Settings;
 use crate::credentials::{Credentials, ProjectToken};
-use crate::delivery::{Pacing, Queue, Worker};
+use crate::delivery::{Queue, Worker};
 use crate::layers::{
     CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
 };
 use crate::monitor::{AttemptObserver, Monitor, Sources, Surface};
 use crate::{ConfigError, Error};
 
-/// What stands between the queue and PostHog: the layers of delivery, the breaker of flags, and the monitor that
+/// What stands between the queue and PostHog: the worker with its layers, the breaker of flags, and the monitor that
 /// observes both.
-pub struct Pipeline {
+pub struct Pipeline<S> {
     pub monitor: Arc<Monitor>,
-    pub flags: CircuitBreakerLayer<PostHogClassifier>,
-    delivery: DeliveryLayers<PostHogClassifier, AttemptObserver>,
-    pacing: Pacing,
-    /// The first and the longest pause after a batch whose attempts ended.
-    setback: (Duration, Duration),
+    pub worker: Worker<S>,
+    pub breaker: CircuitBreakerHandle,
+    pub flags_breaker: CircuitBreakerLayer<PostHogClassifier>,
 }
 
-impl Pipeline {
-    pub fn new(queue: &Arc<Queue>, settings: &Settings) -> Result<Self, ConfigError> {
-        let circuit_breaker =
-            CircuitBreakerLayer::new(settings.circuit_breaker.clone(), PostHogClassifier)?.wait_when_open();
-        let flags = CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone(), PostHogClassifier)?;
-        let retry = RetryLayer::new(settings.retry.clone(), PostHogClassifier)?;
-        let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), PostHogClassifier)?;
-        let sources = Sources {
-            queue: Arc::clone(queue),
-            breakers: [circuit_breaker.handle(), flags.handle()],
-            limiter: rate_limit.handle(),
-            retries: retry.handle(),
-        };
-        let monitor = Arc::new(Monitor::new(settings.alerts.clone(), settings.rollout.clone(), sources));
-        let delivery = DeliveryLayers {
-            retry,
-            circuit_breaker,
-            rate_limit,
-            observer: AttemptObserver::new(Arc::clone(&monitor), Surface::Capture),
-            timeout: settings.request_timeout,
-        };
-        let (pacing, setback) = (settings.pacing.clone(), settings.retry.setback());
-        Ok(Self { monitor, flags, delivery, pacing, setback })
-    }
+/// The longest pause after a batch whose attempts all failed. It is shorter than the longest open time of the circuit
+/// breaker (10 s), so that it does not delay a recovery that the breaker has found.
+const LONGEST_SETBACK: Duration = Duration::from_secs(5);
 
-    /// The breaker of delivery.
-    pub fn breaker(&self) -> CircuitBreakerHandle {
-        self.delivery.circuit_breaker.handle()
-    }
-
-    /// Builds the worker that delivers through this service.
-    pub fn worker<S>(
-        self,
-        queue: &Arc<Queue>,
-        service: S,
-        credentials: &Arc<Credentials<ProjectToken>>,
-    ) -> Worker<impl Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static>
-    where
-        S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
-    {
-        let breaker = self.breaker().subscribe();
-        let stack = delivery_stack(self.delivery, service);
-        Worker::new(Arc::clone(queue), stack, self.pacing, self.setback, Arc::clone(credentials), breaker)
-    }
+/// Builds the pipeline that delivers through `service`. Starts nothing.
+pub fn pipeline<S>(
+    queue: &Arc<Queue>,
+    settings: &Settings,
+    tokens: &Arc<Credentials<ProjectToken>>,
+    service: S,
+) -> Result<
+    Pipeline<impl Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + use<S>>,
+    ConfigError,
+>
+where
+    S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
+{
+    let classifier = PostHogClassifier;
+    let retry = RetryLayer::new(settings.retry.clone(), classifier)?;
+    let circuit_breaker =
+        CircuitBreakerLayer::new(settings.circuit_breaker.clone(), classifier)?.wait_when_open();
+    let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), classifier)?;
+    let flags_breaker = CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone(), classifier)?;
+    let breaker = circuit_breaker.handle();
+    let sources = Sources {
+        queue: Arc::clone(queue),
+        breakers: [breaker.clone(), flags_breaker.handle()],
+        limiter: rate_limit.handle(),
+        retries: retry.handle(),
+    };
+    let monitor = Arc::new(Monitor::new(settings.alerts.clone(), settings.rollout.clone(), sources));
+    let layers = DeliveryLayers {
+        retry,
+        circuit_breaker,
+        rate_limit,
+        observer: AttemptObserver::new(Arc::clone(&monitor), Surface::Capture),
+        timeout: settings.request_timeout,
+    };
+    let stack = delivery_stack(layers, service);
+    let setback = (settings.retry.base, settings.retry.cap.min(LONGEST_SETBACK));
+    let (queue, pacing, tokens) = (Arc::clone(queue), settings.pacing.clone(), Arc::clone(tokens));
+    let worker = Worker::new(queue, stack, pacing, setback, tokens, breaker.subscribe());
+    Ok(Pipeline { monitor, worker, breaker, flags_breaker })
 }

@@ -1,8 +1,8 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
@@ -32,9 +32,8 @@ pub struct Running {
     pub breaker: CircuitBreakerHandle,
     pub monitor: Arc<Monitor>,
     pub monitoring: Task,
-    /// Taken at shutdown, because it holds connections.
-    pub probe: Mutex<Option<Arc<Probe>>>,
-    pub flags: Arc<FlagsClient>,
+    pub probe: Probe,
+    pub flags: FlagsClient,
     pub sdk: Sdk,
 }
 
@@ -46,7 +45,9 @@ pub struct Task {
 }
 
 impl Task {
-    pub fn new(handle: JoinHandle<()>) -> Self {
+    /// Spawns a task whose log lines name the client, as the span does.
+    pub fn spawn(span: &Span, task: impl Future<Output = ()> + Send + 'static) -> Self {
+        let handle = tokio::spawn(task.instrument(span.clone()));
         Self { abort: handle.abort_handle(), handle: tokio::sync::Mutex::new(Some(handle)) }
     }
 
@@ -69,16 +70,6 @@ impl Task {
 }
 
 impl Running {
-    pub fn probe(&self) -> Option<Arc<Probe>> {
-        self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Lets no probe start from now on. Returns the one in flight.
-    fn end_probe(&self) -> JoinSet<()> {
-        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).take();
-        probe.map(|probe| probe.end()).unwrap_or_default()
-    }
-
     /// Ends the monitor, for good.
     pub fn end_monitor(&self) {
         self.monitoring.abort();
@@ -99,7 +90,7 @@ impl Running {
         }
         // An aborted worker ends at its next await. If a user's code blocks it, it is left behind.
         let _ = timeout(ABORT_GRACE, self.worker.ended()).await;
-        let (flags, mut probe) = (self.flags.end(), self.end_probe());
+        let (flags, mut probe) = (self.flags.end(), self.probe.end());
         self.renewals.iter().for_each(Task::abort);
         let _ = timeout(ABORT_GRACE, async {
             for renewal in &self.renewals {
@@ -115,7 +106,7 @@ impl Running {
     pub fn abort(&self) {
         self.sdk.end();
         self.worker.abort();
-        self.end_probe();
+        self.probe.end();
         drop(self.flags.end());
         self.renewals.iter().for_each(Task::abort);
     }
@@ -130,7 +121,7 @@ impl Running {
     pub async fn stop_spool(&self, deadline: Option<Instant>) {
         let Some(spool) = &self.spool else { return };
         within(deadline, async {
-            tokio::join!(spool.ended(), self.flags.persist().instrument(self.span.clone()));
+            tokio::join!(spool.ended(), self.flags.last_known_good.persist().instrument(self.span.clone()));
         })
         .await;
     }

@@ -91,11 +91,11 @@ impl PostHog {
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let started = Instant::now();
         let before = self.inner.queue.own_totals();
-        let closing = CloseOnDrop(&self.inner.queue);
+        let _closing = CloseOnDrop(&self.inner.queue);
         if let Some(running) = self.running() {
             running.sdk.drain(started.checked_add(deadline / 4)).await;
         }
-        let first = closing.close();
+        let first = self.inner.queue.close();
         let mut undelivered = 0;
         if let Some(running) = self.running() {
             running.sdk.end();
@@ -146,15 +146,6 @@ impl PostHog {
 
 /// Closes the queue even if the future that holds this is dropped first.
 struct CloseOnDrop<'a>(&'a Queue);
-
-impl CloseOnDrop<'_> {
-    /// Returns whether the queue was open.
-    fn close(self) -> bool {
-        let first = self.0.close();
-        std::mem::forget(self);
-        first
-    }
-}
 
 impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {

@@ -6,6 +6,7 @@
 pub mod check;
 mod config;
 mod kind;
+mod reason;
 mod transport;
 
 use std::fmt;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use tower::BoxError;
 
 pub use config::ConfigError;
-pub use kind::{AlertCause, Breaker, ErrorKind, Fate, HealthReason};
+pub use kind::{AlertCause, Breaker, ErrorKind, Fate};
+pub use reason::Reason;
 #[cfg(test)]
 pub use transport::causes;
 

@@ -26,11 +26,7 @@ impl From<reqwest::Error> for Error {
         } else {
             ErrorKind::ConnectionLost
         };
-        let error = Self::new(kind).with_source(error);
-        match status {
-            Some(status) => error.with_status(status),
-            None => error,
-        }
+        Self { status, ..Self::new(kind).with_source(error) }
     }
 }
 

@@ -53,7 +53,6 @@ struct Wire {
     errors_while_computing_flags: bool,
     #[serde(default)]
     quota_limited: QuotaLimited,
-    #[serde(default)]
     request_id: Option<String>,
 }
 
@@ -69,29 +68,21 @@ enum QuotaLimited {
 #[derive(Deserialize)]
 struct Detail {
     enabled: bool,
-    #[serde(default)]
     variant: Option<String>,
-    #[serde(default)]
     reason: Option<Reason>,
-    #[serde(default)]
     metadata: Option<Metadata>,
 }
 
 #[derive(Deserialize)]
 struct Reason {
-    #[serde(default)]
     code: Option<String>,
-    #[serde(default)]
     description: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Metadata {
-    #[serde(default)]
     id: Option<u64>,
-    #[serde(default)]
     version: Option<u64>,
-    #[serde(default)]
     payload: Option<Value>,
 }
 

@@ -35,7 +35,7 @@ pub struct FlagsClient {
     /// `None` without local evaluation.
     definitions: Option<Definitions>,
     requests: SingleFlight<Question, Outcome>,
-    last_known_good: Arc<LastKnownGood>,
+    pub last_known_good: Arc<LastKnownGood>,
     exposures: Arc<Exposures>,
 }
 
@@ -83,16 +83,6 @@ impl FlagsClient {
         }
     }
 
-    /// Starts to read the last known good from disk, and to keep it there up to date. Does nothing without a spool.
-    pub fn start_persisting(&self) {
-        self.last_known_good.start_persisting();
-    }
-
-    /// Writes to disk what was learned since the last write.
-    pub async fn persist(&self) {
-        self.last_known_good.persist().await;
-    }
-
     /// The flags of a person: what can be evaluated locally, PostHog's answer for the rest, and for the flags that are
     /// missing in the answer what is known of them.
     pub async fn flags(&self, distinct_id: String, options: FlagOptions) -> Flags {
@@ -119,7 +109,7 @@ impl FlagsClient {
     fn evaluate_locally(&self, distinct_id: &str, options: &FlagOptions) -> (LocalAnswer, Duration) {
         let poller = self.definitions.as_ref().and_then(Definitions::start_polling);
         match poller.and_then(|poller| poller.latest(Instant::now())) {
-            Some((local, age)) if age <= self.last_known_good.max_age() => {
+            Some((local, age)) if age <= self.last_known_good.max_age => {
                 (local.evaluate(distinct_id, options), age)
             }
             _ => <_>::default(),

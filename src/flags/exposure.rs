@@ -26,6 +26,7 @@ pub struct Exposures {
 const REMEMBERED: usize = 50_000;
 
 /// What all exposure events of one [`Flags`](super::Flags) have in common.
+#[derive(Default)]
 pub struct ExposureContext {
     pub distinct_id: String,
     pub groups: BTreeMap<String, String>,

@@ -19,7 +19,8 @@ pub struct LastKnownGood {
     cache: Arc<AnswerCache>,
     /// `None` without a spool to put the file beside.
     persisted: Option<Arc<Persisted>>,
-    max_age: Duration,
+    /// The age up to which a known value stands in for an answer.
+    pub max_age: Duration,
 }
 
 impl LastKnownGood {
@@ -27,11 +28,6 @@ impl LastKnownGood {
         let cache = Arc::new(AnswerCache::new(config.persons));
         let persisted = spool.map(|spool| Arc::new(Persisted::new(spool, host, config, &cache)));
         Self { cache, persisted, max_age: config.age }
-    }
-
-    /// The age up to which a known value stands in for an answer.
-    pub fn max_age(&self) -> Duration {
-        self.max_age
     }
 
     /// Remembers an answer. A partial one says nothing about the flags that it lacks, so those stay as they were.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use posthog_rs::{Event, RequestContext};
+use posthog_rs::Event;
 use serde_json::Value;
 
 use super::exposure::{Degradation, ExposureContext, Exposures};
@@ -78,13 +78,7 @@ impl Flags {
 
     /// Nothing is known, and reading captures nothing.
     pub(crate) fn unknown(distinct_id: String) -> Self {
-        let context = ExposureContext {
-            distinct_id,
-            groups: BTreeMap::new(),
-            request: RequestContext::default(),
-            request_id: None,
-            degradation: Degradation::default(),
-        };
+        let context = ExposureContext { distinct_id, ..ExposureContext::default() };
         Self(Arc::new(Snapshot { flags: BTreeMap::new(), context, exposures: None }))
     }
 

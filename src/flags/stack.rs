@@ -11,7 +11,7 @@ use super::answer::FlagsAnswer;
 use super::options::Question;
 use crate::Error;
 use crate::api::{Api, PostHogClassifier};
-use crate::layers::{CircuitBreakerLayer, Classify, Observe, ObserveLayer, Verdict};
+use crate::layers::{CircuitBreakerLayer, Observe, ObserveLayer};
 use crate::monitor::AttemptObserver;
 
 pub type FlagsStack = BoxCloneSyncService<Question, FlagsAnswer, Error>;
@@ -35,13 +35,6 @@ pub fn flags_stack(
 /// One attempt.
 async fn ask(api: Arc<Api>, question: Question) -> Result<FlagsAnswer, Error> {
     FlagsAnswer::read(&api.flags(&question).await?)
-}
-
-impl Classify<FlagsAnswer, Error> for PostHogClassifier {
-    fn classify(&self, result: Result<&FlagsAnswer, &Error>) -> Verdict {
-        let accepted = result.map(FlagsAnswer::accepted);
-        self.classify(accepted.as_ref().map_err(|error| *error))
-    }
 }
 
 impl Observe<FlagsAnswer, Error> for AttemptObserver {

@@ -96,7 +96,7 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
         }
     };
     let failures = [probe.and_then(|finding| finding.failure), summary.current_error()];
-    failures.into_iter().flatten().filter_map(|failure| Reason::of(failure.kind)).for_each(&mut add);
+    failures.into_iter().flatten().filter_map(|failure| failure.kind.meaning().reason).for_each(&mut add);
     if summary.over_quota {
         add(Reason::QuotaExceeded);
     }

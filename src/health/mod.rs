@@ -5,10 +5,9 @@
 
 mod judge;
 mod probe;
-mod reason;
 mod report;
 
+pub use crate::error::Reason;
 pub use judge::{ClientState, Evidence, report};
 pub use probe::{Finding, Probe};
-pub use reason::Reason;
 pub use report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};

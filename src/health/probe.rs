@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -8,7 +8,7 @@ use crate::api::Api;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::monitor::Failure;
 use crate::rt::single_flight::SingleFlight;
-use crate::rt::{metrics, target};
+use crate::rt::{lock, metrics, target};
 use crate::{Error, ErrorKind};
 
 /// Checks that PostHog answers and accepts the token, by a request that is not billed.
@@ -74,6 +74,7 @@ impl Probe {
 
     /// Aborts the probe in flight, if there is one, and lets none start from now on. Returns the aborted task.
     pub fn end(&self) -> JoinSet<()> {
+        *lock(&self.latest) = Latest::default();
         self.requests.end()
     }
 }
@@ -134,10 +135,6 @@ impl Latest {
     fn about(&self, token: &ProjectToken) -> Option<Finding> {
         self.0.as_ref().filter(|(asked, _)| asked == token).map(|(_, finding)| *finding)
     }
-}
-
-fn lock(latest: &Mutex<Latest>) -> MutexGuard<'_, Latest> {
-    latest.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Finding {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::rt::serialize_ms;
+use crate::rt::{named, serialize_ms};
 
 macro_rules! alerts {
     ($($(#[$doc:meta])* $id:ident $code:literal $title:literal $section:literal $severity:ident)*) => {
@@ -84,25 +84,28 @@ impl fmt::Display for AlertName {
     }
 }
 
-/// How urgent an alert is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[allow(clippy::exhaustive_enums, reason = "the checklist's two")]
-pub enum Severity {
-    /// Wake somebody.
-    P1,
-    /// Handle it in working hours.
-    P2,
+named! {
+    /// How urgent an alert is.
+    #[derive(Hash, PartialOrd, Ord)]
+    #[allow(clippy::exhaustive_enums, reason = "the checklist's two")]
+    pub enum Severity {
+        /// Wake somebody.
+        P1 = "P1",
+        /// Handle it in working hours.
+        P2 = "P2",
+    }
 }
 
-/// The part of PostHog that an alert is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Surface {
-    /// The endpoint that receives events.
-    Capture,
-    /// Feature flags.
-    Flags,
+named! {
+    /// The part of PostHog that an alert is about.
+    #[derive(Hash)]
+    #[non_exhaustive]
+    pub enum Surface {
+        /// The endpoint that receives events.
+        Capture = "capture",
+        /// Feature flags.
+        Flags = "flags",
+    }
 }
 
 /// An alert that fires.
@@ -142,28 +145,6 @@ impl AlertTransition {
     pub fn alert(&self) -> &Alert {
         match self {
             Self::Firing(alert) | Self::Resolved(alert) => alert,
-        }
-    }
-}
-
-impl Severity {
-    /// Returns `P1` or `P2`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::P1 => "P1",
-            Self::P2 => "P2",
-        }
-    }
-}
-
-impl Surface {
-    pub(crate) const ALL: [Self; 2] = [Self::Capture, Self::Flags];
-
-    /// Returns the stable code for machines.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Capture => "capture",
-            Self::Flags => "flags",
         }
     }
 }

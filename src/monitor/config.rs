@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::{AlertName, Severity};
 use crate::ConfigError;
 use crate::error::check;
+use crate::rt::setters;
 
 /// When the alerts fire, and how urgent each is. The defaults are the go-live checklist's where it names one.
 ///
@@ -54,59 +55,33 @@ impl Default for AlertsConfig {
 }
 
 impl AlertsConfig {
-    /// Sets the number of failures per minute above which API Down fires. The default is 10, the checklist's.
-    #[must_use]
-    pub fn api_down(mut self, failures_per_minute: u32) -> Self {
-        self.failures = failures_per_minute;
-        self
-    }
+    setters! {
+        /// Sets the number of failures per minute above which API Down fires. The default is 10, the checklist's.
+        pub fn api_down(mut self, failures_per_minute: u32 => failures);
 
-    /// Sets the 99th percentile above which High Latency fires, and above which a
-    /// [rollout](crate::PostHog::rollout_verdict) is rolled back. The default is 5 s, the checklist's. The percentile is
-    /// counted and not estimated: the alert fires when more than one attempt in a hundred took longer.
-    #[must_use]
-    pub fn high_latency(mut self, p99: Duration) -> Self {
-        self.latency = p99;
-        self
-    }
+        /// Sets the 99th percentile above which High Latency fires, and above which a
+        /// [rollout](crate::PostHog::rollout_verdict) is rolled back. The default is 5 s, the checklist's. The percentile is
+        /// counted and not estimated: the alert fires when more than one attempt in a hundred took longer.
+        pub fn high_latency(mut self, p99: Duration => latency);
 
-    /// Sets the number of 429 per minute above which Rate Limited fires. The default is 5, the checklist's.
-    #[must_use]
-    pub fn rate_limited(mut self, throttled_per_minute: u32) -> Self {
-        self.throttled = throttled_per_minute;
-        self
-    }
+        /// Sets the number of 429 per minute above which Rate Limited fires. The default is 5, the checklist's.
+        pub fn rate_limited(mut self, throttled_per_minute: u32 => throttled);
 
-    /// Sets the number of refusals per minute above which Auth Failures fires. The default is 0, the checklist's.
-    #[must_use]
-    pub fn auth_failures(mut self, refused_per_minute: u32) -> Self {
-        self.unauthorized = refused_per_minute;
-        self
-    }
+        /// Sets the number of refusals per minute above which Auth Failures fires. The default is 0, the checklist's.
+        pub fn auth_failures(mut self, refused_per_minute: u32 => unauthorized);
 
-    /// Sets the number of lost events per minute above which Losing Events fires. The default is 0, so that any loss
-    /// fires. Events dropped by a `before_send` hook, by a disabled client or by
-    /// [`discard_dead_letters`](crate::PostHog::discard_dead_letters) are not lost.
-    #[must_use]
-    pub fn losing_events(mut self, lost_per_minute: u64) -> Self {
-        self.lost = lost_per_minute;
-        self
-    }
+        /// Sets the number of lost events per minute above which Losing Events fires. The default is 0, so that any loss
+        /// fires. Events dropped by a `before_send` hook, by a disabled client or by
+        /// [`discard_dead_letters`](crate::PostHog::discard_dead_letters) are not lost.
+        pub fn losing_events(mut self, lost_per_minute: u64 => lost);
 
-    /// Sets how long events may wait without any being delivered before Stalled fires. The default is 5 min, the longest
-    /// [`Retry-After`](crate::PostHogBuilder::longest_retry_after) that is honored by default.
-    #[must_use]
-    pub fn stalled(mut self, after: Duration) -> Self {
-        self.stalled_after = after;
-        self
-    }
+        /// Sets how long events may wait without any being delivered before Stalled fires. The default is 5 min, the longest
+        /// [`Retry-After`](crate::PostHogBuilder::longest_retry_after) that is honored by default.
+        pub fn stalled(mut self, after: Duration => stalled_after);
 
-    /// Sets how long an alert's condition must not hold before the alert resolves. The default is 5 min: shorter times
-    /// turn a flapping PostHog into many alerts.
-    #[must_use]
-    pub fn resolve_after(mut self, quiet: Duration) -> Self {
-        self.resolve_after = quiet;
-        self
+        /// Sets how long an alert's condition must not hold before the alert resolves. The default is 5 min: shorter times
+        /// turn a flapping PostHog into many alerts.
+        pub fn resolve_after(mut self, quiet: Duration => resolve_after);
     }
 
     /// Changes the severity of an alert.

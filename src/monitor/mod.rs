@@ -8,7 +8,6 @@
 
 mod alert;
 mod attempt_observer;
-mod cause;
 mod config;
 mod firing;
 mod latencies;

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use super::{Alert, AlertsConfig, Surface};
 use crate::Error;
 use crate::api::Accepted;
 use crate::layers::CircuitBreakerHandle;
+use crate::rt::lock;
 
 /// Records each attempt, samples the other parts of the client once a second, and evaluates the alerts.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl Monitor {
                 Ok(()) = flags.changed() => {}
                 Ok(()) = token_refused.changed() => {
                     let refused = *token_refused.borrow_and_update();
-                    self.state().traffic[Surface::Capture as usize].record_token(Instant::now(), refused);
+                    lock(&self.state).traffic[Surface::Capture as usize].record_token(Instant::now(), refused);
                 }
             }
             self.sample();
@@ -87,7 +88,7 @@ impl Monitor {
 
     /// Takes the last sample. Afterwards no alert fires, and nothing is announced or published.
     pub fn end(&self) {
-        let mut published = self.published();
+        let mut published = lock(&self.published);
         if let Some(mut last) = published.take() {
             self.sample_into(&mut last);
             last.withdraw();
@@ -96,13 +97,13 @@ impl Monitor {
     }
 
     fn close(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.firing = FiringAlerts::default();
         state.transitions = Transitions::ended();
     }
 
     fn sample(&self) {
-        if let Some(published) = self.published().as_mut() {
+        if let Some(published) = lock(&self.published).as_mut() {
             self.sample_into(published);
         }
     }
@@ -112,7 +113,7 @@ impl Monitor {
         let snapshot = self.sources.queue.snapshot();
         let breakers = self.sources.breakers.each_ref().map(CircuitBreakerHandle::state);
         let now = Instant::now();
-        let mut guard = self.state();
+        let mut guard = lock(&self.state);
         let State { traffic, throughput, firing, transitions } = &mut *guard;
         throughput.record(now, &snapshot);
         let view = View { now, snapshot: &snapshot, breakers, traffic, throughput };
@@ -127,21 +128,21 @@ impl Monitor {
 
     /// Records an attempt to reach a surface that has ended.
     pub fn record(&self, surface: Surface, latency: Duration, result: Result<&Accepted, &Error>) {
-        self.state().traffic[surface as usize].record(Instant::now(), latency, result);
+        lock(&self.state).traffic[surface as usize].record(Instant::now(), latency, result);
     }
 
     /// Summarizes the traffic to the capture endpoint.
     pub fn summary(&self) -> Summary {
-        self.state().traffic[Surface::Capture as usize].summary()
+        lock(&self.state).traffic[Surface::Capture as usize].summary
     }
 
     pub fn alerts(&self) -> Vec<Alert> {
-        self.state().firing.alerts(Instant::now())
+        lock(&self.state).firing.alerts(Instant::now())
     }
 
     pub fn verdict(&self) -> RolloutVerdict {
         let now = Instant::now();
-        let state = self.state();
+        let state = lock(&self.state);
         let traffic = &state.traffic[Surface::Capture as usize];
         let window = self.rollout.window;
         let (attempts, events) = (traffic.within(now, window), state.throughput.within(now, window));
@@ -159,15 +160,7 @@ impl Monitor {
     }
 
     pub fn subscribe(&self) -> AlertTransitions {
-        self.state().transitions.subscribe()
-    }
-
-    fn published(&self) -> MutexGuard<'_, Option<Published>> {
-        self.published.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state).transitions.subscribe()
     }
 }
 

@@ -1,15 +1,14 @@
 //! The alerts' conditions: pure functions of what a sample saw.
 
-use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cause::Cause;
 use super::throughput::Throughput;
-use super::traffic::{Counts, Traffic};
-use super::{AlertName, AlertsConfig, Surface};
+use super::traffic::{Streak, Traffic};
+use super::{AlertName, AlertsConfig, Failure, Surface};
 use crate::delivery::{Snapshot, SpoolHealth, SpoolState};
+use crate::error::AlertCause;
 use crate::layers::CircuitState;
 
 /// What one sample saw. Conditions and metrics read the same view, so that they never contradict each other.
@@ -54,25 +53,18 @@ const FEWEST_SLOW: u32 = 3;
 
 /// Returns all conditions that hold, including those of alerts that are off.
 pub fn conditions(config: &AlertsConfig, view: &View<'_>) -> Vec<Condition> {
-    let of_surfaces = Surface::ALL.into_iter().flat_map(|surface| {
-        let found = traffic_conditions(config, &view.traffic[surface as usize], view.now);
-        let is_open = view.breakers[surface as usize] != CircuitState::Closed;
-        let open = is_open.then(|| "requests pause while PostHog fails".to_owned());
-        let open = open.map(|detail| (AlertName::CircuitOpen, (Effect::Fire, detail)));
-        found.into_iter().chain(open).map(move |(name, (effect, detail))| Condition {
-            surface,
-            name,
-            effect,
-            detail,
-        })
-    });
-    let of_delivery = delivery_conditions(config, view).into_iter().map(|(name, detail)| Condition {
-        surface: Surface::Capture,
-        name,
-        effect: Effect::Fire,
-        detail,
-    });
-    of_surfaces.chain(of_delivery).collect()
+    let of_surface = |surface: Surface| {
+        let mut found = traffic_conditions(config, &view.traffic[surface as usize], view.now);
+        if view.breakers[surface as usize] != CircuitState::Closed {
+            let detail = "requests pause while PostHog fails".to_owned();
+            found.push((AlertName::CircuitOpen, (Effect::Fire, detail)));
+        }
+        if surface == Surface::Capture {
+            found.extend(delivery_conditions(config, view));
+        }
+        found.into_iter().map(move |(name, (effect, detail))| Condition { surface, name, effect, detail })
+    };
+    Surface::ALL.into_iter().flat_map(of_surface).collect()
 }
 
 type Reason = (Effect, String);
@@ -80,46 +72,45 @@ type Reason = (Effect, String);
 fn traffic_conditions(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Vec<(AlertName, Reason)> {
     use AlertName::*;
     let minute = traffic.within(now, MINUTE);
-    // The alert, its cause, the count that it tolerates within a minute, and the shortest streak that is an outage.
+    // The alert, its cause, what it counts, how many it tolerates within a minute, and the shortest streak that is an
+    // outage.
     let counted = [
-        (ApiDown, Cause::Unavailable, config.failures, 2),
-        (RateLimited, Cause::Throttled, config.throttled, 2),
-        (AuthFailures, Cause::Unauthorized, config.unauthorized, 1),
+        (ApiDown, AlertCause::ApiDown, "failed attempts", config.failures, 2),
+        (RateLimited, AlertCause::RateLimited, "answers that ask for fewer requests", config.throttled, 2),
+        (AuthFailures, AlertCause::AuthFailures, "refusals of the token", config.unauthorized, 1),
         // Each of these answers costs a batch, so none is tolerated.
-        (QuotaExceeded, Cause::Quota, 0, 1),
+        (QuotaExceeded, AlertCause::QuotaExceeded, "answers that say over quota", 0, 1),
     ];
-    let counted = counted.into_iter().filter_map(|(name, cause, limit, shortest)| {
-        let reason =
-            above_limit(minute, cause, limit).or_else(|| unbroken_streak(traffic, cause, shortest, now));
-        let (effect, detail) = reason?;
-        Some((name, (effect, format!("{detail}{}", LastError(traffic, cause)))))
+    let counted = counted.into_iter().filter_map(|(name, cause, what, limit, shortest)| {
+        let (count, streak) = (minute.of(cause), traffic.streak(cause));
+        let (effect, detail) = if count > u64::from(limit) {
+            (Effect::Fire, format!("{what}: {count} within a minute, more than {limit}"))
+        } else {
+            unbroken_streak(streak?, what, shortest, now)
+        };
+        Some((name, (effect, detail + &last_error(traffic, cause).unwrap_or_default())))
     });
-    let slow = high_latency(config, traffic, now)
-        .or_else(|| unbroken_streak(traffic, Cause::Slow, FEWEST_SLOW, now));
+    let slow = high_latency(config, traffic, now).or_else(|| {
+        let streak = traffic.streak(AlertCause::HighLatency)?;
+        Some(unbroken_streak(streak, "slow attempts", FEWEST_SLOW, now))
+    });
     counted.chain(slow.map(|reason| (HighLatency, reason))).collect()
-}
-
-fn above_limit(minute: Counts, cause: Cause, limit: u32) -> Option<Reason> {
-    let count = minute.of(cause);
-    (count > u64::from(limit))
-        .then(|| (Effect::Fire, format!("{}: {count} within a minute, more than {limit}", cause.plural())))
 }
 
 /// A streak of failures without a success. It fires after a minute, however few attempts were made: an open breaker, a
 /// paused limiter and a refused token let few attempts through, and must not silence the alert.
-fn unbroken_streak(traffic: &Traffic, cause: Cause, shortest: u32, now: Instant) -> Option<Reason> {
-    let streak = traffic.streak(cause)?;
-    let time = now.saturating_duration_since(streak.since);
-    let fires = streak.length >= shortest && time >= MINUTE;
+fn unbroken_streak(streak: Streak, what: &str, shortest: u32, now: Instant) -> Reason {
+    let Streak { since, length } = streak;
+    let time = now.saturating_duration_since(since);
+    let fires = length >= shortest && time >= MINUTE;
     let effect = if fires { Effect::Fire } else { Effect::Sustain };
-    let (length, what) = (streak.length, cause.plural());
-    Some((effect, format!("{what}: {length} within {} s and no success", time.as_secs())))
+    (effect, format!("{what}: {length} within {} s and no success", time.as_secs()))
 }
 
 /// The p99 is too high when more than one attempt in a hundred is slow. Counting is exact; a percentile is an estimate.
 fn high_latency(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Option<Reason> {
     let seen = traffic.within(now, LATENCY_WINDOW);
-    let (slow, attempts, limit) = (seen.of(Cause::Slow), seen.attempts, config.latency);
+    let (slow, attempts, limit) = (seen.of(AlertCause::HighLatency), seen.attempts, config.latency);
     (slow >= u64::from(FEWEST_SLOW) && slow * 100 > attempts).then(|| {
         let p99 = traffic.p99(now, LATENCY_WINDOW).unwrap_or_default();
         let detail = format!(
@@ -129,18 +120,18 @@ fn high_latency(config: &AlertsConfig, traffic: &Traffic, now: Instant) -> Optio
     })
 }
 
-fn delivery_conditions(config: &AlertsConfig, view: &View<'_>) -> Vec<(AlertName, String)> {
+fn delivery_conditions(config: &AlertsConfig, view: &View<'_>) -> impl Iterator<Item = (AlertName, Reason)> {
     use AlertName::*;
     let View { throughput, now, .. } = *view;
     let lost = throughput.within(now, MINUTE).all_lost();
     let losing = (lost > config.lost).then(|| format!("{lost} events lost within a minute"));
     let filling = view.snapshot.spool.and_then(spool_filling);
-    let (waiting, stalled_for) = (throughput.waiting(), throughput.stalled_for(now));
+    let (waiting, stalled_for) = (throughput.waiting, throughput.stalled_for(now));
     let is_stalled = waiting > 0 && stalled_for >= config.stalled_after;
     let stalled = is_stalled
         .then(|| format!("{waiting} events wait, none was delivered for {} s", stalled_for.as_secs()));
     let all = [(LosingEvents, losing), (SpoolFilling, filling), (Stalled, stalled)];
-    all.into_iter().filter_map(|(name, detail)| Some((name, detail?))).collect()
+    all.into_iter().filter_map(|(name, detail)| Some((name, (Effect::Fire, detail?))))
 }
 
 fn spool_filling(spool: SpoolHealth) -> Option<String> {
@@ -152,14 +143,9 @@ fn spool_filling(spool: SpoolHealth) -> Option<String> {
     Some(format!("the spool holds {bytes} of {capacity_bytes} bytes and is full in {} s", time.as_secs()))
 }
 
-/// Displays the latest error, if this is its cause.
-struct LastError<'a>(&'a Traffic, Cause);
-
-impl fmt::Display for LastError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let error = self.0.summary().error.map(|error| error.what);
-        let Some(error) = error.filter(|error| Cause::of(error.kind) == Some(self.1)) else { return Ok(()) };
-        write!(f, ", last {}", error.kind.as_str())?;
-        error.status.map_or(Ok(()), |status| write!(f, " (HTTP {status})"))
-    }
+/// The words for the latest error, if this is its cause.
+fn last_error(traffic: &Traffic, cause: AlertCause) -> Option<String> {
+    let Failure { kind, status } = traffic.summary.error?.what;
+    let status = status.map_or(String::new(), |status| format!(" (HTTP {status})"));
+    (kind.meaning().alert == Some(cause)).then(|| format!(", last {}{status}", kind.as_str()))
 }

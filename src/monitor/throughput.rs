@@ -11,7 +11,8 @@ pub struct Throughput {
     slots: Ring<EventCounts>,
     /// The counts at the last sample.
     last: EventCounts,
-    waiting: u64,
+    /// Undelivered events in memory and on disk.
+    pub waiting: u64,
     /// When the queue was last empty, or an event was last delivered.
     progress_at: Instant,
 }
@@ -58,11 +59,6 @@ impl Throughput {
 
     pub fn within(&self, now: Instant, window: Duration) -> EventCounts {
         self.slots.within(now, window).fold(EventCounts::default(), |sum, slot| sum.plus(*slot))
-    }
-
-    /// Returns the number of undelivered events in memory and on disk.
-    pub fn waiting(&self) -> u64 {
-        self.waiting
     }
 
     /// Returns for how long events have waited without any being delivered.
@@ -114,7 +110,7 @@ mod tests {
         let mut throughput = Throughput::new(start);
         throughput.record(at(1), &snapshot(10, 0, 0));
         throughput.record(at(9), &snapshot(20, 0, 0));
-        assert_eq!((throughput.waiting(), throughput.stalled_for(at(9)).as_secs()), (20, 9));
+        assert_eq!((throughput.waiting, throughput.stalled_for(at(9)).as_secs()), (20, 9));
         throughput.record(at(10), &snapshot(20, 1, 0));
         assert_eq!(throughput.stalled_for(at(12)).as_secs(), 2);
         throughput.record(at(20), &snapshot(20, 20, 3));

@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cause::Cause;
 use super::latencies::Latencies;
 use super::ring::{LONGEST_WINDOW, Ring};
 use super::summary::{Failure, Seen, Summary};
 use crate::api::Accepted;
+use crate::error::AlertCause;
 use crate::{Error, ErrorKind};
 
 /// The attempts to reach one surface of PostHog: the latest success and error, counts and latencies of the last minutes,
@@ -14,17 +14,17 @@ use crate::{Error, ErrorKind};
 #[derive(Debug)]
 pub struct Traffic {
     slow_over: Duration,
-    summary: Summary,
+    pub summary: Summary,
     counts: Ring<Counts>,
     latencies: Ring<Latencies>,
-    streaks: [Option<Streak>; Cause::ALL.len()],
+    streaks: [Option<Streak>; AlertCause::ALL.len()],
     /// The latest probe found the token refused. PostHog's capture endpoint accepts and discards the events of an unknown
     /// token, so a success there proves nothing meanwhile.
     token_refused: bool,
     /// An attempt found the token refused. A proxy may refuse the capture endpoint alone, so a good probe does not end
     /// that streak.
     refused_by_capture: bool,
-    totals: Totals,
+    pub totals: Totals,
 }
 
 /// A streak of failures of one cause, unbroken by a success.
@@ -39,7 +39,7 @@ pub struct Streak {
 pub struct Counts {
     pub attempts: u64,
     pub failed: u64,
-    causes: [u64; Cause::ALL.len()],
+    causes: [u64; AlertCause::ALL.len()],
 }
 
 /// Counts of attempts since the start.
@@ -49,7 +49,7 @@ pub struct Totals {
     pub delivered: u64,
     pub discarded: u64,
     pub failed: [u64; ErrorKind::ALL.len()],
-    pub causes: [u64; Cause::ALL.len()],
+    pub causes: [u64; AlertCause::ALL.len()],
 }
 
 impl Traffic {
@@ -83,56 +83,50 @@ impl Traffic {
             }
         }
         let cause = match result {
-            Ok(accepted) => accepted.over_quota.then_some(Cause::Quota),
-            Err(failure) => Cause::of(failure.kind),
+            Ok(accepted) => accepted.over_quota.then_some(AlertCause::QuotaExceeded),
+            Err(failure) => failure.kind.meaning().alert,
         };
         let counts = self.counts.current(now);
         counts.attempts += 1;
         counts.failed += u64::from(result.is_err() || cause.is_some());
         self.latencies.current(now).record(latency);
         // What ends a streak depends on its cause: a refusal proves that PostHog is up, but not that it accepts the token.
-        for ended in Cause::ALL {
+        for ended in AlertCause::ALL {
             let ends = match ended {
-                Cause::Unavailable | Cause::Throttled => {
+                AlertCause::ApiDown | AlertCause::RateLimited => {
                     cause != Some(ended) && result.map_or_else(Failure::proves_service_up, |_| true)
                 }
-                Cause::Unauthorized => result.is_ok() && cause.is_none() && !self.token_refused,
-                Cause::Quota => result.is_ok() && cause.is_none(),
-                Cause::Slow => result.is_ok() && !is_slow,
+                AlertCause::AuthFailures => result.is_ok() && cause.is_none() && !self.token_refused,
+                AlertCause::QuotaExceeded => result.is_ok() && cause.is_none(),
+                AlertCause::HighLatency => result.is_ok() && !is_slow,
             };
             if ends {
                 self.streaks[ended as usize] = None;
             }
         }
-        self.refused_by_capture &= self.streaks[Cause::Unauthorized as usize].is_some();
-        self.refused_by_capture |= cause == Some(Cause::Unauthorized);
-        cause.into_iter().chain(is_slow.then_some(Cause::Slow)).for_each(|cause| self.count(now, cause));
+        self.refused_by_capture &= self.streaks[AlertCause::AuthFailures as usize].is_some();
+        self.refused_by_capture |= cause == Some(AlertCause::AuthFailures);
+        cause
+            .into_iter()
+            .chain(is_slow.then_some(AlertCause::HighLatency))
+            .for_each(|cause| self.count(now, cause));
     }
 
     /// Records what a health probe found out about the token.
     pub fn record_token(&mut self, now: Instant, refused: bool) {
         self.token_refused = refused;
         if refused {
-            self.count(now, Cause::Unauthorized);
+            self.count(now, AlertCause::AuthFailures);
         } else if !self.refused_by_capture {
-            self.streaks[Cause::Unauthorized as usize] = None;
+            self.streaks[AlertCause::AuthFailures as usize] = None;
         }
     }
 
-    fn count(&mut self, now: Instant, cause: Cause) {
+    fn count(&mut self, now: Instant, cause: AlertCause) {
         self.counts.current(now).causes[cause as usize] += 1;
         self.totals.causes[cause as usize] += 1;
         let streak = self.streaks[cause as usize].get_or_insert(Streak { since: now, length: 0 });
         streak.length = streak.length.saturating_add(1);
-    }
-
-    pub fn summary(&self) -> Summary {
-        self.summary
-    }
-
-    #[cfg(feature = "metrics")]
-    pub fn totals(&self) -> &Totals {
-        &self.totals
     }
 
     pub fn within(&self, now: Instant, window: Duration) -> Counts {
@@ -145,13 +139,13 @@ impl Traffic {
         Latencies::p99(self.latencies.within(now, window))
     }
 
-    pub fn streak(&self, cause: Cause) -> Option<Streak> {
+    pub fn streak(&self, cause: AlertCause) -> Option<Streak> {
         self.streaks[cause as usize]
     }
 }
 
 impl Counts {
-    pub fn of(&self, cause: Cause) -> u64 {
+    pub fn of(&self, cause: AlertCause) -> u64 {
         self.causes[cause as usize]
     }
 

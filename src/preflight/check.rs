@@ -24,7 +24,7 @@ pub struct Check {
 
 named! {
     /// How a check ended.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[derive(Hash)]
     #[allow(clippy::exhaustive_enums, reason = "a reader of a report must know what each status asks for")]
     pub enum CheckStatus {
         /// As it should be.

@@ -1,17 +1,20 @@
-/// Defines an enum whose values have stable names. One table gives it `ALL`, `as_str` and `Serialize`.
+/// Declares an enum whose values have stable names, and makes from this one list what would repeat it: all values in
+/// order, the names, and the JSON.
 macro_rules! named {
-    ($(#[$meta:meta])* $vis:vis enum $Type:ident { $($(#[$doc:meta])* $Value:ident = $name:literal,)* }) => {
+    ($(#[$meta:meta])* pub enum $type:ident { $($(#[$value_meta:meta])* $value:ident = $name:literal,)* }) => {
         $(#[$meta])*
-        #[derive(serde::Serialize)]
-        $vis enum $Type { $($(#[$doc])* #[serde(rename = $name)] $Value,)* }
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+        pub enum $type {
+            $($(#[$value_meta])* #[serde(rename = $name)] $value,)*
+        }
 
-        impl $Type {
-            #[allow(dead_code, reason = "not each of these enums is iterated over")]
-            pub(crate) const ALL: [Self; [$($name,)*].len()] = [$(Self::$Value,)*];
+        #[allow(dead_code, reason = "without the metrics, nobody asks some enums for their names or all values")]
+        impl $type {
+            pub(crate) const ALL: [Self; [$($name,)*].len()] = [$(Self::$value,)*];
 
-            /// Returns the stable name, as in JSON, logs and metrics.
+            /// Returns the stable name for machines, the same in JSON, logs and metrics.
             pub fn as_str(self) -> &'static str {
-                match self { $(Self::$Value => $name,)* }
+                match self { $(Self::$value => $name,)* }
             }
         }
     };

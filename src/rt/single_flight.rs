@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use super::lock;
 
 /// Does at most one piece of work per key at a time, and gives its result to all callers that asked meanwhile.
 ///
@@ -95,10 +97,6 @@ where
         tasks.abort_all();
         tasks
     }
-}
-
-fn lock<K, V>(state: &Mutex<State<K, V>>) -> MutexGuard<'_, State<K, V>> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<K, V> fmt::Debug for SingleFlight<K, V> {

@@ -15,7 +15,7 @@ use tracing::Level;
 
 use self::log::Log;
 use crate::api::{Accepted, Batch};
-use crate::client::pipeline::Pipeline;
+use crate::client::pipeline::pipeline;
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::Queue;
@@ -34,7 +34,6 @@ fn failed(kind: ErrorKind, status: u16) -> Option<Result<Accepted, Error>> {
 fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
     let settings = Settings::default();
     let queue = Arc::new(Queue::new(settings.limits.clone(), 1, None));
-    let pipeline = Pipeline::new(&queue, &settings).unwrap();
     let is_down = Arc::new(AtomicBool::new(false));
     let (switch, requests) = (Arc::clone(&is_down), Arc::new(AtomicU32::new(0)));
     let service = service_fn(move |_: Batch| {
@@ -50,9 +49,9 @@ fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
         }
     });
     let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    tokio::spawn(Arc::clone(&pipeline.monitor).run(credentials.refusals()));
-    let worker = pipeline.worker(&queue, service, &credentials);
-    tokio::spawn(worker.run());
+    let pipeline = pipeline(&queue, &settings, &credentials, service).unwrap();
+    tokio::spawn(pipeline.monitor.run(credentials.refusals()));
+    tokio::spawn(pipeline.worker.run());
     (queue, is_down)
 }
 

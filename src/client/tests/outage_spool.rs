@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tower::service_fn;
 
 use crate::api::{Accepted, Batch};
-use crate::client::pipeline::Pipeline;
+use crate::client::pipeline::pipeline;
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::{DropReason, Ledger, Queue, Spool, SpoolConfig};
@@ -70,7 +70,7 @@ impl Process {
             }
         });
         let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-        let worker = Pipeline::new(&queue, &settings).unwrap().worker(&queue, service, &credentials);
+        let worker = pipeline(&queue, &settings, &credentials, service).unwrap().worker;
         let spool = Spool::start(&queue, SpoolConfig::at(directory));
         let worker = tokio::spawn(worker.run());
         Self { queue, spool, worker }

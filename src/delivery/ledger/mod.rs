@@ -9,105 +9,61 @@ use serde::ser::SerializeMap;
 
 pub use accounts::{Account, Accounts};
 
-/// Why an event was dropped. Closed on purpose: each reason is listed, documented and counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(clippy::exhaustive_enums, reason = "a new way to lose an event is a breaking change")]
-pub enum DropReason {
-    /// The queue was at its bound of events or bytes.
-    QueueFull,
-    /// The event has no name; PostHog would reject its whole batch.
-    NoName,
-    /// The event has no distinct id; PostHog would reject its whole batch.
-    NoDistinctId,
-    /// A [`before_send`](crate::PostHogBuilder::before_send) hook dropped it.
-    BeforeSend,
-    /// A `before_send` hook panicked on it. The panic's message is on stderr, or where the process's panic hook puts it.
-    HookPanicked,
-    /// A `before_send` hook captured it. It would meet the same hook, which would capture another one.
-    InsideHook,
-    /// It could not be written as JSON.
-    NotEncodable,
-    /// Its properties are nested deeper than PostHog's parser goes; PostHog would reject its whole batch.
-    TooDeep,
-    /// Its JSON is larger than the [whole queue](crate::PostHogBuilder::queue_bytes) may be, so its encoding was stopped. An
-    /// event that is only larger than [one event](crate::PostHogBuilder::event_bytes) may be is a dead letter.
-    TooLarge,
-    /// It was the oldest dead letter when their store was full.
-    DeadLettersFull,
-    /// It was a dead letter, and [`discard_dead_letters`](crate::PostHog::discard_dead_letters) was called.
-    DeadLetterDiscarded,
-    /// PostHog accepted it and discarded it, because the project is over its billing quota.
-    OverQuota,
-    /// It was captured after `shutdown`.
-    AfterShutdown,
-    /// It was still here at `shutdown`'s deadline, or when the last handle was dropped.
-    Shutdown,
-    /// The spool was at its bound of bytes, or too little of the disk was free. The event was the oldest in the spool, or
-    /// `capture_durable` could not write it.
-    SpoolFull,
-    /// It was in the spool for longer than the bound on age.
-    SpoolExpired,
-    /// `capture_durable` could not write it, because there is no spool or the spool fails.
-    SpoolUnavailable,
-    /// A process with a spool ended without shutdown while the event was in memory only, or a damaged spool
-    /// file held it. Some of these may have been delivered just before.
-    Crash,
-    /// It was captured by a disabled client.
-    Disabled,
+use crate::rt::named;
+
+named! {
+    /// Why an event was dropped. Closed on purpose: each reason is listed, documented and counted.
+    #[derive(Hash)]
+    #[allow(clippy::exhaustive_enums, reason = "a new way to lose an event is a breaking change")]
+    pub enum DropReason {
+        /// The queue was at its bound of events or bytes.
+        QueueFull = "queue_full",
+        /// The event has no name; PostHog would reject its whole batch.
+        NoName = "no_name",
+        /// The event has no distinct id; PostHog would reject its whole batch.
+        NoDistinctId = "no_distinct_id",
+        /// A [`before_send`](crate::PostHogBuilder::before_send) hook dropped it.
+        BeforeSend = "before_send",
+        /// A `before_send` hook panicked on it. The panic's message is on stderr, or where the process's panic hook puts it.
+        HookPanicked = "hook_panicked",
+        /// A `before_send` hook captured it. It would meet the same hook, which would capture another one.
+        InsideHook = "inside_hook",
+        /// It could not be written as JSON.
+        NotEncodable = "not_encodable",
+        /// Its properties are nested deeper than PostHog's parser goes; PostHog would reject its whole batch.
+        TooDeep = "too_deep",
+        /// Its JSON is larger than the [whole queue](crate::PostHogBuilder::queue_bytes) may be, so its encoding was stopped. An
+        /// event that is only larger than [one event](crate::PostHogBuilder::event_bytes) may be is a dead letter.
+        TooLarge = "too_large",
+        /// It was the oldest dead letter when their store was full.
+        DeadLettersFull = "dead_letters_full",
+        /// It was a dead letter, and [`discard_dead_letters`](crate::PostHog::discard_dead_letters) was called.
+        DeadLetterDiscarded = "dead_letter_discarded",
+        /// PostHog accepted it and discarded it, because the project is over its billing quota.
+        OverQuota = "over_quota",
+        /// It was captured after `shutdown`.
+        AfterShutdown = "after_shutdown",
+        /// It was still here at `shutdown`'s deadline, or when the last handle was dropped.
+        Shutdown = "shutdown",
+        /// The spool was at its bound of bytes, or too little of the disk was free. The event was the oldest in the spool, or
+        /// `capture_durable` could not write it.
+        SpoolFull = "spool_full",
+        /// It was in the spool for longer than the bound on age.
+        SpoolExpired = "spool_expired",
+        /// `capture_durable` could not write it, because there is no spool or the spool fails.
+        SpoolUnavailable = "spool_unavailable",
+        /// A process with a spool ended without shutdown while the event was in memory only, or a damaged spool
+        /// file held it. Some of these may have been delivered just before.
+        Crash = "crash",
+        /// It was captured by a disabled client.
+        Disabled = "disabled",
+    }
 }
 
 impl DropReason {
     /// All reasons there are.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter()
-    }
-
-    pub(crate) const ALL: [Self; 19] = [
-        Self::QueueFull,
-        Self::NoName,
-        Self::NoDistinctId,
-        Self::BeforeSend,
-        Self::HookPanicked,
-        Self::InsideHook,
-        Self::NotEncodable,
-        Self::TooDeep,
-        Self::TooLarge,
-        Self::DeadLettersFull,
-        Self::DeadLetterDiscarded,
-        Self::OverQuota,
-        Self::AfterShutdown,
-        Self::Shutdown,
-        Self::SpoolFull,
-        Self::SpoolExpired,
-        Self::SpoolUnavailable,
-        Self::Crash,
-        Self::Disabled,
-    ];
-
-    /// As it stands in JSON and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::NoName => "no_name",
-            Self::NoDistinctId => "no_distinct_id",
-            Self::BeforeSend => "before_send",
-            Self::HookPanicked => "hook_panicked",
-            Self::InsideHook => "inside_hook",
-            Self::NotEncodable => "not_encodable",
-            Self::TooDeep => "too_deep",
-            Self::TooLarge => "too_large",
-            Self::DeadLettersFull => "dead_letters_full",
-            Self::DeadLetterDiscarded => "dead_letter_discarded",
-            Self::OverQuota => "over_quota",
-            Self::AfterShutdown => "after_shutdown",
-            Self::Shutdown => "shutdown",
-            Self::SpoolFull => "spool_full",
-            Self::SpoolExpired => "spool_expired",
-            Self::SpoolUnavailable => "spool_unavailable",
-            Self::Crash => "crash",
-            Self::Disabled => "disabled",
-        }
     }
 
     /// Whether somebody asked for the drop, so that it is no loss.

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 
-use crate::rt::serialize_optional_ms;
+use crate::rt::{named, serialize_optional_ms};
 
 /// How the spool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -32,33 +32,18 @@ pub struct SpoolHealth {
     pub full_in: Option<Duration>,
 }
 
-/// Whether the spool works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum SpoolState {
-    /// The file is being opened, and checked from end to end. Events stay in memory until then.
-    Opening,
-    /// It takes events.
-    Ready,
-    /// It is at a bound: of bytes, or of what stays free on the disk. Events stay in memory.
-    Full,
-    /// It does not work, and is tried again every few seconds. Events stay in memory.
-    Failing,
-}
-
-impl SpoolState {
-    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "only the metrics show each"))]
-    pub(crate) const ALL: [Self; 4] = [Self::Opening, Self::Ready, Self::Full, Self::Failing];
-
-    /// As it stands in JSON and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Opening => "opening",
-            Self::Ready => "ready",
-            Self::Full => "full",
-            Self::Failing => "failing",
-        }
+named! {
+    /// Whether the spool works.
+    #[non_exhaustive]
+    pub enum SpoolState {
+        /// The file is being opened, and checked from end to end. Events stay in memory until then.
+        Opening = "opening",
+        /// It takes events.
+        Ready = "ready",
+        /// It is at a bound: of bytes, or of what stays free on the disk. Events stay in memory.
+        Full = "full",
+        /// It does not work, and is tried again every few seconds. Events stay in memory.
+        Failing = "failing",
     }
 }
 

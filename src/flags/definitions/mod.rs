@@ -3,7 +3,7 @@
 mod poller;
 mod stack;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -12,6 +12,7 @@ use self::poller::Poller;
 use self::stack::DefinitionsStack;
 pub use self::stack::definitions_stack;
 use crate::credentials::{Credentials, SecretKey};
+use crate::rt::lock;
 
 /// Owns the poller and its task.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Definitions {
 
     /// Starts polling, unless it runs already, and returns the poller. `None` after the end.
     pub fn start_polling(&self) -> Option<Arc<Poller>> {
-        let mut polling = self.polling();
+        let mut polling = lock(&self.0);
         let poller = Arc::clone(polling.poller.as_ref()?);
         // A task that is finished ended with its runtime, because polling itself does not end.
         if polling.task.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -43,12 +44,8 @@ impl Definitions {
 
     /// Ends polling, for good. Returns the aborted task.
     pub fn end(&self) -> Option<JoinHandle<()>> {
-        let mut polling = self.polling();
+        let mut polling = lock(&self.0);
         polling.poller = None;
         polling.task.take().inspect(JoinHandle::abort)
-    }
-
-    fn polling(&self) -> MutexGuard<'_, Polling> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
@@ -8,6 +8,7 @@ use tower::ServiceExt;
 use super::stack::{DefinitionsStack, Fetch, Fetched};
 use crate::credentials::{Credentials, SecretKey};
 use crate::flags::local::LocalFlags;
+use crate::rt::lock;
 
 /// Fetches definitions, and has the latest.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Poller {
 
     /// The latest definitions, and how long ago PostHog confirmed them.
     pub fn latest(&self, now: Instant) -> Option<(Arc<LocalFlags>, Duration)> {
-        let latest = self.lock().clone()?;
+        let latest = lock(&self.latest).clone()?;
         Some((latest.local, now.saturating_duration_since(latest.confirmed_at)))
     }
 
@@ -55,7 +56,7 @@ impl Poller {
 
     /// Fetches once. Returns PostHog's `Retry-After`, or zero.
     async fn fetch(&self, key: SecretKey) -> Duration {
-        let latest = self.lock().clone();
+        let latest = lock(&self.latest).clone();
         let request =
             Fetch { key: key.clone(), etag: latest.as_ref().and_then(|latest| latest.etag.clone()) };
         let result = self.stack.clone().oneshot(request).await;
@@ -77,11 +78,7 @@ impl Poller {
                 return error.retry_after().unwrap_or_default();
             }
         };
-        *self.lock() = Some(fresh);
+        *lock(&self.latest) = Some(fresh);
         Duration::ZERO
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Latest>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use reqwest::Url;
@@ -37,7 +37,7 @@ use self::format::{Digest, Entry};
 use super::cache::{AnswerCache, KnownFlags};
 use super::config::FlagsConfig;
 use crate::delivery::SpoolConfig;
-use crate::rt::{detached_thread, target};
+use crate::rt::{detached_thread, lock, target};
 
 /// A process that is killed loses what it learned in this time. Ten megabytes a minute are little for any disk.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
@@ -191,10 +191,6 @@ impl Persisted {
         let content = format::encode(entries, SystemTime::now(), self.max_age, self.persons);
         file::write(&self.directory, &content)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Works in a thread of its own, whose log lines go where the caller's do and name the client.

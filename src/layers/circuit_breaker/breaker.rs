@@ -96,7 +96,7 @@ impl Shared {
 
     #[inline]
     fn permit(self: &Arc<Self>, phase: Phase) -> Permit {
-        Permit::new(Arc::clone(self), phase)
+        Permit { breaker: Arc::clone(self), phase, settled: false }
     }
 
     #[cold]

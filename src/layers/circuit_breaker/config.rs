@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::ConfigError;
 use crate::error::check;
+use crate::rt::setters;
 
 /// When a circuit breaker opens, for how long, and how it recovers. [`CircuitBreakerLayer`](super::CircuitBreakerLayer)
 /// explains how the values work together.
@@ -29,42 +30,23 @@ impl Default for CircuitBreakerConfig {
 }
 
 impl CircuitBreakerConfig {
-    /// How many of the latest results decide. The default is 10, because delivery makes few, large calls: two a second at
-    /// 200 events/s, so ten are a few seconds of traffic. For a busy service use more.
-    #[must_use]
-    pub fn window(mut self, calls: u32) -> Self {
-        self.window = calls;
-        self
-    }
+    setters! {
+        /// How many of the latest results decide. The default is 10, because delivery makes few, large calls: two a second at
+        /// 200 events/s, so ten are a few seconds of traffic. For a busy service use more.
+        pub fn window(mut self, calls: u32 => window);
 
-    /// How many results there must be before the breaker can open. The default is 5, because fewer say little.
-    #[must_use]
-    pub fn min_calls(mut self, calls: u32) -> Self {
-        self.min_calls = calls;
-        self
-    }
+        /// How many results there must be before the breaker can open. The default is 5, because fewer say little.
+        pub fn min_calls(mut self, calls: u32 => min_calls);
 
-    /// The share of failures in the window that opens the breaker, above 0 and up to 1. The default is 0.5.
-    #[must_use]
-    pub fn failure_rate(mut self, share: f64) -> Self {
-        self.failure_rate = share;
-        self
-    }
+        /// The share of failures in the window that opens the breaker, above 0 and up to 1. The default is 0.5.
+        pub fn failure_rate(mut self, share: f64 => failure_rate);
 
-    /// How long to stay open at first, and at most. The defaults are 1 s and 10 s. The second is the longest time that a
-    /// recovered service waits for its first call. A `Retry-After` may extend both.
-    #[must_use]
-    pub fn open_time(mut self, first: Duration, longest: Duration) -> Self {
-        self.open_time = first;
-        self.longest_open_time = longest;
-        self
-    }
+        /// How long to stay open at first, and at most. The defaults are 1 s and 10 s. The second is the longest time that a
+        /// recovered service waits for its first call. A `Retry-After` may extend both.
+        pub fn open_time(mut self, first: Duration => open_time, longest: Duration => longest_open_time);
 
-    /// How many calls may be in flight at once while the breaker is half open. The default is 1.
-    #[must_use]
-    pub fn probes(mut self, calls: u32) -> Self {
-        self.probes = calls;
-        self
+        /// How many calls may be in flight at once while the breaker is half open. The default is 1.
+        pub fn probes(mut self, calls: u32 => probes);
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {

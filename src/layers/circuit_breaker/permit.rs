@@ -9,17 +9,10 @@ use crate::layers::gated::Pass;
 /// The right to make one call.
 #[derive(Debug)]
 pub struct Permit {
-    breaker: Arc<Shared>,
+    pub breaker: Arc<Shared>,
     /// The phase in which the breaker gave it.
-    phase: Phase,
-    settled: bool,
-}
-
-impl Permit {
-    #[inline]
-    pub(super) fn new(breaker: Arc<Shared>, phase: Phase) -> Self {
-        Self { breaker, phase, settled: false }
-    }
+    pub phase: Phase,
+    pub settled: bool,
 }
 
 impl Pass for Permit {

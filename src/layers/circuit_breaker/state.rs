@@ -2,7 +2,6 @@ use crate::rt::named;
 
 named! {
     /// The state of a circuit breaker.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[allow(clippy::exhaustive_enums, reason = "a circuit breaker has three states")]
     pub enum CircuitState {
         /// Calls pass.

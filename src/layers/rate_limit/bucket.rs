@@ -1,10 +1,8 @@
-use std::ops::Add;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, Reference};
+use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::sync::Notify;
@@ -19,7 +17,7 @@ use crate::rt::target;
 /// The tokens and the pause, shared by all clones of a layer.
 #[derive(Debug)]
 pub struct Bucket {
-    tokens: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Tick>>,
+    tokens: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<std::time::Instant>>,
     /// Whether there is an episode. Calls read it instead of taking the lock, and it is written while the lock is held.
     is_throttled: AtomicBool,
     throttle: Mutex<Throttle>,
@@ -70,7 +68,7 @@ impl Bucket {
     pub fn take(self: &Arc<Self>) -> Result<Token, Wait> {
         let is_scout =
             if self.is_paused() { self.take_throttled()? } else { self.take_one().map(|()| false)? };
-        Ok(Token::new(Arc::clone(self), is_scout))
+        Ok(Token { bucket: Arc::clone(self), is_scout })
     }
 
     #[inline]
@@ -178,31 +176,10 @@ const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 #[derive(Clone, Copy, Debug)]
 struct TokioClock;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Tick(Instant);
-
 impl Clock for TokioClock {
-    type Instant = Tick;
+    type Instant = std::time::Instant;
 
-    fn now(&self) -> Tick {
-        Tick(Instant::now())
-    }
-}
-
-impl Reference for Tick {
-    fn duration_since(&self, earlier: Self) -> Nanos {
-        self.0.saturating_duration_since(earlier.0).into()
-    }
-
-    fn saturating_sub(&self, duration: Nanos) -> Self {
-        Self(self.0.checked_sub(duration.into()).unwrap_or(self.0))
-    }
-}
-
-impl Add<Nanos> for Tick {
-    type Output = Self;
-
-    fn add(self, other: Nanos) -> Self {
-        Self(self.0 + Duration::from(other))
+    fn now(&self) -> Self::Instant {
+        Instant::now().into_std()
     }
 }

@@ -5,6 +5,7 @@ use governor::Quota;
 
 use crate::ConfigError;
 use crate::error::check;
+use crate::rt::setters;
 
 /// How many calls may pass. [`RateLimitLayer`](super::RateLimitLayer) gives the reasons for the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,27 +23,16 @@ impl Default for RateLimitConfig {
 }
 
 impl RateLimitConfig {
-    /// Calls per second, sustained. The default is 50.
-    #[must_use]
-    pub fn rate(mut self, calls_per_second: u32) -> Self {
-        self.rate = calls_per_second;
-        self
-    }
+    setters! {
+        /// Calls per second, sustained. The default is 50.
+        pub fn rate(mut self, calls_per_second: u32 => rate);
 
-    /// Calls that may pass at once after a quiet time. The default is 100.
-    #[must_use]
-    pub fn burst(mut self, calls: u32) -> Self {
-        self.burst = calls;
-        self
-    }
+        /// Calls that may pass at once after a quiet time. The default is 100.
+        pub fn burst(mut self, calls: u32 => burst);
 
-    /// The pause after a 429 that names no time, and the longest pause while 429s continue. The defaults are 1 s and 30 s.
-    /// A time that the service names is respected even if it is longer.
-    #[must_use]
-    pub fn pause(mut self, first: Duration, longest: Duration) -> Self {
-        self.pause = first;
-        self.longest_pause = longest;
-        self
+        /// The pause after a 429 that names no time, and the longest pause while 429s continue. The defaults are 1 s and 30 s.
+        /// A time that the service names is respected even if it is longer.
+        pub fn pause(mut self, first: Duration => pause, longest: Duration => longest_pause);
     }
 
     pub(super) fn quota(&self) -> Result<Quota, ConfigError> {

@@ -9,15 +9,11 @@ use crate::layers::gated::Pass;
 /// The right to make one call.
 #[derive(Debug)]
 pub struct Token {
-    bucket: Arc<Bucket>,
-    is_scout: bool,
+    pub bucket: Arc<Bucket>,
+    pub is_scout: bool,
 }
 
 impl Token {
-    pub(super) fn new(bucket: Arc<Bucket>, is_scout: bool) -> Self {
-        Self { bucket, is_scout }
-    }
-
     #[inline]
     fn end_scouting(&mut self) {
         if std::mem::take(&mut self.is_scout) {

@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use metrics::{Label, counter, gauge};
 
 use super::samples::Samples;
+use crate::rt::lock;
 use crate::rt::metrics::table::{Kind, Metric};
 
 /// The values that one client has published, and to which recorder.
@@ -69,7 +70,7 @@ impl Series {
 
     /// Replaces this client's part (`before`) of the sum by `value`.
     fn set(&self, recorder: usize, before: u64, value: u64) {
-        let mut gauges = GAUGES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gauges = lock(&GAUGES);
         let sums = gauges.entry(recorder).or_default();
         let others = sums.get(self).copied().unwrap_or(0).saturating_sub(before);
         let sum = others + value;

@@ -1,8 +1,8 @@
 use super::attempt_errors;
 use super::published::Series;
 use crate::delivery::{DropReason, Snapshot, SpoolState};
+use crate::error::AlertCause;
 use crate::layers::CircuitState;
-use crate::monitor::cause::Cause;
 use crate::monitor::firing::FiringAlerts;
 use crate::monitor::rules::View;
 use crate::monitor::sources::Sources;
@@ -50,7 +50,7 @@ impl Samples {
     }
 
     fn add_traffic(&mut self, surface: Surface, traffic: &Traffic) {
-        let totals = traffic.totals();
+        let totals = traffic.totals;
         let surface = ("surface", surface.as_str());
         let mut outcome = |outcome, count| {
             self.add(table::ATTEMPTS, &[surface, ("outcome", outcome)], count);
@@ -58,15 +58,12 @@ impl Samples {
         outcome("delivered", totals.delivered);
         outcome("discarded", totals.discarded);
         attempt_errors().for_each(|kind| outcome(kind.as_str(), totals.failed[kind as usize]));
-        for cause in Cause::ALL {
+        for cause in AlertCause::ALL {
             let labels = [surface, ("cause", cause.as_str())];
+            let count = totals.causes[cause as usize];
             match cause {
-                Cause::Slow => {
-                    self.add(table::SLOW_ATTEMPTS, &[surface], totals.causes[cause as usize]);
-                }
-                _ => {
-                    self.add(table::FAILED_ATTEMPTS, &labels, totals.causes[cause as usize]);
-                }
+                AlertCause::HighLatency => self.add(table::SLOW_ATTEMPTS, &[surface], count),
+                _ => self.add(table::FAILED_ATTEMPTS, &labels, count),
             }
             let streak = traffic.streak(cause).map_or(0, |streak| streak.length.into());
             self.add(table::FAILURES_SINCE_SUCCESS, &labels, streak);

@@ -114,10 +114,7 @@ impl fmt::Display for RolloutReason {
 
 impl Serialize for RolloutReason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut reason = serializer.serialize_struct("RolloutReason", 2)?;
-        reason.serialize_field("code", self.code())?;
-        reason.serialize_field("detail", &self.to_string())?;
-        reason.end()
+        serializer.collect_map([("code", self.code()), ("detail", &self.to_string())])
     }
 }
 

@@ -1,8 +1,4 @@
 use serde::Serialize;
-use serde::ser::SerializeStruct;
-
-use crate::ErrorKind;
-use crate::error::HealthReason;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $id:ident $code:literal $detail:literal)*) => {
@@ -75,27 +71,12 @@ reasons! {
     LosingEvents "losing_events" "events were lost within the last minute: ledger.dropped says why"
 }
 
-impl Reason {
-    /// Returns `None` for an open breaker, which has a reason of its own.
-    pub(crate) fn of(kind: ErrorKind) -> Option<Self> {
-        Some(match kind.meaning().reason? {
-            HealthReason::Unreachable => Self::Unreachable,
-            HealthReason::ServerError => Self::ServerError,
-            HealthReason::RateLimited => Self::RateLimited,
-            HealthReason::Unauthorized => Self::Unauthorized,
-            HealthReason::QuotaExceeded => Self::QuotaExceeded,
-            HealthReason::WrongHost => Self::WrongHost,
-            HealthReason::RejectedEvents => Self::RejectedEvents,
-        })
-    }
-}
-
 impl Serialize for Reason {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut reason = serializer.serialize_struct("Reason", 3)?;
-        reason.serialize_field("code", self.code())?;
-        reason.serialize_field("detail", self.detail())?;
-        reason.serialize_field("runbook", self.runbook())?;
-        reason.end()
+        serializer.collect_map([
+            ("code", self.code()),
+            ("detail", self.detail()),
+            ("runbook", self.runbook()),
+        ])
     }
 }
