@@ -13,6 +13,7 @@ use serde::ser::{self, Serialize};
 use serde_json::{Error, to_writer};
 
 use super::ledger::DropReason;
+use compound::Fields;
 use serializer::Json;
 pub use value::{dismantle, is_deeper, value};
 
@@ -50,7 +51,12 @@ impl Budget {
 
 /// Writes whatever can be serialized.
 pub fn write(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized), budget: Budget) -> Result<(), NotWritten> {
-    value.serialize(Json { out, budget })
+    value.serialize(Json { out, budget, fields: Fields::All })
+}
+
+/// Writes the value of one field of a struct, and nothing for a struct without it.
+pub fn field(out: &mut Vec<u8>, of: &impl Serialize, name: &'static str) -> Result<(), NotWritten> {
+    of.serialize(Json { out, budget: Budget::new(DEEPEST, usize::MAX), fields: Fields::Only(name) })
 }
 
 /// Writes a member with a comma behind it.
