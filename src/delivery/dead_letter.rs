@@ -3,8 +3,8 @@ use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde::ser::SerializeStruct;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::rt::timestamp;
@@ -15,10 +15,11 @@ use crate::{Error, ErrorKind};
 /// Serializes to one JSON object, the event in it as it went over the wire:
 /// `{"event":{…},"kind":"bad_request","status":400,"answer":"…","at":"2026-11-24T08:00:00.000000Z"}`.
 /// `Debug` shows no content of the event.
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// The event's wire JSON.
+    #[serde(serialize_with = "serialize_raw")]
     pub event: Bytes,
     /// What was wrong.
     pub kind: ErrorKind,
@@ -27,8 +28,10 @@ pub struct DeadLetter {
     /// The beginning of PostHog's answer. It may repeat parts of the event.
     pub answer: Option<String>,
     /// When it was set aside.
+    #[serde(serialize_with = "serialize_timestamp")]
     pub at: SystemTime,
     /// The event's place in the order of capture.
+    #[serde(skip)]
     seq: u64,
 }
 
@@ -76,17 +79,12 @@ struct Parts<'a> {
     at: String,
 }
 
-impl Serialize for DeadLetter {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let event: &RawValue = serde_json::from_slice(&self.event).map_err(serde::ser::Error::custom)?;
-        let mut letter = serializer.serialize_struct("DeadLetter", 5)?;
-        letter.serialize_field("event", event)?;
-        letter.serialize_field("kind", &self.kind)?;
-        letter.serialize_field("status", &self.status)?;
-        letter.serialize_field("answer", &self.answer)?;
-        letter.serialize_field("at", &timestamp(self.at))?;
-        letter.end()
-    }
+fn serialize_raw<S: Serializer>(json: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serde_json::from_slice::<&RawValue>(json).map_err(S::Error::custom)?.serialize(serializer)
+}
+
+fn serialize_timestamp<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    timestamp(*at).serialize(serializer)
 }
 
 impl fmt::Debug for DeadLetter {

@@ -80,18 +80,17 @@ pub struct Fill {
     pub file_bytes: u64,
 }
 
-/// The numbers of the events that are on disk and in memory.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Held(pub BTreeSet<u64>);
+/// The `seq`s of the events that are on disk and in memory.
+pub type Held = BTreeSet<u64>;
 
-/// Why a file was not opened.
+/// Why a store cannot be opened or used.
 #[derive(Debug)]
-pub enum OpenError {
-    /// Somebody else has it.
+pub enum StoreError {
+    /// Another process has the file.
     Locked,
-    /// It is in this format, of a later version of this crate.
+    /// A later version of this crate wrote the file.
     Newer,
-    /// It does not read as what was written.
+    /// The file does not read as what was written.
     Damaged(String),
     Io(io::Error),
 }
@@ -102,19 +101,19 @@ pub struct Damaged {
     pub dead: Vec<u64>,
 }
 
-impl From<io::Error> for OpenError {
+impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl From<OpenError> for io::Error {
-    fn from(error: OpenError) -> Self {
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> Self {
         match error {
-            OpenError::Io(error) => error,
-            OpenError::Locked => Self::new(io::ErrorKind::ResourceBusy, "another process has the file"),
-            OpenError::Newer => Self::new(io::ErrorKind::Unsupported, "a later version wrote the file"),
-            OpenError::Damaged(problem) => Self::new(io::ErrorKind::InvalidData, problem),
+            StoreError::Io(error) => error,
+            StoreError::Locked => Self::new(io::ErrorKind::ResourceBusy, "another process has the file"),
+            StoreError::Newer => Self::new(io::ErrorKind::Unsupported, "a later version wrote the file"),
+            StoreError::Damaged(problem) => Self::new(io::ErrorKind::InvalidData, problem),
         }
     }
 }

@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::time::SystemTime;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::changes::{Contents, Held, OpenError};
+use super::changes::{Contents, Held, StoreError};
 use super::config::Bounds;
 use super::files::{create_directory, open_file, sync_directory};
 use super::quarantine::SetAside;
@@ -71,8 +70,8 @@ impl Directory {
                     *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some((slot, claim));
                     return Ok(Opened { newer, ..opened });
                 }
-                Err(OpenError::Locked) => {}
-                Err(OpenError::Newer) => newer.push(self.file(slot, "redb")),
+                Err(StoreError::Locked) => {}
+                Err(StoreError::Newer) => newer.push(self.file(slot, "redb")),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -97,10 +96,10 @@ impl Directory {
                     self.note_empty(slot, &file);
                 }
                 Ok(mut opened) => {
-                    opened.store = opened.store.claimed(claim);
+                    opened.store.claim = Some(claim);
                     return Ok(Some(opened));
                 }
-                Err(OpenError::Locked | OpenError::Newer) => {}
+                Err(StoreError::Locked | StoreError::Newer) => {}
                 Err(error) => failure = failure.or(Some(error.into())),
             }
         }
@@ -151,7 +150,7 @@ impl Directory {
     }
 
     /// Opens a slot that is claimed.
-    fn open_slot(&self, slot: u32, claim: &File, bounds: Bounds, held: &Held) -> Result<Opened, OpenError> {
+    fn open_slot(&self, slot: u32, claim: &File, bounds: Bounds, held: &Held) -> Result<Opened, StoreError> {
         let file = self.file(slot, "redb");
         let salvaged = self.file(slot, "salvaged");
         if !fs::exists(&file)? && fs::exists(&salvaged)? {
@@ -163,7 +162,7 @@ impl Directory {
         }
         let mut set_aside = Vec::new();
         let opened = match self.open_file(&file, bounds, held) {
-            Err(OpenError::Damaged(problem)) => {
+            Err(StoreError::Damaged(problem)) => {
                 set_aside.push(self.set_aside(&file, &salvaged, bounds, problem)?);
                 self.open_file(&file, bounds, held)
             }
@@ -179,13 +178,18 @@ impl Directory {
 
     /// Makes an empty file. It is whole before it gets the name: what a killed process leaves half made is not
     /// mistaken for damage.
-    fn begin(&self, file: &Path, new: &Path, bounds: Bounds) -> Result<(), OpenError> {
-        if fs::exists(new)? {
-            fs::remove_file(new)?;
-        }
-        drop(self.open_file(new, bounds, &Held::default())?);
+    fn begin(&self, file: &Path, new: &Path, bounds: Bounds) -> Result<(), StoreError> {
+        drop(self.open_afresh(new, bounds)?);
         fs::rename(new, file)?;
         Ok(())
+    }
+
+    /// Opens an empty file, whatever was there under this name.
+    pub fn open_afresh(&self, path: &Path, bounds: Bounds) -> Result<Store, StoreError> {
+        if fs::exists(path)? {
+            fs::remove_file(path)?;
+        }
+        Ok(self.open_file(path, bounds, &Held::default())?.0)
     }
 
     pub fn open_file(
@@ -193,7 +197,7 @@ impl Directory {
         path: &Path,
         bounds: Bounds,
         held: &Held,
-    ) -> Result<(Store, Contents), OpenError> {
+    ) -> Result<(Store, Contents), StoreError> {
         let file = FileBackend::new(open_file(path)?).map_err(io::Error::other)?;
         Store::open((self.wrap)(file), bounds, held.clone())
     }
@@ -234,12 +238,6 @@ fn read_note(mut claim: &File) -> io::Result<Option<State>> {
     claim.take(LARGEST_NOTE).read_to_end(&mut bytes)?;
     let record = record::length(&bytes).and_then(|length| Record::read(bytes.get(..length)?));
     Ok(record.and_then(|record| State::read(&record)))
-}
-
-impl fmt::Debug for Directory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Directory").field("path", &self.path).finish_non_exhaustive()
-    }
 }
 
 const SLOTS: u32 = 64;

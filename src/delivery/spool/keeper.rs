@@ -30,8 +30,8 @@ pub struct Keeper {
 
 /// How long a spool that fails is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How often to look for files that processes left behind, and whether ours may shrink.
-const LOOK_ROUND_EVERY: Duration = Duration::from_secs(10);
+/// How often to search for files that processes left behind, and to check whether ours may shrink.
+const SEARCH_EVERY: Duration = Duration::from_secs(10);
 
 impl Keeper {
     /// In that directory, or in the configuration's.
@@ -77,7 +77,7 @@ impl Keeper {
         }
         let result = self.serve(&directory, &mut store, &mut takeover);
         self.held = store.into_held();
-        self.next_seq = takeover.next_seq();
+        self.next_seq = takeover.next_seq;
         result
     }
 
@@ -107,7 +107,7 @@ impl Keeper {
     fn open_again(&mut self, directory: &Directory, slot: u32) -> io::Result<(Store, Takeover)> {
         let bounds = self.config.bounds;
         let opened = directory.open(bounds, self.held.clone(), Some(slot))?;
-        self.queue.spool_recovered(|seq| opened.store.holds(seq));
+        self.queue.spool_recovered(|seq| opened.store.held.contains(&seq));
         self.queue.spool_noticed(self.notice(&opened));
         Ok((opened.store, Takeover::new(slot, self.next_seq)))
     }
@@ -143,25 +143,20 @@ impl Keeper {
     }
 
     fn serve(&self, directory: &Directory, store: &mut Store, takeover: &mut Takeover) -> io::Result<()> {
-        let mut look_round_at = Instant::now();
+        let mut search_at = Instant::now();
         loop {
             let now = Instant::now();
-            if takeover.is_idle() && now >= look_round_at {
-                look_round_at = now + LOOK_ROUND_EVERY;
+            if takeover.is_idle() && now >= search_at {
+                search_at = now + SEARCH_EVERY;
                 if store.compact_if_worth_it()? {
                     self.queue.spool_measured(store.fill());
                 }
-                takeover.look_round(directory, store, |opened| {
-                    if let Some(issue) = self.notice(opened) {
-                        self.queue.spool_noticed(Some(issue));
-                    }
-                });
+                if let Some(issue) = takeover.search(directory, store).and_then(|found| self.notice(found)) {
+                    self.queue.spool_noticed(Some(issue));
+                }
             }
-            let longest = if takeover.is_idle() || self.queue.is_closed() {
-                look_round_at - now
-            } else {
-                Duration::ZERO
-            };
+            let longest =
+                if takeover.is_idle() || self.queue.is_closed() { search_at - now } else { Duration::ZERO };
             match self.queue.next_work(longest) {
                 Some(work) if work.is_last => return self.take(work, store, directory),
                 Some(work) => self.take(work, store, directory)?,
@@ -173,30 +168,28 @@ impl Keeper {
         }
     }
 
+    /// Does one round of work, and reports to the queue what came of it.
     fn take(&self, work: SpoolWork, store: &mut Store, directory: &Directory) -> io::Result<()> {
         store.release(&work.released);
-        let applied = work
-            .changes
-            .as_ref()
-            .map(|changes| store.apply(changes, SystemTime::now(), directory.free()))
-            .transpose();
-        let loaded = match (&applied, work.load) {
-            (Ok(_), Some((events, bytes))) => store.load(events, bytes),
-            _ => Ok(Vec::new()),
+        let mut applied = None;
+        let mut write_and_read = || {
+            if let Some(changes) = &work.changes {
+                applied = Some(store.apply(changes, SystemTime::now(), directory.free())?);
+            }
+            work.load.map_or(Ok(Vec::new()), |(events, bytes)| store.load(events, bytes))
+        };
+        let (events, result) = match write_and_read() {
+            Ok(events) => (events, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
         };
         if let Some(note) = work.note
             && let Err(error) = directory.note(&store.note(note))
         {
             tracing::debug!(target: target::SPOOL, "the counts cannot be noted: {error}");
         }
-        let (applied, loaded, error) = match (applied, loaded) {
-            (Err(error), _) => (None, Vec::new(), Some(error)),
-            (Ok(applied), Err(error)) => (applied, Vec::new(), Some(error)),
-            (Ok(applied), Ok(loaded)) => (applied, loaded, None),
-        };
-        let read = Read { events: loaded, is_all: store.is_read_to_the_end() };
+        let read = Read { events, is_all: store.is_read_to_the_end };
         self.queue.finish_work(work, applied, read, store.fill());
-        error.map_or(Ok(()), Err)
+        result
     }
 
     /// Waits a pause. Tells whether the queue ended meanwhile.

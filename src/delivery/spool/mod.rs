@@ -31,8 +31,6 @@ mod backend;
 mod changes;
 mod config;
 mod directory;
-#[cfg(test)]
-mod faults;
 mod files;
 #[cfg(test)]
 mod fuzz;

@@ -3,7 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::changes::{Held, OpenError};
+use super::changes::{Held, StoreError};
 use super::config::Bounds;
 use super::directory::Directory;
 use super::files::sync_directory;
@@ -29,12 +29,9 @@ impl Directory {
         salvaged: &Path,
         bounds: Bounds,
         mut problem: String,
-    ) -> Result<SetAside, OpenError> {
-        if fs::exists(salvaged)? {
-            fs::remove_file(salvaged)?;
-        }
+    ) -> Result<SetAside, StoreError> {
         let all = Bounds { bytes: u64::MAX, age: Duration::MAX, overflow: Overflow::DropNewest, ..bounds };
-        let (mut store, _) = self.open_file(salvaged, all, &Held::default())?;
+        let mut store = self.open_afresh(salvaged, all)?;
         if let Err(error) = salvage(&mut File::open(file)?, &mut store, || self.free()) {
             problem = format!("{problem}; not all was salvaged: {error}");
         }

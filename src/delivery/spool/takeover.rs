@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use super::changes::{Changes, Contents, Stored};
+use super::changes::{Changes, Stored};
 use super::config::Bounds;
 use super::directory::{Directory, Opened};
 use super::record::OVERHEAD;
@@ -18,16 +18,11 @@ use crate::rt::target;
 /// removed there: a crash in between costs that many duplicates.
 pub struct Takeover {
     own: u32,
-    source: Option<Source>,
-    /// Numbers for what is taken over: above all that our own file had, below all that this process captures.
-    next_seq: u64,
+    source: Option<Opened>,
+    /// The next `seq` for what is taken over: above all that our own file had, below all that this process captures.
+    pub next_seq: u64,
     /// Once is enough: what is wrong with a file stays so.
     has_complained: bool,
-}
-
-struct Source {
-    store: Store,
-    contents: Contents,
 }
 
 /// What is under way from there to here.
@@ -50,38 +45,27 @@ impl Takeover {
         Self { own, source: None, next_seq, has_complained: false }
     }
 
-    pub fn next_seq(&self) -> u64 {
-        self.next_seq
-    }
-
     pub fn is_idle(&self) -> bool {
         self.source.is_none()
     }
 
     pub fn begin(&mut self, left_behind: Opened) {
-        let Opened { store, contents, .. } = left_behind;
-        tracing::info!(
-            target: target::SPOOL,
-            events = store.fill().events,
-            "takes over a spool file that was left behind"
-        );
-        self.source = Some(Source { store, contents });
+        let events = left_behind.store.fill().events;
+        tracing::info!(target: target::SPOOL, events, "takes over a spool file that was left behind");
+        self.source = Some(left_behind);
     }
 
-    /// Looks for a file that nobody else has and that has something in it, if there is room for that: to look
-    /// into a file is to check all of it.
-    pub fn look_round(&mut self, directory: &Directory, own: &Store, notice: impl Fn(&Opened)) {
-        if !own.has_room(ROOM, directory.free()) {
-            return;
-        }
-        match directory.adopt(self.own, EVERYTHING) {
-            Ok(Some(opened)) => {
-                notice(&opened);
-                self.begin(opened);
+    /// Searches for a file with events that no process has, and begins to take it over. Without room for the events it does
+    /// not search, because opening a file checks all of it.
+    pub fn search(&mut self, directory: &Directory, own: &Store) -> Option<&Opened> {
+        if own.has_room(ROOM, directory.free()) {
+            match directory.adopt(self.own, EVERYTHING) {
+                Ok(Some(opened)) => self.begin(opened),
+                Ok(None) => {}
+                Err(error) => self.complain(&error),
             }
-            Ok(None) => {}
-            Err(error) => self.complain(&error),
         }
+        self.source.as_ref()
     }
 
     fn complain(&mut self, error: &io::Error) {
@@ -94,7 +78,7 @@ impl Takeover {
     }
 
     /// Moves one chunk, if there is something to move and room for it. An error is one of our own file; one of
-    /// the other file ends its takeover until the next look round.
+    /// the other file ends its takeover until the next search.
     pub fn step(&mut self, queue: &Queue, own: &mut Store, directory: &Directory) -> io::Result<()> {
         let Some(mut source) = self.source.take() else { return Ok(()) };
         let free = directory.free();
@@ -121,7 +105,7 @@ impl Takeover {
         let applied = own.apply(&changes, SystemTime::now(), free)?;
         own.release(&changes.put.iter().map(|event| event.seq).collect::<Vec<_>>());
         queue.take_over(&taken.counts, &applied, letters);
-        match source.remove(&taken) {
+        match source.remove_chunk(&taken) {
             Ok(()) if taken.is_last() => tracing::info!(target: target::SPOOL, "took over all of it"),
             Ok(()) => self.source = Some(source),
             Err(error) => self.complain(&error),
@@ -130,7 +114,7 @@ impl Takeover {
     }
 }
 
-impl Source {
+impl Opened {
     /// All dead letters first, then events; last, what the other process counted.
     fn take_chunk(&mut self) -> io::Result<Taken> {
         let letters: Vec<_> =
@@ -144,7 +128,7 @@ impl Source {
         Ok(Taken { letters, events, counts })
     }
 
-    fn remove(&mut self, taken: &Taken) -> io::Result<()> {
+    fn remove_chunk(&mut self, taken: &Taken) -> io::Result<()> {
         self.contents.totals.subtract(&taken.counts);
         let changes = Changes {
             settle: taken.events.iter().map(|event| event.seq).collect(),
