@@ -35,7 +35,7 @@ pub struct Evaluation {
 
 /// Reads a body; the error says what is wrong with it.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
-    // All of it, also the parts that serde would skip without a look.
+    // All of it, also the parts that serde would skip unchecked.
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
     serde_json::from_str(text).map_err(|error| error.to_string())
 }

@@ -84,7 +84,7 @@ pub fn text(out: &mut Vec<u8>, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether nothing in it needs an escape. Looks at sixteen bytes at a time, which the compiler makes one step of.
+/// Whether nothing in the text needs an escape. Checks sixteen bytes at a time, because the compiler makes that one step.
 fn is_plain(text: &[u8]) -> bool {
     match (text.last_chunk::<16>(), text.first_chunk::<8>(), text.last_chunk::<8>()) {
         (Some(last), _, _) => {

@@ -17,15 +17,15 @@ pub struct Keeper {
     queue: Arc<Queue>,
     config: SpoolConfig,
     directory: Option<Arc<Directory>>,
-    /// Ours, once we had one.
+    /// Our slot, once we had one.
     slot: Option<u32>,
-    /// For what is taken over.
+    /// The next `seq` for events that are taken over.
     next_seq: u64,
     /// What is on disk and in memory, while the file is closed.
     held: Held,
     failing: Episode,
-    /// That it fails was logged, and that it works again is to be.
-    failure_is_told: bool,
+    /// A failure was logged, so the recovery is to be logged too.
+    failure_is_logged: bool,
 }
 
 /// How long a spool that fails is left alone.
@@ -44,7 +44,7 @@ impl Keeper {
             next_seq: 0,
             held: Held::default(),
             failing: Episode::default(),
-            failure_is_told: false,
+            failure_is_logged: false,
         }
     }
 
@@ -52,7 +52,7 @@ impl Keeper {
         while let Err(error) = self.work() {
             self.queue.spool_failed(SpoolIssue::of(&error));
             if self.failing.begins(Instant::now()) {
-                self.failure_is_told = true;
+                self.failure_is_logged = true;
                 tracing::warn!(target: target::SPOOL, "the spool fails, events stay in memory: {error}");
             }
             if self.rest() {
@@ -72,7 +72,7 @@ impl Keeper {
             None => self.open(&directory)?,
             Some(slot) => self.open_again(&directory, slot)?,
         };
-        if std::mem::take(&mut self.failure_is_told) {
+        if std::mem::take(&mut self.failure_is_logged) {
             tracing::info!(target: target::SPOOL, "the spool works again");
         }
         let result = self.serve(&directory, &mut store, &mut takeover);
@@ -87,7 +87,7 @@ impl Keeper {
         let mut opened = directory.open(bounds, Held::default(), None)?;
         let mut left_behind = Vec::new();
         while opened.contents.last >= Some(first_seq) {
-            // The clock was set back: its events do not go before ours as they are.
+            // The clock was set back, so the events in the file would not come before ours.
             let next = directory.open(bounds, Held::default(), None)?;
             left_behind.push(std::mem::replace(&mut opened, next));
         }
@@ -112,7 +112,7 @@ impl Keeper {
         Ok((opened.store, Takeover::new(slot, self.next_seq)))
     }
 
-    /// Logs what was found beside the events. Gives what a person should look at.
+    /// Logs damage, losses and foreign versions that were found. Returns the issue that needs a person.
     fn notice(&self, opened: &Opened) -> Option<SpoolIssue> {
         for file in &opened.set_aside {
             tracing::warn!(
@@ -192,7 +192,7 @@ impl Keeper {
         result
     }
 
-    /// Waits a pause. Tells whether the queue ended meanwhile.
+    /// Waits a pause. Returns whether the queue ended meanwhile.
     fn rest(&self) -> bool {
         let until = Instant::now() + PAUSE;
         loop {

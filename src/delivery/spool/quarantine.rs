@@ -10,19 +10,19 @@ use super::files::sync_directory;
 use super::salvage::salvage;
 use crate::delivery::Overflow;
 
-/// A damaged file that was renamed.
+/// A damaged file that was renamed, and replaced by a new one.
 #[derive(Debug)]
 pub struct SetAside {
     pub path: PathBuf,
     /// Events and dead letters that are in the new file.
     pub salvaged: u64,
-    /// What is wrong with it, and what kept the rest from being salvaged.
+    /// The damage, and the error that kept the rest from being salvaged.
     pub problem: String,
 }
 
 impl Directory {
-    /// Puts a new file with what can be read of a damaged one in its place. The new one is complete before
-    /// it gets the name, so whenever this is cut short, it is done again or done.
+    /// Replaces a damaged file by a new one with the records that can be read. The new file is complete before it gets the name,
+    /// so an interruption at any moment leaves the work either done or to be repeated.
     pub fn set_aside(
         &self,
         file: &Path,

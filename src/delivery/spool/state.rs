@@ -6,10 +6,10 @@ use serde_json::json;
 use super::record::{Kind, Record};
 use crate::delivery::ledger::{DropReason, Drops, Totals};
 
-/// The numbers about all that is on disk, written with each commit.
+/// The counts of everything on disk, written with each commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct State {
-    /// Rises with each commit.
+    /// The number of the commit.
     pub sequence: u64,
     pub totals: Totals,
     pub events: u64,
@@ -51,8 +51,8 @@ impl State {
         Some(Self { sequence: record.sequence, totals, events, bytes, dead_bytes })
     }
 
-    /// The totals with what the end of the last process did to them: events that are nowhere any more were
-    /// in its memory only. Those that are counted twice lie here again, and will be delivered again.
+    /// Returns the totals after the end of the last process. Events that are missing on disk were in its memory only, and
+    /// count as [`DropReason::Crash`]. Events that are counted as delivered but are on disk will be delivered again.
     pub fn reconciled(&self, dead: u64) -> Totals {
         let mut totals = self.totals;
         let known = totals.delivered + totals.dropped.total() + self.events + dead;

@@ -72,12 +72,12 @@ impl Store {
         Ok((store, found.contents))
     }
 
-    /// The counts as they are now, with nothing written since the last transaction.
+    /// Returns these totals with the counts of the last transaction, as bytes to note.
     pub fn note(&self, totals: Totals) -> Vec<u8> {
         State { totals, ..self.state }.to_bytes(0)
     }
 
-    /// Takes the counts of a [note](Self::note) where it was made after the last transaction.
+    /// Applies the totals of a [note](Self::note) that was made after the last transaction.
     pub fn recount(&self, note: State, contents: &mut Contents) {
         if note.sequence == self.state.sequence {
             contents.count(State { totals: note.totals, ..self.state });
@@ -104,7 +104,7 @@ impl Store {
         Ok(applied)
     }
 
-    /// The oldest events that are not held; now they are. A chunk is within both limits, or one event.
+    /// Returns the oldest events that are not held, and holds them. A chunk is within both limits, or a single event.
     pub fn load(&mut self, events: usize, bytes: usize) -> io::Result<Vec<Stored>> {
         let mut front = self.front;
         let mut is_all = true;
@@ -145,7 +145,7 @@ impl Store {
         Ok(chunk)
     }
 
-    /// These are in memory no more.
+    /// Releases events that are no longer in memory.
     pub fn release(&mut self, seqs: &[u64]) {
         for seq in seqs {
             if self.held.remove(seq) {
@@ -154,7 +154,7 @@ impl Store {
         }
     }
 
-    /// Whether so many bytes more are within the bounds, with so much of the disk free.
+    /// Whether this many more bytes are within the bounds, given how much of the disk is free.
     pub fn has_room(&self, bytes: u64, free: Option<u64>) -> bool {
         let Bounds { min_free, bytes: bound, .. } = self.bounds;
         self.state.bytes + bytes <= bound && free.is_none_or(|free| free >= min_free)
@@ -165,8 +165,8 @@ impl Store {
         Fill { events, bytes, file_bytes: self.file_bytes.load(Ordering::Relaxed) }
     }
 
-    /// Gives back disk when less than a quarter of a file of some size is in use, and that is soon moved.
-    /// Whether it did.
+    /// Shrinks a file of which less than a quarter is in use, unless the file is small or holds too much to move at once.
+    /// Returns whether the file shrank.
     pub fn compact_if_worth_it(&mut self) -> io::Result<bool> {
         let used = self.state.bytes + self.state.dead_bytes;
         let is_small = self.fill().file_bytes <= SMALL_FILE.max(used * 4).max(self.compacted * 2);
@@ -210,8 +210,8 @@ impl Drop for Closing {
     }
 }
 
-/// Of redb's. Events on disk must not take memory.
+/// The size of redb's cache. Events on disk must not take memory.
 const CACHE: usize = 4 << 20;
 const SMALL_FILE: u64 = 1 << 20;
-/// To move more would keep those who wait for a write waiting for long.
+/// Moving more bytes would delay callers that wait for a write.
 const SOON_MOVED: u64 = 16 << 20;

@@ -14,30 +14,30 @@ use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::queue::Queue;
 use crate::rt::target;
 
-/// Moves events from another file to our own, a chunk at a time. Each chunk is on disk here before it is
-/// removed there: a crash in between costs that many duplicates.
+/// Moves events from another file to our own, a chunk at a time. Each chunk is written here before it is removed there, so a
+/// crash in between duplicates one chunk at most.
 pub struct Takeover {
     own: u32,
     source: Option<Opened>,
     /// The next `seq` for what is taken over: above all that our own file had, below all that this process captures.
     pub next_seq: u64,
-    /// Once is enough: what is wrong with a file stays so.
+    /// A problem with a file is logged once, because it persists.
     has_complained: bool,
 }
 
-/// What is under way from there to here.
+/// A chunk that is being moved.
 struct Taken {
     letters: Vec<DeadLetter>,
     events: Vec<Stored>,
     counts: Totals,
 }
 
-/// What is too old there ends here.
+/// Events that are too old in the other file expire in our own.
 const EVERYTHING: Bounds =
     Bounds { bytes: u64::MAX, age: Duration::MAX, min_free: 0, overflow: Overflow::DropNewest };
 const CHUNK_EVENTS: usize = 1_000;
 const CHUNK_BYTES: usize = 1 << 20;
-/// Less room than that is none.
+/// Less room than this counts as none.
 const ROOM: u64 = 128 << 10;
 
 impl Takeover {
@@ -115,7 +115,7 @@ impl Takeover {
 }
 
 impl Opened {
-    /// All dead letters first, then events; last, what the other process counted.
+    /// Takes all dead letters first, then events, and the other process's counts last.
     fn take_chunk(&mut self) -> io::Result<Taken> {
         let letters: Vec<_> =
             std::mem::take(&mut self.contents.dead).into_iter().map(|(_, letter)| letter).collect();

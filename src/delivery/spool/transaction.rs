@@ -120,8 +120,7 @@ impl Open<'_> {
             let json = &serde_json::to_vec(letter).map_err(|error| Error::Io(error.into()))?;
             self.remove(*seq)?;
             self.remove_dead(*seq)?;
-            let sequence = self.state.sequence;
-            let kind = Kind::DeadLetter;
+            let (kind, sequence) = (Kind::DeadLetter, self.state.sequence);
             let record = Record { kind, seq: *seq, sequence, at, attempts: 0, json }.to_bytes();
             self.dead.insert(seq, record.as_slice())?;
             self.state.dead_bytes += record.len() as u64;
@@ -138,8 +137,7 @@ impl Open<'_> {
         Done { applied, state, front }
     }
 
-    /// Whether there is room for `added` bytes in the place of `replaced`, after evicting if that is the
-    /// policy.
+    /// Evicts events if that is the policy, until `added` bytes fit in the place of `replaced`. Returns whether they do.
     fn make_room(&mut self, replaced: u64, added: u64) -> Result<bool, Error> {
         while self.state.bytes.saturating_sub(replaced) + added > self.capacity {
             if self.store.bounds.overflow == Overflow::DropNewest || added > self.capacity {
@@ -152,13 +150,13 @@ impl Open<'_> {
         Ok(true)
     }
 
-    /// The oldest event that may be evicted, and when it was captured.
+    /// Returns the oldest event that may be evicted, and when it was captured.
     fn oldest(&mut self) -> Result<Option<(u64, u64)>, Error> {
         for entry in self.events.range(self.front..)? {
             let (seq, record) = entry?;
             self.front = seq.value();
             if !self.keeps(self.front) {
-                // One whose time cannot be read is as old as can be.
+                // An event whose time cannot be read counts as the oldest.
                 return Ok(Some((self.front, at(record.value()).unwrap_or(0))));
             }
         }
@@ -192,5 +190,5 @@ fn size(record: AccessGuard<'_, &'static [u8]>) -> u64 {
     record.value().len() as u64
 }
 
-/// By one transaction, so that none takes long.
+/// Events that one transaction expires at most, so that no transaction takes long.
 const EXPIRE_AT_MOST: u64 = 10_000;
