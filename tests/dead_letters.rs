@@ -8,7 +8,7 @@ use std::time::Duration;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{DeadLetter, DropReason, ErrorKind, Event, PostHog, Reason};
 use serde_json::Value;
-use support::{MS, assert_balanced, builder, capture, event, until};
+use support::{MS, assert_balanced, builder, capture, event, large_event, until};
 
 /// An event that PostHog rejects, and with it the batch that it travels in.
 fn poison(posthog: &PostHog) {
@@ -123,9 +123,7 @@ async fn an_event_that_is_too_large_for_the_server_costs_only_itself() {
     let server = FakePostHog::start();
     server.limit_body(1_000_000);
     let posthog = builder(&server).gzip(false).event_bytes(10_000_000).build().unwrap();
-    let mut huge = event(0);
-    huge.insert_prop("filler", "x".repeat(8_000_000)).unwrap();
-    posthog.capture(huge);
+    posthog.capture(large_event(0, 8_000_000));
     capture(&posthog, 50);
     posthog.flush().await.unwrap();
     assert_eq!((posthog.stats().delivered, posthog.stats().dead_lettered), (50, 1));
@@ -170,9 +168,7 @@ async fn one_reset_does_not_cost_a_large_event() {
     let server = FakePostHog::start();
     server.batch().then(Reply::reset());
     let posthog = builder(&server).gzip(false).build().unwrap();
-    let mut large = event(0);
-    large.insert_prop("filler", "x".repeat(700_000)).unwrap();
-    posthog.capture(large);
+    posthog.capture(large_event(0, 700_000));
     posthog.flush().await.unwrap();
     assert_eq!((posthog.stats().delivered, posthog.stats().dead_lettered), (1, 0));
 }
@@ -182,9 +178,7 @@ async fn a_letter_larger_than_the_store_does_not_empty_it() {
     let server = server_that_rejects_poison();
     let posthog = builder(&server).batch_events(1).dead_letter_bytes(1_000_000).build().unwrap();
     (0..5).for_each(|_| poison(&posthog));
-    let mut huge = event(0);
-    huge.insert_prop("filler", "x".repeat(1_200_000)).unwrap();
-    posthog.capture(huge);
+    posthog.capture(large_event(0, 1_200_000));
     posthog.flush().await.unwrap();
     let ledger = posthog.stats();
     assert_eq!((ledger.dead_lettered, ledger.dropped.count(DropReason::DeadLettersFull)), (5, 1));
@@ -201,9 +195,7 @@ async fn a_letter_larger_than_the_store_does_not_empty_it() {
 async fn an_event_over_the_limit_is_never_sent() {
     let server = FakePostHog::start();
     let posthog = builder(&server).build().unwrap();
-    let mut large = event(0);
-    large.insert_prop("filler", "x".repeat(1_000_000)).unwrap();
-    posthog.capture(large);
+    posthog.capture(large_event(0, 1_000_000));
     posthog.flush().await.unwrap();
     let letter = posthog.dead_letters().remove(0);
     assert_eq!((letter.kind, letter.status, server.requests().len()), (ErrorKind::TooLarge, None, 0));

@@ -171,14 +171,20 @@ async fn a_damaged_line_costs_a_person_and_another_format_all() {
     assert_eq!(known(String::new()).await, 0);
 }
 
+/// A directory whose file hangs: opening a pipe waits for the other end.
+#[cfg(unix)]
+fn hanging_disk() -> tempfile::TempDir {
+    let disk = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("mkfifo").arg(disk.path().join(FILE)).status().unwrap();
+    assert!(made.success());
+    disk
+}
+
 /// The first of them an hour, as configured here, which passes in no time on a paused clock.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_disk_that_hangs_delays_the_first_fallbacks_by_the_timeout_and_nothing_else() {
-    let (server, disk) = (FakePostHog::start(), tempfile::tempdir().unwrap());
-    // Who opens a pipe waits for the other end.
-    let made = std::process::Command::new("mkfifo").arg(disk.path().join(FILE)).status().unwrap();
-    assert!(made.success());
+    let (server, disk) = (FakePostHog::start(), hanging_disk());
     server.set_flag("on", true);
     let hour = Duration::from_secs(3600);
     let breaker = CircuitBreakerConfig::default().min_calls(1).open_time(hour, hour);
@@ -216,9 +222,7 @@ async fn a_disk_that_hangs_delays_the_first_fallbacks_by_the_timeout_and_nothing
 #[cfg(unix)]
 #[tokio::test]
 async fn a_disk_and_a_posthog_that_hang_delay_by_the_timeout_together() {
-    let (server, disk) = (FakePostHog::start(), tempfile::tempdir().unwrap());
-    let made = std::process::Command::new("mkfifo").arg(disk.path().join(FILE)).status().unwrap();
-    assert!(made.success());
+    let (server, disk) = (FakePostHog::start(), hanging_disk());
     server.always(Reply::hang());
     let hour = Duration::from_secs(3600);
     let posthog = builder(&server)

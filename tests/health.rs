@@ -9,7 +9,7 @@ use posthog_health::layers::CircuitState;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{PostHog, Reason};
 use serde_json::{Value, json};
-use support::{MS, builder, capture, until};
+use support::{MS, builder, capture, client_without_runtime, until};
 use tokio::io::AsyncWriteExt;
 
 /// The form that readiness probes and dashboards may rely on.
@@ -354,9 +354,7 @@ async fn it_works_while_the_breaker_is_open_and_says_both() {
 #[test]
 fn the_end_of_the_runtime_is_told() {
     let server = FakePostHog::start();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let posthog = runtime.block_on(async { builder(&server).build().unwrap() });
-    drop(runtime);
+    let posthog = client_without_runtime(&server);
     posthog.capture(support::event(0));
     let report = posthog.health();
     assert_eq!(report.reasons, [Reason::WorkerStopped]);

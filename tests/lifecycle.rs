@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{ConfigError, DropReason, PostHog, Reason};
-use support::{MS, assert_balanced, builder, capture, until};
+use support::{MS, assert_balanced, builder, capture, client_without_runtime, until};
 use tokio::time::Instant;
 
 /// The bound holds against a server that hangs, with the queue full.
@@ -73,9 +73,7 @@ async fn the_shorter_of_two_deadlines_is_kept() {
 #[test]
 fn shutdown_works_after_the_runtime_of_the_client_has_ended() {
     let server = FakePostHog::start();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let posthog = runtime.block_on(async { builder(&server).build().unwrap() });
-    drop(runtime);
+    let posthog = client_without_runtime(&server);
     capture(&posthog, 3);
     let other = tokio::runtime::Runtime::new().unwrap();
     assert_eq!(other.block_on(posthog.shutdown(Duration::MAX)).undelivered, 3);

@@ -5,7 +5,7 @@ mod support;
 
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{AlertName, PostHog, RolloutConfig, RolloutReason, RolloutVerdict, Severity};
-use support::{MS, builder, capture, until};
+use support::{MS, builder, capture, client_without_runtime, until};
 
 fn canary(server: &FakePostHog) -> posthog_health::PostHogBuilder {
     builder(server).batch_events(1).rollout(RolloutConfig::default().min_attempts(10))
@@ -62,9 +62,7 @@ async fn events_that_are_rejected_or_lost_roll_back() {
 #[test]
 fn a_worker_that_is_gone_rolls_back() {
     let server = FakePostHog::start();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let posthog = runtime.block_on(async { builder(&server).build().unwrap() });
-    drop(runtime);
+    let posthog = client_without_runtime(&server);
     assert_eq!(posthog.rollout_verdict(), RolloutVerdict::Rollback(vec![RolloutReason::WorkerStopped]));
 }
 

@@ -3,32 +3,35 @@ use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde::ser::SerializeStruct;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::rt::timestamp;
 use crate::{Error, ErrorKind};
 
-/// An event that PostHog will not take as it is, set aside with what PostHog said.
+/// An event that PostHog does not accept as it is, set aside with PostHog's answer.
 ///
-/// Serializes to one JSON object, the event in it as it went over the wire:
+/// Serializes to one JSON object, which contains the event as it went over the wire:
 /// `{"event":{…},"kind":"bad_request","status":400,"answer":"…","at":"2026-11-24T08:00:00.000000Z"}`.
 /// `Debug` shows no content of the event.
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// The event's wire JSON.
+    #[serde(serialize_with = "serialize_raw")]
     pub event: Bytes,
-    /// What was wrong.
+    /// The kind of the error.
     pub kind: ErrorKind,
-    /// The HTTP status. `None` when the event was never sent, or PostHog hung up on it.
+    /// The HTTP status. `None` if the event was never sent, or PostHog closed the connection without an answer.
     pub status: Option<u16>,
-    /// The beginning of PostHog's answer. It may repeat parts of the event.
+    /// The beginning of PostHog's answer, which may repeat parts of the event.
     pub answer: Option<String>,
-    /// When it was set aside.
+    /// The time at which the event was set aside.
+    #[serde(serialize_with = "serialize_timestamp")]
     pub at: SystemTime,
     /// The event's place in the order of capture.
+    #[serde(skip)]
     seq: u64,
 }
 
@@ -54,7 +57,7 @@ impl DeadLetter {
         let Parts { event, kind, status, answer, at } = serde_json::from_slice(json).ok()?;
         Some(Self {
             event: Bytes::copy_from_slice(event.get().as_bytes()),
-            // A kind that is not known yet has no better name here.
+            // A later version may have written a kind that this one does not know.
             kind: serde_json::from_str(kind.get()).unwrap_or(ErrorKind::BadRequest),
             status,
             answer,
@@ -76,17 +79,12 @@ struct Parts<'a> {
     at: String,
 }
 
-impl Serialize for DeadLetter {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let event: &RawValue = serde_json::from_slice(&self.event).map_err(serde::ser::Error::custom)?;
-        let mut letter = serializer.serialize_struct("DeadLetter", 5)?;
-        letter.serialize_field("event", event)?;
-        letter.serialize_field("kind", &self.kind)?;
-        letter.serialize_field("status", &self.status)?;
-        letter.serialize_field("answer", &self.answer)?;
-        letter.serialize_field("at", &timestamp(self.at))?;
-        letter.end()
-    }
+fn serialize_raw<S: Serializer>(json: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serde_json::from_slice::<&RawValue>(json).map_err(S::Error::custom)?.serialize(serializer)
+}
+
+fn serialize_timestamp<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    timestamp(*at).serialize(serializer)
 }
 
 impl fmt::Debug for DeadLetter {
@@ -112,8 +110,7 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Sets one aside. Gives back the oldest ones that had to make room: the new one itself if it alone is
-    /// over the bounds.
+    /// Adds a dead letter. Returns the oldest ones that had to make room, or the new one if it alone exceeds the bounds.
     pub fn push(&mut self, letter: DeadLetter, limits: DeadLetterLimits) -> Vec<DeadLetter> {
         if letter.event.len() > limits.bytes {
             return vec![letter];
@@ -150,7 +147,7 @@ impl DeadLetters {
 mod tests {
     use super::*;
 
-    /// Of a file that an earlier version wrote.
+    /// An earlier version wrote the file.
     #[test]
     fn a_kind_by_its_former_name_is_read() {
         let json = br#"{"event":{},"kind":"answer_cut_short","status":200,"answer":null,"at":"2026-01-01T00:00:00Z"}"#;

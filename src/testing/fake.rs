@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::reply::Reply;
 use super::request::Route;
-use super::script::Script;
+use super::script::{Plans, Script};
 use super::server::{self, Command};
 use super::state::Shared;
 
@@ -180,7 +180,7 @@ impl FakePostHog {
     ///
     /// Panics as [`accept`](Self::accept) does.
     pub fn recover(&self) {
-        self.shared.lock().plans.recover();
+        self.shared.lock().plans = Plans::default();
         self.accept();
     }
 

@@ -27,13 +27,8 @@ pub struct Head {
     pub headers: Vec<(String, String)>,
     /// Whether the client keeps the connection open.
     pub keep_alive: bool,
-    pub length: Length,
-}
-
-#[derive(Clone, Copy)]
-pub enum Length {
-    Known(usize),
-    Chunked,
+    /// The announced length of the body. `None` if the body comes in chunks.
+    pub length: Option<usize>,
 }
 
 /// Why no request could be read.
@@ -48,8 +43,7 @@ pub enum Unreadable {
 
 impl Connection {
     pub fn new(stream: TcpStream) -> Self {
-        let buffer = BytesMut::new();
-        Self { stream, buffer }
+        Self { stream, buffer: BytesMut::new() }
     }
 
     /// Reads the next request's head.
@@ -58,11 +52,11 @@ impl Connection {
     }
 
     /// Reads the body that belongs to the head just read.
-    pub async fn body(&mut self, length: Length, limit: usize) -> Result<Bytes, Unreadable> {
+    pub async fn body(&mut self, length: Option<usize>, limit: usize) -> Result<Bytes, Unreadable> {
         match length {
-            Length::Known(length) if length > limit => Err(Unreadable::TooLarge(length)),
-            Length::Known(length) => self.exactly(length).await,
-            Length::Chunked => self.chunks(limit).await,
+            Some(length) if length > limit => Err(Unreadable::TooLarge(length)),
+            Some(length) => self.exactly(length).await,
+            None => self.chunks(limit).await,
         }
     }
 
@@ -174,7 +168,7 @@ impl Head {
             query: query.to_owned(),
             headers: Vec::with_capacity(request.headers.len()),
             keep_alive: request.version == Some(1),
-            length: Length::Known(0),
+            length: Some(0),
         };
         for header in request.headers {
             head.take(header.name, &String::from_utf8_lossy(header.value))?;
@@ -186,12 +180,9 @@ impl Head {
         let name = name.to_ascii_lowercase();
         match (name.as_str(), self.length) {
             ("connection", _) if value.eq_ignore_ascii_case("close") => self.keep_alive = false,
-            ("transfer-encoding", _) if value.eq_ignore_ascii_case("chunked") => {
-                self.length = Length::Chunked;
-            }
-            ("content-length", Length::Known(_)) => {
-                let length = value.parse().map_err(|_| httparse::Error::HeaderValue)?;
-                self.length = Length::Known(length);
+            ("transfer-encoding", _) if value.eq_ignore_ascii_case("chunked") => self.length = None,
+            ("content-length", Some(_)) => {
+                self.length = Some(value.parse().map_err(|_| httparse::Error::HeaderValue)?);
             }
             _ => {}
         }
@@ -201,21 +192,15 @@ impl Head {
 }
 
 fn chunk_size(bytes: &[u8]) -> httparse::Result<(usize, usize)> {
-    match httparse::parse_chunk_size(bytes) {
-        // A size beyond the address space is beyond every limit.
-        Ok(Status::Complete((used, size))) => {
-            let size = usize::try_from(size).unwrap_or(usize::MAX);
-            Ok(Status::Complete((used, size)))
-        }
-        Ok(Status::Partial) => Ok(Status::Partial),
-        Err(_) => Err(httparse::Error::Token),
-    }
+    let size = httparse::parse_chunk_size(bytes).map_err(|_| httparse::Error::Token)?;
+    let Status::Complete((used, size)) = size else { return Ok(Status::Partial) };
+    // A size beyond the address space is beyond every limit.
+    Ok(Status::Complete((used, usize::try_from(size).unwrap_or(usize::MAX))))
 }
 
 fn trailers(bytes: &[u8]) -> httparse::Result<(usize, ())> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    match httparse::parse_headers(bytes, &mut headers)? {
-        Status::Complete((used, _)) => Ok(Status::Complete((used, ()))),
-        Status::Partial => Ok(Status::Partial),
-    }
+    let parsed = httparse::parse_headers(bytes, &mut headers)?;
+    let Status::Complete((used, _)) = parsed else { return Ok(Status::Partial) };
+    Ok(Status::Complete((used, ())))
 }

@@ -65,14 +65,9 @@ impl Request {
     pub(crate) fn new(head: Head, wire_body: Bytes) -> Self {
         let wire_bytes = wire_body.len();
         let mut request = Self::unread(head, wire_bytes);
-        match request.decoded(&wire_body) {
-            Ok(Some(body)) => request.body = body,
-            Ok(None) => request.body = wire_body,
-            Err(error) => {
-                request.body = wire_body;
-                request.undecodable = Some(error.to_string());
-            }
-        }
+        let decoded = request.decoded(&wire_body);
+        request.undecodable = decoded.as_ref().err().map(io::Error::to_string);
+        request.body = decoded.ok().flatten().unwrap_or(wire_body);
         request
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::definitions;
 use super::reply::Answer;
@@ -10,6 +11,7 @@ use super::request::{Request, Route};
 use super::shape::{self, Batch, Evaluation, Event};
 
 /// The projects' tokens, keys, flags and limits.
+#[derive(Default)]
 pub struct Rules {
     pub tokens: HashSet<String>,
     /// `/batch/` refuses these.
@@ -34,7 +36,7 @@ pub struct Decision {
 #[derive(Default)]
 pub struct Effect {
     /// The accepted events, by their uuids.
-    pub accepted: Vec<Option<u128>>,
+    pub accepted: Vec<Option<Uuid>>,
     /// Whether flags were evaluated.
     pub billable: bool,
 }
@@ -177,7 +179,7 @@ fn check_token(token: Option<&str>) -> Result<(), Answer> {
 }
 
 /// Checks the rules that the parser does not. Returns the uuid of a good event.
-fn check_event(event: &Event) -> Result<Option<u128>, &'static str> {
+fn check_event(event: &Event) -> Result<Option<Uuid>, &'static str> {
     if event.event.is_empty() {
         return Err("event submitted with an empty event name");
     }

@@ -1,4 +1,3 @@
-use std::array;
 use std::collections::VecDeque;
 
 use super::reply::Reply;
@@ -26,7 +25,7 @@ impl<'a> Script<'a> {
 
     /// Sets the standing reply, which answers every request once the queued replies are used up.
     pub fn always(self, reply: Reply) -> Self {
-        self.shared.lock().plans.of(self.route).standing = reply;
+        self.shared.lock().plans.of(self.route).standing = Some(reply);
         self
     }
 
@@ -42,45 +41,30 @@ impl<'a> Script<'a> {
 }
 
 /// The scripts of all routes.
+#[derive(Default)]
 pub struct Plans([Plan; Route::COUNT]);
 
 /// One route's script.
-pub struct Plan {
+#[derive(Default)]
+struct Plan {
     queue: VecDeque<Reply>,
-    standing: Reply,
+    standing: Option<Reply>,
 }
 
 impl Plans {
     pub fn always(&mut self, reply: &Reply) {
         for plan in &mut self.0 {
-            plan.standing = reply.clone();
+            plan.standing = Some(reply.clone());
         }
-    }
-
-    pub fn recover(&mut self) {
-        *self = Self::default();
     }
 
     /// Returns the reply to the next request on this route.
     pub fn next(&mut self, route: Route) -> Reply {
         let plan = self.of(route);
-        let queued = plan.queue.pop_front();
-        queued.unwrap_or_else(|| plan.standing.clone())
+        plan.queue.pop_front().or_else(|| plan.standing.clone()).unwrap_or_else(Reply::normal)
     }
 
     fn of(&mut self, route: Route) -> &mut Plan {
         &mut self.0[route.index()]
-    }
-}
-
-impl Default for Plans {
-    fn default() -> Self {
-        Self(array::from_fn(|_| Plan::default()))
-    }
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self { queue: VecDeque::new(), standing: Reply::normal() }
     }
 }

@@ -31,21 +31,17 @@ pub enum Command {
 /// Starts the thread; when this returns, the server listens.
 pub fn spawn(shared: Arc<Shared>) -> (SocketAddr, UnboundedSender<Command>, JoinHandle<()>) {
     let (commands, received) = unbounded_channel();
-    let (tell_address, address) = mpsc::channel();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime for the fake PostHog");
+    let port = {
+        let _entered = runtime.enter();
+        Port::open_any().expect("a free loopback port")
+    };
+    let address = port.address().expect("a bound port");
     let thread = thread::Builder::new()
         .name("fake-posthog".to_owned())
-        .spawn(move || {
-            let runtime = runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.expect("a runtime for the fake PostHog");
-            runtime.block_on(async {
-                let port = Port::open_any().expect("a free loopback port");
-                // Fails only if the caller has panicked meanwhile.
-                let _ = tell_address.send(port.address().expect("a bound port"));
-                serve(port, received, shared).await;
-            });
-        })
+        .spawn(move || runtime.block_on(serve(port, received, shared)))
         .expect("a thread for the fake PostHog");
-    let address = address.recv().expect("the fake PostHog starts");
     (address, commands, thread)
 }
 

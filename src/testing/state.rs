@@ -1,11 +1,12 @@
 //! The state that the server's thread and the test share.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::reply::{Answer, Outgoing};
 use super::request::{Request, Route};
@@ -27,7 +28,7 @@ pub struct State {
     /// Seconds that the server's clock is ahead.
     pub clock_ahead: i64,
     pub requests: Vec<Request>,
-    pub uuids: HashMap<u128, usize>,
+    pub uuids: HashMap<Uuid, usize>,
 }
 
 /// Every count, in the channel that waiting tests watch.
@@ -48,12 +49,8 @@ impl Shared {
     pub fn new(token: &str, secret_key: &str) -> Self {
         let rules = Rules {
             tokens: HashSet::from([token.to_owned()]),
-            revoked: HashSet::new(),
             secret_keys: HashSet::from([secret_key.to_owned()]),
-            over_quota: false,
-            rejected_names: HashSet::new(),
-            personal_keys: HashMap::new(),
-            flags: BTreeMap::new(),
+            ..Rules::default()
         };
         let state = State {
             rules,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use posthog_health::layers::{RateLimitConfig, RetryConfig};
 use posthog_health::testing::{FakePostHog, Route};
 
-use super::support::{MS, builder, capture, event, until};
+use super::support::{MS, builder, capture, large_event, until};
 use super::{batches, body, uuids};
 
 #[tokio::test]
@@ -37,9 +37,7 @@ async fn batches_keep_to_their_bytes() {
     let server = FakePostHog::start();
     let posthog = builder(&server).gzip(false).batch_bytes(10_000).build().unwrap();
     for n in 0..20 {
-        let mut large = event(n);
-        large.insert_prop("filler", "x".repeat(2_000)).unwrap();
-        posthog.capture(large);
+        posthog.capture(large_event(n, 2_000));
     }
     posthog.flush().await.unwrap();
     assert_eq!(server.distinct(), 20);

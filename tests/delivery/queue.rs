@@ -6,7 +6,7 @@ use std::time::Duration;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{DropReason, Overflow, PostHog};
 
-use super::support::{MS, assert_balanced, builder, capture, event, until};
+use super::support::{MS, assert_balanced, builder, capture, event, large_event, until};
 
 async fn numbers_after_overflow(overflow: Overflow, captured: usize) -> (HashSet<u64>, PostHog) {
     let server = FakePostHog::start();
@@ -49,9 +49,7 @@ async fn or_what_came_last_and_what_is_under_way() {
 async fn an_event_larger_than_the_queue_is_refused_and_nobody_waits_for_it() {
     let server = FakePostHog::start();
     let posthog = builder(&server).batch_bytes(10_000).queue_bytes(10_000).build().unwrap();
-    let mut large = event(0);
-    large.insert_prop("filler", "x".repeat(20_000)).unwrap();
-    posthog.capture(large);
+    posthog.capture(large_event(0, 20_000));
     posthog.flush().await.unwrap();
     assert_eq!(posthog.stats().dropped.count(DropReason::TooLarge), 1);
 }
@@ -81,9 +79,7 @@ async fn the_queue_is_bounded_by_bytes_too() {
     server.batch().always(Reply::hang());
     let posthog = builder(&server).batch_bytes(10_000).queue_bytes(100_000).build().unwrap();
     for n in 0..100 {
-        let mut large = event(n);
-        large.insert_prop("filler", "x".repeat(5_000)).unwrap();
-        posthog.capture(large);
+        posthog.capture(large_event(n, 5_000));
     }
     let fill = posthog.health().queue;
     assert!(fill.bytes <= 100_000 && fill.events < 20, "{fill:?}");
@@ -96,9 +92,7 @@ async fn a_large_event_costs_the_small_ones_after_it_no_room() {
     let server = FakePostHog::start();
     let posthog = builder(&server).queue_bytes(2_000_000).build().unwrap();
     for round in 0..3 {
-        let mut large = event(0);
-        large.insert_prop("filler", "x".repeat(900_000)).unwrap();
-        posthog.capture(large);
+        posthog.capture(large_event(0, 900_000));
         posthog.flush().await.unwrap();
         capture(&posthog, 1_000);
         posthog.flush().await.unwrap();
@@ -113,9 +107,7 @@ async fn large_events_after_a_small_one_are_bounded_too() {
     let posthog = builder(&server).batch_bytes(100_000).queue_bytes(100_000).build().unwrap();
     capture(&posthog, 1);
     for n in 0..1_000 {
-        let mut large = event(n);
-        large.insert_prop("filler", "x".repeat(5_000)).unwrap();
-        posthog.capture(large);
+        posthog.capture(large_event(n, 5_000));
     }
     until(|| posthog.health().queue.bytes > 0 && posthog.stats().queued < 150).await;
     let fill = posthog.health().queue;

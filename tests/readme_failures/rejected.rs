@@ -7,7 +7,7 @@ use posthog_health::{DropReason, ErrorKind, Event, PostHog};
 use serde_json::json;
 
 use crate::row::Row;
-use crate::support::{MS, assert_balanced, capture, event, until};
+use crate::support::{MS, assert_balanced, capture, event, large_event, until};
 use crate::{by_default, client};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -66,9 +66,7 @@ pub(crate) async fn too_large(row: &Row) {
     let server = FakePostHog::start();
     server.limit_body(1_000_000);
     let posthog = client(&server).gzip(false).event_bytes(10_000_000).build().unwrap();
-    let mut huge = event(0);
-    huge.insert_prop("filler", "x".repeat(8_000_000)).unwrap();
-    posthog.capture(huge);
+    posthog.capture(large_event(0, 8_000_000));
     capture(&posthog, 50);
     posthog.flush().await.unwrap();
     let letters = posthog.dead_letters();

@@ -28,10 +28,26 @@ pub(crate) fn breaker() -> CircuitBreakerConfig {
     CircuitBreakerConfig::default().open_time(MS(5), MS(20))
 }
 
+/// A client whose runtime has ended.
+#[allow(dead_code, reason = "not every test needs it")]
+pub(crate) fn client_without_runtime(server: &FakePostHog) -> PostHog {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    builder(server).build().unwrap()
+}
+
 #[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn event(n: usize) -> Event {
     let mut event = Event::new("tested".to_owned(), format!("user-{n}"));
     event.insert_prop("n", n).unwrap();
+    event
+}
+
+/// The event of this number, with a property of this many bytes.
+#[allow(dead_code, reason = "not every test needs it")]
+pub(crate) fn large_event(n: usize, bytes: usize) -> Event {
+    let mut event = event(n);
+    event.insert_prop("filler", "x".repeat(bytes)).unwrap();
     event
 }
 

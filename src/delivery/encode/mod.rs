@@ -3,7 +3,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use posthog_rs::Event;
-use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -87,8 +86,7 @@ impl Encoder {
         captured_at: SystemTime,
     ) -> Result<Bytes, NotWritten> {
         let Scratch { json: out, parts, timestamps, .. } = scratch;
-        parts.clear();
-        event.serialize(&mut *parts)?;
+        parts.read(event)?;
         out.clear();
         out.extend_from_slice(b"{\"uuid\":");
         out.extend_from_slice(&parts.uuid);

@@ -13,6 +13,7 @@ use serde::ser::{self, Serialize};
 use serde_json::{Error, to_writer};
 
 use super::ledger::DropReason;
+use compound::Fields;
 use serializer::Json;
 pub use value::{dismantle, is_deeper, value};
 
@@ -50,7 +51,12 @@ impl Budget {
 
 /// Writes whatever can be serialized.
 pub fn write(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized), budget: Budget) -> Result<(), NotWritten> {
-    value.serialize(Json { out, budget })
+    value.serialize(Json { out, budget, fields: Fields::All })
+}
+
+/// Writes the value of one field of a struct, and nothing for a struct without it.
+pub fn field(out: &mut Vec<u8>, of: &impl Serialize, name: &'static str) -> Result<(), NotWritten> {
+    of.serialize(Json { out, budget: Budget::new(DEEPEST, usize::MAX), fields: Fields::Only(name) })
 }
 
 /// Writes a member with a comma behind it.
@@ -78,7 +84,7 @@ pub fn text(out: &mut Vec<u8>, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether nothing in it needs an escape. Looks at sixteen bytes at a time, which the compiler makes one step of.
+/// Whether nothing in the text needs an escape. Checks sixteen bytes at a time, because the compiler makes that one step.
 fn is_plain(text: &[u8]) -> bool {
     match (text.last_chunk::<16>(), text.first_chunk::<8>(), text.last_chunk::<8>()) {
         (Some(last), _, _) => {

@@ -1,9 +1,31 @@
 use std::io;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redb::{BackendError, StorageBackend};
+use redb::StorageBackend;
+
+/// The locks of a backend that wraps another.
+macro_rules! forward_locks {
+    () => { $crate::delivery::spool::backend::forward_locks! {
+        try_lock_range -> bool;
+        try_lock_shared_range -> bool;
+        lock_range -> ();
+        lock_shared_range -> ();
+        unlock_range -> ();
+        query_lock_range -> bool;
+    } };
+    ($($lock:ident -> $ok:ty;)*) => { $(
+        fn $lock(
+            &self,
+            start: std::ops::Bound<u64>,
+            end: std::ops::Bound<u64>,
+        ) -> Result<$ok, redb::BackendError> {
+            self.inner.$lock(start, end)
+        }
+    )* };
+}
+
+pub(super) use forward_locks;
 
 /// A file whose length can be read while redb owns it.
 #[derive(Debug)]
@@ -48,27 +70,5 @@ impl StorageBackend for Measured {
         self.inner.close()
     }
 
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.query_lock_range(start, end)
-    }
+    forward_locks!();
 }

@@ -22,43 +22,44 @@ pub struct Stored {
 /// What one transaction changes: all of it or nothing.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Events to write, in rising order. One that is there is overwritten, and a dead letter of the same
-    /// number ends.
+    /// Events to write, in rising order of `seq`. An event on disk is overwritten, and a dead letter of the same `seq` is
+    /// removed.
     pub put: Vec<Stored>,
-    /// Events that met their end. Missing ones are fine.
+    /// Events that are delivered or dropped. They may be missing on disk.
     pub settle: Vec<u64>,
-    /// How often these events were tried. Missing ones are fine.
+    /// How often these events were tried. They may be missing on disk.
     pub attempts: Vec<(u64, u32)>,
     /// Events that become dead letters, whether they were on disk or not.
     pub dead_letter: Vec<(u64, DeadLetter)>,
-    /// Dead letters that end.
+    /// Dead letters that are removed.
     pub discard: Vec<u64>,
-    /// As they are after this. What the transaction itself drops is added on disk, and told in [`Applied`].
+    /// The totals after this transaction. The events that the transaction itself drops are added on disk, and reported in
+    /// [`Applied`].
     pub totals: Totals,
 }
 
-/// What a transaction did beside what it was told.
+/// What a transaction did beyond its [`Changes`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// So many of the first events that were put. Fewer than all: the store is full.
+    /// How many of the events to write were written, counted from the first. If not all were, the store is full.
     pub written: usize,
     /// Evicted as the oldest, to make room.
     pub full: u64,
     /// Evicted because of their age.
     pub expired: u64,
-    /// Could not be read, and were removed.
+    /// Removed because they could not be read.
     pub damaged: u64,
 }
 
 /// What a file held when it was opened.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// Reconciled: `captured = delivered + dropped + events + dead letters`, all of them on disk.
+    /// The totals after reconciliation: `captured = delivered + dropped + events + dead letters`, all of them on disk.
     pub totals: Totals,
     pub dead: Vec<(u64, DeadLetter)>,
-    /// How many events of `totals` were found missing just now.
+    /// How many events of `totals` were missing.
     pub crashed: u64,
-    /// The highest number of an event or a dead letter.
+    /// The highest `seq` of an event or a dead letter.
     pub last: Option<u64>,
 }
 
@@ -71,7 +72,7 @@ impl Contents {
     }
 }
 
-/// How much there is.
+/// How full a store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fill {
     pub events: u64,
@@ -80,18 +81,17 @@ pub struct Fill {
     pub file_bytes: u64,
 }
 
-/// The numbers of the events that are on disk and in memory.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Held(pub BTreeSet<u64>);
+/// The `seq`s of the events that are on disk and in memory.
+pub type Held = BTreeSet<u64>;
 
-/// Why a file was not opened.
+/// Why a store cannot be opened or used.
 #[derive(Debug)]
-pub enum OpenError {
-    /// Somebody else has it.
+pub enum StoreError {
+    /// Another process has the file.
     Locked,
-    /// It is in this format, of a later version of this crate.
+    /// A later version of this crate wrote the file.
     Newer,
-    /// It does not read as what was written.
+    /// The file does not read as what was written.
     Damaged(String),
     Io(io::Error),
 }
@@ -102,19 +102,19 @@ pub struct Damaged {
     pub dead: Vec<u64>,
 }
 
-impl From<io::Error> for OpenError {
+impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl From<OpenError> for io::Error {
-    fn from(error: OpenError) -> Self {
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> Self {
         match error {
-            OpenError::Io(error) => error,
-            OpenError::Locked => Self::new(io::ErrorKind::ResourceBusy, "another process has the file"),
-            OpenError::Newer => Self::new(io::ErrorKind::Unsupported, "a later version wrote the file"),
-            OpenError::Damaged(problem) => Self::new(io::ErrorKind::InvalidData, problem),
+            StoreError::Io(error) => error,
+            StoreError::Locked => Self::new(io::ErrorKind::ResourceBusy, "another process has the file"),
+            StoreError::Newer => Self::new(io::ErrorKind::Unsupported, "a later version wrote the file"),
+            StoreError::Damaged(problem) => Self::new(io::ErrorKind::InvalidData, problem),
         }
     }
 }

@@ -5,29 +5,30 @@ use crate::ConfigError;
 use crate::delivery::Overflow;
 use crate::error::check;
 
-/// What goes to the spool.
+/// Which events are written to the spool.
 ///
-/// | | lost when the process crashes | lost when the power fails |
+/// | | a crash loses | a loss of power loses |
 /// |---|---|---|
-/// | no spool | what is in memory | what is in memory |
-/// | [`Overflow`](Self::Overflow) | what is in memory only: while PostHog answers, the events since the last batch; else those of the last moment | the same |
+/// | no spool | the events in memory | the events in memory |
+/// | [`Overflow`](Self::Overflow) | the events in memory only: the events since the last batch while PostHog answers, and those of the last moment during an outage | the same |
 /// | [`WriteAhead`](Self::WriteAhead) | the events of the last moment: those of 5 ms and of one write to disk | the same |
-/// | [`capture_durable`](crate::PostHog::capture_durable), either mode | nothing that it said `Ok` to | the same |
+/// | [`capture_durable`](crate::PostHog::capture_durable), either mode | no event for which it returned `Ok` | the same |
 ///
-/// A crash and a loss of power cost the same because each write ends with `fsync`. What is lost is counted at
-/// the next start, as [`DropReason::Crash`](crate::DropReason::Crash).
+/// A crash and a loss of power cost the same because each write ends with `fsync`. The next start counts the lost events as
+/// [`DropReason::Crash`](crate::DropReason::Crash).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpoolMode {
-    /// What memory cannot hold, and what an outage or a shutdown leaves behind. While PostHog answers,
-    /// nothing is written but the ledger. The default: `capture` costs the same as without a spool.
+    /// Writes the events that memory cannot hold, and those that an outage or a shutdown leaves undelivered. While PostHog
+    /// answers, only the ledger is written. This is the default, because `capture` costs the same as without a spool.
     #[default]
     Overflow,
-    /// Every event, before it is sent, as long as the spool takes it. Each burst of events costs an `fsync` in the background.
+    /// Writes every event before it is sent, as long as the spool has room. Each burst of events costs an `fsync` in the
+    /// background.
     WriteAhead,
 }
 
-/// Where and how undelivered events are kept on disk; see [`PostHogBuilder::spool`].
+/// Configures how undelivered events are kept on disk; see [`PostHogBuilder::spool`].
 ///
 /// [`PostHogBuilder::spool`]: crate::PostHogBuilder::spool
 #[derive(Clone, Debug)]
@@ -38,10 +39,10 @@ pub struct SpoolConfig {
     pub(crate) bounds: Bounds,
 }
 
-/// How much may lie on disk.
+/// Limits of the events on disk.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Of the events, as they are on the wire.
+    /// Bytes of events, as they are on the wire.
     pub bytes: u64,
     pub age: Duration,
     /// Bytes that stay free on the disk for others.
@@ -50,12 +51,12 @@ pub struct Bounds {
 }
 
 impl SpoolConfig {
-    /// A spool in this directory, which is made if it is missing.
+    /// Configures a spool in this directory, which is created if it is missing.
     ///
-    /// Give it a local disk that outlives the process, and a directory of its own for each PostHog project:
-    /// what lies there is sent with the token of whoever finds it. Processes that run side by side may share
-    /// it: each has its own file in it, and takes over those of processes that have ended. What was last known of
-    /// [feature flags](crate::PostHog::flags) is kept beside them.
+    /// Give it a local disk that outlives the process. Give each PostHog project a directory of its own, because a process
+    /// sends the events that it finds with its own token. Processes that run concurrently may share a directory: each has its
+    /// own file in it, and takes over the files of processes that have ended. The last known values of
+    /// [feature flags](crate::PostHog::flags) are kept beside these files.
     pub fn at(directory: impl AsRef<Path>) -> Self {
         Self {
             directory: directory.as_ref().to_owned(),
@@ -73,36 +74,36 @@ impl SpoolConfig {
         &self.directory
     }
 
-    /// What goes to the spool. Default [`SpoolMode::Overflow`].
+    /// Sets which events are written to the spool. The default is [`SpoolMode::Overflow`].
     pub fn mode(mut self, mode: SpoolMode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// The most bytes of events that lie in the spool. Default 1 GiB: at 200 events/s of 600 bytes two and a
-    /// half hours. The file itself takes up to twice as much while it is written to; see
+    /// Sets the most bytes of events in the spool. The default is 1 GiB, which is two and a half hours of 200 events/s of
+    /// 600 bytes. The file itself takes up to twice as much while it is written to; see
     /// [`SpoolHealth::file_bytes`](crate::SpoolHealth::file_bytes).
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.bounds.bytes = bytes;
         self
     }
 
-    /// How long an event may lie in the spool since its capture. Default 7 days: older events explain
-    /// nothing any more that somebody still looks at.
+    /// Sets how long after its capture an event may stay in the spool. The default is 7 days, because older events no longer
+    /// matter to current questions.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.bounds.age = age;
         self
     }
 
-    /// Bytes of the disk that stay free: below, the spool counts as full. Default 256 MiB, so that it is not
-    /// analytics that takes the last of a disk.
+    /// Sets how many bytes of the disk stay free. With fewer, the spool counts as full. The default is 256 MiB, so that
+    /// analytics never fills a disk.
     pub fn min_free_disk(mut self, bytes: u64) -> Self {
         self.bounds.min_free = bytes;
         self
     }
 
-    /// What gives way when the spool is full. Default [`Overflow::DropNewest`]: it takes no more, memory fills
-    /// up, and then the queue's own [policy](crate::PostHogBuilder::overflow) holds.
+    /// Sets which events are dropped when the spool is full. The default is [`Overflow::DropNewest`]: the spool accepts no
+    /// more events, memory fills up, and then the queue's own [policy](crate::PostHogBuilder::overflow) applies.
     pub fn overflow(mut self, policy: Overflow) -> Self {
         self.bounds.overflow = policy;
         self

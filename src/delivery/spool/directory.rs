@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::time::SystemTime;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::changes::{Contents, Held, OpenError};
+use super::changes::{Contents, Held, StoreError};
 use super::config::Bounds;
 use super::files::{create_directory, open_file, sync_directory};
 use super::quarantine::SetAside;
@@ -19,21 +18,21 @@ use super::store::Store;
 
 /// The spool's directory: `spool-0.redb`, `spool-1.redb`, …, one for each process that runs at the same time.
 ///
-/// Whoever uses a slot has `spool-N.lock` locked from before it looks at the file to the end, so nothing that
-/// is done to a slot is done by two. The counts between two writes are noted there. A file is never deleted: an emptied one is a slot for the next process,
-/// and a damaged one is set aside.
+/// A process that uses a slot locks `spool-N.lock` before it opens the file, and keeps the lock until it closes the file. So
+/// no two processes use the same slot. The lock file also holds the counts between two writes. No file is ever deleted: an
+/// emptied file is a slot for the next process, and a damaged file is set aside.
 pub struct Directory {
     pub path: PathBuf,
     wrap: Wrap,
     /// The slot of this process. Kept while its store is closed and opened again, so that no other process
     /// takes over what this one holds in memory.
     own: Mutex<Option<(u32, Arc<File>)>>,
-    /// What files looked like from outside that had nothing in them.
-    empty: Mutex<HashMap<u32, Looks>>,
+    /// The metadata of files that had nothing in them.
+    empty: Mutex<HashMap<u32, Metadata>>,
 }
 
 /// A file's length, and when it was changed.
-type Looks = (u64, SystemTime);
+type Metadata = (u64, SystemTime);
 
 /// A slot that was opened.
 pub struct Opened {
@@ -45,7 +44,7 @@ pub struct Opened {
     pub newer: Vec<PathBuf>,
 }
 
-/// What stands between redb and a file. In production, nothing.
+/// Wraps the file that redb uses. Only tests wrap it.
 pub type Wrap = Box<dyn Fn(FileBackend) -> Box<dyn StorageBackend> + Send + Sync>;
 
 impl Directory {
@@ -71,8 +70,8 @@ impl Directory {
                     *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some((slot, claim));
                     return Ok(Opened { newer, ..opened });
                 }
-                Err(OpenError::Locked) => {}
-                Err(OpenError::Newer) => newer.push(self.file(slot, "redb")),
+                Err(StoreError::Locked) => {}
+                Err(StoreError::Newer) => newer.push(self.file(slot, "redb")),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -86,7 +85,7 @@ impl Directory {
         let mut failure = None;
         for slot in (0..SLOTS).filter(|slot| *slot != own) {
             let file = self.file(slot, "redb");
-            // To look into a file is to check all of it: not again and again what was empty.
+            // Opening a file checks all of it, so a file that was empty is opened again only after a change.
             if !fs::exists(&file)? || self.was_empty(slot, &file) {
                 continue;
             }
@@ -97,23 +96,23 @@ impl Directory {
                     self.note_empty(slot, &file);
                 }
                 Ok(mut opened) => {
-                    opened.store = opened.store.claimed(claim);
+                    opened.store.claim = Some(claim);
                     return Ok(Some(opened));
                 }
-                Err(OpenError::Locked | OpenError::Newer) => {}
+                Err(StoreError::Locked | StoreError::Newer) => {}
                 Err(error) => failure = failure.or(Some(error.into())),
             }
         }
         failure.map_or(Ok(None), Err)
     }
 
-    /// Bytes of the disk that are free. `None` when nobody knows.
+    /// Returns the free bytes of the disk, or `None` if the system does not report them.
     pub fn free(&self) -> Option<u64> {
         fs4::available_space(&self.path).ok()
     }
 
-    /// Writes the counts beside our own file. The kernel keeps them when the process is killed, though not when
-    /// the power fails: for that they go into the file from time to time.
+    /// Writes the counts beside our own file. The kernel keeps them if the process is killed. A loss of power may lose them, so
+    /// they go into the file too from time to time.
     pub fn note(&self, counts: &[u8]) -> io::Result<()> {
         match &*self.own.lock().unwrap_or_else(PoisonError::into_inner) {
             Some((_, claim)) => {
@@ -125,7 +124,7 @@ impl Directory {
         }
     }
 
-    /// Nobody else uses this slot as long as the file is open. `None` when somebody else does.
+    /// Locks a slot for as long as the file is open. Returns `None` if another process has it.
     fn claim(&self, slot: u32) -> io::Result<Option<Arc<File>>> {
         let own = self.own.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((own, claim)) = own
@@ -141,8 +140,7 @@ impl Directory {
         }
     }
 
-    /// One slot that cannot be claimed keeps nobody from the others; the first error is kept for the case that
-    /// none can.
+    /// Claims a slot, but keeps an error in `failure`: if one slot cannot be claimed, another may do. The first error is kept.
     fn claim_or(&self, slot: u32, failure: &mut Option<io::Error>) -> Option<Arc<File>> {
         self.claim(slot).unwrap_or_else(|error| {
             failure.get_or_insert(error);
@@ -151,11 +149,11 @@ impl Directory {
     }
 
     /// Opens a slot that is claimed.
-    fn open_slot(&self, slot: u32, claim: &File, bounds: Bounds, held: &Held) -> Result<Opened, OpenError> {
+    fn open_slot(&self, slot: u32, claim: &File, bounds: Bounds, held: &Held) -> Result<Opened, StoreError> {
         let file = self.file(slot, "redb");
         let salvaged = self.file(slot, "salvaged");
         if !fs::exists(&file)? && fs::exists(&salvaged)? {
-            // The process was stopped just before this.
+            // The process that salvaged the file was stopped just before this.
             fs::rename(&salvaged, &file)?;
         }
         if !fs::exists(&file)? {
@@ -163,7 +161,7 @@ impl Directory {
         }
         let mut set_aside = Vec::new();
         let opened = match self.open_file(&file, bounds, held) {
-            Err(OpenError::Damaged(problem)) => {
+            Err(StoreError::Damaged(problem)) => {
                 set_aside.push(self.set_aside(&file, &salvaged, bounds, problem)?);
                 self.open_file(&file, bounds, held)
             }
@@ -177,15 +175,20 @@ impl Directory {
         Ok(Opened { slot, store, contents, set_aside, newer: Vec::new() })
     }
 
-    /// Makes an empty file. It is whole before it gets the name: what a killed process leaves half made is not
-    /// mistaken for damage.
-    fn begin(&self, file: &Path, new: &Path, bounds: Bounds) -> Result<(), OpenError> {
-        if fs::exists(new)? {
-            fs::remove_file(new)?;
-        }
-        drop(self.open_file(new, bounds, &Held::default())?);
+    /// Creates an empty file. The file is complete before it gets its name, so that a half-made file that a killed process left
+    /// is not mistaken for damage.
+    fn begin(&self, file: &Path, new: &Path, bounds: Bounds) -> Result<(), StoreError> {
+        drop(self.open_afresh(new, bounds)?);
         fs::rename(new, file)?;
         Ok(())
+    }
+
+    /// Opens an empty file, whatever was there under this name.
+    pub fn open_afresh(&self, path: &Path, bounds: Bounds) -> Result<Store, StoreError> {
+        if fs::exists(path)? {
+            fs::remove_file(path)?;
+        }
+        Ok(self.open_file(path, bounds, &Held::default())?.0)
     }
 
     pub fn open_file(
@@ -193,20 +196,20 @@ impl Directory {
         path: &Path,
         bounds: Bounds,
         held: &Held,
-    ) -> Result<(Store, Contents), OpenError> {
+    ) -> Result<(Store, Contents), StoreError> {
         let file = FileBackend::new(open_file(path)?).map_err(io::Error::other)?;
         Store::open((self.wrap)(file), bounds, held.clone())
     }
 
     fn was_empty(&self, slot: u32, file: &Path) -> bool {
         let empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
-        empty.contains_key(&slot) && looks(file).ok().as_ref() == empty.get(&slot)
+        empty.get(&slot).is_some_and(|then| metadata(file).is_ok_and(|now| now == *then))
     }
 
     fn note_empty(&self, slot: u32, file: &Path) {
         let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(looks) = looks(file) {
-            empty.insert(slot, looks);
+        if let Ok(metadata) = metadata(file) {
+            empty.insert(slot, metadata);
         }
     }
 
@@ -223,7 +226,7 @@ impl Opened {
     }
 }
 
-fn looks(file: &Path) -> io::Result<Looks> {
+fn metadata(file: &Path) -> io::Result<Metadata> {
     let metadata = fs::metadata(file)?;
     Ok((metadata.len(), metadata.modified()?))
 }
@@ -234,12 +237,6 @@ fn read_note(mut claim: &File) -> io::Result<Option<State>> {
     claim.take(LARGEST_NOTE).read_to_end(&mut bytes)?;
     let record = record::length(&bytes).and_then(|length| Record::read(bytes.get(..length)?));
     Ok(record.and_then(|record| State::read(&record)))
-}
-
-impl fmt::Debug for Directory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Directory").field("path", &self.path).finish_non_exhaustive()
-    }
 }
 
 const SLOTS: u32 = 64;

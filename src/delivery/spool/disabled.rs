@@ -1,4 +1,4 @@
-//! What stands for the spool where the feature is off: there is none.
+//! Stands in for the spool when the feature is off. No value of these types can exist.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::ConfigError;
 #[derive(Clone, Debug)]
 pub struct SpoolConfig(Infallible);
 
-/// What nobody sees of it.
+/// Never constructed.
 #[cfg(feature = "preflight")]
 pub struct SpoolInspection {
     pub written: std::io::Result<()>,

@@ -1,4 +1,4 @@
-//! Files and directories that are for their owner's eyes only, where the platform knows of such.
+//! Files and directories that only their owner can read, on platforms that have such permissions.
 
 pub use platform::{create_directory, open_file, sync_directory};
 
@@ -9,17 +9,17 @@ mod platform {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
     use std::path::Path;
 
-    /// Makes it and what is above it, if it is missing.
+    /// Creates the directory and its parents if they are missing.
     pub fn create_directory(path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
-    /// Makes it if it is missing.
+    /// Opens the file, and creates it if it is missing.
     pub fn open_file(path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
     }
 
-    /// Makes sure that names in it survive a loss of power.
+    /// Makes sure that the names in a directory survive a loss of power.
     pub fn sync_directory(path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }

@@ -1,5 +1,4 @@
-//! Every call into redb goes through here: a damaged page may make it panic, and that must cost no more than
-//! an error does.
+//! Every call into redb goes through here. A damaged page may make redb panic, and a panic must cost no more than an error.
 
 use std::any::Any;
 use std::io;
@@ -7,46 +6,28 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::Error;
 
-use super::changes::OpenError;
+use super::changes::StoreError;
 
-/// Why a call into redb did not do what was asked.
-pub enum Failure {
-    Refused(Error),
-    Panicked(String),
-}
-
-pub fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(Failure::Refused),
-        Err(panic) => Err(Failure::Panicked(text(&*panic))),
+        Ok(result) => Ok(result?),
+        Err(panic) => Err(StoreError::Damaged(text(&*panic))),
     }
 }
 
-impl From<Failure> for io::Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(Error::Io(error)) => error,
-            Failure::Refused(Error::Corrupted(what)) => Self::new(io::ErrorKind::InvalidData, what),
-            Failure::Refused(error) => Self::other(error),
-            Failure::Panicked(text) => Self::new(io::ErrorKind::InvalidData, text),
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch => Self::Locked,
+            Error::Io(error) if !reports_damage(&error) => Self::Io(error),
+            Error::PreviousIo => Self::Io(io::Error::other(error)),
+            error => Self::Damaged(error.to_string()),
         }
     }
 }
 
-impl From<Failure> for OpenError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch) => Self::Locked,
-            Failure::Refused(Error::Io(error)) if !tells_of_damage(&error) => Self::Io(error),
-            Failure::Refused(Error::PreviousIo) => Self::Io(io::Error::other(Error::PreviousIo)),
-            Failure::Refused(error) => Self::Damaged(error.to_string()),
-            Failure::Panicked(text) => Self::Damaged(text),
-        }
-    }
-}
-
-/// What reading beyond the end of a file, or something that is no database, comes to.
-fn tells_of_damage(error: &io::Error) -> bool {
+/// Whether this error comes from reading beyond the end of a file, or a file that is no database.
+fn reports_damage(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(error.kind(), UnexpectedEof | InvalidData | InvalidInput)
 }

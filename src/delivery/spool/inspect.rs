@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::SpoolConfig;
 use super::files::{create_directory, open_file, sync_directory};
 
-/// What a spool's directory is like, before a spool is opened in it or beside one that runs.
+/// The state of a spool's directory, before a spool is opened in it or while one runs.
 #[derive(Debug)]
 pub struct SpoolInspection {
-    /// Whether a file could be made, written, synced and removed.
+    /// Whether a file could be created, written, synced and removed.
     pub written: io::Result<()>,
-    /// Permission bits of the directory, where there are such.
+    /// The directory's permission bits, on platforms that have them.
     pub mode: Option<u32>,
-    /// Bytes of the disk that are free.
+    /// The free bytes of the disk.
     pub free: Option<u64>,
-    /// What it may come to take, with what it leaves to others.
+    /// The most bytes that the spool may need, including those that it leaves free.
     pub wanted: u64,
     pub min_free: u64,
 }
@@ -25,7 +25,8 @@ impl SpoolConfig {
         self.bounds.bytes
     }
 
-    /// Touches no file of a spool: the trial's has a name of its own. A directory that was missing is removed again.
+    /// Tries the directory with a file of its own, so that no file of a spool is touched. A missing directory is created and
+    /// removed again.
     pub(crate) fn inspect(&self) -> SpoolInspection {
         let is_new = !self.directory.exists();
         let written = create_directory(&self.directory).and_then(|()| try_a_file(&self.directory));
@@ -33,12 +34,12 @@ impl SpoolConfig {
             written,
             mode: fs::metadata(&self.directory).ok().and_then(|metadata| mode(&metadata)),
             free: fs4::available_space(&self.directory).ok(),
-            // The file takes up to twice what lies in it while it is written to.
+            // While the file is written to, it takes up to twice the bytes in it.
             wanted: self.bounds.bytes.saturating_mul(2).saturating_add(self.bounds.min_free),
             min_free: self.bounds.min_free,
         };
         if is_new {
-            // What somebody has put there meanwhile keeps it.
+            // Fails if the directory is in use by now, and then it stays.
             let _ = fs::remove_dir(&self.directory);
         }
         inspection

@@ -17,21 +17,21 @@ pub struct Keeper {
     queue: Arc<Queue>,
     config: SpoolConfig,
     directory: Option<Arc<Directory>>,
-    /// Ours, once we had one.
+    /// Our slot, once we had one.
     slot: Option<u32>,
-    /// For what is taken over.
+    /// The next `seq` for events that are taken over.
     next_seq: u64,
     /// What is on disk and in memory, while the file is closed.
     held: Held,
     failing: Episode,
-    /// That it fails was logged, and that it works again is to be.
-    failure_is_told: bool,
+    /// A failure was logged, so the recovery is to be logged too.
+    failure_is_logged: bool,
 }
 
 /// How long a spool that fails is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How often to look for files that processes left behind, and whether ours may shrink.
-const LOOK_ROUND_EVERY: Duration = Duration::from_secs(10);
+/// How often to search for files that processes left behind, and to check whether ours may shrink.
+const SEARCH_EVERY: Duration = Duration::from_secs(10);
 
 impl Keeper {
     /// In that directory, or in the configuration's.
@@ -44,7 +44,7 @@ impl Keeper {
             next_seq: 0,
             held: Held::default(),
             failing: Episode::default(),
-            failure_is_told: false,
+            failure_is_logged: false,
         }
     }
 
@@ -52,7 +52,7 @@ impl Keeper {
         while let Err(error) = self.work() {
             self.queue.spool_failed(SpoolIssue::of(&error));
             if self.failing.begins(Instant::now()) {
-                self.failure_is_told = true;
+                self.failure_is_logged = true;
                 tracing::warn!(target: target::SPOOL, "the spool fails, events stay in memory: {error}");
             }
             if self.rest() {
@@ -72,12 +72,12 @@ impl Keeper {
             None => self.open(&directory)?,
             Some(slot) => self.open_again(&directory, slot)?,
         };
-        if std::mem::take(&mut self.failure_is_told) {
+        if std::mem::take(&mut self.failure_is_logged) {
             tracing::info!(target: target::SPOOL, "the spool works again");
         }
         let result = self.serve(&directory, &mut store, &mut takeover);
         self.held = store.into_held();
-        self.next_seq = takeover.next_seq();
+        self.next_seq = takeover.next_seq;
         result
     }
 
@@ -87,7 +87,7 @@ impl Keeper {
         let mut opened = directory.open(bounds, Held::default(), None)?;
         let mut left_behind = Vec::new();
         while opened.contents.last >= Some(first_seq) {
-            // The clock was set back: its events do not go before ours as they are.
+            // The clock was set back, so the events in the file would not come before ours.
             let next = directory.open(bounds, Held::default(), None)?;
             left_behind.push(std::mem::replace(&mut opened, next));
         }
@@ -98,7 +98,7 @@ impl Keeper {
         if let Some(left_behind) = left_behind.pop() {
             takeover.begin(left_behind);
         }
-        self.queue.step(|state| state.spool.noticed(self.notice(&opened)));
+        self.report(self.notice(&opened));
         let write_ahead = self.config.mode == SpoolMode::WriteAhead;
         drop(self.queue.step(|state| state.spool_opened(opened.contents, opened.store.fill(), write_ahead)));
         Ok((opened.store, takeover))
@@ -107,12 +107,12 @@ impl Keeper {
     fn open_again(&mut self, directory: &Directory, slot: u32) -> io::Result<(Store, Takeover)> {
         let bounds = self.config.bounds;
         let opened = directory.open(bounds, self.held.clone(), Some(slot))?;
-        self.queue.step(|state| state.spool_recovered(|seq| opened.store.holds(seq)));
-        self.queue.step(|state| state.spool.noticed(self.notice(&opened)));
+        self.queue.step(|state| state.spool_recovered(|seq| opened.store.held.contains(&seq)));
+        self.report(self.notice(&opened));
         Ok((opened.store, Takeover::new(slot, self.next_seq)))
     }
 
-    /// Logs what was found beside the events. Gives what a person should look at.
+    /// Logs damage, losses and foreign versions that were found. Returns the issue that needs a person.
     fn notice(&self, opened: &Opened) -> Option<SpoolIssue> {
         for file in &opened.set_aside {
             tracing::warn!(
@@ -142,26 +142,26 @@ impl Keeper {
         damaged.or((!opened.newer.is_empty()).then_some(SpoolIssue::Newer))
     }
 
+    /// Tells the queue what a person should look at, if anything.
+    fn report(&self, issue: Option<SpoolIssue>) {
+        self.queue.step(|state| state.spool.noticed(issue));
+    }
+
     fn serve(&self, directory: &Directory, store: &mut Store, takeover: &mut Takeover) -> io::Result<()> {
-        let mut look_round_at = Instant::now();
+        let mut search_at = Instant::now();
         loop {
             let now = Instant::now();
-            if takeover.is_idle() && now >= look_round_at {
-                look_round_at = now + LOOK_ROUND_EVERY;
+            if takeover.is_idle() && now >= search_at {
+                search_at = now + SEARCH_EVERY;
                 if store.compact_if_worth_it()? {
                     self.queue.step(|state| state.spool.measured(store.fill()));
                 }
-                takeover.look_round(directory, store, |opened| {
-                    if let Some(issue) = self.notice(opened) {
-                        self.queue.step(|state| state.spool.noticed(Some(issue)));
-                    }
-                });
+                if let Some(issue) = takeover.search(directory, store).and_then(|found| self.notice(found)) {
+                    self.report(Some(issue));
+                }
             }
-            let longest = if takeover.is_idle() || self.queue.is_closed() {
-                look_round_at - now
-            } else {
-                Duration::ZERO
-            };
+            let longest =
+                if takeover.is_idle() || self.queue.is_closed() { search_at - now } else { Duration::ZERO };
             match self.queue.next_work(longest) {
                 Some(work) if work.is_last => return self.take(work, store, directory),
                 Some(work) => self.take(work, store, directory)?,
@@ -173,33 +173,31 @@ impl Keeper {
         }
     }
 
+    /// Does one round of work, and reports to the queue what came of it.
     fn take(&self, work: SpoolWork, store: &mut Store, directory: &Directory) -> io::Result<()> {
         store.release(&work.released);
-        let applied = work
-            .changes
-            .as_ref()
-            .map(|changes| store.apply(changes, SystemTime::now(), directory.free()))
-            .transpose();
-        let loaded = match (&applied, work.load) {
-            (Ok(_), Some((events, bytes))) => store.load(events, bytes),
-            _ => Ok(Vec::new()),
+        let mut applied = None;
+        let mut write_and_read = || {
+            if let Some(changes) = &work.changes {
+                applied = Some(store.apply(changes, SystemTime::now(), directory.free())?);
+            }
+            work.load.map_or(Ok(Vec::new()), |(events, bytes)| store.load(events, bytes))
+        };
+        let (events, result) = match write_and_read() {
+            Ok(events) => (events, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
         };
         if let Some(note) = work.note
             && let Err(error) = directory.note(&store.note(note))
         {
             tracing::debug!(target: target::SPOOL, "the counts cannot be noted: {error}");
         }
-        let (applied, loaded, error) = match (applied, loaded) {
-            (Err(error), _) => (None, Vec::new(), Some(error)),
-            (Ok(applied), Err(error)) => (applied, Vec::new(), Some(error)),
-            (Ok(applied), Ok(loaded)) => (applied, loaded, None),
-        };
-        let read = Read { events: loaded, is_all: store.is_read_to_the_end() };
+        let read = Read { events, is_all: store.is_read_to_the_end };
         self.queue.finish_work(work, applied, read, store.fill());
-        error.map_or(Ok(()), Err)
+        result
     }
 
-    /// Waits a pause. Tells whether the queue ended meanwhile.
+    /// Waits a pause. Returns whether the queue ended meanwhile.
     fn rest(&self) -> bool {
         let until = Instant::now() + PAUSE;
         loop {

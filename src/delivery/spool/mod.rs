@@ -2,37 +2,35 @@
 //!
 //! # Constraints
 //!
-//! Nothing about a disk may stop the service, so a [`thread`] of its own, the [`keeper`]'s, alone touches it, and the
-//! queue goes on without it. Events are stored, not requests, since each attempt needs a fresh `sent_at`. Live
-//! events do not wait for what lies here. Nothing is sent by two processes.
+//! A failing or hanging disk must not stop the service. So only the [`thread`] of the [`keeper`] touches the disk, and the
+//! queue works without it. The spool stores events and not requests, because each attempt needs a fresh `sent_at`. Live
+//! events do not wait for events on disk. No event is sent by two processes.
 //!
 //! # Walk
 //!
-//! The keeper asks the queue for [work](super::queue::SpoolWork): what to write, what has ended, what memory has
-//! forgotten, whether to read some back. A round of it is one transaction with one `fsync`, whoever and however many
-//! wait for it: that is the group commit. An event stays in the [`store`] until it is delivered, dropped or a
-//! dead letter, and is *held*, not to be read again, as long as memory has it too. The counts that it writes
-//! are taken under the same lock as the work, so on disk, too, the ledger's equation holds: what is missing when
-//! a file is opened was in memory only.
+//! The keeper asks the queue for [work](super::queue::SpoolWork): which events to write, which are settled, which memory
+//! has released, and whether to read some back. A round of work is one transaction with one `fsync`, however many callers
+//! wait for it, which makes it a group commit. An event stays in the [`store`] until it is delivered, dropped or a dead
+//! letter. As long as memory has the event too, it is *held*, and is not read again. The counts are taken under the same
+//! lock as the work, so the ledger's equation holds on disk too. If events are missing when a file is opened, they were in
+//! memory only.
 //!
 //! # Format
 //!
-//! One redb file a process, in a [`directory`] of slots. Tables of events, of dead letters, of attempts, and of
-//! the counts, the keys being the events' numbers, which rise with the time of capture across processes. Each
-//! value is a [`record`], which can be told from noise without the rest of the file: [`salvage`] lives on that
-//! when the tree is damaged.
+//! Each process has one redb file, in a [`directory`] of slots. The file has tables of events, of dead letters and of
+//! attempts, and one of the counts. An event's key is its `seq`, which rises with the time of capture across processes.
+//! Each value is a [`record`], which can be recognized without the rest of the file. [`salvage`] relies on that when the
+//! tree is damaged.
 //!
 //! # What a crash can cost
 //!
-//! Events that no round had written. Up to a second of what was delivered may be delivered again, and up to a
-//! chunk of what was being taken over from another process's file ([`takeover`]).
+//! A crash loses the events that no round had written. The deliveries of up to a second may be repeated, and so may up to a
+//! chunk of events that were being taken over from another process's file ([`takeover`]).
 
 mod backend;
 mod changes;
 mod config;
 mod directory;
-#[cfg(test)]
-mod faults;
 mod files;
 #[cfg(test)]
 mod fuzz;

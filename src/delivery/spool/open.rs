@@ -6,30 +6,23 @@ use super::state::State;
 use super::tables::{ATTEMPTS, DEAD, EVENTS, META, STATE_KEY, VERSION, VERSION_KEY};
 use crate::delivery::dead_letter::DeadLetter;
 
-pub enum Found {
-    Ours(Box<Look>),
-    Newer,
-}
-
 /// What a file holds.
-pub struct Look {
+pub struct Found {
     pub state: State,
     pub contents: Contents,
-    /// Those that are on disk.
+    /// Those of the caller's held events that are on disk.
     pub held: Held,
     /// Dead letters that cannot be read.
     pub damaged: Vec<u64>,
 }
 
-/// Makes an empty file a store, and reads what the next steps need of any other.
-pub fn look(db: &Database, held: Held) -> Result<Found, Error> {
-    let transaction = db.begin_read()?;
-    if transaction.list_tables()?.next().is_none() {
-        drop(transaction);
+/// Makes an empty file a store, and reads what the next steps need of any other. Returns `None` if a later version of this
+/// crate wrote the file.
+pub fn read_in(db: &Database, held: Held) -> Result<Option<Found>, Error> {
+    if db.begin_read()?.list_tables()?.next().is_none() {
         begin(db)?;
-        return look_into(&db.begin_read()?, held);
     }
-    look_into(&transaction, held)
+    read(&db.begin_read()?, held)
 }
 
 fn begin(db: &Database) -> Result<(), Error> {
@@ -44,25 +37,21 @@ fn begin(db: &Database) -> Result<(), Error> {
     Ok(transaction.commit()?)
 }
 
-fn look_into(transaction: &ReadTransaction, mut held: Held) -> Result<Found, Error> {
+fn read(transaction: &ReadTransaction, mut held: Held) -> Result<Option<Found>, Error> {
     let meta = transaction.open_table(META)?;
     let version = read_version(&meta)?;
     if version > VERSION {
-        return Ok(Found::Newer);
+        return Ok(None);
     }
     let state = read_state(&meta)?;
     let events = transaction.open_table(EVENTS)?;
     let letters = transaction.open_table(DEAD)?;
     transaction.open_table(ATTEMPTS)?;
 
-    let mut missing = Vec::new();
-    for seq in &held.0 {
+    for seq in held.clone() {
         if events.get(seq)?.is_none() {
-            missing.push(*seq);
+            held.remove(&seq);
         }
-    }
-    for seq in missing {
-        held.0.remove(&seq);
     }
     let mut dead = Vec::new();
     let mut damaged = Vec::new();
@@ -79,7 +68,7 @@ fn look_into(transaction: &ReadTransaction, mut held: Held) -> Result<Found, Err
     let last = last_event.max(letters.last()?.map(|(seq, _)| seq.value()));
     let mut contents = Contents { dead, last, ..Contents::default() };
     contents.count(state);
-    Ok(Found::Ours(Box::new(Look { state, contents, held, damaged })))
+    Ok(Some(Found { state, contents, held, damaged }))
 }
 
 type Meta = ReadOnlyTable<&'static str, &'static [u8]>;

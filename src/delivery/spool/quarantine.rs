@@ -3,38 +3,35 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::changes::{Held, OpenError};
+use super::changes::{Held, StoreError};
 use super::config::Bounds;
 use super::directory::Directory;
 use super::files::sync_directory;
 use super::salvage::salvage;
 use crate::delivery::Overflow;
 
-/// A damaged file that was renamed.
+/// A damaged file that was renamed, and replaced by a new one.
 #[derive(Debug)]
 pub struct SetAside {
     pub path: PathBuf,
     /// Events and dead letters that are in the new file.
     pub salvaged: u64,
-    /// What is wrong with it, and what kept the rest from being salvaged.
+    /// The damage, and the error that kept the rest from being salvaged.
     pub problem: String,
 }
 
 impl Directory {
-    /// Puts a new file with what can be read of a damaged one in its place. The new one is complete before
-    /// it gets the name, so whenever this is cut short, it is done again or done.
+    /// Replaces a damaged file by a new one with the records that can be read. The new file is complete before it gets the name,
+    /// so an interruption at any moment leaves the work either done or to be repeated.
     pub fn set_aside(
         &self,
         file: &Path,
         salvaged: &Path,
         bounds: Bounds,
         mut problem: String,
-    ) -> Result<SetAside, OpenError> {
-        if fs::exists(salvaged)? {
-            fs::remove_file(salvaged)?;
-        }
+    ) -> Result<SetAside, StoreError> {
         let all = Bounds { bytes: u64::MAX, age: Duration::MAX, overflow: Overflow::DropNewest, ..bounds };
-        let (mut store, _) = self.open_file(salvaged, all, &Held::default())?;
+        let mut store = self.open_afresh(salvaged, all)?;
         if let Err(error) = salvage(&mut File::open(file)?, &mut store, || self.free()) {
             problem = format!("{problem}; not all was salvaged: {error}");
         }

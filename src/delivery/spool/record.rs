@@ -1,7 +1,7 @@
 //! A record says what it is, and whether it is whole, without the file around it:
 //!
 //! ```text
-//! magic 3 │ kind 1 │ number 8 │ sequence 8 │ at 8 │ attempts 4 │ length 4 │ JSON │ crc32 4
+//! magic 3 │ kind 1 │ seq 8 │ sequence 8 │ at 8 │ attempts 4 │ length 4 │ JSON │ crc32 4
 //! ```
 //!
 //! Little endian; the checksum covers all before it. `sequence` rises with each commit.
@@ -20,8 +20,7 @@ const CHECKSUM: usize = 4;
 pub enum Kind {
     Event,
     DeadLetter,
-    /// The numbers about all the others. `number` is the floor: no event below it was on disk when it was
-    /// written.
+    /// The counts of all other records. Its `seq` is the floor: no event below it was on disk when the record was written.
     State,
 }
 
@@ -91,7 +90,7 @@ impl Kind {
     }
 }
 
-/// How long the whole record is that begins here, if one does. `None` for what is too short to tell.
+/// Returns the length of the record that begins here. Returns `None` if none does, or if the bytes are too few.
 pub fn length(bytes: &[u8]) -> Option<usize> {
     if !bytes.starts_with(&MAGIC) {
         return None;
@@ -100,7 +99,7 @@ pub fn length(bytes: &[u8]) -> Option<usize> {
     (short(bytes, 32..36)? as usize).checked_add(OVERHEAD)
 }
 
-/// When the event in this record was captured; unchecked, for a look at many.
+/// Returns when the event in this record was captured, without a check of the record. That is quicker for many records.
 pub fn at(bytes: &[u8]) -> Option<u64> {
     long(bytes, 20..28)
 }

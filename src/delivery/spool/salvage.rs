@@ -1,6 +1,6 @@
-//! What is left of a damaged file: every record in it that is whole, found without redb.
+//! Salvages a damaged file: finds every record in it that is whole, without redb.
 //!
-//! The file is read from end to end, twice: for the newest numbers, and for the records that may still have
+//! The file is read from end to end, twice: for the newest counts, and for the records that may still have
 //! been alive then. A copy-on-write file is full of copies of the past, so an event that was delivered may
 //! come back; PostHog counts its uuid once.
 
@@ -16,7 +16,7 @@ use super::state::State;
 use super::store::Store;
 use crate::delivery::dead_letter::DeadLetter;
 
-/// Moves what is left into a new store, as far as there is room. `free` is how much of the disk is.
+/// Moves the whole records into a new store, as far as there is room. `free` is how much of the disk is free.
 pub fn salvage(
     damaged: &mut (impl Read + Seek),
     store: &mut Store,
@@ -96,7 +96,7 @@ pub fn scan(file: &mut impl Read, mut found: impl FnMut(&Record<'_>) -> io::Resu
     }
 }
 
-/// How much of the window is done with, and how much more is wanted to go on.
+/// Returns how much of the window is done, and how many more bytes are needed to go on.
 fn scan_window(
     window: &[u8],
     last: bool,
@@ -128,5 +128,5 @@ fn scan_window(
 /// Longer than any record is.
 const LONGEST: usize = 64 << 20;
 const READ: usize = 1 << 16;
-/// So many bytes of records are written at a time.
+/// Bytes of records that are written at a time.
 const CHUNK: usize = 4 << 20;

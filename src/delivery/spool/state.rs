@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::record::{Kind, Record};
 use crate::delivery::ledger::{DropReason, Drops, Totals};
 
-/// The numbers about all that is on disk, written with each commit.
+/// The counts of everything on disk, written with each commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct State {
-    /// Rises with each commit.
+    /// The number of the commit.
     pub sequence: u64,
     pub totals: Totals,
     pub events: u64,
@@ -20,10 +21,15 @@ pub struct State {
 
 impl State {
     pub fn to_bytes(self, floor: u64) -> Vec<u8> {
-        let json = serde_json::json!(Row::from(self)).to_string().into_bytes();
-        let sequence = self.sequence;
-        let record = Record { kind: Kind::State, seq: floor, sequence, at: 0, attempts: 0, json: &json };
-        record.to_bytes()
+        let Self { sequence, totals, events, bytes, dead_bytes } = self;
+        let Totals { captured, delivered, dropped } = totals;
+        let json = json!({
+            "captured": captured, "delivered": delivered, "dropped": dropped,
+            "events": events, "bytes": bytes, "deadBytes": dead_bytes,
+        });
+        let json = json.to_string();
+        let json = json.as_bytes();
+        Record { kind: Kind::State, seq: floor, sequence, at: 0, attempts: 0, json }.to_bytes()
     }
 
     pub fn read(record: &Record<'_>) -> Option<Self> {
@@ -31,11 +37,22 @@ impl State {
             return None;
         }
         let row: Row = serde_json::from_slice(record.json).ok()?;
-        row.is_possible().then(|| Self { sequence: record.sequence, ..row.into() })
+        let Row { captured, delivered, dropped: counts, events, bytes, dead_bytes } = row;
+        let mut numbers =
+            [captured, delivered, events, bytes, dead_bytes].into_iter().chain(counts.values().copied());
+        if numbers.any(|number| number >= IMPOSSIBLE) {
+            return None;
+        }
+        let mut dropped = Drops::default();
+        for reason in DropReason::ALL {
+            dropped.add(reason, counts.get(reason.as_str()).copied().unwrap_or(0));
+        }
+        let totals = Totals { captured, delivered, dropped };
+        Some(Self { sequence: record.sequence, totals, events, bytes, dead_bytes })
     }
 
-    /// The totals with what the end of the last process did to them: events that are nowhere any more were
-    /// in its memory only. Those that are counted twice lie here again, and will be delivered again.
+    /// Returns the totals after the end of the last process. Events that are missing on disk were in its memory only, and
+    /// count as [`DropReason::Crash`]. Events that are counted as delivered but are on disk will be delivered again.
     pub fn reconciled(&self, dead: u64) -> Totals {
         let mut totals = self.totals;
         let known = totals.delivered + totals.dropped.total() + self.events + dead;
@@ -48,9 +65,9 @@ impl State {
     }
 }
 
-/// As it lies on disk. A reason that is not known any more is left out, so that its events count as
+/// A [`State`] on disk. A reason that is not known any more is left out, so that its events count as
 /// [`DropReason::Crash`].
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Row {
     captured: u64,
@@ -61,37 +78,8 @@ struct Row {
     dead_bytes: u64,
 }
 
-/// More than can be counted one by one, and so few that all sums of them can be reckoned with.
+/// More than can be counted one by one, and few enough that no sum of such numbers overflows.
 const IMPOSSIBLE: u64 = 1 << 56;
-
-impl Row {
-    fn is_possible(&self) -> bool {
-        let Self { captured, delivered, dropped, events, bytes, dead_bytes } = self;
-        let counts = [captured, delivered, events, bytes, dead_bytes];
-        counts.into_iter().chain(dropped.values()).all(|count| *count < IMPOSSIBLE)
-    }
-}
-
-impl From<State> for Row {
-    fn from(state: State) -> Self {
-        let State { totals, events, bytes, dead_bytes, .. } = state;
-        let dropped =
-            totals.dropped.iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
-        let Totals { captured, delivered, .. } = totals;
-        Self { captured, delivered, dropped, events, bytes, dead_bytes }
-    }
-}
-
-impl From<Row> for State {
-    fn from(row: Row) -> Self {
-        let Row { captured, delivered, events, bytes, dead_bytes, .. } = row;
-        let mut dropped = Drops::default();
-        for reason in DropReason::ALL {
-            dropped.add(reason, row.dropped.get(reason.as_str()).copied().unwrap_or(0));
-        }
-        Self { sequence: 0, totals: Totals { captured, delivered, dropped }, events, bytes, dead_bytes }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 use redb::TableDefinition;
 
-/// Events and dead letters, each a [`Record`](super::record::Record) under its number.
+/// Events and dead letters, each a [`Record`](super::record::Record) under its `seq`.
 pub const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
 pub const DEAD: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead_letters");
 /// How often an event was tried since it was written.
@@ -10,8 +10,8 @@ pub const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Little endian.
 pub const VERSION_KEY: &str = "version";
-/// A record of the numbers about all the others.
+/// A record of the counts of all others.
 pub const STATE_KEY: &str = "state";
 
-/// Of this format. A file of a later one is left alone.
+/// The version of this format. A file of a later version is left alone.
 pub const VERSION: u32 = 1;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use super::changes::{Changes, Contents, Stored};
+use super::changes::{Changes, Stored};
 use super::config::Bounds;
 use super::directory::{Directory, Opened};
 use super::record::OVERHEAD;
@@ -14,35 +14,30 @@ use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::queue::{Queue, State};
 use crate::rt::target;
 
-/// Moves events from another file to our own, a chunk at a time. Each chunk is on disk here before it is
-/// removed there: a crash in between costs that many duplicates.
+/// Moves events from another file to our own, a chunk at a time. Each chunk is written here before it is removed there, so a
+/// crash in between duplicates one chunk at most.
 pub struct Takeover {
     own: u32,
-    source: Option<Source>,
-    /// Numbers for what is taken over: above all that our own file had, below all that this process captures.
-    next_seq: u64,
-    /// Once is enough: what is wrong with a file stays so.
+    source: Option<Opened>,
+    /// The next `seq` for what is taken over: above all that our own file had, below all that this process captures.
+    pub next_seq: u64,
+    /// A problem with a file is logged once, because it persists.
     has_complained: bool,
 }
 
-struct Source {
-    store: Store,
-    contents: Contents,
-}
-
-/// What is under way from there to here.
+/// A chunk that is being moved.
 struct Taken {
     letters: Vec<DeadLetter>,
     events: Vec<Stored>,
     counts: Totals,
 }
 
-/// What is too old there ends here.
+/// Events that are too old in the other file expire in our own.
 const EVERYTHING: Bounds =
     Bounds { bytes: u64::MAX, age: Duration::MAX, min_free: 0, overflow: Overflow::DropNewest };
 const CHUNK_EVENTS: usize = 1_000;
 const CHUNK_BYTES: usize = 1 << 20;
-/// Less room than that is none.
+/// Less room than this counts as none.
 const ROOM: u64 = 128 << 10;
 
 impl Takeover {
@@ -50,38 +45,27 @@ impl Takeover {
         Self { own, source: None, next_seq, has_complained: false }
     }
 
-    pub fn next_seq(&self) -> u64 {
-        self.next_seq
-    }
-
     pub fn is_idle(&self) -> bool {
         self.source.is_none()
     }
 
     pub fn begin(&mut self, left_behind: Opened) {
-        let Opened { store, contents, .. } = left_behind;
-        tracing::info!(
-            target: target::SPOOL,
-            events = store.fill().events,
-            "takes over a spool file that was left behind"
-        );
-        self.source = Some(Source { store, contents });
+        let events = left_behind.store.fill().events;
+        tracing::info!(target: target::SPOOL, events, "takes over a spool file that was left behind");
+        self.source = Some(left_behind);
     }
 
-    /// Looks for a file that nobody else has and that has something in it, if there is room for that: to look
-    /// into a file is to check all of it.
-    pub fn look_round(&mut self, directory: &Directory, own: &Store, notice: impl Fn(&Opened)) {
-        if !own.has_room(ROOM, directory.free()) {
-            return;
-        }
-        match directory.adopt(self.own, EVERYTHING) {
-            Ok(Some(opened)) => {
-                notice(&opened);
-                self.begin(opened);
+    /// Searches for a file with events that no process has, and begins to take it over. Without room for the events it does
+    /// not search, because opening a file checks all of it.
+    pub fn search(&mut self, directory: &Directory, own: &Store) -> Option<&Opened> {
+        if own.has_room(ROOM, directory.free()) {
+            match directory.adopt(self.own, EVERYTHING) {
+                Ok(Some(opened)) => self.begin(opened),
+                Ok(None) => {}
+                Err(error) => self.complain(&error),
             }
-            Ok(None) => {}
-            Err(error) => self.complain(&error),
         }
+        self.source.as_ref()
     }
 
     fn complain(&mut self, error: &io::Error) {
@@ -94,7 +78,7 @@ impl Takeover {
     }
 
     /// Moves one chunk, if there is something to move and room for it. An error is one of our own file; one of
-    /// the other file ends its takeover until the next look round.
+    /// the other file ends its takeover until the next search.
     pub fn step(&mut self, queue: &Queue, own: &mut Store, directory: &Directory) -> io::Result<()> {
         let Some(mut source) = self.source.take() else { return Ok(()) };
         let free = directory.free();
@@ -121,7 +105,7 @@ impl Takeover {
         let applied = own.apply(&changes, SystemTime::now(), free)?;
         own.release(&changes.put.iter().map(|event| event.seq).collect::<Vec<_>>());
         drop(queue.step(|state| state.take_over(&taken.counts, &applied, letters)));
-        match source.remove(&taken) {
+        match source.remove_chunk(&taken) {
             Ok(()) if taken.is_last() => tracing::info!(target: target::SPOOL, "took over all of it"),
             Ok(()) => self.source = Some(source),
             Err(error) => self.complain(&error),
@@ -130,8 +114,8 @@ impl Takeover {
     }
 }
 
-impl Source {
-    /// All dead letters first, then events; last, what the other process counted.
+impl Opened {
+    /// Takes all dead letters first, then events, and the other process's counts last.
     fn take_chunk(&mut self) -> io::Result<Taken> {
         let letters: Vec<_> =
             std::mem::take(&mut self.contents.dead).into_iter().map(|(_, letter)| letter).collect();
@@ -144,7 +128,7 @@ impl Source {
         Ok(Taken { letters, events, counts })
     }
 
-    fn remove(&mut self, taken: &Taken) -> io::Result<()> {
+    fn remove_chunk(&mut self, taken: &Taken) -> io::Result<()> {
         self.contents.totals.subtract(&taken.counts);
         let changes = Changes {
             settle: taken.events.iter().map(|event| event.seq).collect(),

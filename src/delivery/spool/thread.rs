@@ -9,7 +9,7 @@ use super::keeper::Keeper;
 use crate::delivery::queue::{Queue, SpoolIssue};
 use crate::rt::target;
 
-/// A handle on the thread.
+/// A handle to the spool's thread.
 #[derive(Debug)]
 pub struct Spool {
     has_ended: watch::Receiver<()>,
@@ -43,19 +43,19 @@ impl Spool {
         Self { has_ended, thread: Mutex::new(thread.ok()) }
     }
 
-    /// Resolves when the queue has ended, its rest is written and the thread is gone.
+    /// Resolves when the queue has ended, the rest of its events is written and the thread has ended.
     pub async fn ended(&self) {
-        // It ends with an error, when the sender is gone.
+        // The wait ends with an error once the sender is dropped.
         let _ = self.has_ended.clone().changed().await;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // It has nothing left to do but to rework.
+            // The thread has dropped its sender, so the join is short.
             let _ = thread.join();
         }
     }
 }
 
-/// Nobody may wait for a thread that has panicked.
+/// Reports a panic of the thread, so that no caller waits for it.
 struct Guard(Arc<Queue>);
 
 impl Drop for Guard {

@@ -1,62 +1,48 @@
-use redb::{AccessGuard, Database, Error, ReadableTable, ReadableTableMetadata, Table};
+use std::time::SystemTime;
 
-use super::changes::{Applied, Changes, Damaged, Held, Stored};
-use super::record::{Kind, Record, at};
+use redb::{AccessGuard, Error, ReadableTable, ReadableTableMetadata, Table};
+
+use super::changes::{Applied, Changes, Stored};
+use super::record::{Kind, Record, at, millis};
 use super::state::State;
+use super::store::Store;
 use super::tables::{ATTEMPTS, DEAD, EVENTS, META, STATE_KEY};
 use crate::delivery::Overflow;
 use crate::delivery::ledger::DropReason;
 
-/// A transaction to be.
-pub struct Work<'a> {
-    pub changes: &'a Changes,
-    /// The JSON of `changes.dead_letter`.
-    pub letters: &'a [Vec<u8>],
-    pub damaged: &'a Damaged,
-    pub held: &'a Held,
-    pub overflow: Overflow,
-    /// The most bytes of events.
-    pub capacity: u64,
-    /// An event captured before this is too old, in milliseconds since 1970.
-    pub expired: u64,
-    /// All events before this one are held or damaged.
-    pub front: u64,
-    /// As of the last commit.
-    pub state: State,
-    pub now: u64,
-}
-
-/// What the next one begins with.
+/// What the next transaction begins with.
 pub struct Done {
     pub applied: Applied,
     pub state: State,
     pub front: u64,
 }
 
-impl Work<'_> {
-    pub fn commit(self, db: &Database) -> Result<Done, Error> {
-        let transaction = db.begin_write()?;
-        let mut open = Open {
-            events: transaction.open_table(EVENTS)?,
-            dead: transaction.open_table(DEAD)?,
-            attempts: transaction.open_table(ATTEMPTS)?,
-            applied: Applied::default(),
-            state: State { sequence: self.state.sequence + 1, totals: self.changes.totals, ..self.state },
-            front: self.front,
-            work: &self,
-        };
-        open.end()?;
-        open.expire()?;
-        open.put()?;
-        open.count_attempts()?;
-        open.dead_letter()?;
+/// Writes all changes or none. `capacity` is the most bytes of events.
+pub fn commit(store: &Store, changes: &Changes, capacity: u64, now: SystemTime) -> Result<Done, Error> {
+    let transaction = store.db()?.begin_write()?;
+    let mut open = Open {
+        events: transaction.open_table(EVENTS)?,
+        dead: transaction.open_table(DEAD)?,
+        attempts: transaction.open_table(ATTEMPTS)?,
+        applied: Applied::default(),
+        state: State { sequence: store.state.sequence + 1, totals: changes.totals, ..store.state },
+        front: store.front,
+        capacity,
+        changes,
+        store,
+    };
+    open.end()?;
+    open.expire(now.checked_sub(store.bounds.age).map_or(0, millis))?;
+    open.put()?;
+    open.count_attempts()?;
+    open.dead_letter(millis(now))?;
 
-        let floor = open.floor()?;
-        let done = open.done();
-        transaction.open_table(META)?.insert(STATE_KEY, done.state.to_bytes(floor).as_slice())?;
-        transaction.commit()?;
-        Ok(done)
-    }
+    // No event on disk is before this one.
+    let floor = open.events.first()?.map_or(u64::MAX, |(seq, _)| seq.value());
+    let done = open.done();
+    transaction.open_table(META)?.insert(STATE_KEY, done.state.to_bytes(floor).as_slice())?;
+    transaction.commit()?;
+    Ok(done)
 }
 
 /// A transaction under way.
@@ -66,29 +52,33 @@ struct Open<'t> {
     attempts: Table<'t, u64, u32>,
     applied: Applied,
     state: State,
+    /// All events before this one are held or damaged.
     front: u64,
-    work: &'t Work<'t>,
+    capacity: u64,
+    changes: &'t Changes,
+    /// As of the last commit.
+    store: &'t Store,
 }
 
 impl Open<'_> {
     fn end(&mut self) -> Result<(), Error> {
-        for seq in &self.work.changes.settle {
+        for seq in &self.changes.settle {
             self.remove(*seq)?;
         }
-        for seq in &self.work.damaged.events {
+        for seq in &self.store.damaged.events {
             self.applied.damaged += u64::from(self.remove(*seq)?);
         }
-        for seq in self.work.changes.discard.iter().chain(&self.work.damaged.dead) {
+        for seq in self.changes.discard.iter().chain(&self.store.damaged.dead) {
             self.remove_dead(*seq)?;
         }
         Ok(())
     }
 
-    /// Evicts what is too old, from the oldest on to the first that is not.
-    fn expire(&mut self) -> Result<(), Error> {
+    /// Evicts events that were captured before `oldest_kept`, up to the first that was not.
+    fn expire(&mut self, oldest_kept: u64) -> Result<(), Error> {
         while self.applied.expired < EXPIRE_AT_MOST {
             let Some((seq, at)) = self.oldest()? else { break };
-            if at >= self.work.expired {
+            if at >= oldest_kept {
                 break;
             }
             self.remove(seq)?;
@@ -98,8 +88,10 @@ impl Open<'_> {
     }
 
     fn put(&mut self) -> Result<(), Error> {
-        for event in &self.work.changes.put {
-            let record = self.record(event);
+        for event in &self.changes.put {
+            let Stored { seq, at, attempts, ref json } = *event;
+            let sequence = self.state.sequence;
+            let record = Record { kind: Kind::Event, seq, sequence, at, attempts, json }.to_bytes();
             let replaced = self.events.get(event.seq)?.map_or(0, |old| old.value().len());
             let added = record.len() as u64;
             if !self.make_room(replaced as u64, added)? {
@@ -115,7 +107,7 @@ impl Open<'_> {
     }
 
     fn count_attempts(&mut self) -> Result<(), Error> {
-        for (seq, attempts) in &self.work.changes.attempts {
+        for (seq, attempts) in &self.changes.attempts {
             if self.events.get(seq)?.is_some() {
                 self.attempts.insert(seq, attempts)?;
             }
@@ -123,22 +115,17 @@ impl Open<'_> {
         Ok(())
     }
 
-    fn dead_letter(&mut self) -> Result<(), Error> {
-        for ((seq, _), json) in self.work.changes.dead_letter.iter().zip(self.work.letters) {
+    fn dead_letter(&mut self, at: u64) -> Result<(), Error> {
+        for (seq, letter) in &self.changes.dead_letter {
+            let json = &serde_json::to_vec(letter).map_err(|error| Error::Io(error.into()))?;
             self.remove(*seq)?;
             self.remove_dead(*seq)?;
-            let sequence = self.state.sequence;
-            let (kind, at) = (Kind::DeadLetter, self.work.now);
+            let (kind, sequence) = (Kind::DeadLetter, self.state.sequence);
             let record = Record { kind, seq: *seq, sequence, at, attempts: 0, json }.to_bytes();
             self.dead.insert(seq, record.as_slice())?;
             self.state.dead_bytes += record.len() as u64;
         }
         Ok(())
-    }
-
-    /// No event on disk is before this one.
-    fn floor(&self) -> Result<u64, Error> {
-        Ok(self.events.first()?.map_or(u64::MAX, |(seq, _)| seq.value()))
     }
 
     fn done(self) -> Done {
@@ -150,12 +137,10 @@ impl Open<'_> {
         Done { applied, state, front }
     }
 
-    /// Whether there is room for `added` bytes in the place of `replaced`, after evicting if that is the
-    /// policy.
+    /// Evicts events if that is the policy, until `added` bytes fit in the place of `replaced`. Returns whether they do.
     fn make_room(&mut self, replaced: u64, added: u64) -> Result<bool, Error> {
-        let capacity = self.work.capacity;
-        while self.state.bytes.saturating_sub(replaced) + added > capacity {
-            if self.work.overflow == Overflow::DropNewest || added > capacity {
+        while self.state.bytes.saturating_sub(replaced) + added > self.capacity {
+            if self.store.bounds.overflow == Overflow::DropNewest || added > self.capacity {
                 return Ok(false);
             }
             let Some((seq, _)) = self.oldest()? else { return Ok(false) };
@@ -165,23 +150,17 @@ impl Open<'_> {
         Ok(true)
     }
 
-    /// The oldest event that may be evicted, and when it was captured.
+    /// Returns the oldest event that may be evicted, and when it was captured.
     fn oldest(&mut self) -> Result<Option<(u64, u64)>, Error> {
         for entry in self.events.range(self.front..)? {
             let (seq, record) = entry?;
             self.front = seq.value();
-            if !self.work.keeps(self.front) {
-                // One whose time cannot be read is as old as can be.
+            if !self.keeps(self.front) {
+                // An event whose time cannot be read counts as the oldest.
                 return Ok(Some((self.front, at(record.value()).unwrap_or(0))));
             }
         }
         Ok(None)
-    }
-
-    fn record(&self, event: &Stored) -> Vec<u8> {
-        let Stored { seq, at, attempts, ref json } = *event;
-        let sequence = self.state.sequence;
-        Record { kind: Kind::Event, seq, sequence, at, attempts, json }.to_bytes()
     }
 
     fn remove(&mut self, seq: u64) -> Result<bool, Error> {
@@ -199,12 +178,11 @@ impl Open<'_> {
         self.state.dead_bytes = self.state.dead_bytes.saturating_sub(bytes);
         Ok(())
     }
-}
 
-impl Work<'_> {
+    /// Whether an event is held, or was put just now.
     fn keeps(&self, seq: u64) -> bool {
         let put = || self.changes.put.binary_search_by_key(&seq, |event| event.seq).is_ok();
-        self.held.0.contains(&seq) || put()
+        self.store.held.contains(&seq) || put()
     }
 }
 
@@ -212,5 +190,5 @@ fn size(record: AccessGuard<'_, &'static [u8]>) -> u64 {
     record.value().len() as u64
 }
 
-/// By one transaction, so that none takes long.
+/// Events that one transaction expires at most, so that no transaction takes long.
 const EXPIRE_AT_MOST: u64 = 10_000;

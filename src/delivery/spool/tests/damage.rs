@@ -6,7 +6,7 @@ use std::io::Cursor;
 use super::disk::Disk;
 use super::{WIDE, at, drain, json, letter, put, stored};
 use crate::delivery::ledger::Totals;
-use crate::delivery::spool::changes::{Changes, Contents, Held, OpenError};
+use crate::delivery::spool::changes::{Changes, Contents, Held, StoreError};
 use crate::delivery::spool::record::{Kind, Record, length};
 use crate::delivery::spool::salvage::salvage;
 use crate::delivery::spool::state::State;
@@ -32,7 +32,7 @@ fn open(bytes: Vec<u8>) -> (BTreeSet<u64>, Contents, bool) {
     let disk = Disk::holding(bytes.clone());
     let (mut store, contents, salvaged) = match Store::open(disk.backend(), WIDE, Held::default()) {
         Ok((store, contents)) => (store, contents, false),
-        Err(OpenError::Damaged(_)) => {
+        Err(StoreError::Damaged(_)) => {
             let disk = Disk::default();
             let (mut store, _) = Store::open(disk.backend(), WIDE, Held::default()).unwrap();
             salvage(&mut Cursor::new(&bytes), &mut store, || None).unwrap();

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::{WIDE, at, drain, letter, put, seqs, set_version, stored};
 use crate::delivery::ledger::{DropReason, Totals};
-use crate::delivery::spool::changes::{Changes, Held, OpenError};
+use crate::delivery::spool::changes::{Changes, Held, StoreError};
 use crate::delivery::spool::directory::{Directory, Opened};
 use crate::delivery::spool::store::Store;
 
@@ -59,7 +59,7 @@ fn two_stores_do_not_share_a_file() {
     let file =
         fs::File::options().read(true).write(true).open(temporary.path().join("spool-0.redb")).unwrap();
     let backend = Box::new(redb::backends::FileBackend::new(file).unwrap());
-    assert!(matches!(Store::open(backend, WIDE, Held::default()), Err(OpenError::Locked)));
+    assert!(matches!(Store::open(backend, WIDE, Held::default()), Err(StoreError::Locked)));
     drop(opened);
 }
 

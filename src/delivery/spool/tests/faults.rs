@@ -1,9 +1,9 @@
 use std::io::ErrorKind;
 
+use super::failing_disk::Faults;
 use super::{WIDE, at, drain, put, seqs};
 use crate::delivery::spool::changes::{Changes, Held};
 use crate::delivery::spool::directory::Directory;
-use crate::delivery::spool::faults::Faults;
 
 #[test]
 fn after_an_error_of_the_disk_everything_is_done_again_and_nothing_is_lost() {
@@ -22,7 +22,7 @@ fn after_an_error_of_the_disk_everything_is_done_again_and_nothing_is_lost() {
         assert_eq!(store.apply(&changes, at(1000), None).unwrap_err().kind(), kind);
         assert!(store.apply(&changes, at(1000), None).is_err());
         let held = store.into_held();
-        assert!(held.0.iter().copied().eq(3..20), "what was put may be on disk");
+        assert!(held.iter().copied().eq(3..20), "what was put may be on disk");
         assert_eq!(
             directory.open(WIDE, held.clone(), Some(slot)).err().map(|error| error.kind()),
             Some(kind)

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::super::config::SpoolConfig;
 use super::super::directory::Directory;
-use super::super::faults::Faults;
 use super::super::thread::Spool;
+use super::failing_disk::Faults;
 use super::set_version;
 use crate::config::Settings;
 use crate::delivery::ledger::Account;

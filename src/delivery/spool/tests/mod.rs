@@ -1,6 +1,7 @@
 mod damage;
 mod directory;
 mod disk;
+mod failing_disk;
 mod faults;
 mod keeper;
 mod model;

@@ -180,7 +180,7 @@ impl Run {
             }
             Op::Reopen => {
                 let held = self.store.take().unwrap().into_held();
-                assert_eq!(held.0, self.model.held);
+                assert_eq!(held, self.model.held);
                 self.disk.restart(Survives::All);
                 self.start(held);
             }
@@ -271,7 +271,7 @@ impl Run {
 
     fn start(&mut self, held: Held) {
         let restart = held == Held::default();
-        self.model.held.clone_from(&held.0);
+        self.model.held.clone_from(&held);
         let (store, contents) = self.open(held);
         let Contents { totals, dead, last, .. } = contents;
         assert_eq!(last, self.model.last());

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::disk::{Disk, Survives};
 use super::{WIDE, at, drain, letter, put, seqs, set_version, stored};
 use crate::delivery::ledger::{DropReason, Totals};
-use crate::delivery::spool::changes::{Changes, Contents, Held, OpenError};
+use crate::delivery::spool::changes::{Changes, Contents, Held, StoreError};
 use crate::delivery::spool::store::Store;
 
 fn open(disk: &Disk) -> (Store, Contents) {
@@ -121,7 +121,7 @@ fn a_later_format_is_left_alone() {
     drop(store);
     let set = |version| set_version(redb::Database::builder().create_with_backend(disk.clone()), version);
     set(2);
-    assert!(matches!(Store::open(disk.backend(), WIDE, Held::default()), Err(OpenError::Newer)));
+    assert!(matches!(Store::open(disk.backend(), WIDE, Held::default()), Err(StoreError::Newer)));
     set(1);
     assert_eq!(drain(&mut open(&disk).0).len(), 3);
 }
@@ -134,7 +134,7 @@ fn a_foreign_database_is_no_spool() {
     transaction.open_table(redb::TableDefinition::<u64, u64>::new("theirs")).unwrap().insert(1, 2).unwrap();
     transaction.commit().unwrap();
     drop(db);
-    assert!(matches!(Store::open(disk.backend(), WIDE, Held::default()), Err(OpenError::Damaged(_))));
+    assert!(matches!(Store::open(disk.backend(), WIDE, Held::default()), Err(StoreError::Damaged(_))));
 }
 
 #[test]

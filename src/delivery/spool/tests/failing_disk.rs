@@ -1,12 +1,12 @@
 //! A disk that fails on demand, for tests.
 
 use std::io;
-use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
-use redb::{BackendError, StorageBackend};
+use redb::StorageBackend;
 
-use super::directory::Wrap;
+use crate::delivery::spool::backend::forward_locks;
+use crate::delivery::spool::directory::Wrap;
 
 /// What goes wrong, from now on. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,7 @@ struct Plan {
 }
 
 impl Faults {
-    /// For [`Directory::prepare_with`](super::directory::Directory::prepare_with).
+    /// For [`Directory::prepare_with`](crate::delivery::spool::directory::Directory::prepare_with).
     pub fn wrap(&self) -> Wrap {
         let faults = self.clone();
         Box::new(move |file| faults.around(Box::new(file)))
@@ -83,27 +83,5 @@ impl StorageBackend for Faulty {
         self.inner.close()
     }
 
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.query_lock_range(start, end)
-    }
+    forward_locks!();
 }
