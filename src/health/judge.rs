@@ -118,7 +118,7 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
             add(Reason::SpoolFilling);
         }
     }
-    if is_news(queue.last_burial) {
+    if is_news(queue.last_dead_letter) {
         add(Reason::RejectedEvents);
     }
     if is_news(queue.last_loss) {
@@ -202,8 +202,9 @@ mod tests {
         for (age, is_news) in [(NEWS - SECOND, true), (NEWS, false)] {
             let lost = reasons_of(|evidence| evidence.queue.last_loss = Some(evidence.now - age));
             assert_eq!(lost == [Reason::LosingEvents], is_news, "{lost:?}");
-            let buried = reasons_of(|evidence| evidence.queue.last_burial = Some(evidence.now - age));
-            assert_eq!(buried == [Reason::RejectedEvents], is_news, "{buried:?}");
+            let dead_lettered =
+                reasons_of(|evidence| evidence.queue.last_dead_letter = Some(evidence.now - age));
+            assert_eq!(dead_lettered == [Reason::RejectedEvents], is_news, "{dead_lettered:?}");
         }
     }
 

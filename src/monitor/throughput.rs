@@ -43,7 +43,7 @@ impl Throughput {
             delivered: snapshot.own.delivered,
             lost: snapshot.own.dropped.lost(),
             found_lost: snapshot.found_lost,
-            dead_lettered: snapshot.buried,
+            dead_lettered: snapshot.dead_lettered,
         };
         let new = counted.minus(self.last);
         self.waiting = snapshot.ledger.queued + snapshot.ledger.spooled;
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn snapshot(captured: u64, delivered: u64, dead_lettered: u64) -> Snapshot {
-        let mut snapshot = Snapshot { buried: dead_lettered, ..Snapshot::default() };
+        let mut snapshot = Snapshot { dead_lettered, ..Snapshot::default() };
         (snapshot.own.captured, snapshot.own.delivered) = (captured, delivered);
         snapshot.ledger.queued = captured - delivered;
         snapshot

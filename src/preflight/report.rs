@@ -51,7 +51,7 @@ pub struct Counts {
 
 impl PreflightReport {
     /// Puts findings into the checklist's order. A check without a finding has failed.
-    pub fn new(mut findings: HashMap<CheckId, Finding>, took: Duration) -> Self {
+    pub(crate) fn new(mut findings: HashMap<CheckId, Finding>, took: Duration) -> Self {
         let ids = CHECKLIST.iter().flat_map(|item| item.checks);
         let checks = ids.map(|&id| findings.remove(&id).unwrap_or_else(no_result).of(id)).collect();
         Self { checks, took }

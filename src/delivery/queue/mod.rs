@@ -67,13 +67,13 @@ pub struct Snapshot {
     /// Events that an earlier process turned out to have lost.
     pub found_lost: u64,
     /// Own events that became dead letters, those that were replayed since included.
-    pub buried: u64,
+    pub dead_lettered: u64,
     /// `None` without a spool.
     pub spool: Option<SpoolHealth>,
     /// When an event was last lost that nobody asked to drop.
     pub last_loss: Option<Instant>,
     /// When an event last became a dead letter.
-    pub last_burial: Option<Instant>,
+    pub last_dead_letter: Option<Instant>,
 }
 
 impl Queue {

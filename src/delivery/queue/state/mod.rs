@@ -139,10 +139,10 @@ impl State {
             own: self.own_totals(),
             taken_over: captured.saturating_sub(delivered + dropped.total()) + found_lost,
             found_lost,
-            buried: self.dead_lettered,
+            dead_lettered: self.dead_lettered,
             spool: self.spool.health(self.ledger.spooled(), std::time::Instant::now()),
             last_loss: self.last_loss,
-            last_burial: self.last_dead_letter,
+            last_dead_letter: self.last_dead_letter,
         }
     }
 
