@@ -34,7 +34,7 @@ impl Scratch {
     pub fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
         let mut scratch = SCRATCH.try_with(Cell::take).ok().flatten().unwrap_or_default();
         let result = work(&mut scratch);
-        if scratch.json.capacity() <= LARGEST_KEPT {
+        if scratch.json.capacity().max(scratch.parts.groups.capacity()) <= LARGEST_KEPT {
             let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
         }
         result
