@@ -3,6 +3,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use posthog_rs::Event;
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -86,7 +87,8 @@ impl Encoder {
         captured_at: SystemTime,
     ) -> Result<Bytes, NotWritten> {
         let Scratch { json: out, parts, timestamps, .. } = scratch;
-        parts.read(event)?;
+        parts.clear();
+        event.serialize(&mut *parts)?;
         out.clear();
         out.extend_from_slice(b"{\"uuid\":");
         out.extend_from_slice(&parts.uuid);

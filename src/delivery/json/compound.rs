@@ -8,18 +8,7 @@ pub struct Compound<'a> {
     pub out: &'a mut Vec<u8>,
     pub budget: Budget,
     pub close: &'static str,
-    pub fields: Fields,
-}
-
-/// Which fields of a struct are written, and how.
-#[derive(Clone, Copy)]
-pub enum Fields {
-    /// All of them, with their names.
-    All,
-    /// The value of this one alone.
-    Only(&'static str),
-    /// The one there is, whose text is JSON already.
-    Raw,
+    pub is_raw: bool,
 }
 
 impl Compound<'_> {
@@ -30,22 +19,16 @@ impl Compound<'_> {
     }
 
     pub fn field(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<(), NotWritten> {
-        match self.fields {
-            Fields::All => {
-                text(self.out, name)?;
-                self.out.push(b':');
-                self.item(value)
-            }
-            Fields::Only(only) if only == name => write(self.out, value, self.budget),
-            Fields::Only(_) => Ok(()),
-            Fields::Raw => {
-                if let Value::String(json) = serde_json::to_value(value)? {
-                    admit_depth(json.as_bytes(), self.budget)?;
-                    self.out.extend_from_slice(json.as_bytes());
-                }
-                Ok(())
-            }
+        if !self.is_raw {
+            text(self.out, name)?;
+            self.out.push(b':');
+            return self.item(value);
         }
+        if let Value::String(json) = serde_json::to_value(value)? {
+            admit_depth(json.as_bytes(), self.budget)?;
+            self.out.extend_from_slice(json.as_bytes());
+        }
+        Ok(())
     }
 
     pub fn end(self) -> Result<(), NotWritten> {

@@ -1,15 +1,13 @@
 use serde::ser::{Serialize, Serializer};
 use serde_json::to_writer;
 
-use super::compound::{Compound, Fields};
+use super::compound::Compound;
 use super::{Budget, NotWritten, text};
 
 /// Writes a value behind what is there.
 pub struct Json<'a> {
     pub out: &'a mut Vec<u8>,
     pub budget: Budget,
-    /// What a struct shows of itself.
-    pub fields: Fields,
 }
 
 impl<'a> Json<'a> {
@@ -27,7 +25,7 @@ impl<'a> Json<'a> {
             self.out.push(b':');
             self.out.extend_from_slice(second.as_bytes());
         }
-        Ok(Compound { out: self.out, budget, close, fields: Fields::All })
+        Ok(Compound { out: self.out, budget, close, is_raw: false })
     }
 }
 
@@ -140,11 +138,10 @@ impl<'a> Serializer for Json<'a> {
     }
 
     fn serialize_struct(self, name: &'static str, _: usize) -> Result<Compound<'a>, NotWritten> {
-        let fields = if name.starts_with(RAW) { Fields::Raw } else { self.fields };
-        match fields {
-            Fields::All => self.open("{", None, "}"),
-            _ => Ok(Compound { out: self.out, budget: self.budget, close: "", fields }),
+        if name.starts_with(RAW) {
+            return Ok(Compound { out: self.out, budget: self.budget, close: "", is_raw: true });
         }
+        self.open("{", None, "}")
     }
 
     fn serialize_struct_variant(
