@@ -78,43 +78,30 @@ pub fn text(out: &mut Vec<u8>, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether nothing in it needs an escape. Looks at eight or sixteen bytes at a time; what is short, and so most names and
-/// many texts are, at its first and last bytes, which may overlap.
+/// Whether nothing in it needs an escape. Looks at eight bytes at a time; at the end, and at what is short, by words that
+/// overlap.
 #[inline]
 fn is_plain(text: &[u8]) -> bool {
-    match (text.last_chunk::<16>(), text.first_chunk::<8>(), text.last_chunk::<8>()) {
+    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    let half = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+    match (text.last_chunk::<8>(), text.first_chunk::<4>(), text.last_chunk::<4>()) {
         (Some(last), _, _) => {
-            let (blocks, _) = text.as_chunks::<16>();
-            blocks.iter().all(is_plain_block) && is_plain_block(last)
+            let (words, _) = text.as_chunks::<8>();
+            words.iter().all(|bytes| is_plain_word(word(bytes))) && is_plain_word(word(last))
         }
-        (None, Some(first), Some(last)) => {
-            is_plain_word(u64::from_le_bytes(*first)) && is_plain_word(u64::from_le_bytes(*last))
-        }
-        _ => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-            (Some(first), Some(last)) => {
-                let word = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
-                is_plain_word(word(first) | word(last) << 32)
-            }
-            _ => text.iter().all(is_plain_byte),
-        },
+        (None, Some(first), Some(last)) => is_plain_word(half(first) | half(last) << 32),
+        _ => text.iter().all(|byte| *byte >= b' ' && *byte != b'"' && *byte != b'\\'),
     }
-}
-
-fn is_plain_block(block: &[u8; 16]) -> bool {
-    block.iter().fold(true, |plain, byte| plain & is_plain_byte(byte))
 }
 
 /// The same for eight bytes in one word: a byte below a bound borrows from its high bit, if it had none. A borrow may
 /// spread to the next byte, so the answer may be no where it is yes, and such a text is merely written more slowly.
+#[inline]
 fn is_plain_word(word: u64) -> bool {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let below = |word: u64, bound: u8| word.wrapping_sub(EACH * u64::from(bound)) & !word;
     let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
     (below(word, b' ') | is(b'"') | is(b'\\')) & (EACH << 7) == 0
-}
-
-fn is_plain_byte(byte: &u8) -> bool {
-    (*byte >= b' ') & (*byte != b'"') & (*byte != b'\\')
 }
 
 /// Ends what was written part by part, each with a comma behind it.
