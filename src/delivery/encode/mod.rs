@@ -99,12 +99,13 @@ impl Encoder {
         out.extend_from_slice(b",\"properties\":{");
         let has_groups = parts.groups != b"{}";
         let mut own = Own::default();
-        for (name, value) in in_order(event.properties()) {
-            if !(has_groups && name == "$groups") {
-                json::member(out, name, value, self.budget)?;
-                own.add(name);
+        in_order(event.properties(), |name, value| {
+            if has_groups && name == "$groups" {
+                return Ok(());
             }
-        }
+            own.add(name);
+            json::member(out, name, value, self.budget)
+        })?;
         self.enrichment.write(out, own);
         if has_groups {
             out.extend_from_slice(b"\"$groups\":");
@@ -129,11 +130,26 @@ impl Encoder {
     }
 }
 
-/// In the same order for all events: what repeats is what gzip finds.
-fn in_order(properties: &HashMap<String, Value>) -> Vec<(&String, &Value)> {
-    let mut all: Vec<_> = properties.iter().collect();
-    all.sort_unstable_by_key(|(name, _)| (name.len(), name.as_str()));
-    all
+/// Calls for each property, in the same order for all events: what repeats is what gzip finds.
+fn in_order<E>(
+    properties: &HashMap<String, Value>,
+    mut each: impl FnMut(&str, &Value) -> Result<(), E>,
+) -> Result<(), E> {
+    const NONE: (&str, &Value) = ("", &Value::Null);
+    // Most events have so few that a list of them needs no memory of its own.
+    let (mut few, mut many) = ([NONE; 16], Vec::new());
+    let all = match few.get_mut(..properties.len()) {
+        Some(few) => few,
+        None => {
+            many.resize(properties.len(), NONE);
+            &mut many[..]
+        }
+    };
+    for (place, (name, value)) in all.iter_mut().zip(properties) {
+        *place = (name, value);
+    }
+    all.sort_unstable_by_key(|(name, _)| (name.len(), *name));
+    all.iter().try_for_each(|(name, value)| each(name, value))
 }
 
 #[cfg(test)]

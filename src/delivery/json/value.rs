@@ -2,9 +2,15 @@ use serde_json::{Value, map, to_writer};
 
 use super::{Budget, NotWritten, text};
 
-/// Writes a value. Without recursion: what is open is kept in a list, so the deepest value that PostHog reads takes no
-/// more of the stack than a flat one. The list is for what is nested; one level asks for no memory.
+/// Writes a value.
+#[inline]
 pub fn value(out: &mut Vec<u8>, value: &Value, budget: Budget) -> Result<(), NotWritten> {
+    if is_open(value) { open_value(out, value, budget) } else { write_scalar(out, value, budget) }
+}
+
+/// Writes an array or an object. Without recursion: what is open is kept in a list, so the deepest value that PostHog reads
+/// takes no more of the stack than a flat one. The list is for what is nested; one level asks for no memory.
+fn open_value(out: &mut Vec<u8>, value: &Value, budget: Budget) -> Result<(), NotWritten> {
     let mut outer = Vec::new();
     let mut innermost = None;
     let mut next = value;
