@@ -7,6 +7,7 @@ use crate::ConfigError;
 use crate::config::{Configuration, Enrichment, PostHogBuilder};
 use crate::credentials::Opened;
 use crate::delivery::{DropReason, Encoder, Producer, Queue};
+use crate::rt::foreign;
 
 impl PostHogBuilder {
     /// Checks the configuration and starts the client: one background task on the current runtime. It sends nothing yet.
@@ -36,6 +37,9 @@ impl PostHogBuilder {
         let closed = disabled.then_some(DropReason::Disabled);
         let queue = Arc::new(Queue::new(settings.limits.clone(), first_seq(), closed));
         let Enrichment { hooks, is_server, geoip } = enrichment;
+        if !hooks.is_empty() {
+            foreign::expect_panic_hook();
+        }
         let encoder = Encoder::new(hooks, is_server, geoip, settings.limits.bytes);
         let producer = Arc::new(Producer::new(Arc::clone(&queue), encoder));
         let start = Start { queue: &queue, producer: &producer, settings: &settings, is_server, geoip };

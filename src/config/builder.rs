@@ -244,7 +244,7 @@ impl PostHogBuilder {
     }
 
     /// Limits the bytes of the events in memory: the JSON of each, and a fixed overhead of about 60 bytes per event. The
-    /// count is exact. The default is 64 MiB, what a small container can spare; events of average size (600 bytes) reach
+    /// count is exact; buffers that events share with delivered neighbours can hold as much again. The default is 64 MiB, what a small container can spare; events of average size (600 bytes) reach
     /// [`queue_events`](Self::queue_events) first.
     ///
     /// Encoding stops at this bound, so one huge event costs bounded time and memory. It is dropped as

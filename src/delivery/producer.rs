@@ -52,7 +52,8 @@ impl Producer {
         // What the queue would refuse at any size is not encoded: a full queue must not cost the caller more than one
         // that has room.
         let refused = self.queue.look(State::refuses_all);
-        let inside = is_inside().then_some(DropReason::InsideHook);
+        // A client without hooks takes what others' hooks capture: nothing comes round again.
+        let inside = (self.encoder.has_hooks() && is_inside()).then_some(DropReason::InsideHook);
         if let Some(reason) = refused.filter(|reason| *reason != DropReason::QueueFull).or(inside) {
             event.discard();
             return self.queue.refuse(reason, waiter);

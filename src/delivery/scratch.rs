@@ -14,10 +14,13 @@ pub struct Scratch {
     pub parts: Parts,
     pub timestamps: Timestamps,
     chunk: BytesMut,
+    /// What this thread has captured so far.
+    written: usize,
 }
 
 /// Events are cut from chunks of this size: one allocation for some 25 of them, and one that the thread that sends them
-/// gives back. A chunk lives as long as the last event in it.
+/// gives back. A chunk lives as long as the last event in it, so it is never larger than what its thread has captured: the
+/// few events of a thread that lives for one job keep no more than they need.
 const CHUNK: usize = 16 << 10;
 
 /// A larger event has memory of its own.
@@ -46,8 +49,9 @@ impl Scratch {
         if json.len() > LARGEST_IN_CHUNK {
             return Bytes::copy_from_slice(json);
         }
+        self.written = self.written.saturating_add(json.len());
         if self.chunk.capacity() < json.len() {
-            self.chunk = BytesMut::with_capacity(CHUNK);
+            self.chunk = BytesMut::with_capacity(CHUNK.min(self.written));
         }
         self.chunk.extend_from_slice(json);
         self.chunk.split().freeze()
@@ -74,6 +78,18 @@ mod tests {
         for (size, event) in written {
             assert_eq!(event, vec![b'x'; size]);
         }
+    }
+
+    /// A thread that lives for one event must not keep a whole chunk in memory.
+    #[test]
+    fn a_chunk_is_never_larger_than_what_its_thread_has_captured() {
+        let captures = || {
+            for n in 1..100 {
+                finish(&[b'x'; 100]);
+                Scratch::with(|scratch| assert!(scratch.chunk.capacity() <= n * 100, "{n}"));
+            }
+        };
+        std::thread::spawn(captures).join().unwrap();
     }
 
     #[test]

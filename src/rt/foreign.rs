@@ -15,8 +15,8 @@ pub struct Panicked;
 
 /// Calls foreign code. A panic of it ends here.
 ///
-/// It is no panic of the process, so the panic hook of the SDK's global client does not see it: that hook would capture
-/// it as an exception and hold the thread up for as long as two seconds.
+/// It is no panic of the process, so the panic hook of the SDK's global client is not to see it: that hook would capture it
+/// as an exception and hold the thread up for as long as two seconds. [`expect_panic_hook`] sees to that.
 pub fn call<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
     let _caught = panic_hook::Caught::enter();
     catch_unwind(AssertUnwindSafe(code)).map_err(|payload| {

@@ -98,6 +98,24 @@ async fn an_event_that_a_hook_captures_is_dropped_and_counted() {
     itself.lock().unwrap().take();
 }
 
+/// It has no hook to meet again.
+#[tokio::test]
+async fn an_event_that_a_hook_captures_by_a_client_without_hooks_is_delivered() {
+    let server = FakePostHog::start();
+    let audit = builder(&server).build().unwrap();
+    let hook = {
+        let audit = audit.clone();
+        move |event| {
+            audit.capture(Event::new("audit", "u"));
+            Some(event)
+        }
+    };
+    let posthog = builder(&server).before_send(hook).build().unwrap();
+    capture(&posthog, 2);
+    audit.flush().await.unwrap();
+    assert_eq!(audit.stats().delivered, 2);
+}
+
 #[tokio::test]
 async fn what_a_hook_panics_with_may_panic_too() {
     struct Bomb;

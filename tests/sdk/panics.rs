@@ -48,6 +48,8 @@ async fn a_hook_panics() {
     // Before and after the SDK has its hook.
     posthog.capture(Event::new("before", "user-1"));
     posthog_rs::init_global(posthog.sdk_options().unwrap()).await.unwrap();
+    // Looks at once whether the SDK has its hook, and so needs no time to pass.
+    posthog.sdk_options().unwrap();
     for _ in 0..3 {
         posthog.capture(Event::new("panic", "user-1"));
     }

@@ -11,7 +11,7 @@ use super::admit::admit_names;
 use super::enrichment::{Enrichment, Own};
 use super::event::{AnyEvent, Kind, discard_deep};
 use super::hooks::Hooks;
-use super::json::{self, Budget, DEEPEST, NotWritten};
+use super::json::{self, Budget, DEEPEST, NotWritten, is_deeper};
 use super::ledger::DropReason;
 use super::scratch::Scratch;
 use super::typed_event::TypedEvent;
@@ -32,6 +32,10 @@ impl Encoder {
         Self { hooks, enrichment, budget: Budget::new(DEEPEST, most_bytes) }
     }
 
+    pub fn has_hooks(&self) -> bool {
+        !self.hooks.is_empty()
+    }
+
     /// The event's bytes, or why there are none. `captured_at` is its time unless it has its own.
     pub fn encode(&self, event: AnyEvent, captured_at: SystemTime) -> Result<Bytes, DropReason> {
         match event.0 {
@@ -39,6 +43,7 @@ impl Encoder {
                 Scratch::with(|scratch| self.write_typed(scratch, &event, captured_at))
             }
             Kind::Typed(event) => {
+                self.budget.admit(event.json().len())?;
                 let at = event.timestamp().unwrap_or(captured_at);
                 self.encode_sdk(event.into_event().ok_or(DropReason::NotEncodable)?, at)
             }
@@ -50,7 +55,10 @@ impl Encoder {
         if !self.hooks.is_empty() {
             event = self.hooks.run(event)?;
             // What comes out of the hooks is admitted anew.
-            admit_names(event.event_name(), event.distinct_id())?;
+            if let Err(reason) = admit_names(event.event_name(), event.distinct_id()) {
+                AnyEvent::from(event).discard();
+                return Err(reason);
+            }
         }
         let written = Scratch::with(|scratch| self.write_sdk(scratch, &event, captured_at));
         if matches!(written, Err(NotWritten::TooDeep | NotWritten::TooLarge)) {
@@ -87,6 +95,7 @@ impl Encoder {
         captured_at: SystemTime,
     ) -> Result<Bytes, NotWritten> {
         let Scratch { json: out, parts, timestamps, .. } = scratch;
+        self.budget.admit(event.event_name().len() + event.distinct_id().len())?;
         parts.clear();
         event.serialize(&mut *parts)?;
         out.clear();
@@ -101,7 +110,8 @@ impl Encoder {
         let mut own = Own::default();
         in_order(event.properties(), |name, value| {
             if has_groups && name == "$groups" {
-                return Ok(());
+                // It is left out, and dropped with the event.
+                return if is_deeper(value, DEEPEST) { Err(NotWritten::TooDeep) } else { Ok(()) };
             }
             own.add(name);
             json::member(out, name, value, self.budget)

@@ -250,6 +250,28 @@ fn an_event_of_any_depth_is_refused_and_dropped_on_a_small_stack() {
 }
 
 #[test]
+fn what_is_left_out_and_what_a_hook_renames_to_nothing_may_be_deep_too() {
+    let too_deep = || (0..3_000).fold(json!(1), |inner, _| Value::Array(vec![inner]));
+    let build = move || {
+        let mut groups = Event::new("e", "u");
+        groups.insert_prop("$groups", too_deep()).unwrap();
+        groups.add_group("company", "acme");
+        let mut renamed = Event::new("", "u");
+        renamed.insert_prop("deep", too_deep()).unwrap();
+        (groups, renamed)
+    };
+    let build = std::thread::Builder::new().stack_size(64 << 20).spawn(build);
+    let (groups, renamed) = build.unwrap().join().unwrap();
+    let encode = move || encoder(Vec::new(), usize::MAX).encode(groups.into(), SystemTime::UNIX_EPOCH);
+    assert_eq!(on_a_small_stack(encode), Err(DropReason::TooDeep));
+    let encode = move || {
+        let hook: Hook = Box::new(Some);
+        encoder(vec![hook], usize::MAX).encode(renamed.into(), SystemTime::UNIX_EPOCH)
+    };
+    assert_eq!(on_a_small_stack(encode), Err(DropReason::NoName));
+}
+
+#[test]
 fn encoding_stops_at_the_bound() {
     wait_for_os();
     let at = SystemTime::UNIX_EPOCH;

@@ -60,6 +60,7 @@ pub fn member(
     value: &serde_json::Value,
     budget: Budget,
 ) -> Result<(), NotWritten> {
+    budget.admit(out.len() + name.len())?;
     text(out, name)?;
     out.push(b':');
     self::value(out, value, budget)?;

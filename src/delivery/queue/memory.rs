@@ -31,7 +31,8 @@ const LANE: usize = 1 << 16;
 
 impl Memory {
     pub fn new(limits: &Limits) -> Self {
-        Self { live: VecDeque::with_capacity(limits.events.min(LANE)), ..Self::default() }
+        let lane = || VecDeque::with_capacity(limits.events.min(LANE));
+        Self { live: lane(), outbox: lane(), ..Self::default() }
     }
 
     /// All of them, those in flight included.
@@ -48,9 +49,12 @@ impl Memory {
         self.live_stored
     }
 
-    /// Live events that are in memory only.
-    pub fn live_unstored(&self) -> usize {
-        self.live.len() - self.live_stored
+    /// Whether the live events that are in memory only are worth a write: a batch, by number or by bytes, or an eighth of
+    /// what has room.
+    pub fn has_unstored_batch(&self, limits: &Limits) -> bool {
+        let unstored = self.live.len() - self.live_stored;
+        let bytes = self.live_bytes / self.live.len().max(1) * unstored;
+        unstored >= limits.batch_events.min(limits.events / 8).max(1) || bytes >= limits.batch_bytes
     }
 
     /// Whether one more event of this size has room.
@@ -137,10 +141,11 @@ impl Memory {
         self.in_flight.extend(events.first().map(|event| event.seq).map(|first| InFlight { first, events }));
     }
 
-    /// Gives up the live event that has waited longest.
+    /// Gives up the live event that has waited longest, or else the one that has waited longest for the disk.
     pub fn evict(&mut self) -> Option<QueuedEvent> {
-        let oldest = self.live.pop_front()?;
-        self.count_live_out(&oldest);
+        let live = self.live.pop_front();
+        live.iter().for_each(|oldest| self.count_live_out(oldest));
+        let oldest = live.or_else(|| self.outbox.pop_front())?;
         self.count_out(&oldest);
         Some(oldest)
     }

@@ -168,7 +168,7 @@ impl Queue {
 
     /// Ends admission. What is here becomes due, but for what lies on disk anyway. True for the first caller.
     pub fn close(&self) -> bool {
-        self.step(State::close)
+        self.step(State::close).0
     }
 
     pub fn is_closed(&self) -> bool {

@@ -1,10 +1,9 @@
 use std::cell::Cell;
 use std::io::Write;
 use std::panic::{self, PanicHookInfo};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::Duration;
 
 thread_local! {
     /// How many calls whose panics are caught this thread is in.
@@ -16,7 +15,6 @@ pub struct Caught(());
 
 impl Caught {
     pub fn enter() -> Self {
-        stay_outermost();
         let _ = DEPTH.try_with(|depth| depth.set(depth.get() + 1));
         Self(())
     }
@@ -30,53 +28,56 @@ impl Drop for Caught {
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
-/// Seconds since the first look, from 1 on.
-fn now() -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    START.elapsed().as_secs() + 1
-}
+/// How often to look again, in intervals that double from a millisecond: for half a minute.
+const LOOKS: u32 = 15;
 
-/// Until when the SDK's hook is expected.
-static EXPECTED_UNTIL: AtomicU64 = AtomicU64::new(0);
-
-/// The service is about to start the SDK's global client, whose hook comes at some moment after this.
+/// Puts our hook first, and keeps looking whether another one was put before it: the SDK installs its hook whenever the
+/// service starts its global client, and tells nobody.
+///
+/// Never inside a call that captures: the hook cannot be looked at while a panic is being handled, which takes the SDK's up
+/// to two seconds.
 pub fn expect_panic_hook() {
-    EXPECTED_UNTIL.store(now() + 60, Ordering::Relaxed);
-}
-
-/// Looks whether our hook is the first that a panic meets, and puts it there: once a second, and always while the SDK's
-/// is expected. The SDK installs its hook whenever the service starts its global client, and tells nobody.
-fn stay_outermost() {
-    static LOOKED: AtomicU64 = AtomicU64::new(0);
-    static OURS: AtomicUsize = AtomicUsize::new(0);
-
-    let now = now();
-    let is_due = LOOKED.load(Ordering::Relaxed) != now || EXPECTED_UNTIL.load(Ordering::Relaxed) > now;
-    // A thread that panics cannot change the hook.
-    if !is_due || thread::panicking() {
+    if is_first() {
         return;
     }
-    LOOKED.store(now, Ordering::Relaxed);
-    // One thread at a time takes the hook out, or another would take the default one for a foreign one.
-    static LOOKING: Mutex<()> = Mutex::new(());
-    let Ok(_looking) = LOOKING.try_lock() else { return };
+    let watch = || {
+        for look in 0..LOOKS {
+            thread::sleep(Duration::from_millis(1 << look));
+            if !is_first() {
+                return;
+            }
+        }
+    };
+    // Without a thread, a hook that comes later stays first.
+    let _ = thread::Builder::new().name("posthog-health-panics".into()).spawn(watch);
+}
+
+/// Whether our hook was the first that a panic meets. It is now.
+fn is_first() -> bool {
+    /// The address of our latest hook. Locked while the hook is out, so that nobody takes the default one for a foreign one.
+    static OURS: Mutex<usize> = Mutex::new(0);
+
+    if thread::panicking() {
+        return true; // Such a thread cannot change the hook.
+    }
+    let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
     let first = panic::take_hook();
-    if address(&first) == OURS.load(Ordering::Relaxed) {
-        return panic::set_hook(first);
-    }
-    if OURS.load(Ordering::Relaxed) != 0 {
-        // This is what was expected.
-        EXPECTED_UNTIL.store(0, Ordering::Relaxed);
-    }
-    let ours: Hook = Box::new(move |info| {
+    let was_first = address(&first) == *ours;
+    let hook = if was_first { first } else { before(first) };
+    *ours = address(&hook);
+    panic::set_hook(hook);
+    was_first
+}
+
+/// A hook that keeps the panics that we catch from this one.
+fn before(others: Hook) -> Hook {
+    Box::new(move |info| {
         if DEPTH.try_with(Cell::get).is_ok_and(|depth| depth > 0) {
             let _ = writeln!(std::io::stderr(), "posthog-health caught a panic: {info}");
         } else {
-            first(info);
+            others(info);
         }
-    });
-    OURS.store(address(&ours), Ordering::Relaxed);
-    panic::set_hook(ours);
+    })
 }
 
 /// Tells hooks apart. One that captures something, as ours does, has an address of its own.

@@ -71,7 +71,7 @@ impl SpoolLink {
         false
     }
 
-    pub fn wakes_for(&self, _: usize, _: usize) -> bool {
+    pub fn wakes_for(&self, _: bool) -> bool {
         false
     }
 
@@ -85,7 +85,7 @@ impl SpoolLink {
 
     pub fn refuse(_: Option<Waiter>, _: DropReason) {}
 
-    pub fn tell_all(&mut self, _: DropReason) {}
+    pub fn take_waiters(&mut self) {}
 
     pub fn tell(&mut self, _: u64, _: Result<(), DropReason>) {}
 

@@ -158,10 +158,10 @@ impl SpoolLink {
         self.sleep == Sleep::Deep && self.noted.0 != *ledger
     }
 
-    /// Whether the spool's thread must be woken for so many live events that are to be on disk: for a batch of them. It
-    /// looks for fewer by itself.
-    pub fn wakes_for(&self, unstored: usize, batch_events: usize) -> bool {
-        self.sleep == Sleep::Deep || (self.sleep == Sleep::Light && unstored >= batch_events)
+    /// Whether the spool's thread must be woken for live events that are to be on disk: for a batch of them. It looks for
+    /// fewer by itself.
+    pub fn wakes_for(&self, is_batch: bool) -> bool {
+        self.sleep == Sleep::Deep || (self.sleep == Sleep::Light && is_batch)
     }
 
     /// Wakes the spool's thread: whether it slept.
@@ -191,11 +191,9 @@ impl SpoolLink {
         }
     }
 
-    /// Tells everybody who waits that their event was dropped.
-    pub fn tell_all(&mut self, reason: DropReason) {
-        self.waiters.drain().for_each(|(_, waiter)| {
-            let _ = waiter.send(Err(reason));
-        });
+    /// Those who wait, to be dropped outside the lock: that tells them that their event was.
+    pub fn take_waiters(&mut self) -> impl Sized + use<> {
+        std::mem::take(&mut self.waiters)
     }
 
     /// Memory forgets an event that is on disk.
@@ -304,6 +302,11 @@ impl SpoolLink {
     /// Whether the events that have gathered are to be written.
     pub fn has_gathered(&self, now: Instant) -> bool {
         self.gather_until.is_some_and(|until| until <= now)
+    }
+
+    /// Whether events wait for others to share the write.
+    pub fn is_gathering(&self, now: Instant) -> bool {
+        self.gather_until.is_some_and(|until| until > now)
     }
 
     /// All that had gathered is being written.

@@ -166,13 +166,15 @@ impl State {
             SpoolLink::refuse(waiter, DropReason::TooLarge);
             return Some((VecDeque::new(), self.set_aside_large(json)));
         }
-        let freed =
-            if self.memory.has_room(bytes, &self.limits) { None } else { Some(self.make_room(bytes)) };
-        let place = if self.memory.has_room(bytes, &self.limits) {
-            self.spool.place(waiter.as_ref())
-        } else {
-            Place::Refused(DropReason::QueueFull)
-        };
+        let mut place = self.spool.place(waiter.as_ref());
+        let mut freed = None;
+        // Nothing makes room for an event that is refused anyway.
+        if !matches!(place, Place::Refused(_)) && !self.memory.has_room(bytes, &self.limits) {
+            freed = Some(self.make_room(bytes));
+            if !self.memory.has_room(bytes, &self.limits) {
+                place = Place::Refused(DropReason::QueueFull);
+            }
+        }
         match place {
             Place::Refused(reason) => self.refuse(reason, waiter),
             Place::Outbox => {
@@ -183,8 +185,8 @@ impl State {
             Place::Live => {
                 let event = self.captured(json, at);
                 self.concerned.worker |= self.memory.push(event, &self.limits);
-                let unstored = if self.wants_live_on_disk() { self.memory.live_unstored() } else { 0 };
-                self.concerned.spool |= self.spool.wakes_for(unstored, self.limits.batch_events);
+                let is_batch = self.wants_live_on_disk() && self.memory.has_unstored_batch(&self.limits);
+                self.concerned.spool |= self.spool.wakes_for(is_batch);
             }
         }
         freed.map(|freed| (freed, Vec::new()))
@@ -210,7 +212,8 @@ impl State {
 
     #[cold]
     fn set_aside_large(&mut self, json: Bytes) -> Vec<DeadLetter> {
-        let letter = DeadLetter::new(self.next_seq, json, &Error::new(ErrorKind::TooLarge));
+        let letter =
+            DeadLetter::new(self.next_seq, Bytes::copy_from_slice(&json), &Error::new(ErrorKind::TooLarge));
         self.next_seq += 1;
         self.dead_letter(letter, Account::Outside)
     }
@@ -373,15 +376,14 @@ impl State {
     }
 
     /// Ends admission. What is here becomes due, but for what lies on disk anyway. True for the first caller.
-    pub fn close(&mut self) -> bool {
+    pub fn close(&mut self) -> (bool, VecDeque<QueuedEvent>) {
         let is_first = self.closed.is_none();
         self.closed.get_or_insert(DropReason::AfterShutdown);
-        for event in self.memory.release_backlog() {
-            self.spool.release(event.seq, self.first_seq);
-        }
+        let backlog = self.memory.release_backlog();
+        backlog.iter().for_each(|event| self.spool.release(event.seq, self.first_seq));
         self.concerned.spool = true;
         self.flush();
-        is_first
+        (is_first, backlog)
     }
 
     pub fn is_closed(&self) -> bool {
@@ -396,9 +398,8 @@ impl State {
         self.closed.get_or_insert(DropReason::AfterShutdown);
         let left = self.ledger.queued();
         self.lose(left, Account::Queued, DropReason::Shutdown);
-        self.spool.tell_all(DropReason::Shutdown);
         self.spool.forget_released();
-        (left, self.memory.clear())
+        (left, (self.memory.clear(), self.spool.take_waiters()))
     }
 
     /// Whether nothing is left to send: nothing in memory, or, while delivery stands still, nothing that is not on disk.

@@ -87,7 +87,8 @@ impl State {
     fn take_gathered(&mut self, now: Instant) -> Vec<Stored> {
         let wants_all = self.wants_all_on_disk();
         let wants_live = self.memory.is_over_half(&self.limits);
-        if !wants_all && !wants_live && !self.spool.has_gathered(now) {
+        let gathers = self.spool.is_gathering(now) && self.closed.is_none();
+        if gathers || (!wants_all && !wants_live && !self.spool.has_gathered(now)) {
             return Vec::new();
         }
         let mut bytes = 0;
@@ -123,12 +124,13 @@ impl State {
                 let (written, rest) = changes.put.split_at(applied.written);
                 written.iter().for_each(|event| self.stored(event.seq));
                 waiters = self.spool.waiters_of(written);
+                // First what was there before this write evicted some of it.
+                self.reconcile(fill.events + applied.full + applied.expired);
                 self.count_evicted(&applied);
                 if !rest.is_empty() {
                     self.spool.filled_up();
                     self.empty_outbox(DropReason::SpoolFull);
                 }
-                self.reconcile(fill);
             }
             (Some(changes), None) => {
                 let memory = &self.memory;
@@ -198,12 +200,12 @@ impl State {
 
     /// What the disk turns out not to have is lost: a damaged record. What it has in excess is there again, by a salvage,
     /// and will be delivered again.
-    fn reconcile(&mut self, fill: Fill) {
+    fn reconcile(&mut self, on_disk: u64) {
         let spooled = self.ledger.spooled();
         let known = spooled + self.spool.journal.settled();
-        let missing = known.saturating_sub(fill.events).min(spooled.saturating_sub(self.memory.stored()));
+        let missing = known.saturating_sub(on_disk).min(spooled.saturating_sub(self.memory.stored()));
         self.lose(missing, Account::Spooled, DropReason::Crash);
-        let again = fill.events.saturating_sub(known);
+        let again = on_disk.saturating_sub(known);
         let undelivered = again.min(self.ledger().delivered);
         self.ledger.transfer(undelivered, Account::Delivered, Account::Spooled);
         self.ledger.transfer(again - undelivered, Account::Outside, Account::Spooled);

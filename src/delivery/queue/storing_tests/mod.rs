@@ -283,7 +283,8 @@ fn an_event_that_somebody_waits_for_is_written_at_once_with_all_that_gathered() 
     assert_eq!(work.changes.unwrap().put.len(), 2);
 }
 
-/// In an outage, events go to disk a batch at a time; fewer are found when the thread looks by itself.
+/// In an outage, events go to disk a batch at a time, or an eighth of memory where that is less; fewer are found when the
+/// thread looks by itself.
 #[test]
 fn in_an_outage_the_disk_is_woken_for_a_batch_and_not_for_each_event() {
     let run = Run::new(Overflow::DropNewest, false);
@@ -297,5 +298,56 @@ fn in_an_outage_the_disk_is_woken_for_a_batch_and_not_for_each_event() {
     enter(&mut state);
     state.sleep(std::time::Instant::now());
     let wakes: Vec<_> = (2..=25).filter(|_| enter(&mut state)).collect();
-    assert_eq!(wakes, [10]);
+    assert_eq!(wakes, [6]);
+}
+
+/// In an outage too: a write for each event would wear the disk out.
+#[test]
+fn with_write_ahead_events_gather_in_an_outage_as_well() {
+    let run = Run::new(Overflow::DropNewest, true);
+    run.queue.step(|state| state.set_in_trouble(true));
+    let mut state = run.queue.state();
+    let start = std::time::Instant::now();
+    state.enter(Bytes::from_static(b"{}"), SystemTime::now(), None);
+    state.enter(Bytes::from_static(b"{}"), SystemTime::now(), None);
+    let writes = |state: &mut State, at| {
+        let work = state.next_work(at);
+        work.and_then(|work| work.changes).map_or(0, |changes| changes.put.len())
+    };
+    assert_eq!(writes(&mut state, start), 0);
+    assert_eq!(writes(&mut state, std::time::Instant::now() + Duration::from_millis(6)), 2);
+}
+
+/// A file that was put back holds events that are delivered already, and the first write evicts them.
+#[test]
+fn what_turns_up_and_is_evicted_by_the_same_write_is_counted_once() {
+    let mut run = Run::new(Overflow::DropNewest, true);
+    run.step(Step::Capture { events: 1, durable: false });
+    run.step(Step::Trouble(true));
+    run.queue.state().spool.end_gathering();
+    let work = run.queue.state().next_work(std::time::Instant::now()).unwrap();
+    let mut applied = run.disk.apply(work.changes.as_ref().unwrap(), usize::MAX);
+    applied.expired = 100;
+    run.queue.finish_work(work, Some(applied), Read::default(), run.disk.fill());
+    let ledger = run.queue.ledger();
+    assert_eq!((ledger.captured, ledger.spooled), (101, 1));
+    assert_eq!(ledger.dropped.count(DropReason::SpoolExpired), 100);
+}
+
+/// Large events fill memory long before they are a batch by their number.
+#[test]
+fn in_an_outage_the_disk_is_woken_for_a_batch_of_bytes_too() {
+    let run = Run::new(Overflow::DropNewest, false);
+    run.queue.step(|state| {
+        state.limits.batch_bytes = 3_000;
+        state.set_in_trouble(true);
+    });
+    let mut state = run.queue.state();
+    let enter = |state: &mut State| {
+        state.enter(Bytes::from(vec![b'x'; 1_000]), SystemTime::now(), None);
+        state.take_wakes().spool
+    };
+    enter(&mut state);
+    state.sleep(std::time::Instant::now());
+    assert_eq!([(); 2].map(|()| enter(&mut state)), [false, true]);
 }
