@@ -78,6 +78,9 @@ impl PostHog {
     /// # Ok(()) }
     /// ```
     ///
+    /// Panics that this crate catches, such as those of `before_send` hooks, are not captured. This call looks for the SDK's
+    /// hook, and a thread looks again for half a minute, because the SDK installs it after the call.
+    ///
     /// The panicking thread waits until its event is in our queue, at most 2 s. A panic that ends the process ends the queue
     /// too. Its event survives in a spool with write-ahead, within milliseconds, or if the process calls
     /// [`shutdown`](Self::shutdown) before it ends. The global client lives as long as the process, and neither `flush` nor

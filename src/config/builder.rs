@@ -140,7 +140,8 @@ impl PostHogBuilder {
     /// A hook that panics costs the event that it panicked on ([`HookPanicked`](crate::DropReason::HookPanicked)), and the
     /// caller of `capture` does not notice. The panic's message goes where the process's panic messages go. With the feature
     /// `error-tracking`, it goes to stderr as "posthog-health caught a panic: …", so that the SDK's panic hook does not
-    /// capture it as an exception of the process.
+    /// capture it as an exception of the process. That holds from moments after the SDK has installed its hook; see
+    /// [`sdk_options`](crate::PostHog::sdk_options).
     ///
     /// Two panics cannot be caught: any panic where panics abort the process (`panic = "abort"`), and a panic inside a panic
     /// hook, where a second panic always aborts.
