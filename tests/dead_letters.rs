@@ -15,6 +15,15 @@ fn poison(posthog: &PostHog) {
     posthog.capture(Event::new("poison", "u"));
 }
 
+/// Makes a dead letter of an event: PostHog rejects it and accepts another one afterwards.
+async fn reject(server: &FakePostHog, posthog: &PostHog, bad: Event) {
+    let before = server.request_count(Route::Batch);
+    posthog.capture(bad);
+    server.wait_for_requests(Route::Batch, before + 1).await;
+    capture(posthog, 1);
+    posthog.flush().await.unwrap();
+}
+
 fn server_that_rejects_poison() -> FakePostHog {
     let server = FakePostHog::start();
     server.reject_events_named(&["poison"]);
@@ -177,16 +186,16 @@ async fn one_reset_does_not_cost_a_large_event() {
 async fn a_letter_larger_than_the_store_does_not_empty_it() {
     let server = server_that_rejects_poison();
     let posthog = builder(&server).batch_events(1).dead_letter_bytes(1_000_000).build().unwrap();
-    (0..5).for_each(|_| poison(&posthog));
+    for _ in 0..5 {
+        reject(&server, &posthog, Event::new("poison", "u")).await;
+    }
     posthog.capture(large_event(0, 1_200_000));
-    posthog.flush().await.unwrap();
     let ledger = posthog.stats();
     assert_eq!((ledger.dead_lettered, ledger.dropped.count(DropReason::DeadLettersFull)), (5, 1));
 
     let mut large = Event::new("poison", "u");
     large.insert_prop("filler", "x".repeat(999_000)).unwrap();
-    posthog.capture(large);
-    posthog.flush().await.unwrap();
+    reject(&server, &posthog, large).await;
     let bytes: usize = posthog.dead_letters().iter().map(|letter| letter.event.len()).sum();
     assert!(bytes <= 1_000_000 && posthog.stats().dead_lettered < 5);
 }
@@ -205,8 +214,7 @@ async fn an_event_over_the_limit_is_never_sent() {
 async fn dead_letters_can_be_exported_and_replayed() {
     let server = server_that_rejects_poison();
     let posthog = builder(&server).batch_events(1).build().unwrap();
-    poison(&posthog);
-    posthog.flush().await.unwrap();
+    reject(&server, &posthog, Event::new("poison", "u")).await;
     let letter = posthog.dead_letters().remove(0);
     let line: Value = serde_json::from_str(&serde_json::to_string(&letter).unwrap()).unwrap();
     assert_eq!(line["event"]["event"], "poison");
@@ -215,20 +223,23 @@ async fn dead_letters_can_be_exported_and_replayed() {
     assert!(!format!("{letter:?}").contains("poison"), "{letter:?}");
 
     // Still wrong: it comes back.
+    let before = server.request_count(Route::Batch);
     assert_eq!(posthog.replay_dead_letters(), 1);
+    server.wait_for_requests(Route::Batch, before + 1).await;
+    capture(&posthog, 1);
     posthog.flush().await.unwrap();
     assert_eq!(posthog.stats().dead_lettered, 1);
 
     server.reject_events_named(&[]);
     assert_eq!(posthog.replay_dead_letters(), 1);
     posthog.flush().await.unwrap();
-    let arrived = server.events().remove(0);
+    let arrived = server.events().pop().unwrap();
     assert_eq!(
         (&arrived["uuid"], &arrived["timestamp"]),
         (&line["event"]["uuid"], &line["event"]["timestamp"])
     );
     let ledger = posthog.stats();
-    assert_eq!((ledger.captured, ledger.delivered, ledger.dead_lettered), (1, 1, 0));
+    assert_eq!((ledger.captured, ledger.delivered, ledger.dead_lettered), (3, 3, 0));
     assert_balanced(ledger);
 }
 
@@ -239,8 +250,7 @@ async fn the_store_is_bounded_and_can_be_emptied() {
     for n in 0..8 {
         let mut poison = Event::new("poison", "u");
         poison.insert_prop("n", n).unwrap();
-        posthog.capture(poison);
-        posthog.flush().await.unwrap();
+        reject(&server, &posthog, poison).await;
     }
     let ledger = posthog.stats();
     assert_eq!((ledger.dead_lettered, ledger.dropped.count(DropReason::DeadLettersFull)), (5, 3));
@@ -260,9 +270,9 @@ async fn the_store_is_bounded_and_can_be_emptied() {
 #[tokio::test]
 async fn the_token_is_not_in_a_dead_letter_even_if_the_server_repeats_it() {
     let server = FakePostHog::start();
-    server.batch().always(Reply::status(400).body(format!("bad key {}", FakePostHog::TOKEN)));
+    let reply = Reply::status(400).body(format!("bad key {}", FakePostHog::TOKEN));
+    server.reply_to_events_named("poison", reply);
     let posthog = builder(&server).build().unwrap();
-    capture(&posthog, 1);
-    posthog.flush().await.unwrap();
+    reject(&server, &posthog, Event::new("poison", "u")).await;
     assert_eq!(posthog.dead_letters()[0].answer.as_deref(), Some("bad key [token]"));
 }

@@ -35,7 +35,10 @@ impl Api {
         let gzip = compressors.is_some();
         let query = gzip.then_some("compression=gzip");
         let answer = self.post("/batch/", query, body, gzip, LONGEST_ANSWER).await?;
-        answer.read(SystemTime::now(), self.longest_retry_after, token.expose())
+        match answer.read(SystemTime::now(), self.longest_retry_after, token.expose()) {
+            Err(error) => Err(self.attribute(error, &token).await),
+            accepted => accepted,
+        }
     }
 }
 

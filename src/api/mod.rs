@@ -25,6 +25,7 @@ mod fuzz;
 mod http;
 mod outcome;
 mod probe;
+mod token_check;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -41,6 +42,7 @@ pub use batch::{Batch, ENVELOPE_BYTES};
 pub use compression::Compressors;
 pub use http::{LONGEST_ANSWER, endpoint, http_client, is_loopback, send};
 pub use outcome::{Outcome, PostHogClassifier};
+pub use token_check::TokenChecks;
 
 /// The API of one PostHog host, as one project. Each call of a method is one attempt.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub struct Api {
     pub longest_retry_after: Duration,
     /// `None` if bodies of batches are sent uncompressed.
     pub compressors: Option<Compressors>,
+    /// What is known about tokens with which a batch was refused.
+    pub token_checks: TokenChecks,
 }
 
 impl Api {

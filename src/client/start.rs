@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::pipeline::{Pipeline, pipeline};
 use super::running::{Running, Task};
 use crate::ConfigError;
-use crate::api::{Api, Compressors, http_client};
+use crate::api::{Api, Compressors, TokenChecks, http_client};
 use crate::config::Settings;
 use crate::credentials::{Opened, ProjectToken};
 use crate::delivery::{Producer, Queue, Spool};
@@ -65,6 +65,7 @@ impl Start<'_> {
             tokens: Arc::clone(&tokens),
             longest_retry_after: settings.longest_retry_after,
             compressors: settings.gzip.then(Compressors::default),
+            token_checks: TokenChecks::default(),
         });
         let Pipeline { monitor, worker, breaker, flags_breaker } =
             pipeline(queue, settings, &tokens, Arc::clone(&api).batch_service())?;

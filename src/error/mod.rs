@@ -15,7 +15,7 @@ use std::time::Duration;
 use tower::BoxError;
 
 pub use config::ConfigError;
-pub use kind::{AlertCause, Breaker, ErrorKind, Fate};
+pub use kind::{AlertCause, Breaker, ErrorKind, Fate, Suspicion};
 pub use reason::Reason;
 #[cfg(test)]
 pub use transport::causes;

@@ -14,10 +14,10 @@ use super::throughput::Throughput;
 use super::traffic::Traffic;
 use super::transitions::{AlertTransitions, Transitions};
 use super::{Alert, AlertsConfig, Surface};
-use crate::Error;
 use crate::api::Accepted;
 use crate::layers::CircuitBreakerHandle;
 use crate::rt::lock;
+use crate::{Error, ErrorKind};
 
 /// Records each attempt, samples the other parts of the client once a second, and evaluates the alerts.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ struct State {
     throughput: Throughput,
     firing: FiringAlerts,
     transitions: Transitions,
+    /// What was forgiven up to the last sample.
+    forgiven: [u64; ErrorKind::ALL.len()],
 }
 
 /// An alert must be noticed within a minute, and a sample costs microseconds.
@@ -51,6 +53,7 @@ impl Monitor {
             throughput: Throughput::new(start),
             firing: FiringAlerts::default(),
             transitions: Transitions::new(),
+            forgiven: Default::default(),
         };
         metrics::describe();
         let monitor = Self {
@@ -112,9 +115,17 @@ impl Monitor {
         // The queue and the breakers have locks of their own: they are read before ours is taken.
         let snapshot = self.sources.queue.snapshot();
         let breakers = self.sources.breakers.each_ref().map(CircuitBreakerHandle::state);
+        let all_forgiven = self.sources.forgiven.totals();
         let now = Instant::now();
         let mut guard = lock(&self.state);
-        let State { traffic, throughput, firing, transitions } = &mut *guard;
+        let State { traffic, throughput, firing, transitions, forgiven } = &mut *guard;
+        for kind in ErrorKind::ALL {
+            let new = all_forgiven[kind as usize] - forgiven[kind as usize];
+            if new > 0 {
+                traffic[Surface::Capture as usize].forgive(now, kind, new);
+            }
+        }
+        *forgiven = all_forgiven;
         throughput.record(now, &snapshot);
         let view = View { now, snapshot: &snapshot, breakers, traffic, throughput };
         let changes = firing.update(now, conditions(&self.alerts, &view), &self.alerts);
@@ -149,7 +160,7 @@ impl Monitor {
         let seen = Observations {
             alerts: state.firing.alerts(now),
             attempts: attempts.attempts,
-            failed: attempts.failed,
+            failed: attempts.failed(),
             p99: traffic.p99(now, window),
             delivered: events.delivered,
             lost: events.lost,

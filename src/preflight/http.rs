@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Request, Url};
 
-use crate::api::{Answer, Api, Compressors, LONGEST_ANSWER, http_client, send};
+use crate::api::{Answer, Api, Compressors, LONGEST_ANSWER, TokenChecks, http_client, send};
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::rt::detached_thread;
 use crate::{Error, ErrorKind};
@@ -27,6 +27,7 @@ pub async fn api(host: &Url, token: ProjectToken) -> Result<Api, Error> {
         tokens: Credentials::fixed(token),
         longest_retry_after: Duration::ZERO,
         compressors: Some(Compressors::default()),
+        token_checks: TokenChecks::default(),
     })
 }
 

@@ -9,6 +9,7 @@ mod lock;
 #[cfg_attr(not(feature = "metrics"), path = "metrics/disabled.rs")]
 pub mod metrics;
 mod names;
+pub mod ring;
 mod setters;
 pub mod single_flight;
 pub mod target;

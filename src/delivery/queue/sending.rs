@@ -4,7 +4,6 @@
 use bytes::Bytes;
 
 use super::{Queue, QueuedEvent};
-use crate::Error;
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::Account;
 
@@ -44,9 +43,8 @@ impl Queue {
         (batch, second)
     }
 
-    /// Sets an event aside that is in flight, with the reason. Tells how many dead letters had to go for it.
-    pub fn dead_letter(&self, event: &QueuedEvent, error: &Error) -> usize {
-        let letter = DeadLetter::new(event.seq, Bytes::copy_from_slice(&event.json), error);
+    /// Sets an event aside that is in flight. Tells how many dead letters had to go for it.
+    pub fn dead_letter(&self, letter: DeadLetter) -> usize {
         self.step(|state| state.set_aside(letter)).map_or(0, |evicted| evicted.len())
     }
 }
