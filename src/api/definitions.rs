@@ -3,7 +3,7 @@
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Method, Request};
 
-use super::{Api, endpoint, send};
+use super::{Api, endpoint};
 use crate::Error;
 use crate::credentials::SecretKey;
 
@@ -33,7 +33,7 @@ impl Api {
         headers.insert("x-posthog-project-api-key", self.token()?.header()?);
         let is_conditional = etag.is_some();
         headers.extend(etag.map(|etag| (IF_NONE_MATCH, etag)));
-        let answer = send(&self.http, request, 0, LONGEST).await?;
+        let answer = self.http.send(request, LONGEST).await?;
         if is_conditional && answer.status == 304 {
             return Ok(None);
         }

@@ -39,13 +39,13 @@ use crate::{Error, ErrorKind};
 pub use answer::{Accepted, Answer, unexpected_json};
 pub use batch::{Batch, ENVELOPE_BYTES};
 pub use compression::Compressors;
-pub use http::{LONGEST_ANSWER, endpoint, http_client, is_loopback, send};
+pub use http::{Http, LONGEST_ANSWER, endpoint, is_loopback};
 pub use outcome::{Outcome, PostHogClassifier};
 
 /// The API of one PostHog host, as one project. Each call of a method is one attempt.
 #[derive(Debug)]
 pub struct Api {
-    pub http: reqwest::Client,
+    pub http: Http,
     pub host: Url,
     pub tokens: Arc<Credentials<ProjectToken>>,
     /// A `Retry-After` beyond this is capped.
@@ -78,9 +78,8 @@ impl Api {
         if gzip {
             request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        let sent = body.len();
         *request.body_mut() = Some(body.into());
-        send(&self.http, request, sent, longest).await
+        self.http.send(request, longest).await
     }
 
     /// The body of a success. An error does not show `secret`.

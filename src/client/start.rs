@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::pipeline::{Pipeline, pipeline};
 use super::running::{Running, Task};
 use crate::ConfigError;
-use crate::api::{Api, Compressors, http_client};
+use crate::api::{Api, Compressors, Http};
 use crate::config::Settings;
 use crate::credentials::{Opened, ProjectToken};
 use crate::delivery::{Producer, Queue, Spool};
@@ -37,7 +37,7 @@ impl Start<'_> {
     ) -> Result<Running, ConfigError> {
         let Self { queue, producer, settings, is_server, geoip } = self;
         Handle::try_current().map_err(|_| no_runtime())?;
-        let http = http_client(&host).map_err(|error| no_tls(&error))?;
+        let http = Http::new(&host, settings.request_timeout).map_err(|error| no_tls(&error))?;
         let Opened { credentials: tokens, renewal } = token;
         let (secret_keys, key_renewal) = match local_evaluation {
             Some(LocalEvaluation { secret_key, poll_interval }) => {
@@ -49,7 +49,7 @@ impl Start<'_> {
         let keys = secret_keys.as_ref();
         let sdk = Sdk::new(&SdkParts {
             producer,
-            http: &http,
+            http: http.client(),
             host: &host,
             token: &tokens.current().unwrap_or_else(ProjectToken::stand_in),
             local_evaluation: keys.and_then(|(keys, interval)| Some((keys.current()?, *interval))),

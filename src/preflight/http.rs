@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Request, Url};
 
-use crate::api::{Answer, Api, Compressors, LONGEST_ANSWER, http_client, send};
+use crate::api::{Answer, Api, Compressors, Http, LONGEST_ANSWER};
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::rt::detached_thread;
 use crate::{Error, ErrorKind};
@@ -16,7 +16,7 @@ pub async fn get(url: &Url, key: Option<&SecretKey>) -> Result<Answer, Error> {
     if let Some(key) = key {
         request.headers_mut().insert(AUTHORIZATION, key.bearer()?);
     }
-    send(&client_for(url).await?, request, 0, LONGEST_ANSWER).await
+    client_for(url).await?.send(request, LONGEST_ANSWER).await
 }
 
 /// Connects to PostHog's API apart from any client: no queue, no retry.
@@ -30,11 +30,14 @@ pub async fn api(host: &Url, token: ProjectToken) -> Result<Api, Error> {
     })
 }
 
+/// About the time for a request of the checks.
+const LONGEST: Duration = Duration::from_secs(4);
+
 /// Builds the client on a thread of its own, because it reads the system's certificates: that takes a while, and for
 /// ever if they are on a mount that hangs.
-async fn client_for(url: &Url) -> Result<reqwest::Client, Error> {
+async fn client_for(url: &Url) -> Result<Http, Error> {
     let url = url.clone();
-    match detached_thread::run(move || http_client(&url)).await {
+    match detached_thread::run(move || Http::new(&url, LONGEST)).await {
         Some(client) => client.map_err(|error| Error::new(ErrorKind::Tls).with_source(error)),
         None => Err(Error::new(ErrorKind::Tls)),
     }
