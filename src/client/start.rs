@@ -12,6 +12,7 @@ use crate::api::{Api, Compressors, Http};
 use crate::config::Settings;
 use crate::credentials::{Opened, ProjectToken};
 use crate::delivery::{Producer, Queue, Spool};
+use crate::error::error_chain;
 use crate::flags::{FlagsClient, FlagsParts};
 use crate::health::Probe;
 use crate::monitor::{AttemptObserver, Surface};
@@ -115,5 +116,7 @@ fn no_runtime() -> ConfigError {
 }
 
 fn no_tls(error: &reqwest::Error) -> ConfigError {
-    ConfigError::new("TLS", format!("cannot be set up ({error})"), "check the system's CA certificates")
+    let remedy =
+        "install CA certificates (the package ca-certificates), or name a file of them in SSL_CERT_FILE";
+    ConfigError::new("TLS", format!("cannot be set up ({})", error_chain(error)), remedy)
 }
