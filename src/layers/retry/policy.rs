@@ -6,8 +6,10 @@ use tokio::time::{Sleep, sleep};
 use tower::Layer;
 use tower::retry::{Policy, Retry};
 
+use super::RetryConfig;
+use super::backoff::{backoff, full_jitter};
 use super::budget::SharedBudget;
-use super::{RetryConfig, full_jitter};
+
 use crate::ConfigError;
 use crate::layers::{Classify, Verdict};
 use crate::rt::target;
@@ -173,16 +175,12 @@ where
     }
 }
 
-/// [`RetryLayer`] gives the reason.
-const FLOOR: Duration = Duration::from_millis(100);
-
 impl<C> RetryPolicy<C> {
     /// The backoff above its floor, and never less than the hint. Clients that were given the same hint are spread by a first
     /// backoff on top of it.
     fn wait(&self, hint: Option<Duration>) -> Duration {
         let RetryConfig { base, cap, .. } = self.shared.config;
-        let floor = FLOOR.min(cap / 2);
-        let backoff = floor + full_jitter(base, cap - floor, self.attempts_made - 1, fastrand::f64());
+        let backoff = backoff(base, cap, self.attempts_made - 1, fastrand::f64());
         match hint {
             Some(hint) => backoff.max(hint.saturating_add(full_jitter(base, cap, 0, fastrand::f64()))),
             None => backoff,
