@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use reqwest::header::{CONTENT_ENCODING, HeaderValue};
 use tower::{Service, service_fn};
 
 use super::{Accepted, Api, Compressors, LONGEST_ANSWER};
@@ -28,13 +29,17 @@ impl Api {
     pub async fn batch(&self, batch: &Batch) -> Result<Accepted, Error> {
         let token = self.token()?;
         let compressors = self.compressors.as_ref();
-        let body = batch
-            .body(&token, SystemTime::now, compressors)
-            .await
-            .map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
-        let gzip = compressors.is_some();
-        let query = gzip.then_some("compression=gzip");
-        let answer = self.post("/batch/", query, body, gzip, LONGEST_ANSWER).await?;
+        let request = || async {
+            let body = batch.body(&token, SystemTime::now, compressors).await;
+            let body = body.map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
+            let query = compressors.map(|_| "compression=gzip");
+            let mut request = self.post_request("/batch/", query, body);
+            if compressors.is_some() {
+                request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            Ok(request)
+        };
+        let answer = self.http.send(request, LONGEST_ANSWER).await?;
         answer.read(SystemTime::now(), self.longest_retry_after, token.expose())
     }
 }

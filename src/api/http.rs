@@ -45,16 +45,18 @@ impl Http {
     /// Sends a request and reads up to `longest` bytes of the answer.
     ///
     /// A server or a load balancer may close a connection that was idle in the moment in which the next request is on its
-    /// way. Then the request is sent once more, at once and on a new connection, and only that result counts. All requests
-    /// of this API may arrive twice: PostHog counts an event once by its uuid, and the others only ask.
-    pub async fn send(&self, request: Request, longest: usize) -> Result<Answer, Error> {
-        let sent = request.body().and_then(Body::as_bytes).map_or(0, <[u8]>::len);
-        let again = request.try_clone();
-        let (mut result, is_fresh) = self.on_pooled(request).await;
-        if let (Err(error), Some(again)) = (&result, again)
-            && !is_fresh
-            && error.is_hang_up()
-        {
+    /// way. Then the request is made and sent once more, at once and on a new connection, and only that result counts. All
+    /// requests of this API may arrive twice: PostHog counts an event once by its uuid, and the others only ask.
+    pub async fn send<R>(&self, request: impl Fn() -> R, longest: usize) -> Result<Answer, Error>
+    where
+        R: Future<Output = Result<Request, Error>>,
+    {
+        let first = request().await?;
+        let mut sent = body_bytes(&first);
+        let (mut result, is_fresh) = self.on_pooled(first).await;
+        if result.as_ref().is_err_and(Error::is_hang_up) && !is_fresh {
+            let again = request().await?;
+            sent = body_bytes(&again);
             result = self.fresh.execute(again).await.map_err(Error::from);
         }
         let mut response = result.map_err(|error| failure(error, sent))?;
@@ -99,6 +101,10 @@ task_local! {
 fn note_connection<C>(connection: C) -> C {
     let _ = IS_FRESH.try_with(|is_fresh| is_fresh.set(true));
     connection
+}
+
+fn body_bytes(request: &Request) -> usize {
+    request.body().and_then(Body::as_bytes).map_or(0, <[u8]>::len)
 }
 
 fn builder(host: &Url, request_timeout: Duration) -> ClientBuilder {

@@ -26,11 +26,12 @@ mod http;
 mod outcome;
 mod probe;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Request, Url};
 
 use crate::credentials::{Credentials, ProjectToken};
@@ -64,22 +65,17 @@ impl Api {
         self.tokens.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))
     }
 
-    /// Posts JSON, which is compressed already if `gzip`, and reads up to `longest` bytes of the answer.
-    async fn post(
-        &self,
-        path: &str,
-        query: Option<&str>,
-        body: Bytes,
-        gzip: bool,
-        longest: usize,
-    ) -> Result<Answer, Error> {
+    /// Posts JSON and reads up to `longest` bytes of the answer.
+    async fn post(&self, path: &str, query: &str, body: String, longest: usize) -> Result<Answer, Error> {
+        let body = Bytes::from(body);
+        self.http.send(|| ready(Ok(self.post_request(path, Some(query), body.clone()))), longest).await
+    }
+
+    fn post_request(&self, path: &str, query: Option<&str>, json: Bytes) -> Request {
         let mut request = Request::new(Method::POST, endpoint(&self.host, path, query));
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if gzip {
-            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        *request.body_mut() = Some(body.into());
-        self.http.send(request, longest).await
+        *request.body_mut() = Some(json.into());
+        request
     }
 
     /// The body of a success. An error does not show `secret`.

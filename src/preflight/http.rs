@@ -1,5 +1,6 @@
 //! Requests of the checks, by the HTTP client that everything else uses.
 
+use std::future::ready;
 use std::time::Duration;
 
 use reqwest::header::AUTHORIZATION;
@@ -12,11 +13,14 @@ use crate::{Error, ErrorKind};
 
 /// Sends a `GET`. The client follows no redirect and uses no proxy to this machine.
 pub async fn get(url: &Url, key: Option<&SecretKey>) -> Result<Answer, Error> {
-    let mut request = Request::new(Method::GET, url.clone());
-    if let Some(key) = key {
-        request.headers_mut().insert(AUTHORIZATION, key.bearer()?);
-    }
-    client_for(url).await?.send(request, LONGEST_ANSWER).await
+    let request = || {
+        let mut request = Request::new(Method::GET, url.clone());
+        if let Some(key) = key {
+            request.headers_mut().insert(AUTHORIZATION, key.bearer()?);
+        }
+        Ok(request)
+    };
+    client_for(url).await?.send(|| ready(request()), LONGEST_ANSWER).await
 }
 
 /// Connects to PostHog's API apart from any client: no queue, no retry.

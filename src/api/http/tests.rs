@@ -1,6 +1,7 @@
 //! Connections: which are made, which are reused, and what becomes of a request on one that dies. Failures as users see
 //! them are in `tests/transport.rs`.
 
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,9 +21,8 @@ fn loopback(last: u8, port: u16) -> SocketAddr {
 }
 
 async fn get(http: &Http, url: &str) -> Result<u16, Error> {
-    http.send(Request::new(Method::GET, url.parse().unwrap()), LONGEST_ANSWER)
-        .await
-        .map(|answer| answer.status)
+    let request = || ready(Ok(Request::new(Method::GET, url.parse().unwrap())));
+    http.send(request, LONGEST_ANSWER).await.map(|answer| answer.status)
 }
 
 /// The head of the next request. `None` when the client has closed.
