@@ -82,6 +82,7 @@ fn seconds(duration: Duration) -> u64 {
 /// never calls the SDK.
 fn into_our_queue(producer: Arc<Producer>) -> impl FnMut(Event) -> Option<Event> + Send + 'static {
     move |event| {
+        producer.note_alias(&event);
         producer.capture_as_is(event);
         None
     }

@@ -128,7 +128,7 @@ where
             if self.token.has_changed().unwrap_or(false) {
                 self.on_new_token();
             }
-            self.log_overflow();
+            self.log_news();
             self.send();
             let is_closed = *self.breaker.borrow() == CircuitState::Closed;
             let in_trouble = self.pauses.until().is_some() || !is_closed || !self.has_token();
@@ -150,10 +150,16 @@ where
     }
 
     /// Logged here and not where it is seen: that is on the caller's thread, where no subscriber is to run.
-    fn log_overflow(&self) {
+    fn log_news(&self) {
         if self.queue.step(State::take_overflow_news) {
             let Limits { events, bytes, .. } = self.limits;
             tracing::warn!(target: target::DELIVERY, events, bytes, "queue full: dropping events");
+        }
+        if self.queue.step(State::take_unmergeable_news) {
+            tracing::warn!(
+                target: target::DELIVERY,
+                "an alias has an id that PostHog refuses to merge: it merges nobody"
+            );
         }
     }
 
