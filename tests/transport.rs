@@ -193,16 +193,22 @@ async fn a_reused_connection_that_dies_counts_for_nothing() {
     }
 }
 
-/// Only one more request, and its result is the one that counts.
+/// Only one more request, within the time of the attempt, and its result is the one that counts.
 #[tokio::test]
 async fn a_new_connection_that_dies_is_a_failure() {
-    let server = FakePostHog::start();
-    server.batch().then(Reply::normal()).then(Reply::reset()).then(Reply::reset());
-    let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build().unwrap();
-    deliver_one_by_one(&posthog, 2).await;
-    assert_eq!(posthog.health().last_error.unwrap().kind, ErrorKind::ConnectionLost);
-    assert_eq!((server.request_count(Route::Batch), server.distinct()), (4, 2));
-
+    for (reply, kind) in [
+        (Reply::reset(), ErrorKind::ConnectionLost),
+        (Reply::hang(), ErrorKind::Timeout),
+        (Reply::status(503), ErrorKind::Server),
+    ] {
+        let server = FakePostHog::start();
+        server.batch().then(Reply::normal()).then(Reply::reset()).then(reply);
+        let builder = PostHog::builder(FakePostHog::TOKEN).host(server.url());
+        let posthog = builder.request_timeout(Duration::from_millis(500)).build().unwrap();
+        deliver_one_by_one(&posthog, 2).await;
+        assert_eq!(posthog.health().last_error.unwrap().kind, kind);
+        assert_eq!((server.request_count(Route::Batch), server.distinct()), (4, 2));
+    }
     let server = FakePostHog::start();
     server.batch().then(Reply::reset());
     let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build().unwrap();
