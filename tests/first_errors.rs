@@ -128,6 +128,9 @@ async fn an_image_without_ca_certificates() {
     capture(&posthog, 1);
     posthog.flush().await.unwrap();
     assert_eq!(server.distinct(), 1);
+    posthog.sdk().await.unwrap().capture(event(1));
+    posthog.flush().await.unwrap();
+    assert_eq!(server.distinct(), 2, "{}", posthog.stats());
     assert!(PostHog::builder("phc_abc").host("http://relay.test").allow_insecure_http(true).build().is_ok());
 }
 

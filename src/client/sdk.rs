@@ -43,9 +43,6 @@ impl PostHog {
     /// - **The SDK's own queue** holds as many events as [ours](crate::PostHogBuilder::queue_events). They leave it in about
     ///   10 µs each. If events arrive faster, the SDK drops some with a line in its log, and our ledger does not count
     ///   them. [`capture`](Self::capture) bypasses that queue.
-    /// - **CA certificates** are needed by the SDK's worker even for an `http://` host. On a system without any, the SDK's log
-    ///   says "failed to build the transport HTTP client", and its events are lost and not counted.
-    ///   [`capture`](Self::capture) needs none there.
     /// - **A [rotated token](crate::CredentialSource)** applies to the SDK's events too, since all are sent with the one in
     ///   use. The SDK's own `/flags` requests keep the token, and its fetches of definitions the secret key, from when the
     ///   client was built.
