@@ -7,6 +7,7 @@ use tokio::task_local;
 use tower::util::MapResponseLayer;
 
 use super::Answer;
+use crate::rt::target;
 use crate::{Error, ErrorKind};
 
 /// The HTTP clients of one host.
@@ -55,6 +56,7 @@ impl Http {
         let mut sent = body_bytes(&first);
         let (mut result, is_fresh) = self.on_pooled(first).await;
         if result.as_ref().is_err_and(Error::is_hang_up) && !is_fresh {
+            tracing::debug!(target: target::REQUESTS, "a reused connection was dead: sending again on a new one");
             let again = request().await?;
             sent = body_bytes(&again);
             result = self.fresh.execute(again).await.map_err(Error::from);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::{Certificate, Method};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -37,45 +37,6 @@ async fn next_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
 async fn answer(stream: &mut (impl AsyncWrite + Unpin)) {
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     stream.flush().await.unwrap();
-}
-
-/// An address that completes no connection and refuses none: its backlog is full.
-async fn black_hole(address: SocketAddr) -> (TcpListener, TcpStream) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(address).unwrap();
-    let listener = socket.listen(0).unwrap();
-    let fills_it = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (listener, fills_it)
-}
-
-#[cfg(target_os = "linux")] // Elsewhere 127.0.0.2 is not there.
-#[tokio::test]
-async fn a_silent_address_leaves_time_for_the_next_one() {
-    let healthy = TcpListener::bind(loopback(1, 0)).await.unwrap();
-    let port = healthy.local_addr().unwrap().port();
-    let _silent = black_hole(loopback(2, port)).await;
-    tokio::spawn(async move {
-        let (mut stream, _) = healthy.accept().await.unwrap();
-        while next_request(&mut stream).await.is_some() {
-            answer(&mut stream).await;
-        }
-    });
-    let (url, request_timeout) = (format!("http://two.test:{port}/"), Duration::from_secs(2));
-    let host = url.parse().unwrap();
-    let addresses = [loopback(2, port), loopback(1, port)];
-    let http = Http::build(|| {
-        builder(&host, request_timeout).tls_certs_only([]).no_proxy().resolve_to_addrs("two.test", &addresses)
-    });
-    let answered = tokio::time::timeout(request_timeout, get(&http.unwrap(), &url)).await;
-    assert_eq!(answered.expect("an answer in time").unwrap(), 200);
-}
-
-#[tokio::test]
-async fn no_connection_in_time_is_a_failure_to_connect() {
-    let silent = black_hole(loopback(1, 0)).await;
-    let url = format!("http://{}/", silent.0.local_addr().unwrap());
-    let http = Http::new(&url.parse().unwrap(), Duration::from_millis(200)).unwrap();
-    assert_eq!(get(&http, &url).await.unwrap_err().kind(), ErrorKind::Connect);
 }
 
 /// Answers the first request of each connection, and drops the connection when it has read the second one. TLS is not
@@ -155,6 +116,55 @@ async fn each_request_knows_its_own_connection() {
         release.notify_one();
     };
     assert_eq!(tokio::join!(dying, meanwhile).0.unwrap(), 200);
+}
+
+/// Elsewhere there is no 127.0.0.2, and a full backlog may refuse.
+#[cfg(target_os = "linux")]
+mod silent {
+    use tokio::net::{TcpSocket, TcpStream};
+
+    use super::*;
+
+    /// An address that completes no connection and refuses none: its backlog is full.
+    async fn black_hole(address: SocketAddr) -> (TcpListener, TcpStream) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(address).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let fills_it = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (listener, fills_it)
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_leaves_time_for_the_next_one() {
+        let healthy = TcpListener::bind(loopback(1, 0)).await.unwrap();
+        let port = healthy.local_addr().unwrap().port();
+        let _silent = black_hole(loopback(2, port)).await;
+        tokio::spawn(async move {
+            let (mut stream, _) = healthy.accept().await.unwrap();
+            while next_request(&mut stream).await.is_some() {
+                answer(&mut stream).await;
+            }
+        });
+        let (url, request_timeout) = (format!("http://two.test:{port}/"), Duration::from_secs(2));
+        let host = url.parse().unwrap();
+        let addresses = [loopback(2, port), loopback(1, port)];
+        let http = Http::build(|| {
+            builder(&host, request_timeout)
+                .tls_certs_only([])
+                .no_proxy()
+                .resolve_to_addrs("two.test", &addresses)
+        });
+        let answered = tokio::time::timeout(request_timeout, get(&http.unwrap(), &url)).await;
+        assert_eq!(answered.expect("an answer in time").unwrap(), 200);
+    }
+
+    #[tokio::test]
+    async fn no_connection_in_time_is_a_failure_to_connect() {
+        let silent = black_hole(loopback(1, 0)).await;
+        let url = format!("http://{}/", silent.0.local_addr().unwrap());
+        let http = Http::new(&url.parse().unwrap(), Duration::from_millis(200)).unwrap();
+        assert_eq!(get(&http, &url).await.unwrap_err().kind(), ErrorKind::Connect);
+    }
 }
 
 #[test]
