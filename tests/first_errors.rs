@@ -105,6 +105,35 @@ async fn a_host_that_cannot_be() {
     }
 }
 
+/// The test itself runs in a process that finds no certificates.
+#[cfg(target_os = "linux")] // Elsewhere they are no files.
+#[tokio::test]
+async fn an_image_without_ca_certificates() {
+    const NOWHERE: &str = "/nonexistent/certificates";
+    if std::env::var_os("SSL_CERT_FILE").is_none_or(|file| file != NOWHERE) {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "an_image_without_ca_certificates", "--nocapture"]);
+        let status = command.env("SSL_CERT_FILE", NOWHERE).env("SSL_CERT_DIR", NOWHERE).status().unwrap();
+        assert!(status.success());
+        return;
+    }
+    assert_eq!(
+        refusal(PostHog::builder("phc_abc")),
+        "TLS cannot be set up (builder error: unexpected error: No CA certificates were loaded from the system): install \
+         CA certificates (the package ca-certificates), or name a file of them in SSL_CERT_FILE"
+    );
+    // Without TLS none are needed.
+    let server = FakePostHog::start();
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 1);
+    posthog.flush().await.unwrap();
+    assert_eq!(server.distinct(), 1);
+    posthog.sdk().await.unwrap().capture(event(1));
+    posthog.flush().await.unwrap();
+    assert_eq!(server.distinct(), 2, "{}", posthog.stats());
+    assert!(PostHog::builder("phc_abc").host("http://relay.test").allow_insecure_http(true).build().is_ok());
+}
+
 /// The app's host is taken for the ingestion host that belongs to it; what answers otherwise is told.
 #[tokio::test]
 async fn a_host_that_is_not_posthog() {

@@ -64,6 +64,27 @@ fn assert_hide(texts: &[&str], secrets: &[&str]) {
     }
 }
 
+/// PostHog tells of it on a page of the project only. No subscriber runs on the caller's thread, as for every event.
+#[tokio::test]
+async fn an_alias_that_merges_nobody_is_news_once() {
+    const NEWS: &str = "an alias has an id that PostHog refuses to merge";
+    let (log, _guard) = Log::start(Level::INFO);
+    let server = FakePostHog::start();
+    let posthog = builder(&server).build().unwrap();
+    posthog.alias("anonymous-1", "user-1");
+    posthog.flush().await.unwrap();
+    assert!(!log.text().contains(NEWS));
+    for _ in 0..10 {
+        posthog.alias("anonymous-1", "undefined");
+        posthog.alias("null", "user-1");
+    }
+    assert!(!log.text().contains(NEWS), "on the caller's thread");
+    posthog.sdk().await.unwrap().alias("anonymous-1", "[object Object]");
+    posthog.flush().await.unwrap();
+    assert_eq!(log.text().matches(NEWS).count(), 1);
+    assert_eq!((posthog.stats().delivered, server.distinct()), (22, 22), "it is PostHog that decides");
+}
+
 /// The same of the SDK, which has a secret key too, and lines of its own.
 #[tokio::test]
 async fn the_sdk_shows_neither_token_nor_secret_key() {

@@ -8,10 +8,11 @@ use tokio::runtime::Handle;
 use super::pipeline::{Pipeline, pipeline};
 use super::running::{Running, Task};
 use crate::ConfigError;
-use crate::api::{Api, Compressors, TokenChecks, http_client};
+use crate::api::{Api, Compressors, Http, TokenChecks};
 use crate::config::Settings;
 use crate::credentials::{Opened, ProjectToken};
 use crate::delivery::{Producer, Queue, Spool};
+use crate::error::error_chain;
 use crate::flags::{FlagsClient, FlagsParts};
 use crate::health::Probe;
 use crate::monitor::{AttemptObserver, Surface};
@@ -37,7 +38,7 @@ impl Start<'_> {
     ) -> Result<Running, ConfigError> {
         let Self { queue, producer, settings, is_server, geoip } = self;
         Handle::try_current().map_err(|_| no_runtime())?;
-        let http = http_client(&host).map_err(|error| no_tls(&error))?;
+        let http = Http::new(&host, settings.request_timeout).map_err(|error| no_tls(&error))?;
         let Opened { credentials: tokens, renewal } = token;
         let (secret_keys, key_renewal) = match local_evaluation {
             Some(LocalEvaluation { secret_key, poll_interval }) => {
@@ -49,7 +50,7 @@ impl Start<'_> {
         let keys = secret_keys.as_ref();
         let sdk = Sdk::new(&SdkParts {
             producer,
-            http: &http,
+            http: http.client(),
             host: &host,
             token: &tokens.current().unwrap_or_else(ProjectToken::stand_in),
             local_evaluation: keys.and_then(|(keys, interval)| Some((keys.current()?, *interval))),
@@ -116,5 +117,7 @@ fn no_runtime() -> ConfigError {
 }
 
 fn no_tls(error: &reqwest::Error) -> ConfigError {
-    ConfigError::new("TLS", format!("cannot be set up ({error})"), "check the system's CA certificates")
+    let remedy =
+        "install CA certificates (the package ca-certificates), or name a file of them in SSL_CERT_FILE";
+    ConfigError::new("TLS", format!("cannot be set up ({})", error_chain(error)), remedy)
 }

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use posthog_rs::RequestContext;
+use posthog_rs::{Event, RequestContext};
+use serde_json::Value;
 
+use super::admit::is_unmergeable;
 use super::encode::Encoder;
 use super::event::AnyEvent;
 use super::hooks::is_inside;
@@ -33,6 +35,14 @@ impl Producer {
     /// The same for an event that has its request context already.
     pub fn capture_as_is(&self, event: impl Into<AnyEvent>) {
         self.enter(event.into(), || None, None);
+    }
+
+    /// Takes note of an alias that merges nothing. Only PostHog's page of ingestion warnings would tell.
+    pub fn note_alias(&self, event: &Event) {
+        let merges = [Some(event.distinct_id()), event.properties().get("alias").and_then(Value::as_str)];
+        if event.event_name() == "$create_alias" && merges.into_iter().flatten().any(is_unmergeable) {
+            self.queue.step(State::note_unmergeable);
+        }
     }
 
     /// Captures an event and tells when it is on disk, or why it was dropped instead.

@@ -37,7 +37,7 @@ named! {
     #[derive(Hash, Deserialize)]
     #[non_exhaustive]
     pub enum ErrorKind {
-        /// No connection: refused, unreachable, no route. Retryable.
+        /// No connection: refused, unreachable, no route, or none in time. Retryable.
         Connect = "connect",
         /// The host's name could not be resolved. Retryable, because resolvers fail for moments.
         Dns = "dns",

@@ -19,6 +19,7 @@ pub use kind::{AlertCause, Breaker, ErrorKind, Fate, Suspicion};
 pub use reason::Reason;
 #[cfg(test)]
 pub use transport::causes;
+pub use transport::error_chain;
 
 /// Why a request to a service failed.
 ///

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthog_rs::{ClientOptions, ClientOptionsBuilder, Event};
+use posthog_rs::{ClientOptionsBuilder, Event};
 use reqwest::Url;
 
 use super::error_tracking::ErrorTracking;
+use super::managed::MakeOptions;
 use crate::ConfigError;
 use crate::credentials::{CredentialSource, ProjectToken, SecretKey};
 use crate::delivery::Producer;
@@ -42,7 +43,7 @@ impl SdkParts<'_> {
     pub fn options(
         &self,
         local_evaluation: Option<&(SecretKey, Duration)>,
-    ) -> Result<ClientOptions, ConfigError> {
+    ) -> Result<Arc<MakeOptions>, ConfigError> {
         let mut options = ClientOptionsBuilder::default();
         options
             .api_key(self.token.expose().to_owned())
@@ -65,8 +66,22 @@ impl SdkParts<'_> {
         }
         options.build().map_err(|error| {
             ConfigError::new("the SDK", format!("refuses its options ({error})"), "report this as a bug")
-        })
+        })?;
+        let is_plain = self.host.scheme() == "http";
+        Ok(Arc::new(move || {
+            let mut options = options.clone();
+            if is_plain {
+                options.blocking_http_client(without_certificates()?);
+            }
+            options.build().ok()
+        }))
     }
+}
+
+/// The client of the SDK's worker, which sends nothing. The worker would make one that needs the system's certificates, also
+/// for an `http` host, and end without them, and with it the events that it was given.
+fn without_certificates() -> Option<reqwest::blocking::Client> {
+    reqwest::blocking::Client::builder().tls_backend_rustls().tls_certs_only([]).build().ok()
 }
 
 /// Rounds up, because the SDK counts in whole seconds.
@@ -82,6 +97,7 @@ fn seconds(duration: Duration) -> u64 {
 /// never calls the SDK.
 fn into_our_queue(producer: Arc<Producer>) -> impl FnMut(Event) -> Option<Event> + Send + 'static {
     move |event| {
+        producer.note_alias(&event);
         producer.capture_as_is(event);
         None
     }

@@ -68,6 +68,9 @@ pub struct Snapshot {
     pub found_lost: u64,
     /// Own events that became dead letters, those that were replayed since included.
     pub dead_lettered: u64,
+    /// Aliases that PostHog refuses to carry out.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "what only the metrics show"))]
+    pub unmergeable: u64,
     /// `None` without a spool.
     pub spool: Option<SpoolHealth>,
     /// When an event was last lost that nobody asked to drop.

@@ -102,7 +102,7 @@ where
             if self.token.has_changed().unwrap_or(false) {
                 self.on_new_token();
             }
-            self.log_overflow();
+            self.log_news();
             self.send();
             let stands_still = self.stands_still();
             queue.step(|state| state.set_in_trouble(stands_still));
@@ -128,10 +128,16 @@ where
     }
 
     /// Logged here and not where it is seen: that is on the caller's thread, where no subscriber is to run.
-    fn log_overflow(&self) {
+    fn log_news(&self) {
         if self.dispatcher.queue.step(State::take_overflow_news) {
             let Limits { events, bytes, .. } = self.dispatcher.limits;
             tracing::warn!(target: target::DELIVERY, events, bytes, "queue full: dropping events");
+        }
+        if self.dispatcher.queue.step(State::take_unmergeable_news) {
+            tracing::warn!(
+                target: target::DELIVERY,
+                "an alias has an id that PostHog refuses to merge: it merges nobody"
+            );
         }
     }
 
