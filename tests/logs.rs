@@ -191,7 +191,7 @@ async fn an_outage_is_one_line_when_it_begins_and_one_when_it_ends() {
 async fn a_refused_token_is_one_line_until_it_works_again() {
     let (log, _guard) = Log::start(Level::INFO);
     let server = FakePostHog::start();
-    server.batch().always(Reply::status(401));
+    server.always(Reply::status(401));
     let posthog = builder(&server).refusal_pause(MS(2)).build().unwrap();
     capture(&posthog, 300);
     server.wait_for_requests(posthog_health::testing::Route::Batch, 20).await;

@@ -33,7 +33,8 @@ const FRESH: Duration = Duration::from_secs(10);
 impl Api {
     /// Decides what a refusal of this token means.
     pub async fn attribute(&self, error: Error, token: &ProjectToken) -> Error {
-        if !error.kind().is_about_the_token() {
+        // A token that was replaced meanwhile is of no interest.
+        if !error.kind().is_about_the_token() || self.tokens.current().as_ref() != Some(token) {
             return error;
         }
         match self.check_token(token).await {

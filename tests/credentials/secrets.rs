@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{CredentialSource, FlagOptions, Reason, SpoolConfig, SpoolState};
+use posthog_health::testing::{FakePostHog, Reply, Route};
+use posthog_health::{CredentialSource, Event, FlagOptions, PostHog, Reason, SpoolConfig, SpoolState};
 use tracing::Level;
 
 use crate::log::Log;
@@ -51,9 +51,7 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
     }
 
     // What PostHog says repeats both, and a batch that it rejects keeps what it said.
-    server.batch().then(Reply::status(400).body(OLD));
-    capture(&posthog, 1);
-    until(|| posthog.stats().dead_lettered == 1).await;
+    reject(&server, &posthog, OLD).await;
     server.know_token(NEW);
     server.revoke_token(OLD);
     server.batch().then(Reply::status(401).body(OLD));
@@ -70,10 +68,8 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
         write!(shown, "{error} {error:?} {:?}", std::error::Error::source(&error)).unwrap();
     }
     mount.swap(NEW);
-    until(|| posthog.stats().delivered == 200).await;
-    server.batch().always(Reply::status(400).body(NEW));
-    capture(&posthog, 1);
-    until(|| posthog.stats().dead_lettered == 2).await;
+    until(|| posthog.stats().delivered == 201).await;
+    reject(&server, &posthog, NEW).await;
     let letters = posthog.dead_letters();
     write!(shown, "{letters:?} {}", serde_json::to_string(&letters).unwrap()).unwrap();
     write!(shown, "{} {:?} {:?}", posthog.health_check().await, posthog.stats(), posthog.alerts()).unwrap();
@@ -89,7 +85,7 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
     assert_eq!(count("project token changed"), 1);
     let (scraped, left) = (scrape.render(), bytes(disk.path()));
     assert!(disk.path().join("flags.last-known-good").exists(), "flags are among it");
-    assert!(scraped.contains("posthog_events_delivered_total 200"), "{scraped}");
+    assert!(scraped.contains("posthog_events_delivered_total 202"), "{scraped}");
     assert!(on_disk.len() > 1_000 && left.len() > 1_000);
     for (what, text) in [
         ("log", logged.as_bytes()),
@@ -103,4 +99,14 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
             assert!(!found, "{secret} in: {what}");
         }
     }
+}
+
+/// An event becomes a dead letter, with this answer: PostHog rejects it and accepts another.
+async fn reject(server: &FakePostHog, posthog: &PostHog, answer: &'static str) {
+    server.reply_to_events_named("poison", Reply::status(400).body(answer));
+    let (requests, letters) = (server.request_count(Route::Batch), posthog.stats().dead_lettered);
+    posthog.capture(Event::new("poison", "user"));
+    server.wait_for_requests(Route::Batch, requests + 1).await;
+    capture(posthog, 1);
+    until(|| posthog.stats().dead_lettered == letters + 1).await;
 }
