@@ -213,7 +213,7 @@ pub use api::{Accepted, Outcome};
 pub use cli::preflight_main;
 #[cfg(feature = "spool")]
 pub use client::NotDurable;
-pub use client::{FlushTimeout, PostHog, ShutdownReport};
+pub use client::{FlushError, FlushFailure, PostHog, ShutdownReport};
 pub use config::PostHogBuilder;
 pub use credentials::{CredentialSource, CredentialsError};
 pub use delivery::{

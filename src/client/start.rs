@@ -110,7 +110,8 @@ impl Start<'_> {
 }
 
 fn no_runtime() -> ConfigError {
-    let remedy = "call it in async code (#[tokio::main]), or while a runtime's enter() guard is held";
+    let remedy =
+        "call it in async code (#[tokio::main]), on a runtime that runs as long as the client is used";
     ConfigError::new("build()", "was called outside a tokio runtime", remedy)
 }
 

@@ -5,6 +5,7 @@ pub mod detached_thread;
 mod durations;
 mod episode;
 pub mod foreign;
+mod heartbeat;
 mod lock;
 #[cfg_attr(not(feature = "metrics"), path = "metrics/disabled.rs")]
 pub mod metrics;
@@ -17,6 +18,7 @@ mod timestamp;
 pub use deadline::within;
 pub use durations::{millis, serialize_ms, serialize_optional_ms};
 pub use episode::Episode;
+pub use heartbeat::Heartbeat;
 pub use lock::lock;
 pub(crate) use names::named;
 pub(crate) use setters::setters;

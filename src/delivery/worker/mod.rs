@@ -110,6 +110,7 @@ where
     pub async fn run(mut self) {
         let mut linger: Option<Instant> = None;
         while !(self.queue.is_closed() && self.queue.look(State::is_done)) {
+            self.queue.beat();
             if linger.is_some_and(|until| until <= Instant::now()) {
                 linger = None;
                 self.queue.step(State::make_due);
