@@ -3,7 +3,8 @@ use std::error::Error;
 use posthog_rs::{CaptureExceptionOptions, Event};
 
 use super::PostHog;
-use crate::rt::target;
+use crate::delivery::DropReason;
+use crate::rt::foreign;
 use crate::sdk;
 
 impl PostHog {
@@ -12,7 +13,8 @@ impl PostHog {
     /// starts the SDK's thread.
     ///
     /// The SDK's method of this name is async and returns a `Result`. Nothing in it waits, and a caller can do nothing about
-    /// its error, so this method logs it.
+    /// its error. So this method counts an exception that cannot be captured, as
+    /// [`NotEncodable`](crate::DropReason::NotEncodable).
     ///
     /// The stack trace is made on the caller's thread. In a debug build that took 2 ms, and 800 ms the first time, when the
     /// program's debug information is read. Where that is too long, turn off `capture_stacktrace` in
@@ -44,8 +46,10 @@ impl PostHog {
             self.inner.producer.capture(Event::new("$exception", ""));
             return;
         };
-        if let Err(error) = sdk::capture_exception(&sdk, error, options) {
-            tracing::warn!(target: target::CLIENT, "an exception could not be captured: {error}");
+        // The error's texts, the provider of trace contexts and, for a span of the SDK's, a log subscriber are foreign code.
+        let captured = foreign::call(|| sdk::capture_exception(&sdk, error, options));
+        if !matches!(captured, Ok(Ok(()))) {
+            self.inner.queue.refuse(DropReason::NotEncodable, None);
         }
     }
 }

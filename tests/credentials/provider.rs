@@ -11,6 +11,15 @@ use tokio::sync::Semaphore;
 use crate::support::{MS, builder, capture, until};
 use crate::{NEW, OLD, token_of_batch};
 
+/// What was panicked with may panic, too.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
 /// Fails, panics and gives something else, before it works: events wait meanwhile.
 #[tokio::test]
 async fn events_wait_until_a_provider_has_given_a_token() {
@@ -23,7 +32,7 @@ async fn events_wait_until_a_provider_has_given_a_token() {
         async move {
             match call {
                 0 => Err("no vault"),
-                1 => panic!("a bug"),
+                1 => std::panic::panic_any(Bomb),
                 2 => Ok("phx_secretsecret".to_owned()),
                 _ if gate.available_permits() == 0 => Err("no vault"),
                 _ => Ok(OLD.to_owned()),
