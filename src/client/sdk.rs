@@ -40,9 +40,11 @@ impl PostHog {
     /// - **Minimised `$feature_flag_called` events**, where a project has them, arrive with all their properties, because
     ///   the SDK removes these after the hook that hands us the event.
     /// - **Events keep the SDK's enrichment**: `$lib` is `posthog-rs`, with its version. Only missing members are added.
-    /// - **The SDK's own queue** holds as many events as [ours](crate::PostHogBuilder::queue_events). They leave it in about
-    ///   10 µs each. If events arrive faster, the SDK drops some with a line in its log, and our ledger does not count
-    ///   them. [`capture`](Self::capture) bypasses that queue.
+    /// - **The SDK's own queue** holds a million events, and they leave it in about 10 µs each, so it is
+    ///   [ours](crate::PostHogBuilder::queue_events) that overflows and counts. The events in it take memory that no setting
+    ///   bounds. If a [`before_send`](crate::PostHogBuilder::before_send) hook blocks the SDK's thread until it is full, the
+    ///   SDK drops events with a line in its log, and our ledger does not count them. [`capture`](Self::capture) bypasses
+    ///   that queue.
     /// - **A [rotated token](crate::CredentialSource)** applies to the SDK's events too, since all are sent with the one in
     ///   use. The SDK's own `/flags` requests keep the token, and its fetches of definitions the secret key, from when the
     ///   client was built.

@@ -15,7 +15,7 @@ use super::queue::{Queue, State, Waiter};
 /// memory, made on one thread and freed on another; its bytes are one slice.
 #[derive(Debug)]
 pub struct Producer {
-    queue: Arc<Queue>,
+    pub queue: Arc<Queue>,
     encoder: Encoder,
 }
 
@@ -43,7 +43,7 @@ impl Producer {
         told.await.unwrap_or(Err(DropReason::Shutdown))
     }
 
-    fn enter(
+    pub fn enter(
         &self,
         event: AnyEvent,
         context: impl FnOnce() -> Option<RequestContext>,

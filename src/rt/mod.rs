@@ -15,6 +15,8 @@ pub mod single_flight;
 pub mod target;
 mod timestamp;
 
+#[cfg(feature = "error-tracking")]
+pub use deadline::block_within;
 pub use deadline::within;
 pub use durations::{millis, serialize_ms, serialize_optional_ms};
 pub use episode::Episode;
