@@ -52,12 +52,12 @@ impl PostHog {
             is_done = self.flushed(deadline) => (!is_done).then_some(FlushFailure::TimedOut),
             () = self.worker_stopped() => Some(FlushFailure::WorkerStopped),
         };
-        let (Losses { lost, dead_letters }, snapshot) = self.losses_since(reported);
+        let (Losses { lost, set_aside }, snapshot) = self.losses_since(reported);
         let undelivered =
             if failure.is_some() { snapshot.ledger.queued + snapshot.ledger.spooled } else { 0 };
-        let has_losses = lost + dead_letters > 0;
+        let has_losses = lost + set_aside > 0;
         match failure.or(has_losses.then_some(FlushFailure::NotDelivered)) {
-            Some(reason) => Err(FlushError { reason, undelivered, lost, dead_letters }),
+            Some(reason) => Err(FlushError { reason, undelivered, lost, set_aside }),
             None => Ok(()),
         }
     }
@@ -83,10 +83,10 @@ impl PostHog {
     /// Returns what was lost since then, and marks it as reported.
     fn losses_since(&self, reported: Losses) -> (Losses, Snapshot) {
         let snapshot = self.inner.queue.snapshot();
-        let all = Losses { lost: snapshot.own.dropped.lost(), dead_letters: snapshot.dead_lettered };
+        let all = Losses { lost: snapshot.own.dropped.lost(), set_aside: snapshot.dead_lettered };
         *lock(&self.inner.reported) = all;
         let lost = all.lost.saturating_sub(reported.lost);
-        (Losses { lost, dead_letters: all.dead_letters.saturating_sub(reported.dead_letters) }, snapshot)
+        (Losses { lost, set_aside: all.set_aside.saturating_sub(reported.set_aside) }, snapshot)
     }
 
     /// Ends the client: it accepts no more events, delivers what it can within `deadline`, and drops and counts the rest.
@@ -145,19 +145,19 @@ impl PostHog {
             running.monitor_ended().await;
         }
         let after = self.inner.queue.own_totals();
-        let (Losses { lost, dead_letters }, Snapshot { ledger, .. }) = self.losses_since(reported);
+        let (Losses { lost, set_aside }, Snapshot { ledger, .. }) = self.losses_since(reported);
         let report = ShutdownReport {
             delivered: after.delivered.saturating_sub(before.delivered),
             undelivered,
             dropped: after.dropped.total().saturating_sub(before.dropped.total() + undelivered),
             spooled: ledger.spooled,
             lost,
-            dead_letters,
+            set_aside,
+            dead_letters: ledger.dead_lettered,
         };
         if first {
             let _named = self.running().map(|running| running.span.enter());
-            let ShutdownReport { delivered, undelivered, spooled, .. } = report;
-            let dead_letters = ledger.dead_lettered;
+            let ShutdownReport { delivered, undelivered, spooled, dead_letters, .. } = report;
             let lost = after.dropped.lost().saturating_sub(before.dropped.lost());
             if lost + dead_letters == 0 {
                 tracing::info!(
@@ -230,8 +230,10 @@ pub struct ShutdownReport {
     /// Events lost since the client was built or last flushed: those of `undelivered`, those over quota, and all that were
     /// dropped for another reason that nobody asked for. [`stats`](PostHog::stats) has the reasons.
     pub lost: u64,
-    /// Events that became dead letters since the client was built or last flushed. Without a spool they are lost with the
-    /// process unless they are [exported](PostHog::dead_letters).
+    /// Events set aside as dead letters since the client was built or last flushed.
+    pub set_aside: u64,
+    /// All dead letters. Without a spool they are lost with the process unless they are
+    /// [exported](PostHog::dead_letters).
     pub dead_letters: u64,
 }
 
@@ -239,7 +241,7 @@ impl ShutdownReport {
     /// Whether nothing was lost and nothing became a dead letter, so that a job may report success. Events on disk are
     /// delivered after the next start.
     pub fn is_complete(&self) -> bool {
-        self.lost + self.dead_letters == 0
+        self.lost + self.set_aside == 0
     }
 }
 
@@ -254,8 +256,8 @@ pub struct FlushError {
     /// Events lost since the client was built or last flushed, without those that you asked to drop.
     /// [`stats`](PostHog::stats) has the reasons.
     pub lost: u64,
-    /// Events that became [dead letters](PostHog::dead_letters) since the client was built or last flushed.
-    pub dead_letters: u64,
+    /// Events set aside as [dead letters](PostHog::dead_letters) since the client was built or last flushed.
+    pub set_aside: u64,
 }
 
 /// Why a [`flush`](PostHog::flush) failed.
@@ -272,7 +274,7 @@ pub enum FlushFailure {
 
 impl fmt::Display for FlushError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { reason, undelivered, lost, dead_letters } = self;
+        let Self { reason, undelivered, lost, set_aside } = self;
         match reason {
             FlushFailure::WorkerStopped => write!(
                 f,
@@ -284,10 +286,10 @@ impl fmt::Display for FlushError {
             )?,
             FlushFailure::NotDelivered => f.write_str("not all events were delivered")?,
         }
-        if lost + dead_letters > 0 {
+        if lost + set_aside > 0 {
             write!(
                 f,
-                "; {lost} events were lost and {dead_letters} became dead letters: stats() and dead_letters() say why"
+                "; {lost} events were lost and {set_aside} set aside: stats() and dead_letters() say why"
             )?;
         }
         Ok(())
@@ -300,7 +302,7 @@ impl std::error::Error for FlushError {}
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Losses {
     lost: u64,
-    dead_letters: u64,
+    set_aside: u64,
 }
 
 /// How often `flush` looks whether somebody delivers.

@@ -14,8 +14,8 @@ use crate::rt::block_within;
 /// How long the SDK's panic hook waits for the event before the process may end.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// How soon a worker that is driven answers.
-const ANSWER: Duration = Duration::from_millis(500);
+/// How often to look whether the event can still be delivered. A worker that is driven answers sooner.
+const LOOK: Duration = Duration::from_millis(250);
 
 impl Producer {
     /// Captures an event after which the process may end. Blocks the thread for 2 s at most: with a spool that works until
@@ -29,14 +29,14 @@ impl Producer {
         self.capture_as_is(event);
         let seq = self.queue.flush();
         let mut settled = pin!(self.queue.settled(seq));
-        while Instant::now() < deadline
-            && breaker.state() != CircuitState::Open
-            && !self.queue.is_unattended()
-        {
-            let look = deadline.min(Instant::now() + ANSWER);
-            if block_within(look, settled.as_mut()).is_some() || self.queue.owes_an_answer() {
+        // Twice in a row, because somebody else may have asked just now.
+        let mut unanswered = 0;
+        while unanswered < 2 && breaker.state() != CircuitState::Open && !self.queue.is_unattended() {
+            let look = deadline.min(Instant::now() + LOOK);
+            if block_within(look, settled.as_mut()).is_some() || look == deadline {
                 return;
             }
+            unanswered = if self.queue.owes_an_answer() { unanswered + 1 } else { 0 };
         }
     }
 

@@ -1,5 +1,7 @@
 //! Small helpers at the bottom of the crate. They know nothing of PostHog and import no other module.
 
+#[cfg(feature = "error-tracking")]
+mod block;
 mod deadline;
 pub mod detached_thread;
 mod durations;
@@ -16,7 +18,7 @@ pub mod target;
 mod timestamp;
 
 #[cfg(feature = "error-tracking")]
-pub use deadline::block_within;
+pub use block::block_within;
 pub use deadline::within;
 pub use durations::{millis, serialize_ms, serialize_optional_ms};
 pub use episode::Episode;
