@@ -41,6 +41,10 @@ impl PostHog {
     /// # Ok(()) }
     /// ```
     pub fn capture_exception_with<E: Error + ?Sized>(&self, error: &E, options: CaptureExceptionOptions) {
+        // It would reach the hook from the SDK's thread, where nobody knows that it comes from a hook.
+        if self.inner.producer.is_inside_hook() {
+            return self.inner.queue.refuse(DropReason::InsideHook, None);
+        }
         let Some(sdk) = self.running().and_then(|running| running.sdk.plain()) else {
             // Disabled or shut down. The event that stands in is refused and counted; without a person, it is never sent.
             self.inner.producer.capture(Event::new("$exception", ""));

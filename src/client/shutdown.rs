@@ -156,30 +156,29 @@ impl PostHog {
             dead_letters: ledger.dead_lettered,
         };
         if first {
-            let _named = self.running().map(|running| running.span.enter());
-            let ShutdownReport { delivered, undelivered, spooled, dead_letters, .. } = report;
             let lost = after.dropped.lost().saturating_sub(before.dropped.lost());
-            if lost + dead_letters == 0 {
-                tracing::info!(
-                    target: target::CLIENT,
-                    delivered,
-                    spooled,
-                    took = ?started.elapsed(),
-                    "shut down"
-                );
-            } else {
-                tracing::warn!(
-                    target: target::CLIENT,
-                    delivered,
-                    spooled,
-                    undelivered,
-                    lost,
-                    dead_letters,
-                    "shut down, not everything was delivered"
-                );
-            }
+            // The subscriber is foreign code, and must not cost the caller the report.
+            let _ = foreign::call(|| self.log_end(&report, lost, started.elapsed()));
         }
         report
+    }
+
+    fn log_end(&self, report: &ShutdownReport, lost: u64, took: Duration) {
+        let _named = self.running().map(|running| running.span.enter());
+        let ShutdownReport { delivered, undelivered, spooled, dead_letters, .. } = *report;
+        if lost + dead_letters == 0 {
+            tracing::info!(target: target::CLIENT, delivered, spooled, ?took, "shut down");
+        } else {
+            tracing::warn!(
+                target: target::CLIENT,
+                delivered,
+                spooled,
+                undelivered,
+                lost,
+                dead_letters,
+                "shut down, not everything was delivered"
+            );
+        }
     }
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use posthog_health::posthog_rs::{CaptureExceptionOptions, EvaluateFlagsOptions};
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{DropReason, Event, RequestContext};
+use posthog_health::{DropReason, Event, PostHog, RequestContext};
 use serde_json::{Value, json};
 
-use crate::support::{MS, assert_balanced, builder, event, flush_lossy};
+use crate::support::{MS, assert_balanced, builder, capture, event, flush_lossy};
 use crate::{assert_only_ours_captured, flags, named};
 
 /// The list of this crate's promise: what is captured through the SDK by any of its methods arrives once, by us.
@@ -232,4 +232,27 @@ async fn a_burst_through_the_sdk_is_counted_to_the_last_event() {
     assert_eq!(ledger.dropped.count(DropReason::QueueFull), 10_000);
     assert_balanced(ledger);
     posthog.shutdown(MS(1)).await;
+}
+
+/// A hook that reports its own errors would otherwise meet itself without end: the SDK's thread brings the exception back.
+#[tokio::test]
+async fn an_exception_that_a_hook_captures_is_dropped_and_counted() {
+    let server = FakePostHog::start();
+    let itself: Arc<Mutex<Option<PostHog>>> = Arc::default();
+    let hook = {
+        let itself = Arc::clone(&itself);
+        move |event| {
+            let posthog = itself.lock().unwrap().clone();
+            posthog.unwrap().capture_exception(&io::Error::other("from inside"));
+            Some(event)
+        }
+    };
+    let posthog = builder(&server).before_send(hook).build().unwrap();
+    *itself.lock().unwrap() = Some(posthog.clone());
+    capture(&posthog, 2);
+    posthog.capture_exception(&io::Error::other("from outside"));
+    server.wait_for_distinct(3).await;
+    let ledger = posthog.stats();
+    assert_eq!((ledger.captured, ledger.dropped.count(DropReason::InsideHook)), (6, 3));
+    itself.lock().unwrap().take();
 }
