@@ -158,7 +158,7 @@ impl PostHog {
         if first {
             let lost = after.dropped.lost().saturating_sub(before.dropped.lost());
             // The subscriber is foreign code, and must not cost the caller the report.
-            let _ = foreign::call(|| self.log_end(&report, lost, started.elapsed()));
+            foreign::log(|| self.log_end(&report, lost, started.elapsed()));
         }
         report
     }

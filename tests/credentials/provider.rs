@@ -9,7 +9,7 @@ use posthog_health::{AlertName, CredentialSource, CredentialsError, DropReason, 
 use tokio::sync::Semaphore;
 
 use crate::support::{MS, builder, capture, until};
-use crate::{NEW, OLD, token_of_batch};
+use crate::{NEW, OLD, log, token_of_batch};
 
 /// What was panicked with may panic, too.
 struct Bomb;
@@ -169,4 +169,22 @@ async fn what_waits_for_a_token_goes_to_the_spool() {
     let posthog = start(CredentialSource::provider(|| async { Ok::<_, std::io::Error>(OLD.to_owned()) }));
     server.wait_for_distinct(100).await;
     posthog.shutdown(Duration::from_secs(10)).await;
+}
+
+/// A subscriber is foreign code. One that panics costs its line.
+#[tokio::test]
+async fn a_failure_whose_log_line_panics_does_not_end_the_renewal() {
+    fn panicking() -> std::io::Sink {
+        panic!("a subscriber's bug")
+    }
+    let server = FakePostHog::start();
+    let _subscriber = log::install(tracing_subscriber::fmt().with_writer(panicking).finish());
+    let calls = AtomicUsize::new(0);
+    let source = CredentialSource::provider(move || {
+        let call = calls.fetch_add(1, Ordering::SeqCst);
+        async move { if call == 0 { Err("no vault") } else { Ok(OLD.to_owned()) } }
+    });
+    let posthog = builder(&server).credentials(source).build().unwrap();
+    capture(&posthog, 3);
+    server.wait_for_distinct(3).await;
 }
