@@ -69,8 +69,12 @@ fn with_a_spool_the_panic_that_ends_the_process_is_on_disk() {
 fn ends_with_a_panic(name: &str, url: &str, spool: Option<&Path>) {
     if let Ok(url) = std::env::var("CASE") {
         std::panic::set_hook(Box::new(|_| std::process::abort()));
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        // The spool's thread needs no runtime, so even the thread that drives the client may panic.
+        let mut runtime = match std::env::var_os("SPOOL") {
+            Some(_) => tokio::runtime::Builder::new_current_thread(),
+            None => tokio::runtime::Builder::new_multi_thread(),
+        };
+        let runtime = runtime.enable_all().build().unwrap();
         runtime.block_on(async {
             let options = ErrorTrackingOptionsBuilder::default().capture_panics(true).build().unwrap();
             let hour = Duration::from_secs(3600);
