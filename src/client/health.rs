@@ -65,6 +65,9 @@ impl PostHog {
     }
 
     /// Returns the report without a probe: the connection is judged by the traffic alone. Does no I/O.
+    ///
+    /// Each report asks the client's tasks for a sign of life. If they owe one for 2 s, a later report has the reason
+    /// [`WorkerStopped`](crate::Reason::WorkerStopped), until they run again.
     pub fn health(&self) -> HealthReport {
         report(self.evidence())
     }
