@@ -8,7 +8,7 @@ use std::time::Duration;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{DeadLetter, DropReason, ErrorKind, Event, PostHog, Reason};
 use serde_json::Value;
-use support::{MS, assert_balanced, builder, capture, event, large_event, until};
+use support::{MS, assert_balanced, builder, capture, event, flush_lossy, large_event, until};
 
 /// An event that PostHog rejects, and with it the batch that it travels in.
 fn poison(posthog: &PostHog) {
@@ -21,7 +21,7 @@ async fn reject(server: &FakePostHog, posthog: &PostHog, bad: Event) {
     posthog.capture(bad);
     server.wait_for_requests(Route::Batch, before + 1).await;
     capture(posthog, 1);
-    posthog.flush().await.unwrap();
+    flush_lossy(posthog).await;
 }
 
 fn server_that_rejects_poison() -> FakePostHog {
@@ -39,7 +39,7 @@ async fn one_bad_event_costs_one_event_and_few_requests() {
         (0..place).for_each(|n| posthog.capture(event(n)));
         poison(&posthog);
         (place + 1..100).for_each(|n| posthog.capture(event(n)));
-        posthog.flush().await.unwrap();
+        flush_lossy(&posthog).await;
         let ledger = posthog.stats();
         assert_balanced(ledger);
         assert_eq!((ledger.delivered, ledger.dead_lettered, server.distinct()), (99, 1, 99));
@@ -61,7 +61,7 @@ async fn two_bad_events_in_a_batch_are_both_found() {
     capture(&posthog, 60);
     poison(&posthog);
     capture(&posthog, 18);
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     assert_eq!((posthog.stats().delivered, posthog.stats().dead_lettered), (98, 2));
 }
 
@@ -75,7 +75,7 @@ async fn many_bad_events_do_not_stop_the_good_ones() {
         (0..5).for_each(|_| poison(&posthog));
         capture(&posthog, 95);
     }
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     assert_eq!((posthog.stats().delivered, posthog.stats().dead_lettered), (950, 50));
 }
 
@@ -122,7 +122,7 @@ async fn an_outage_in_the_middle_of_the_search_loses_nothing() {
     for fault in faults {
         server.batch().then(fault);
     }
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     assert_eq!((posthog.stats().delivered, posthog.stats().dead_lettered, server.distinct()), (99, 1, 99));
 }
 
@@ -134,7 +134,7 @@ async fn an_event_that_is_too_large_for_the_server_costs_only_itself() {
     let posthog = builder(&server).gzip(false).event_bytes(10_000_000).build().unwrap();
     posthog.capture(large_event(0, 8_000_000));
     capture(&posthog, 50);
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     assert_eq!((posthog.stats().delivered, posthog.stats().dead_lettered), (50, 1));
     assert_eq!(posthog.dead_letters()[0].kind, ErrorKind::TooLarge);
 }
@@ -205,7 +205,7 @@ async fn an_event_over_the_limit_is_never_sent() {
     let server = FakePostHog::start();
     let posthog = builder(&server).build().unwrap();
     posthog.capture(large_event(0, 1_000_000));
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     let letter = posthog.dead_letters().remove(0);
     assert_eq!((letter.kind, letter.status, server.requests().len()), (ErrorKind::TooLarge, None, 0));
 }
@@ -227,7 +227,7 @@ async fn dead_letters_can_be_exported_and_replayed() {
     assert_eq!(posthog.replay_dead_letters(), 1);
     server.wait_for_requests(Route::Batch, before + 1).await;
     capture(&posthog, 1);
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     assert_eq!(posthog.stats().dead_lettered, 1);
 
     server.reject_events_named(&[]);

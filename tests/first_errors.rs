@@ -19,8 +19,8 @@ fn refusal(builder: PostHogBuilder) -> String {
 fn no_runtime() {
     assert_eq!(
         refusal(PostHog::builder("phc_abc")),
-        "build() was called outside a tokio runtime: call it in async code (#[tokio::main]), or while a runtime's \
-         enter() guard is held"
+        "build() was called outside a tokio runtime: call it in async code (#[tokio::main]), on a runtime that \
+         runs as long as the client is used"
     );
 }
 
@@ -37,7 +37,8 @@ fn a_runtime_without_timers() {
     });
     assert_eq!(
         Reason::WorkerStopped.detail(),
-        "the delivery task is gone, its runtime has ended or lacks timers or I/O: restart"
+        "the delivery task is gone or does not run: its runtime has ended, is blocked or never ran, or lacks timers or \
+         I/O: restart"
     );
 }
 

@@ -145,7 +145,7 @@ async fn a_large_body_that_is_cut_off_is_too_large_and_a_small_one_is_not() {
     let mut large = Event::new("large", "u");
     large.insert_prop("filler", "x".repeat(4_000_000)).unwrap();
     posthog.capture(large);
-    posthog.flush().await.unwrap();
+    assert_eq!(posthog.flush().await.unwrap_err().set_aside, 1);
     assert_eq!(posthog.dead_letters()[0].kind, ErrorKind::TooLarge);
 
     posthog.capture(Event::new("small", "u"));

@@ -47,19 +47,6 @@ impl Start<'_> {
             }
             None => (None, None),
         };
-        let keys = secret_keys.as_ref();
-        let sdk = Sdk::new(&SdkParts {
-            producer,
-            http: http.client(),
-            host: &host,
-            token: &tokens.current().unwrap_or_else(ProjectToken::stand_in),
-            local_evaluation: keys.and_then(|(keys, interval)| Some((keys.current()?, *interval))),
-            error_tracking: &settings.error_tracking,
-            is_server,
-            geoip,
-            request_timeout: settings.request_timeout,
-            events: settings.limits.events,
-        })?;
         let api = Arc::new(Api {
             http,
             host: host.clone(),
@@ -70,6 +57,19 @@ impl Start<'_> {
         });
         let Pipeline { monitor, worker, breaker, flags_breaker } =
             pipeline(queue, settings, &tokens, Arc::clone(&api).batch_service())?;
+        let keys = secret_keys.as_ref();
+        let sdk = Sdk::new(&SdkParts {
+            producer,
+            breaker: &breaker,
+            http: api.http.client(),
+            host: &host,
+            token: &tokens.current().unwrap_or_else(ProjectToken::stand_in),
+            local_evaluation: keys.and_then(|(keys, interval)| Some((keys.current()?, *interval))),
+            error_tracking: &settings.error_tracking,
+            is_server,
+            geoip,
+            request_timeout: settings.request_timeout,
+        })?;
         let parts = FlagsParts {
             api: &api,
             secret_keys: keys.map(|(keys, interval)| (keys, *interval)),
@@ -112,7 +112,8 @@ impl Start<'_> {
 }
 
 fn no_runtime() -> ConfigError {
-    let remedy = "call it in async code (#[tokio::main]), or while a runtime's enter() guard is held";
+    let remedy =
+        "call it in async code (#[tokio::main]), on a runtime that runs as long as the client is used";
     ConfigError::new("build()", "was called outside a tokio runtime", remedy)
 }
 

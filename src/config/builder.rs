@@ -133,7 +133,8 @@ impl PostHogBuilder {
     /// because it runs hooks on its own thread.
     ///
     /// An event that is captured inside a hook would meet the same hook. It is dropped and counted as
-    /// [`InsideHook`](crate::DropReason::InsideHook).
+    /// [`InsideHook`](crate::DropReason::InsideHook). An event that is nested deeper than PostHog reads meets no hook, because
+    /// a hook that drops it might overflow the stack. It is dropped and counted as [`TooDeep`](crate::DropReason::TooDeep).
     ///
     /// # Panics
     ///

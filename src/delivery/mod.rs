@@ -10,6 +10,8 @@ mod enrichment;
 mod event;
 mod hooks;
 mod json;
+#[cfg(feature = "error-tracking")]
+mod last_event;
 mod ledger;
 mod parts;
 mod producer;

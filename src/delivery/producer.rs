@@ -17,7 +17,7 @@ use super::queue::{Queue, State, Waiter};
 /// memory, made on one thread and freed on another; its bytes are one slice.
 #[derive(Debug)]
 pub struct Producer {
-    queue: Arc<Queue>,
+    pub queue: Arc<Queue>,
     encoder: Encoder,
 }
 
@@ -53,7 +53,13 @@ impl Producer {
         told.await.unwrap_or(Err(DropReason::Shutdown))
     }
 
-    fn enter(
+    /// Whether an event that this thread captures would meet the hook again that the thread is in. A client without hooks
+    /// takes what others' hooks capture: nothing comes round again.
+    pub fn is_inside_hook(&self) -> bool {
+        self.encoder.has_hooks() && is_inside()
+    }
+
+    pub fn enter(
         &self,
         event: AnyEvent,
         context: impl FnOnce() -> Option<RequestContext>,
@@ -62,8 +68,7 @@ impl Producer {
         // What the queue would refuse at any size is not encoded: a full queue must not cost the caller more than one
         // that has room.
         let refused = self.queue.look(State::refuses_all);
-        // A client without hooks takes what others' hooks capture: nothing comes round again.
-        let inside = (self.encoder.has_hooks() && is_inside()).then_some(DropReason::InsideHook);
+        let inside = self.is_inside_hook().then_some(DropReason::InsideHook);
         if let Some(reason) = refused.filter(|reason| *reason != DropReason::QueueFull).or(inside) {
             event.discard();
             return self.queue.refuse(reason, waiter);

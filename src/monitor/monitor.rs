@@ -16,7 +16,7 @@ use super::transitions::{AlertTransitions, Transitions};
 use super::{Alert, AlertsConfig, Surface};
 use crate::api::Accepted;
 use crate::layers::CircuitBreakerHandle;
-use crate::rt::lock;
+use crate::rt::{Heartbeat, lock};
 use crate::{Error, ErrorKind};
 
 /// Records each attempt, samples the other parts of the client once a second, and evaluates the alerts.
@@ -29,6 +29,7 @@ pub struct Monitor {
     /// Locked while a sample is taken and published, so that samples are published in order. Nothing else takes this lock,
     /// so that a recorder or a log subscriber may call the client. `None` after the end.
     published: Mutex<Option<Published>>,
+    heartbeat: Heartbeat,
 }
 
 #[derive(Debug)]
@@ -62,6 +63,7 @@ impl Monitor {
             sources,
             state: Mutex::new(state),
             published: Mutex::new(Some(Published::default())),
+            heartbeat: Heartbeat::new(start),
         };
         // All counters exist from the start, at 0: a rate over a counter that appears later misses its first increment.
         monitor.sample();
@@ -85,8 +87,14 @@ impl Monitor {
                     lock(&self.state).traffic[Surface::Capture as usize].record_token(Instant::now(), refused);
                 }
             }
+            self.heartbeat.beat();
             self.sample();
         }
+    }
+
+    /// Whether nobody drives it, so that no alert can fire. It wakes by itself, more often than a heartbeat is due.
+    pub fn is_silent(&self) -> bool {
+        self.heartbeat.is_silent(Instant::now(), || ())
     }
 
     /// Takes the last sample. Afterwards no alert fires, and nothing is announced or published.

@@ -4,12 +4,13 @@ use std::time::Duration;
 use posthog_rs::{ClientOptionsBuilder, Event};
 use reqwest::Url;
 
-use super::error_tracking::ErrorTracking;
+use super::error_tracking::{ErrorTracking, capture};
 use super::managed::MakeOptions;
 use crate::ConfigError;
 use crate::credentials::{CredentialSource, ProjectToken, SecretKey};
 use crate::delivery::Producer;
 use crate::error::check;
+use crate::layers::CircuitBreakerHandle;
 
 /// Which key fetches flag definitions, and how often.
 pub struct LocalEvaluation {
@@ -26,6 +27,8 @@ impl LocalEvaluation {
 /// What the SDK shares with the rest of the client.
 pub struct SdkParts<'a> {
     pub producer: &'a Arc<Producer>,
+    /// Delivery's.
+    pub breaker: &'a CircuitBreakerHandle,
     pub http: &'a reqwest::Client,
     pub host: &'a Url,
     pub token: &'a ProjectToken,
@@ -35,9 +38,12 @@ pub struct SdkParts<'a> {
     pub is_server: bool,
     pub geoip: bool,
     pub request_timeout: Duration,
-    /// The events that may wait on their way into the queue.
-    pub events: usize,
 }
+
+/// The room of the SDK's own queue. What does not fit is lost uncounted, and the SDK offers no way to count it. So it must be
+/// our queue that overflows: the SDK's thread empties the SDK's queue in microseconds an event, even into a queue that is
+/// full. The bound is for a hook that blocks that thread for ever.
+const SDK_QUEUE: usize = 1_000_000;
 
 impl SdkParts<'_> {
     pub fn options(
@@ -55,8 +61,8 @@ impl SdkParts<'_> {
             .request_timeout_seconds(seconds(self.request_timeout))
             // Each event reaches the hook as soon as it is captured, without waiting for a batch.
             .flush_at(1)
-            .max_queue_size(self.events)
-            .before_send(into_our_queue(Arc::clone(self.producer)));
+            .max_queue_size(SDK_QUEUE)
+            .before_send(into_our_queue(Arc::clone(self.producer), self.breaker.clone()));
         self.error_tracking.apply(&mut options);
         if let Some((secret_key, poll_interval)) = local_evaluation {
             options
@@ -95,10 +101,13 @@ fn seconds(duration: Duration) -> u64 {
 /// enrichment. The encoder adds only what an event lacks and writes its groups once, so nothing is duplicated. The user's
 /// hooks run here, on the SDK's thread, because that is the thread that captures. As the SDK requires of a hook, this one
 /// never calls the SDK.
-fn into_our_queue(producer: Arc<Producer>) -> impl FnMut(Event) -> Option<Event> + Send + 'static {
+fn into_our_queue(
+    producer: Arc<Producer>,
+    breaker: CircuitBreakerHandle,
+) -> impl FnMut(Event) -> Option<Event> + Send + 'static {
     move |event| {
         producer.note_alias(&event);
-        producer.capture_as_is(event);
+        capture(&producer, event, &breaker);
         None
     }
 }

@@ -13,6 +13,11 @@ impl Queue {
         self.wake.notified().await;
     }
 
+    /// Tells that the worker is driven.
+    pub fn beat(&self) {
+        self.heartbeat.beat();
+    }
+
     /// Ends a batch: delivered, or dropped for a reason.
     pub fn settle(&self, batch: &[QueuedEvent], end: Account) {
         drop(self.step(|state| state.settle(first(batch), end)));

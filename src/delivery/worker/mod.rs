@@ -88,6 +88,7 @@ where
         let queue = &dispatcher.queue;
         let mut linger: Option<Instant> = None;
         while !(queue.is_closed() && queue.look(State::is_done)) {
+            queue.beat();
             if linger.is_some_and(|until| until <= Instant::now()) {
                 linger = None;
                 queue.step(State::make_due);

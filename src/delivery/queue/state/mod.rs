@@ -420,6 +420,11 @@ impl State {
         (left, (self.memory.clear(), self.spool.take_waiters()))
     }
 
+    /// Whether everything was dropped, so that nothing is delivered any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
     /// Whether nothing is left to send: nothing in memory, or, while delivery stands still, nothing that is not on disk.
     pub fn is_done(&self) -> bool {
         self.memory.events() == 0 || (self.spool.is_in_trouble() && self.ledger.queued() == 0)
