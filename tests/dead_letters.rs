@@ -8,20 +8,11 @@ use std::time::Duration;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{DeadLetter, DropReason, ErrorKind, Event, PostHog, Reason};
 use serde_json::Value;
-use support::{MS, assert_balanced, builder, capture, event, flush_lossy, large_event, until};
+use support::{MS, assert_balanced, builder, capture, event, flush_lossy, large_event, reject, until};
 
 /// An event that PostHog rejects, and with it the batch that it travels in.
 fn poison(posthog: &PostHog) {
     posthog.capture(Event::new("poison", "u"));
-}
-
-/// Makes a dead letter of an event: PostHog rejects it and accepts another one afterwards.
-async fn reject(server: &FakePostHog, posthog: &PostHog, bad: Event) {
-    let before = server.request_count(Route::Batch);
-    posthog.capture(bad);
-    server.wait_for_requests(Route::Batch, before + 1).await;
-    capture(posthog, 1);
-    flush_lossy(posthog).await;
 }
 
 fn server_that_rejects_poison() -> FakePostHog {
@@ -195,7 +186,11 @@ async fn a_letter_larger_than_the_store_does_not_empty_it() {
 
     let mut large = Event::new("poison", "u");
     large.insert_prop("filler", "x".repeat(999_000)).unwrap();
-    reject(&server, &posthog, large).await;
+    let before = server.request_count(Route::Batch);
+    posthog.capture(large);
+    server.wait_for_requests(Route::Batch, before + 1).await;
+    capture(&posthog, 1);
+    flush_lossy(&posthog).await;
     let bytes: usize = posthog.dead_letters().iter().map(|letter| letter.event.len()).sum();
     assert!(bytes <= 1_000_000 && posthog.stats().dead_lettered < 5);
 }
@@ -250,7 +245,11 @@ async fn the_store_is_bounded_and_can_be_emptied() {
     for n in 0..8 {
         let mut poison = Event::new("poison", "u");
         poison.insert_prop("n", n).unwrap();
-        reject(&server, &posthog, poison).await;
+        let before = server.request_count(Route::Batch);
+        posthog.capture(poison);
+        server.wait_for_requests(Route::Batch, before + 1).await;
+        capture(&posthog, 1);
+        flush_lossy(&posthog).await;
     }
     let ledger = posthog.stats();
     assert_eq!((ledger.dead_lettered, ledger.dropped.count(DropReason::DeadLettersFull)), (5, 3));

@@ -162,11 +162,8 @@ async fn they_agree_with_stats_exactly() {
     posthog.capture(Event::new("", "user"));
     posthog.capture(Event::new("event", ""));
     flush_lossy(&posthog).await;
-    let mut poison = support::event(0);
-    poison.insert_prop("poison", true).unwrap();
-    server.batch().always(Reply::status(400));
-    posthog.capture(poison);
-    until(|| posthog.stats().dead_lettered == 1).await;
+    server.reject_events_named(&["poison"]);
+    support::reject(&server, &posthog, Event::new("poison", "user")).await;
     server.batch().always(Reply::hang());
     capture(&posthog, 50);
     server.wait_for_requests(posthog_health::testing::Route::Batch, 8).await;

@@ -55,6 +55,7 @@ pub fn report(evidence: Evidence) -> HealthReport {
         last_error: summary.error.map(|seen| LastError {
             kind: seen.what.kind,
             status: seen.what.status,
+            answer: summary.rejection.as_deref().map(str::to_owned),
             age: now.saturating_duration_since(seen.at),
         }),
         alerts,

@@ -152,7 +152,7 @@ impl Monitor {
 
     /// Summarizes the traffic to the capture endpoint.
     pub fn summary(&self) -> Summary {
-        lock(&self.state).traffic[Surface::Capture as usize].summary
+        lock(&self.state).traffic[Surface::Capture as usize].summary.clone()
     }
 
     pub fn alerts(&self) -> Vec<Alert> {

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -5,7 +6,7 @@ use tokio::time::Instant;
 use super::latencies::Latencies;
 use super::summary::{Failure, Seen, Summary};
 use crate::api::Accepted;
-use crate::error::AlertCause;
+use crate::error::{AlertCause, Reason};
 use crate::rt::ring::{LONGEST_WINDOW, Ring};
 use crate::{Error, ErrorKind};
 
@@ -72,6 +73,10 @@ impl Traffic {
     /// Records an attempt that has ended now.
     pub fn record(&mut self, now: Instant, latency: Duration, result: Result<&Accepted, &Error>) {
         let is_slow = latency > self.slow_over;
+        if let Err(error) = result {
+            let rejects_events = error.kind().meaning().reason == Some(Reason::RejectedEvents);
+            self.summary.rejection = error.answer().filter(|_| rejects_events).map(Arc::from);
+        }
         let result = result.copied().map_err(Failure::from);
         match result {
             Ok(accepted) => {

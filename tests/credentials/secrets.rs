@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use posthog_health::testing::{FakePostHog, Reply, Route};
-use posthog_health::{CredentialSource, Event, FlagOptions, PostHog, Reason, SpoolConfig, SpoolState};
+use posthog_health::testing::{FakePostHog, Reply};
+use posthog_health::{CredentialSource, Event, FlagOptions, Reason, SpoolConfig, SpoolState};
 use tracing::Level;
 
 use crate::log::Log;
-use crate::support::{MS, builder, capture, until};
+use crate::support::{MS, builder, capture, reject, until};
 use crate::{HOUR, Mount, NEW, OLD};
 
 const SECRET_KEY: &str = "phs_secretKeySecretKeySecretKeySecretKey";
@@ -51,7 +51,8 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
     }
 
     // What PostHog says repeats both, and a batch that it rejects keeps what it said.
-    reject(&server, &posthog, OLD).await;
+    server.reply_to_events_named("poison", Reply::status(400).body(OLD));
+    reject(&server, &posthog, Event::new("poison", "user")).await;
     server.know_token(NEW);
     server.revoke_token(OLD);
     server.batch().then(Reply::status(401).body(OLD));
@@ -69,7 +70,8 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
     }
     mount.swap(NEW);
     until(|| posthog.stats().delivered == 201).await;
-    reject(&server, &posthog, NEW).await;
+    server.reply_to_events_named("poison", Reply::status(400).body(NEW));
+    reject(&server, &posthog, Event::new("poison", "user")).await;
     let letters = posthog.dead_letters();
     write!(shown, "{letters:?} {}", serde_json::to_string(&letters).unwrap()).unwrap();
     write!(shown, "{} {:?} {:?}", posthog.health_check().await, posthog.stats(), posthog.alerts()).unwrap();
@@ -99,14 +101,4 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
             assert!(!found, "{secret} in: {what}");
         }
     }
-}
-
-/// An event becomes a dead letter, with this answer: PostHog rejects it and accepts another.
-async fn reject(server: &FakePostHog, posthog: &PostHog, answer: &'static str) {
-    server.reply_to_events_named("poison", Reply::status(400).body(answer));
-    let (requests, letters) = (server.request_count(Route::Batch), posthog.stats().dead_lettered);
-    posthog.capture(Event::new("poison", "user"));
-    server.wait_for_requests(Route::Batch, requests + 1).await;
-    capture(posthog, 1);
-    until(|| posthog.stats().dead_lettered == letters + 1).await;
 }

@@ -4,7 +4,7 @@ use posthog_health::layers::RateLimitConfig;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{DropReason, SpoolConfig, SpoolMode};
 
-use crate::support::{MS, assert_balanced, capture, event, flush_lossy, until};
+use crate::support::{MS, assert_balanced, capture, event, flush_lossy, reject, until};
 use crate::{capture_all, is_ready, leave_behind, spool, spooled};
 
 #[tokio::test]
@@ -200,8 +200,7 @@ async fn discarded_dead_letters_stay_discarded() {
     server.reject_events_named(&["poison"]);
     let posthog = spooled(&server, directory.path()).build().unwrap();
     is_ready(&posthog).await;
-    posthog.capture(posthog_health::Event::new("poison", "a"));
-    flush_lossy(&posthog).await;
+    reject(&server, &posthog, posthog_health::Event::new("poison", "a")).await;
     assert_eq!(posthog.discard_dead_letters(), 1);
     posthog.shutdown(Duration::from_secs(5)).await;
     let next = spooled(&server, directory.path()).build().unwrap();
@@ -219,7 +218,7 @@ async fn flush_waits_for_replayed_letters_of_an_earlier_process() {
     let posthog = spooled(&server, directory.path()).build().unwrap();
     is_ready(&posthog).await;
     for user in ["a", "b", "c"] {
-        posthog.capture(posthog_health::Event::new("poison", user));
+        reject(&server, &posthog, posthog_health::Event::new("poison", user)).await;
     }
     flush_lossy(&posthog).await;
     posthog.shutdown(Duration::from_secs(5)).await;
@@ -230,7 +229,7 @@ async fn flush_waits_for_replayed_letters_of_an_earlier_process() {
     server.batch().always(Reply::normal().delayed(MS(1_500)));
     assert_eq!(next.replay_dead_letters(), 3);
     next.flush().await.unwrap();
-    assert_eq!((next.stats().delivered, next.stats().dead_lettered), (3, 0), "{:?}", next.stats());
+    assert_eq!((next.stats().delivered, next.stats().dead_lettered), (6, 0), "{:?}", next.stats());
 }
 
 /// "Emptied files shrink."

@@ -57,8 +57,11 @@ impl Attempt {
     }
 
     fn batch(&self) -> Batch {
-        let events = self.part.as_ref().map_or(&[][..], |part| &part.events);
-        metrics::batch(events.len(), events.iter().map(|event| event.json.len()).sum());
+        let Some(Part { events, record }) = &self.part else { return Batch::new(std::iter::empty()) };
+        // Once, and not for each attempt.
+        if record.is_none() {
+            metrics::batch(events.len(), events.iter().map(|event| event.json.len()).sum());
+        }
         Batch::new(events.iter().map(|event| event.json.clone()))
     }
 
