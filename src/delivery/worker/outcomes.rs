@@ -132,7 +132,7 @@ impl Dispatcher {
         if is_hopeless {
             self.park(state, error, now, world.is_hopeless);
         }
-        let oldest = state.suspects.pop_oldest_undecided(now, &state.evidence);
+        let oldest = state.suspects.pop_oldest_undecided(now, &state.evidence, &self.limits);
         oldest.into_iter().for_each(|events| self.queue.give_back_failed(&events));
     }
 
