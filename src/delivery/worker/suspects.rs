@@ -249,9 +249,9 @@ struct Parked {
 /// accepted it is no accident but a wrong schema, and going on would cost two requests an event.
 const TOO_MANY_REJECTIONS: u32 = 16;
 
-/// The share of the queue's events that may step aside while nothing is accepted. More must take turns, because what is
-/// aside cannot leave memory for the disk.
-const MOST_UNDECIDED: usize = 4;
+/// A quarter of the queue may step aside while nothing is accepted. More take turns, because what is aside cannot leave memory
+/// for the disk.
+const UNDECIDED_SHARE: usize = 4;
 
 impl Suspects {
     pub fn push(&mut self, events: Vec<QueuedEvent>, record: Record) {
@@ -299,7 +299,7 @@ impl Suspects {
             events += part.len();
             bytes += part.iter().map(QueuedEvent::bytes).sum::<usize>();
         }
-        if events <= queue.events / MOST_UNDECIDED && bytes <= queue.bytes / MOST_UNDECIDED {
+        if events <= queue.events / UNDECIDED_SHARE && bytes <= queue.bytes / UNDECIDED_SHARE {
             return None;
         }
         let at = self.parts.iter().position(|part| is_undecided(&part))?;
