@@ -93,3 +93,29 @@ async fn a_small_event_that_is_answered_413_becomes_a_dead_letter_beside_others(
     super::support::reject(&server, &posthog, Event::new("poison", "user")).await;
     assert_eq!((posthog.stats().dead_lettered, posthog.stats().delivered), (1, 1));
 }
+
+/// A log subscriber is foreign code: its panics cost lines, and no event.
+#[tokio::test]
+async fn a_subscriber_that_panics_on_each_line_stops_no_delivery() {
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+    struct Panics;
+    impl<S: tracing::Subscriber> Layer<S> for Panics {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            if event.metadata().target() == "posthog_health::delivery" {
+                panic!("a bug in a subscriber");
+            }
+        }
+    }
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(Panics));
+    let server = FakePostHog::start();
+    server.reject_events_named(&["poison"]);
+    server.batch().then(Reply::status(402)).then(Reply::status(413));
+    let posthog = builder(&server).queue_events(1_000).build().unwrap();
+    capture(&posthog, 2_000);
+    until(|| posthog.stats().queued == 0).await;
+    super::support::reject(&server, &posthog, Event::new("poison", "user")).await;
+    capture(&posthog, 100);
+    until(|| posthog.stats().queued == 0).await;
+    assert_eq!(posthog.stats().dead_lettered, 1);
+    assert_balanced(posthog.stats());
+}
