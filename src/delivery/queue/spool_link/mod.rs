@@ -1,5 +1,6 @@
 mod growth;
 mod journal;
+mod round;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use crate::delivery::ledger::{Account, DropReason, Ledger, Totals};
 use crate::delivery::spool::{Changes, Fill, Stored};
 use growth::Growth;
 use journal::{Journal, SETTLE_EVERY};
+use round::Round;
+pub use round::{PATIENCE, Watch};
 
 /// Wakes the spool's thread.
 pub type Wake = std::sync::Condvar;
@@ -32,6 +35,8 @@ pub struct SpoolLink {
     gather_until: Option<Instant>,
     pub journal: Journal,
     waiters: HashMap<u64, Waiter>,
+    is_called: bool,
+    has_ended: bool,
     /// The lowest place of an event of this process that may be on disk only.
     released_from: Option<u64>,
     /// Reading back gave nothing, though there should be something: it is left alone until then.
@@ -40,7 +45,11 @@ pub struct SpoolLink {
     noted: (Ledger, Option<Instant>),
     /// The ledger that the disk knows, and since when.
     written: (Ledger, Option<Instant>),
-    issue: Option<SpoolIssue>,
+    round: Round,
+    /// Why it fails, while it does.
+    failure: Option<SpoolIssue>,
+    /// What a person should look at though it works.
+    notice: Option<SpoolIssue>,
     bytes: u64,
     capacity_bytes: u64,
     file_bytes: u64,
@@ -114,7 +123,7 @@ impl SpoolLink {
         };
         Some(SpoolHealth {
             state,
-            issue: self.issue,
+            issue: self.failure.or(self.notice),
             events,
             bytes: self.bytes,
             capacity_bytes: self.capacity_bytes,
@@ -252,18 +261,61 @@ impl SpoolLink {
     pub fn opened(&mut self, write_ahead: bool) {
         self.write_ahead = write_ahead;
         self.state = LinkState::Ready;
+        self.failure = None;
     }
 
     /// It works again. A write comes first, and tells how much there is.
     pub fn recovered(&mut self) {
         self.state = LinkState::Ready;
+        self.failure = None;
         self.journal.make_due();
     }
 
     pub fn failed(&mut self, issue: SpoolIssue) {
         self.state = LinkState::Failing;
-        self.issue = Some(issue);
+        self.failure = Some(issue);
         self.gather_until = None;
+    }
+
+    /// The disk is asked for something. Whether the thread that watches it must be woken.
+    pub fn begin_round(&mut self, now: Instant) -> bool {
+        self.round.begin(now)
+    }
+
+    /// The disk has answered. Whether that is to be logged.
+    pub fn end_round(&mut self) -> bool {
+        if self.round.end() && self.failure == Some(SpoolIssue::Hangs) {
+            self.recovered();
+        }
+        self.round.was_logged()
+    }
+
+    /// The thread that asks the disk has ended.
+    pub fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    pub fn hangs(&self) -> bool {
+        self.round.hangs()
+    }
+
+    /// What the thread that watches the disk has to do.
+    pub fn watch(&mut self, now: Instant, patience: Duration) -> Watch {
+        self.round.watch(now, patience)
+    }
+
+    /// Something is there for the spool's thread that is no work of the queue's.
+    pub fn call(&mut self) {
+        self.is_called = true;
+    }
+
+    /// Whether that is so, once.
+    pub fn is_called(&mut self) -> bool {
+        std::mem::take(&mut self.is_called)
     }
 
     pub fn filled_up(&mut self) {
@@ -273,7 +325,14 @@ impl SpoolLink {
 
     /// What a person should look at though it works, if anything.
     pub fn noticed(&mut self, issue: Option<SpoolIssue>) {
-        self.issue = issue;
+        self.notice = issue;
+    }
+
+    /// Whether files of a newer version are beside ours: of less weight than damage.
+    pub fn noticed_newer(&mut self, any: bool) {
+        if self.notice.is_none_or(|notice| notice == SpoolIssue::Newer) {
+            self.notice = any.then_some(SpoolIssue::Newer);
+        }
     }
 
     pub fn measured(&mut self, Fill { bytes, file_bytes, .. }: Fill) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::State;
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{Account, DropReason, Totals};
-use crate::delivery::queue::spool_link::Waiter;
+use crate::delivery::queue::spool_link::{PATIENCE, Waiter, Watch};
 use crate::delivery::queue::spool_work::{Read, SpoolWork, WRITE_BYTES, WRITE_EVENTS};
 use crate::delivery::queue::{QueuedEvent, SpoolIssue};
 use crate::delivery::spool::{Applied, Contents, Fill, Stored};
@@ -45,6 +45,26 @@ impl State {
         self.empty_outbox(DropReason::SpoolUnavailable);
         self.concerned.all();
         self.concerned.worker(true);
+    }
+
+    /// What the thread that watches the disk has to do. A disk that hangs has failed. What ends in seconds waits for it half
+    /// as long, so that memory can still deliver.
+    pub fn watch_disk(&mut self, now: Instant) -> Watch {
+        if self.spool.has_ended() || (self.abandoned && self.spool.hangs()) {
+            return Watch::End;
+        }
+        let ends = self.closed.is_some() && !self.abandoned;
+        let watch = self.spool.watch(now, if ends { PATIENCE / 2 } else { PATIENCE });
+        if let Watch::GiveUp { .. } = watch {
+            self.spool_failed(SpoolIssue::Hangs);
+        }
+        watch
+    }
+
+    /// The disk has answered. Whether that is to be logged.
+    pub fn end_disk_round(&mut self) -> bool {
+        self.concerned.all();
+        self.spool.end_round()
     }
 
     pub fn first_seq(&self) -> u64 {

@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::failing_disk::Faults;
 use super::{WIDE, at, drain, letter, put, seqs, set_version, stored};
 use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::spool::changes::{Changes, Held, StoreError};
@@ -12,7 +13,7 @@ fn directory(temporary: &tempfile::TempDir) -> Directory {
 }
 
 fn open(directory: &Directory) -> Opened {
-    directory.open(WIDE, Held::default(), None).unwrap()
+    directory.open(WIDE).unwrap()
 }
 
 fn file_names(path: &Path) -> Vec<String> {
@@ -145,8 +146,37 @@ fn a_file_of_a_later_version_is_left_alone() {
 
     let directory = directory(&temporary);
     let opened = open(&directory);
-    assert_eq!((opened.slot, &opened.newer, opened.set_aside.len()), (1, &vec![path], 0));
+    assert_eq!((opened.slot, opened.set_aside.len()), (1, 0));
+    assert!(directory.has_newer());
     assert!(directory.adopt(1, WIDE).unwrap().is_none());
+}
+
+/// It may be large, and a search comes every ten seconds.
+#[test]
+fn a_file_of_a_later_version_is_read_once_until_it_changes() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("spool-1.redb");
+    let (first, second) = (directory(&temporary), directory(&temporary));
+    drop((open(&first), open(&second)));
+    drop((first, second));
+    let set = |version| set_version(redb::Database::open(&path), version);
+    set(9);
+
+    let faults = Faults::default();
+    let directory = Directory::prepare_with(temporary.path(), faults.wrap()).unwrap();
+    let opened = open(&directory);
+    assert!(!directory.has_newer(), "nobody has looked yet");
+    let search = || {
+        let before = faults.bytes_read();
+        assert!(directory.adopt(opened.slot, WIDE).unwrap().is_none());
+        (faults.bytes_read() - before, directory.has_newer())
+    };
+    assert!(search().0 > 0);
+    assert_eq!([search(), search()], [(0, true); 2]);
+    // The newer version was here again, or the older one that wrote it.
+    set(1);
+    assert!(!directory.has_newer());
+    assert!(search().0 > 0);
 }
 
 #[test]

@@ -18,19 +18,19 @@ use crate::delivery::ledger::Account;
 use crate::delivery::queue::{Queue, QueuedEvent, SpoolIssue, SpoolState, State};
 use crate::delivery::{DropReason, Ledger};
 
-struct Process {
-    queue: Arc<Queue>,
+pub struct Process {
+    pub queue: Arc<Queue>,
     spool: Spool,
 }
 
-const FIRST: u64 = 1 << 60;
+pub const FIRST: u64 = 1 << 60;
 
 impl Process {
-    fn start(directory: &tempfile::TempDir, faults: &Faults, first_seq: u64) -> Self {
+    pub fn start(directory: &tempfile::TempDir, faults: &Faults, first_seq: u64) -> Self {
         Self::start_with(directory, faults, first_seq, |config| config)
     }
 
-    fn start_with(
+    pub fn start_with(
         directory: &tempfile::TempDir,
         faults: &Faults,
         first_seq: u64,
@@ -43,7 +43,7 @@ impl Process {
         Self { queue, spool }
     }
 
-    fn capture(&self, events: usize) {
+    pub fn capture(&self, events: usize) {
         static UUID: AtomicU64 = AtomicU64::new(0);
         for _ in 0..events {
             let json = format!(r#"{{"uuid":"{:020}"}}"#, UUID.fetch_add(1, Ordering::Relaxed));
@@ -53,13 +53,13 @@ impl Process {
     }
 
     /// Captures an event that somebody waits for to be on disk.
-    fn capture_durable(&self) -> oneshot::Receiver<Result<(), DropReason>> {
+    pub fn capture_durable(&self) -> oneshot::Receiver<Result<(), DropReason>> {
         let (waiter, told) = oneshot::channel();
         self.queue.enter(Bytes::from_static(b"{}"), SystemTime::now(), Some(waiter));
         told
     }
 
-    fn wait(&self, condition: impl Fn(Ledger, SpoolState, Option<SpoolIssue>) -> bool) {
+    pub fn wait(&self, condition: impl Fn(Ledger, SpoolState, Option<SpoolIssue>) -> bool) {
         let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             let snapshot = self.queue.snapshot();
@@ -73,7 +73,7 @@ impl Process {
     }
 
     /// What the worker does when PostHog takes everything.
-    fn deliver(&self, events: u64) {
+    pub fn deliver(&self, events: u64) {
         self.wait(|ledger, _, _| {
             self.take_and_settle();
             ledger.delivered == events
@@ -93,7 +93,7 @@ impl Process {
     }
 
     /// Delivers until so many different events were, and gives how many came in all.
-    fn collect(&self, events: usize) -> usize {
+    pub fn collect(&self, events: usize) -> usize {
         let mut delivered = Vec::new();
         let until = std::time::Instant::now() + Duration::from_secs(60);
         loop {
@@ -107,7 +107,7 @@ impl Process {
         }
     }
 
-    async fn end(self) -> Ledger {
+    pub async fn end(self) -> Ledger {
         self.queue.close();
         self.wait(|ledger, _, _| ledger.queued == 0);
         self.queue.abandon();
@@ -196,7 +196,7 @@ async fn a_clock_that_was_set_back_costs_nothing() {
 }
 
 /// Two processes at once, of which the second leaves events behind.
-async fn leave_in_a_second_file(directory: &tempfile::TempDir, faults: &Faults, events: usize) {
+pub async fn leave_in_a_second_file(directory: &tempfile::TempDir, faults: &Faults, events: usize) {
     let first = Process::start(directory, faults, FIRST);
     first.wait(|_, state, _| state == SpoolState::Ready);
     let second = Process::start(directory, faults, FIRST + 10_000);
@@ -206,7 +206,7 @@ async fn leave_in_a_second_file(directory: &tempfile::TempDir, faults: &Faults, 
     first.end().await;
 }
 
-fn is_balanced(ledger: Ledger) -> bool {
+pub fn is_balanced(ledger: Ledger) -> bool {
     let Ledger { captured, delivered, queued, spooled, dead_lettered, dropped } = ledger;
     captured == delivered + queued + spooled + dead_lettered + dropped.total()
 }

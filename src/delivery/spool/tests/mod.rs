@@ -3,6 +3,7 @@ mod directory;
 mod disk;
 mod failing_disk;
 mod faults;
+mod hangs;
 mod keeper;
 mod model;
 mod store;
