@@ -4,7 +4,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Inner, PostHog};
 use crate::delivery::{Ledger, Queue};
-use crate::rt::target;
+use crate::rt::{target, within};
 
 impl PostHog {
     /// Sends the events captured so far without waiting for full batches, including those that [the SDK](Self::sdk) made.
@@ -101,6 +101,8 @@ impl PostHog {
             running.sdk.end();
             let drained = deadline - running.last_write(deadline);
             running.stop(started.checked_add(drained)).await;
+            // Without a worker, because its runtime ended, the disk may need another moment.
+            within(started.checked_add(drained), self.inner.queue.stored()).await;
             undelivered = self.inner.queue.abandon();
             running.stop_spool(started.checked_add(deadline)).await;
             running.sdk.ended(started.checked_add(deadline)).await;

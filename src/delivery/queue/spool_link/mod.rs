@@ -1,6 +1,7 @@
 mod growth;
 mod journal;
 mod round;
+mod trouble;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use growth::Growth;
 use journal::{Journal, SETTLE_EVERY};
 use round::Round;
 pub use round::{PATIENCE, Watch};
+pub use trouble::{Sample, Trouble};
 
 /// Wakes the spool's thread.
 pub type Wake = std::sync::Condvar;
@@ -28,8 +30,7 @@ pub struct SpoolLink {
     state: LinkState,
     /// Every event goes to disk before it is sent.
     write_ahead: bool,
-    /// Delivery stands still, so what is in memory goes to disk.
-    in_trouble: bool,
+    pub trouble: Trouble,
     sleep: Sleep,
     /// Until when events that go to disk first wait for others to share the write.
     gather_until: Option<Instant>,
@@ -101,15 +102,6 @@ const FULL_FOR: Duration = Duration::from_millis(500);
 impl SpoolLink {
     pub fn is_on(&self) -> bool {
         self.state != LinkState::Off
-    }
-
-    pub fn is_in_trouble(&self) -> bool {
-        self.in_trouble
-    }
-
-    /// Whether that is news.
-    pub fn set_in_trouble(&mut self, in_trouble: bool) -> bool {
-        std::mem::replace(&mut self.in_trouble, in_trouble) != in_trouble
     }
 
     /// `None` when there is no spool.
@@ -430,6 +422,16 @@ impl SpoolLink {
     pub fn take_changes(&mut self, put: Vec<Stored>, ledger: Ledger, now: Instant) -> Changes {
         self.written = (ledger, Some(now));
         self.journal.take(put, ledger.totals())
+    }
+
+    /// Whether events that are in memory only will be on disk in a moment.
+    pub fn will_write(&self) -> bool {
+        matches!(self.state, LinkState::Ready | LinkState::Opening)
+    }
+
+    /// Nobody waits any more for these events to be on disk.
+    pub fn forget_cancelled(&mut self) {
+        self.waiters.retain(|_, waiter| !waiter.is_closed());
     }
 
     /// Those who wait for these events to be on disk.

@@ -103,7 +103,7 @@ impl State {
     }
 
     /// The events that are to be written now: those that have gathered; all, when delivery stands still or everything
-    /// ends; the newest, when memory fills up.
+    /// ends, or memory fills up, the newest first.
     fn take_gathered(&mut self, now: Instant) -> Vec<Stored> {
         let wants_all = self.wants_all_on_disk();
         let wants_live = self.memory.is_over_half(&self.limits);
@@ -112,7 +112,7 @@ impl State {
             return Vec::new();
         }
         let mut bytes = 0;
-        let events = self.memory.unstored(wants_live, wants_all).take(WRITE_EVENTS).take_while(|event| {
+        let events = self.memory.unstored(wants_live || wants_all).take(WRITE_EVENTS).take_while(|event| {
             let fits = bytes < WRITE_BYTES;
             bytes += event.json.len();
             fits
@@ -246,5 +246,6 @@ impl State {
                 self.memory.insert(event);
             }
         }
+        self.spool.forget_cancelled();
     }
 }

@@ -351,3 +351,20 @@ fn in_an_outage_the_disk_is_woken_for_a_batch_of_bytes_too() {
     state.sleep(std::time::Instant::now());
     assert_eq!([(); 2].map(|()| enter(&mut state)), [false, true]);
 }
+
+/// A caller that gives up while the disk hangs leaves nothing behind, and its event stays captured.
+#[tokio::test]
+async fn a_durable_capture_that_is_cancelled_leaves_no_waiter() {
+    let run = Run::new(Overflow::DropNewest, false);
+    let queue = std::sync::Arc::new(run.queue);
+    let encoder = crate::delivery::Encoder::new(crate::delivery::Hooks::default(), true, true, 1 << 20);
+    let producer = crate::delivery::Producer::new(std::sync::Arc::clone(&queue), encoder);
+    for _ in 0..3 {
+        let mut capture = tokio_test::task::spawn(producer.capture_durable(posthog_rs::Event::new("e", "u")));
+        assert!(capture.poll().is_pending());
+        assert!(queue.look(|state| state.spool.has_waiters()));
+        drop(capture);
+        assert!(!queue.look(|state| state.spool.has_waiters()));
+    }
+    assert_eq!(queue.ledger().queued, 3);
+}

@@ -318,12 +318,12 @@ async fn a_file_that_is_damaged_at_run_time_gives_back_what_was_delivered() {
     }
     process.queue.step(|state| state.set_in_trouble(false));
     // The oldest batch is slow, others overtake it.
-    process.wait(|_, _, _| process.queue.snapshot().fill.events > 0);
-    let slow = process
-        .queue
-        .step(|state| state.take(1 << 20, true))
-        .or_else(|| process.queue.step(|state| state.take(1 << 20, false)))
-        .unwrap();
+    let mut slow = None;
+    while slow.is_none() {
+        let take = |from_disk| process.queue.step(|state| state.take(1 << 20, from_disk));
+        slow = take(true).or_else(|| take(false));
+    }
+    let slow = slow.unwrap();
     process.wait(|ledger, _, _| {
         process.take_and_settle();
         ledger.delivered >= 3_000
