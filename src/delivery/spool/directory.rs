@@ -54,6 +54,8 @@ pub struct Opened {
     pub slot: u32,
     pub store: Store,
     pub contents: Contents,
+    /// When its last process wrote to it last.
+    pub written_at: u64,
     pub set_aside: Vec<SetAside>,
 }
 
@@ -216,7 +218,8 @@ impl Directory {
             store.recount(note, &mut contents);
         }
         sync_directory(&self.path)?;
-        Ok(Opened { slot, store, contents, set_aside })
+        let written_at = store.state.at;
+        Ok(Opened { slot, store, contents, written_at, set_aside })
     }
 
     /// Creates an empty file. The file is complete before it gets its name, so that a half-made file that a killed process left

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::changes::Held;
+use super::clock::Clock;
 use super::config::{SpoolConfig, SpoolMode};
 use super::directory::{Directory, Opened};
 use super::store::Store;
@@ -150,8 +151,13 @@ impl Keeper {
         takeover: &mut Takeover,
     ) -> io::Result<()> {
         let mut search_at = Instant::now();
+        let last_write = (store.fill().events > 0).then_some(store.state.at);
+        let mut clock = Clock::after(last_write, SystemTime::now(), search_at);
         loop {
             let now = Instant::now();
+            if store.fill().events == 0 {
+                clock = Clock::after(None, SystemTime::now(), now);
+            }
             if now >= search_at {
                 search_at = now + SEARCH_EVERY;
                 let round = self.queue.disk_round();
@@ -174,28 +180,35 @@ impl Keeper {
             let longest = if waits { search_at.saturating_duration_since(now) } else { Duration::ZERO };
             match self.queue.next_work(longest) {
                 Some(work) if work.is_last => {
-                    self.take(work, store, directory)?;
+                    self.take(work, store, directory, &clock)?;
                     takeover.end();
                     return Ok(());
                 }
-                Some(work) => self.take(work, store, directory)?,
+                Some(work) => self.take(work, store, directory, &clock)?,
                 None => {}
             }
             if takeover.has_found() && !self.queue.is_closed() {
                 let _round = self.queue.disk_round();
-                takeover.step(&self.queue, store, directory)?;
+                takeover.step(&self.queue, store, directory, &clock)?;
             }
         }
     }
 
     /// Does one round of work, and reports to the queue what came of it.
-    fn take(&self, work: SpoolWork, store: &mut Store, directory: &Directory) -> io::Result<()> {
+    fn take(
+        &self,
+        work: SpoolWork,
+        store: &mut Store,
+        directory: &Directory,
+        clock: &Clock,
+    ) -> io::Result<()> {
         let round = self.queue.disk_round();
         store.release(&work.released);
         let mut applied = None;
         let mut write_and_read = || {
             if let Some(changes) = &work.changes {
-                let done = store.apply(changes, SystemTime::now(), directory.free())?;
+                let done =
+                    store.apply(changes, clock.now(SystemTime::now(), Instant::now()), directory.free())?;
                 // Nobody finds what is written to a file without a name.
                 directory.check_is_in_place()?;
                 applied = Some(done);

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::changes::{Changes, Stored};
+use super::clock::{Clock, jump};
 use super::config::Bounds;
 use super::directory::{Directory, Opened};
 use super::record::OVERHEAD;
@@ -43,6 +44,8 @@ struct Taken {
     letters: Vec<DeadLetter>,
     events: Vec<Stored>,
     counts: Totals,
+    /// When its file was last written to by the process that left it.
+    written_at: u64,
     /// It is the first of its file.
     is_first: bool,
 }
@@ -135,7 +138,13 @@ impl Takeover {
 
     /// Moves one chunk, if there is something to move and room for it. An error is one of our own file; one of
     /// the other file ends its takeover until the next search.
-    pub fn step(&mut self, queue: &Arc<Queue>, own: &mut Store, directory: &Directory) -> io::Result<()> {
+    pub fn step(
+        &mut self,
+        queue: &Arc<Queue>,
+        own: &mut Store,
+        directory: &Directory,
+        clock: &Clock,
+    ) -> io::Result<()> {
         let Some(Found { mut source, taken }) = self.found.take() else { return Ok(()) };
         let free = directory.free();
         if !own.has_room(taken.bytes(), free) {
@@ -150,13 +159,17 @@ impl Takeover {
             self.next_seq += 1;
             self.next_seq - 1
         };
-        let put: Vec<_> = taken.events.iter().map(|event| Stored { seq: seq(), ..event.clone() }).collect();
+        let now = clock.now(SystemTime::now(), Instant::now());
+        // What that process wrote before its clock was set is not as old as it seems.
+        let jump = jump(taken.written_at, now);
+        let moved = |event: &Stored, seq| Stored { seq, at: event.at.saturating_add(jump), ..event.clone() };
+        let put: Vec<_> = taken.events.iter().map(|event| moved(event, seq())).collect();
         let letters: Vec<_> = taken.letters.iter().map(|letter| letter.with_seq(seq())).collect();
         let mut totals = queue.look(State::totals_on_disk);
         totals.add(&taken.counts);
         let dead_letter = letters.iter().map(|letter| (letter.seq(), letter.clone())).collect();
         let changes = Changes { put, dead_letter, totals, ..Changes::default() };
-        let applied = own.apply(&changes, SystemTime::now(), free)?;
+        let applied = own.apply(&changes, now, free)?;
         own.release(&changes.put.iter().map(|event| event.seq).collect::<Vec<_>>());
         drop(queue.step(|state| state.take_over(&taken.counts, &applied, letters)));
         if taken.is_last() {
@@ -194,7 +207,7 @@ impl Opened {
             0 => self.contents.totals,
             _ => Totals { captured: open, ..Totals::default() },
         };
-        Ok(Taken { letters, events, counts, is_first: false })
+        Ok(Taken { letters, events, counts, written_at: self.written_at, is_first: false })
     }
 
     fn remove_chunk(&mut self, taken: &Taken) -> io::Result<()> {

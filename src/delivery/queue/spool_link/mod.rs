@@ -34,6 +34,7 @@ pub struct SpoolLink {
     sleep: Sleep,
     /// Until when events that go to disk first wait for others to share the write.
     gather_until: Option<Instant>,
+    spilled_at: Option<Instant>,
     pub journal: Journal,
     waiters: HashMap<u64, Waiter>,
     is_called: bool,
@@ -93,8 +94,11 @@ pub enum Place {
 const GATHER: Duration = Duration::from_millis(5);
 /// How often the counts alone are written, for the case that the power fails.
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
-/// How often they are noted, for the case that the process is killed.
-const NOTE_EVERY: Duration = Duration::from_millis(100);
+/// How often they are noted, for the case that the process is killed: what it captures in this time, nobody counts. A note
+/// is one write to the page cache.
+const NOTE_EVERY: Duration = Duration::from_millis(20);
+/// How often fewer events than a batch go to disk while delivery stands still. Each time costs an `fsync`.
+const SPILL_EVERY: Duration = Duration::from_millis(100);
 /// How long a full spool is left alone.
 const FULL_FOR: Duration = Duration::from_millis(500);
 
@@ -360,6 +364,15 @@ impl SpoolLink {
         self.gather_until.is_some_and(|until| until > now)
     }
 
+    /// Whether a few events may go to disk again.
+    pub fn may_spill(&self, now: Instant) -> bool {
+        self.spilled_at.is_none_or(|at| now >= at + SPILL_EVERY)
+    }
+
+    pub fn begin_spill(&mut self, now: Instant) {
+        self.spilled_at = Some(now);
+    }
+
     /// All that had gathered is being written.
     pub fn begin_gathering(&mut self) {
         self.gather_until = None;
@@ -391,10 +404,11 @@ impl SpoolLink {
     }
 
     /// How long nothing may be due unless somebody tells.
-    pub fn sleep(&mut self, ledger: &Ledger, now: Instant) -> Duration {
+    pub fn sleep(&mut self, ledger: &Ledger, now: Instant, spills: bool) -> Duration {
         let (sleep, longest) = match self.state {
             LinkState::Full(_) => (Sleep::Light, FULL_FOR),
             LinkState::Ready if self.noted.0 != *ledger => (Sleep::Light, NOTE_EVERY),
+            LinkState::Ready if spills => (Sleep::Light, SPILL_EVERY),
             _ if !self.journal.is_empty() => (Sleep::Light, SETTLE_EVERY),
             _ => (Sleep::Deep, LEDGER_EVERY),
         };
@@ -456,6 +470,7 @@ impl SpoolLink {
     /// What has gathered is written at the next round.
     pub fn end_gathering(&mut self) {
         self.gather_until = self.gather_until.and(Some(Instant::now()));
+        self.spilled_at = None;
     }
 
     pub fn make_note_due(&mut self) {

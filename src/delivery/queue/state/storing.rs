@@ -99,7 +99,8 @@ impl State {
 
     /// How long nothing may be due unless somebody wakes the spool's thread, which sleeps from now on.
     pub fn sleep(&mut self, now: Instant) -> std::time::Duration {
-        self.spool.sleep(&self.ledger.ledger(), now)
+        let spills = self.wants_live_on_disk() && self.memory.events() > self.memory.stored();
+        self.spool.sleep(&self.ledger.ledger(), now, spills)
     }
 
     /// The events that are to be written now: those that have gathered; all, when delivery stands still or everything
@@ -108,7 +109,9 @@ impl State {
         let wants_all = self.wants_all_on_disk();
         let wants_live = self.memory.is_over_half(&self.limits);
         let gathers = self.spool.is_gathering(now) && self.closed.is_none();
-        if gathers || (!wants_all && !wants_live && !self.spool.has_gathered(now)) {
+        let is_much = wants_live || self.closed.is_some() || self.memory.has_unstored_batch(&self.limits);
+        let spills = (wants_live || wants_all) && (is_much || self.spool.may_spill(now));
+        if gathers || (!spills && !self.spool.has_gathered(now)) {
             return Vec::new();
         }
         let mut bytes = 0;
@@ -118,6 +121,9 @@ impl State {
             fits
         });
         let mut chunk: Vec<Stored> = events.map(Stored::from).collect();
+        if !chunk.is_empty() {
+            self.spool.begin_spill(now);
+        }
         if chunk.len() < WRITE_EVENTS && bytes < WRITE_BYTES {
             self.spool.begin_gathering();
         }

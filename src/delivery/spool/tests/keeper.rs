@@ -347,3 +347,23 @@ async fn a_file_that_is_damaged_at_run_time_gives_back_what_was_delivered() {
         ledger.queued + ledger.spooled == 0 && is_balanced(ledger)
     });
 }
+
+/// A machine without a battery booted in 1973, and its clock was set after the events were captured.
+#[tokio::test]
+async fn a_clock_that_was_years_behind_makes_no_event_old() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.wait(|_, state, _| state == SpoolState::Ready);
+    process.queue.step(|state| state.set_in_trouble(true));
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(3 * 365 * 24 * 3600);
+    for n in 0..500 {
+        process.queue.enter(format!("[{n}]").into(), then, None);
+    }
+    process.wait(|ledger, _, _| ledger.spooled == 500);
+    // Whatever is written next looks for what is too old.
+    assert_eq!(process.capture_durable().await.unwrap(), Ok(()));
+    process.end().await;
+    let next = Process::start(&directory, &faults, FIRST + 10_000);
+    next.deliver(501);
+    assert_eq!(next.end().await.dropped.total(), 0);
+}
