@@ -368,3 +368,20 @@ async fn a_durable_capture_that_is_cancelled_leaves_no_waiter() {
     }
     assert_eq!(queue.ledger().queued, 3);
 }
+
+/// Few events, while delivery stands still: the counts are noted often, but each write costs an `fsync`.
+#[test]
+fn in_an_outage_few_events_go_to_disk_ten_times_a_second_at_most() {
+    let run = Run::new(Overflow::DropNewest, false);
+    run.queue.step(|state| state.set_in_trouble(true));
+    let start = std::time::Instant::now();
+    let mut state = run.queue.state();
+    // An eighth of the memory would be a batch.
+    let mut writes = |millis| {
+        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), None);
+        let work = state.next_work(start + Duration::from_millis(millis));
+        work.and_then(|work| work.changes).is_some_and(|changes| !changes.put.is_empty())
+    };
+    assert_eq!([0, 20, 40, 99].map(&mut writes), [true, false, false, false]);
+    assert!(writes(100));
+}
