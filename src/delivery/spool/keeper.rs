@@ -174,7 +174,10 @@ impl Keeper {
                 if let Some(issue) = found.and_then(|found| self.notice(found)) {
                     self.report(Some(issue));
                 }
-                self.queue.step(|state| state.spool.noticed_newer(directory.has_newer()));
+                let round = self.queue.disk_round();
+                let has_newer = directory.has_newer();
+                drop(round);
+                self.queue.step(|state| state.spool.noticed_newer(has_newer));
             }
             let waits = !takeover.has_found() || self.queue.is_closed();
             let longest = if waits { search_at.saturating_duration_since(now) } else { Duration::ZERO };

@@ -14,6 +14,7 @@ use crate::delivery::Overflow;
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::queue::{Queue, State};
+use crate::rt::detached_thread::spawn;
 use crate::rt::target;
 
 /// Moves events from another file to our own, a chunk at a time. Each chunk is written here before it is removed there, so a
@@ -129,7 +130,7 @@ impl Takeover {
     fn ask(&mut self, queue: &Arc<Queue>, work: impl FnOnce() -> Answer + Send + 'static) {
         let (sender, answer) = mpsc::sync_channel(1);
         let queue = Arc::clone(queue);
-        let job = std::thread::Builder::new().name("posthog-health-takeover".into()).spawn(move || {
+        let job = spawn("posthog-health-takeover", move || {
             let _ = sender.send(work());
             queue.call_spool();
         });

@@ -8,6 +8,7 @@ use super::config::SpoolConfig;
 use super::directory::Directory;
 use super::keeper::Keeper;
 use crate::delivery::queue::{Queue, SpoolIssue};
+use crate::rt::detached_thread::spawn;
 use crate::rt::{lock, target};
 
 /// A handle to the spool's two threads: one asks the disk, and the other notices when the disk does not answer.
@@ -66,14 +67,6 @@ impl Spool {
             let _ = watcher.join();
         }
     }
-}
-
-/// Starts a thread whose log lines are those of this one.
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    let (span, subscriber) = (tracing::Span::current(), tracing::dispatcher::get_default(Clone::clone));
-    std::thread::Builder::new()
-        .name(name.into())
-        .spawn(move || tracing::dispatcher::with_default(&subscriber, || span.in_scope(work)))
 }
 
 fn give_up(queue: &Queue, error: &io::Error) {

@@ -10,6 +10,7 @@ use crate::rt::Episode;
 #[derive(Debug, Default)]
 pub struct Round {
     since: Option<Instant>,
+    looked_at: Option<Instant>,
     /// The disk was given up in this round.
     hangs: bool,
     /// The disk was asked since it was last looked at.
@@ -41,6 +42,7 @@ impl Round {
     /// Whether the watcher must be woken.
     pub fn begin(&mut self, now: Instant) -> bool {
         self.since = Some(now);
+        self.looked_at = Some(now);
         self.is_news = true;
         std::mem::take(&mut self.watcher_sleeps)
     }
@@ -62,9 +64,13 @@ impl Round {
 
     pub fn watch(&mut self, now: Instant, patience: Duration) -> Watch {
         let is_news = std::mem::take(&mut self.is_news);
-        match self.since {
+        let looked_at = self.looked_at.replace(now);
+        match &mut self.since {
             Some(since) if !self.hangs => {
-                let left = patience.saturating_sub(now.saturating_duration_since(since));
+                // A process that was frozen for a while, and could not look, does not blame the disk.
+                let unseen = looked_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+                *since += unseen.saturating_sub(2 * LOOK_EVERY);
+                let left = patience.saturating_sub(now.saturating_duration_since(*since));
                 if left.is_zero() {
                     self.hangs = true;
                     let is_news = self.episode.begins(now);
@@ -95,12 +101,24 @@ mod tests {
         let (mut round, start) = (Round::default(), Instant::now());
         assert_eq!(watch(&mut round, start), Watch::Sleep);
         assert!(round.begin(start), "the watcher sleeps");
-        assert_eq!(watch(&mut round, start), Watch::LookAfter(LOOK_EVERY));
-        assert_eq!(watch(&mut round, start + PATIENCE - LOOK_EVERY / 2), Watch::LookAfter(LOOK_EVERY / 2));
+        for look in 0..8 {
+            assert_eq!(watch(&mut round, start + look * LOOK_EVERY), Watch::LookAfter(LOOK_EVERY));
+        }
         assert_eq!(watch(&mut round, start + PATIENCE), Watch::GiveUp { is_news: true });
         assert_eq!(watch(&mut round, start + 2 * PATIENCE), Watch::Sleep);
         assert!(round.end());
         assert!(!round.end(), "once");
+    }
+
+    #[test]
+    fn a_process_that_was_frozen_does_not_give_the_disk_up() {
+        let (mut round, start) = (Round::default(), Instant::now());
+        round.begin(start);
+        let thawed = start + 100 * PATIENCE;
+        assert_eq!(watch(&mut round, thawed), Watch::LookAfter(LOOK_EVERY));
+        let mut gives_up =
+            |look| matches!(watch(&mut round, thawed + look * LOOK_EVERY), Watch::GiveUp { .. });
+        assert_eq!((1..=8).find(|look| gives_up(*look)), Some(6));
     }
 
     #[test]

@@ -223,8 +223,9 @@ impl Run {
         let hangs = matches!(write, Write::Hangs);
         if hangs {
             self.queue.step(|state| state.spool.begin_round(now));
-            let watch = self.queue.step(|state| state.watch_disk(now + Duration::from_secs(2)));
-            assert!(matches!(watch, Watch::GiveUp { .. }), "{watch:?}");
+            let looks = (1..=8).map(|look| now + look * Duration::from_millis(250));
+            let gives_up = |at| matches!(self.queue.step(|state| state.watch_disk(at)), Watch::GiveUp { .. });
+            assert!({ looks }.any(gives_up));
         }
         if let Some(step) = meanwhile {
             self.step(step);

@@ -367,3 +367,19 @@ async fn a_clock_that_was_years_behind_makes_no_event_old() {
     next.deliver(501);
     assert_eq!(next.end().await.dropped.total(), 0);
 }
+
+/// Not only in the slot that this process would have taken.
+#[tokio::test]
+async fn a_neighbours_file_of_a_later_version_is_seen_too() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    leave_in_a_second_file(&directory, &faults, 10).await;
+    let set = |version| set_version(redb::Database::open(directory.path().join("spool-1.redb")), version);
+    set(2);
+    let process = Process::start(&directory, &faults, FIRST + 100_000);
+    process.wait(|_, state, issue| state == SpoolState::Ready && issue == Some(SpoolIssue::Newer));
+    process.end().await;
+    set(1);
+    let newer = Process::start(&directory, &faults, FIRST + 200_000);
+    newer.deliver(10);
+    newer.wait(|_, _, issue| issue.is_none());
+}
