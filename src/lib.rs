@@ -39,9 +39,9 @@
 //! ```
 //!
 //! `capture` encodes the event on the caller's thread and puts its bytes into the queue. One task on your tokio runtime
-//! makes batches of them, and one more task for each request in flight sends them. A spool has a thread of its own, which
-//! alone touches the disk, and so has [the SDK](#the-sdks-own-events) once you ask for it. The meaning of an answer is decided
-//! once ([`Outcome`]); retry, breaker, limiter, ledger and health only read it.
+//! makes batches of them, and one more task for each request in flight sends them. A spool has a thread that touches the
+//! disk and one that watches it, and [the SDK](#the-sdks-own-events) has a thread once you ask for it. The meaning of an
+//! answer is decided once ([`Outcome`]); retry, breaker, limiter, ledger and health only read it.
 //!
 //! # Guarantees
 //!

@@ -79,25 +79,22 @@ impl Directory {
         self.open_first(0..SLOTS, bounds, &Held::default())
     }
 
-    /// Opens this process's slot again. If its files were removed, it gets one that has no file yet: another process may
-    /// have the place by now.
+    /// Opens this process's slot again. If its file was removed, it gets one that has no file yet: another process may have
+    /// the place by now.
     pub fn open_again(&self, bounds: Bounds, held: Held) -> io::Result<Opened> {
         let own = lock(&self.own).clone();
-        match own {
-            Some(own)
-                if is_at(
-                    &self.file(own.slot, "lock"),
-                    own.claim.metadata().ok().as_ref().and_then(identity),
-                ) =>
-            {
-                self.open_first(own.slot..own.slot + 1, bounds, &held)
-            }
-            _ => {
+        if let Some(Own { slot, claim, file }) = own {
+            let is_ours = is_at(&self.file(slot, "lock"), identity(&claim.metadata()?));
+            if !is_ours {
                 *lock(&self.own) = None;
-                let is_new = |slot: &u32| !fs::exists(self.file(*slot, "redb")).unwrap_or(true);
-                self.open_first((0..SLOTS).filter(is_new), bounds, &held)
+            }
+            // With another lock, it is ours as long as nobody else has it.
+            if is_ours || is_at(&self.file(slot, "redb"), file) {
+                return self.open_first(slot..slot + 1, bounds, &held);
             }
         }
+        let is_new = |slot: &u32| !fs::exists(self.file(*slot, "redb")).unwrap_or(true);
+        self.open_first((0..SLOTS).filter(is_new), bounds, &held)
     }
 
     fn open_first(

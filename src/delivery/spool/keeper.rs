@@ -1,4 +1,4 @@
-//! What the spool's thread does: it alone touches the disk.
+//! What the thread does that alone touches our file.
 
 use std::io;
 use std::sync::Arc;

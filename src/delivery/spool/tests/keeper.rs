@@ -383,3 +383,24 @@ async fn a_neighbours_file_of_a_later_version_is_seen_too() {
     newer.deliver(10);
     newer.wait(|_, _, issue| issue.is_none());
 }
+
+/// By a clean-up job for stale locks, say: the file is still ours, and nothing in it is counted twice.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_lock_that_is_removed_while_in_use_costs_nothing() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.wait(|_, state, _| state == SpoolState::Ready);
+    process.queue.step(|state| state.set_in_trouble(true));
+    process.capture(100);
+    process.wait(|ledger, _, _| ledger.spooled == 100);
+    std::fs::remove_file(directory.path().join("spool-0.lock")).unwrap();
+    process.capture(1);
+    process.wait(|_, state, issue| state == SpoolState::Failing && issue == Some(SpoolIssue::Removed));
+    process.wait(|ledger, state, _| state == SpoolState::Ready && ledger.spooled == 101);
+    assert!(directory.path().join("spool-0.lock").exists());
+    assert!(!directory.path().join("spool-1.redb").exists());
+    assert_eq!(process.collect(101), 101);
+    let ledger = process.end().await;
+    assert_eq!((ledger.captured, ledger.delivered, ledger.dropped.total()), (101, 101, 0));
+}
