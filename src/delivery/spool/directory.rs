@@ -11,6 +11,8 @@ use redb::backends::FileBackend;
 use super::changes::{Contents, Held, StoreError};
 use super::config::Bounds;
 use super::files::{Identity, create_directory, identity, open_file, sync_directory};
+use super::guard::guarded;
+use super::open::is_newer;
 use super::quarantine::SetAside;
 use super::record::{self, Record};
 use super::state::State;
@@ -199,7 +201,12 @@ impl Directory {
             // The process that salvaged the file was stopped just before this.
             fs::rename(&salvaged, &file)?;
         }
-        if !fs::exists(&file)? {
+        if fs::exists(&file)? {
+            // Before all of it is checked, and perhaps repaired.
+            if self.is_newer(&file)? {
+                return Err(StoreError::Newer);
+            }
+        } else {
             self.begin(&file, &self.file(slot, "new"), bounds)?;
         }
         let mut set_aside = Vec::new();
@@ -217,6 +224,13 @@ impl Directory {
         sync_directory(&self.path)?;
         let written_at = store.state.at;
         Ok(Opened { slot, store, contents, written_at, set_aside })
+    }
+
+    /// Whether a later version of this crate wrote the file. Reads no more than its header and says no if that is not enough,
+    /// because the file was not closed.
+    fn is_newer(&self, path: &Path) -> io::Result<bool> {
+        let file = FileBackend::new(open_file(path)?).map_err(io::Error::other)?;
+        Ok(guarded(|| is_newer((self.wrap)(file))).unwrap_or(false))
     }
 
     /// Creates an empty file. The file is complete before it gets its name, so that a half-made file that a killed process left
