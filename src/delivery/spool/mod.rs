@@ -59,4 +59,6 @@ pub use config::{SpoolConfig, SpoolMode};
 pub use files::{create_directory, open_file, sync_directory};
 #[cfg(feature = "preflight")]
 pub use inspect::SpoolInspection;
+#[cfg(test)]
+pub use tests::Faults;
 pub use thread::Spool;

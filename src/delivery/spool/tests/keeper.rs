@@ -9,7 +9,6 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::super::config::SpoolConfig;
-use super::super::directory::Directory;
 use super::super::thread::Spool;
 use super::failing_disk::Faults;
 use super::set_version;
@@ -38,8 +37,7 @@ impl Process {
     ) -> Self {
         let queue = Arc::new(Queue::new(Settings::default().limits, first_seq, None));
         let config = change(SpoolConfig::at(directory.path()).min_free_disk(0));
-        let opened = Directory::prepare_with(directory.path(), faults.wrap()).unwrap();
-        let spool = Spool::start_in(Some(Arc::new(opened)), &queue, config);
+        let spool = Spool::start_on(faults, directory.path(), &queue, config);
         Self { queue, spool }
     }
 
