@@ -22,7 +22,9 @@ async fn main() -> Outcome {
     for (name, user) in [("order placed", "ann"), ("order refunded", "bob"), ("order placed", "cem")] {
         posthog.capture(Event::new(name, user));
     }
-    posthog.flush().await?;
+    if let Err(error) = posthog.flush().await {
+        println!("{error}");
+    }
     println!("{}", posthog.stats());
     println!("The others arrived. health: {}\n", posthog.health());
 

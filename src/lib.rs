@@ -52,7 +52,8 @@
 //!    `capture_works_on_any_thread_whatever_posthog_does` in [`tests/delivery`]. It does no I/O and awaits nothing. The only
 //!    foreign code that it runs are your own [`before_send`](PostHogBuilder::before_send) hooks, and it catches their panics:
 //!    tests `hooks_change_and_drop_events_and_a_panicking_hook_costs_one` and `what_a_hook_panics_with_may_panic_too`. No log
-//!    subscriber runs on the caller's thread: test `no_subscriber_runs_on_the_thread_that_captures`.
+//!    subscriber runs on the caller's thread: tests `no_subscriber_runs_on_the_thread_that_captures` and
+//!    `no_subscriber_can_abort_the_process_from_within_capture`.
 //! 2. Nothing vanishes uncounted: [`Ledger`]'s equation holds at every moment, test
 //!    `the_ledger_balances_at_every_moment`; across [`shutdown`](PostHog::shutdown), test
 //!    `shutdown_returns_at_its_deadline_whatever_posthog_does` in [`tests/lifecycle.rs`]; and with a
@@ -217,7 +218,7 @@ pub use api::{Accepted, Outcome};
 pub use cli::preflight_main;
 #[cfg(feature = "spool")]
 pub use client::NotDurable;
-pub use client::{FlushTimeout, PostHog, ShutdownReport};
+pub use client::{FlushError, FlushFailure, PostHog, ShutdownReport};
 pub use config::PostHogBuilder;
 pub use credentials::{CredentialSource, CredentialsError};
 pub use delivery::{

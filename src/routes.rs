@@ -8,7 +8,8 @@
 //! | [`HealthRoute::rollout`] | 200 with the verdict on the rollout | scripts and controllers that watch a canary |
 //!
 //! The answers are JSON, with `Cache-Control: no-store`. HEAD gets the headers alone, and other methods get 405. The answers
-//! contain no secret and no event's content.
+//! contain no secret. While PostHog rejects events, they quote the beginning of its answer, which may repeat a part of an
+//! event.
 //!
 //! With axum:
 //!

@@ -19,8 +19,8 @@ fn refusal(builder: PostHogBuilder) -> String {
 fn no_runtime() {
     assert_eq!(
         refusal(PostHog::builder("phc_abc")),
-        "build() was called outside a tokio runtime: call it in async code (#[tokio::main]), or while a runtime's \
-         enter() guard is held"
+        "build() was called outside a tokio runtime: call it in async code (#[tokio::main]), on a runtime that \
+         runs as long as the client is used"
     );
 }
 
@@ -37,7 +37,8 @@ fn a_runtime_without_timers() {
     });
     assert_eq!(
         Reason::WorkerStopped.detail(),
-        "the delivery task is gone, its runtime has ended or lacks timers or I/O: restart"
+        "the delivery task is gone or does not run: its runtime has ended, is blocked or never ran, or lacks timers or \
+         I/O: restart"
     );
 }
 
@@ -103,6 +104,35 @@ async fn a_host_that_cannot_be() {
     ] {
         assert_eq!(at(host), says);
     }
+}
+
+/// The test itself runs in a process that finds no certificates.
+#[cfg(target_os = "linux")] // Elsewhere they are no files.
+#[tokio::test]
+async fn an_image_without_ca_certificates() {
+    const NOWHERE: &str = "/nonexistent/certificates";
+    if std::env::var_os("SSL_CERT_FILE").is_none_or(|file| file != NOWHERE) {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "an_image_without_ca_certificates", "--nocapture"]);
+        let status = command.env("SSL_CERT_FILE", NOWHERE).env("SSL_CERT_DIR", NOWHERE).status().unwrap();
+        assert!(status.success());
+        return;
+    }
+    assert_eq!(
+        refusal(PostHog::builder("phc_abc")),
+        "TLS cannot be set up (builder error: unexpected error: No CA certificates were loaded from the system): install \
+         CA certificates (the package ca-certificates), or name a file of them in SSL_CERT_FILE"
+    );
+    // Without TLS none are needed.
+    let server = FakePostHog::start();
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 1);
+    posthog.flush().await.unwrap();
+    assert_eq!(server.distinct(), 1);
+    posthog.sdk().await.unwrap().capture(event(1));
+    posthog.flush().await.unwrap();
+    assert_eq!(server.distinct(), 2, "{}", posthog.stats());
+    assert!(PostHog::builder("phc_abc").host("http://relay.test").allow_insecure_http(true).build().is_ok());
 }
 
 /// The app's host is taken for the ingestion host that belongs to it; what answers otherwise is told.

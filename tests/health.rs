@@ -35,7 +35,7 @@ fn schema() -> Value {
                 "additionalProperties": false,
                 "required": ["code", "detail", "runbook"],
                 "properties": {"detail": {"type": "string"}, "runbook": link, "code": {"enum": [
-                    "disabled", "shut_down", "worker_stopped", "unauthorized", "wrong_host", "quota_exceeded",
+                    "disabled", "shutting_down", "shut_down", "worker_stopped", "unauthorized", "wrong_host", "quota_exceeded",
                     "unreachable", "server_error", "rate_limited", "breaker_open", "rejected_events", "queue_filling",
                     "losing_events",
                 ]}},
@@ -292,13 +292,15 @@ fn a_probe_whose_runtime_ended_does_not_blind_the_next() {
 #[tokio::test]
 async fn a_report_about_rejected_events_fits_the_schema() {
     let server = FakePostHog::start();
-    server.batch().always(Reply::status(400));
+    server.batch().always(Reply::status(400).body(format!("{} is wrong: no schema", FakePostHog::TOKEN)));
     let posthog = builder(&server).build().unwrap();
     capture(&posthog, 1);
-    posthog.flush().await.unwrap();
+    server.wait_for_requests(Route::Batch, 2).await;
     let report = posthog.health_check().await;
     assert_eq!(report.reasons, [Reason::RejectedEvents]);
     assert_fits_schema(&report);
+    let answer = report.last_error.unwrap().answer;
+    assert_eq!(answer.as_deref(), Some("[token] is wrong: no schema"), "one look says what is wrong");
 }
 
 #[tokio::test]
@@ -346,7 +348,7 @@ async fn it_works_while_the_breaker_is_open_and_says_both() {
     assert_eq!(report.reasons, [Reason::ServerError, Reason::BreakerOpen]);
     assert_eq!(report.breaker.state, CircuitState::Open);
     assert!(report.breaker.retry_in.unwrap() > Duration::from_secs(2800));
-    assert_eq!(report.last_error.unwrap().status, Some(503));
+    assert_eq!(report.last_error.as_ref().unwrap().status, Some(503));
     assert_fits_schema(&report);
     posthog.shutdown(MS(1)).await;
 }

@@ -1,20 +1,22 @@
-//! A call through the layers asks for no memory: not while the service is healthy, and not when the breaker
-//! rejects it.
+//! What memory costs: a call through the layers asks for none, neither while the service is healthy nor when the breaker
+//! rejects it, and the queue takes no more than its bound.
 
 #[path = "support/layers.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::future::{Ready, ready};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use posthog_health::Error;
 use posthog_health::layers::CircuitState;
 use posthog_health::layers::{
     CircuitBreakerConfig, CircuitBreakerLayer, CircuitOpen, Classify, DeliveryLayers, Observe,
     RateLimitConfig, RateLimitLayer, Replay, RetryConfig, RetryLayer, Verdict, delivery_stack,
 };
+use posthog_health::testing::{FakePostHog, Reply};
+use posthog_health::{Error, Event, PostHog, TypedEvent};
 use support::{AsAnswered, FAILED, OK};
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -111,4 +113,34 @@ async fn the_delivery_stack() {
     };
     let mut service = delivery_stack(layers, echo!(Error));
     assert_eq!(allocations(|| assert!(matches!(call(&mut service, OK), Some(Ok(OK))))), 0);
+}
+
+/// Small properties are where an event in the SDK's form takes many times the bytes of its JSON. 300 of them, of either kind of
+/// event, until the queue has dropped half.
+#[tokio::test]
+async fn the_queue_takes_no_more_memory_than_its_bound() {
+    const MIB: u64 = 1 << 20;
+    let server = FakePostHog::start();
+    server.always(Reply::hang());
+    let sdk = || {
+        let mut event = Event::new("small properties", "user-1");
+        for n in 0..300 {
+            event.insert_prop(format!("p{n}"), n % 10).unwrap();
+        }
+        event
+    };
+    let properties: BTreeMap<_, _> = (0..300).map(|n| (format!("p{n}"), n % 10)).collect();
+    let typed = || TypedEvent::new("small properties", "user-1", &properties).unwrap();
+    let captures: [&dyn Fn(&PostHog); 2] =
+        [&|posthog| posthog.capture(sdk()), &|posthog| posthog.capture(typed())];
+    for capture in captures {
+        let posthog =
+            PostHog::builder(FakePostHog::TOKEN).host(server.url()).queue_bytes(8 << 20).build().unwrap();
+        // Nothing runs meanwhile, so all that this thread keeps is the queue's.
+        let measured = allocation_counter::measure(|| (0..6_000).for_each(|_| capture(&posthog)));
+        let queue = posthog.health().queue;
+        assert!(queue.bytes > 7 * MIB && queue.bytes <= queue.capacity_bytes, "{queue:?}");
+        assert!(measured.bytes_max <= 9 * MIB, "{measured:?}");
+        posthog.shutdown(Duration::ZERO).await;
+    }
 }

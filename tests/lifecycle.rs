@@ -6,7 +6,9 @@ mod support;
 use std::time::Duration;
 
 use posthog_health::testing::{FakePostHog, Reply, Route};
-use posthog_health::{ConfigError, DropReason, PostHog, Reason};
+use posthog_health::{
+    ConfigError, DropReason, Event, FlushFailure, PostHog, Reason, RolloutReason, RolloutVerdict,
+};
 use support::{MS, assert_balanced, builder, capture, client_without_runtime, until};
 use tokio::time::Instant;
 
@@ -37,7 +39,7 @@ async fn shutdown_delivers_what_it_can() {
 
     capture(&posthog, 3);
     assert_eq!(posthog.stats().dropped.count(DropReason::AfterShutdown), 3);
-    posthog.flush().await.unwrap();
+    assert_eq!(posthog.flush().await.unwrap_err().lost, 3);
     assert_eq!(posthog.shutdown(MS(1)).await.delivered, 0);
     assert_eq!(posthog.health_check().await.reasons, [Reason::ShutDown]);
     assert_eq!(server.request_count(Route::Flags), 0);
@@ -65,7 +67,7 @@ async fn the_shorter_of_two_deadlines_is_kept() {
         let posthog = posthog.clone();
         async move { posthog.shutdown(Duration::from_secs(3600)).await }
     });
-    until(|| posthog.health().reasons == [Reason::ShutDown]).await;
+    until(|| posthog.health().reasons == [Reason::ShuttingDown]).await;
     let short = tokio::time::timeout(Duration::from_secs(20), posthog.shutdown(MS(20))).await.unwrap();
     assert_eq!(short.undelivered + long.await.unwrap().undelivered, 100);
 }
@@ -79,13 +81,134 @@ fn shutdown_works_after_the_runtime_of_the_client_has_ended() {
     assert_eq!(other.block_on(posthog.shutdown(Duration::MAX)).undelivered, 3);
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Entering a runtime lets a client be built there, and drives nothing.
+#[test]
+fn a_runtime_that_does_not_run_is_noticed() {
+    let server = FakePostHog::start();
+    let undriven = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let posthog = {
+        let _entered = undriven.enter();
+        builder(&server).flush_timeout(HOUR).build().unwrap()
+    };
+    capture(&posthog, 3);
+    let other = tokio::runtime::Runtime::new().unwrap();
+    other.block_on(async {
+        until(|| posthog.health().reasons == [Reason::WorkerStopped]).await;
+        let verdict = posthog.rollout_verdict();
+        assert_eq!(verdict, RolloutVerdict::Rollback(vec![RolloutReason::WorkerStopped]));
+        let flushed = tokio::time::timeout(Duration::from_secs(60), posthog.flush()).await.unwrap();
+        let error = flushed.unwrap_err();
+        assert_eq!((error.reason, error.undelivered, error.lost), (FlushFailure::WorkerStopped, 3, 0));
+    });
+    // It runs after all.
+    undriven.block_on(async {
+        until(|| posthog.health().is_healthy()).await;
+        posthog.flush().await.unwrap();
+    });
+    assert_eq!(server.distinct(), 3);
+}
+
+/// As by a task that never yields.
+#[test]
+fn a_runtime_that_is_blocked_is_noticed_and_so_is_its_recovery() {
+    let server = FakePostHog::start();
+    let of_the_client =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let posthog = of_the_client.block_on(async { builder(&server).build().unwrap() });
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    of_the_client.spawn(async move { released.recv() });
+    let other = tokio::runtime::Runtime::new().unwrap();
+    other.block_on(async {
+        until(|| posthog.health().reasons == [Reason::WorkerStopped]).await;
+        drop(release);
+        until(|| posthog.health().is_healthy()).await;
+    });
+}
+
+#[test]
+fn flush_returns_at_once_when_the_runtime_of_the_client_has_ended() {
+    let server = FakePostHog::start();
+    let posthog = client_without_runtime(&server);
+    capture(&posthog, 3);
+    let other = tokio::runtime::Runtime::new().unwrap();
+    let error = other.block_on(posthog.flush()).unwrap_err();
+    assert_eq!((error.reason, error.undelivered), (FlushFailure::WorkerStopped, 3));
+    assert!(error.to_string().starts_with("nobody delivers, with 3 events undelivered"), "{error}");
+}
+
+/// A job that flushes and ends must not report success.
+#[tokio::test]
+async fn flush_and_shutdown_report_events_over_quota() {
+    let server = FakePostHog::start();
+    server.limit_quota(true);
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 5);
+    // They have met their end before it is called.
+    until(|| posthog.stats().dropped.count(DropReason::OverQuota) == 5).await;
+    let error = posthog.flush().await.unwrap_err();
+    assert_eq!((error.reason, error.undelivered), (FlushFailure::NotDelivered, 0));
+    assert_eq!((error.lost, error.set_aside), (5, 0));
+    posthog.flush().await.unwrap();
+
+    capture(&posthog, 2);
+    until(|| posthog.stats().dropped.count(DropReason::OverQuota) == 7).await;
+    let report = posthog.shutdown(Duration::from_secs(10)).await;
+    assert_eq!((report.lost, report.dropped, report.is_complete()), (2, 0, false));
+}
+
+#[tokio::test]
+async fn flush_and_shutdown_report_dead_letters() {
+    let server = FakePostHog::start();
+    server.reject_events_named(&["bad"]);
+    let posthog = builder(&server).build().unwrap();
+    for name in ["good", "bad", "good"] {
+        posthog.capture(Event::new(name, "u"));
+    }
+    let error = posthog.flush().await.unwrap_err();
+    assert_eq!((error.reason, error.lost, error.set_aside), (FlushFailure::NotDelivered, 0, 1));
+    assert_eq!(
+        error.to_string(),
+        "not all events were delivered; 0 events were lost and 1 set aside: stats() and dead_letters() say why"
+    );
+    // What a caller knows of is no news.
+    let report = posthog.shutdown(Duration::from_secs(10)).await;
+    assert_eq!((report.set_aside, report.dead_letters, report.is_complete()), (0, 1, true));
+}
+
+/// It was asked for.
+#[tokio::test]
+async fn an_event_that_a_hook_drops_is_no_loss() {
+    let server = FakePostHog::start();
+    let posthog = builder(&server).before_send(|_| None).build().unwrap();
+    capture(&posthog, 3);
+    posthog.flush().await.unwrap();
+    assert!(posthog.shutdown(Duration::from_secs(10)).await.is_complete());
+}
+
+#[tokio::test]
+async fn health_says_that_a_shutdown_still_delivers() {
+    let server = FakePostHog::start();
+    server.batch().always(Reply::hang());
+    let posthog = builder(&server).build().unwrap();
+    capture(&posthog, 100);
+    server.wait_for_requests(Route::Batch, 1).await;
+    let shutdown = tokio::spawn({
+        let posthog = posthog.clone();
+        async move { posthog.shutdown(Duration::from_secs(1)).await }
+    });
+    until(|| posthog.health().reasons == [Reason::ShuttingDown]).await;
+    assert_eq!(shutdown.await.unwrap().lost, 100);
+    assert_eq!(posthog.health().reasons, [Reason::ShutDown]);
+}
+
 /// A pause of our own must not use up the deadline.
 #[tokio::test]
 async fn shutdown_in_a_refusal_pause_tries_once_more() {
     let server = FakePostHog::start();
     server.batch().then(Reply::status(401));
-    let hour = Duration::from_secs(3600);
-    let posthog = builder(&server).refusal_pause(hour).build().unwrap();
+    let posthog = builder(&server).refusal_pause(HOUR).build().unwrap();
     capture(&posthog, 10);
     until(|| posthog.health().last_error.is_some()).await;
     assert_eq!(posthog.shutdown(Duration::from_secs(10)).await.delivered, 10);
@@ -175,6 +298,7 @@ fn outside_a_runtime_the_error_says_what_to_do() {
     let error = PostHog::builder("phc_abc").build().unwrap_err();
     assert_eq!(error.field(), "build()");
     assert!(error.to_string().contains("runtime"), "{error}");
+    assert!(!error.to_string().contains("enter()"), "a guard drives nothing: {error}");
 }
 
 #[tokio::test]

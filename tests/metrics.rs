@@ -7,14 +7,14 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use metrics::LocalRecorderGuard;
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, LocalRecorderGuard, Metadata, SharedString, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_util::MetricKindMask;
 use posthog_health::layers::CircuitState;
 use posthog_health::layers::RateLimitConfig;
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{AlertsConfig, DropReason, Event, PostHog};
-use support::{MS, assert_balanced, builder, capture, until};
+use posthog_health::{AlertName, AlertsConfig, DropReason, Event, PostHog};
+use support::{MS, assert_balanced, builder, capture, flush_lossy, until};
 
 /// A recorder for this thread; the tests run on a runtime of one thread.
 fn recorder() -> (&'static PrometheusRecorder, PrometheusHandle) {
@@ -161,12 +161,9 @@ async fn they_agree_with_stats_exactly() {
     capture(&posthog, 700);
     posthog.capture(Event::new("", "user"));
     posthog.capture(Event::new("event", ""));
-    posthog.flush().await.unwrap();
-    let mut poison = support::event(0);
-    poison.insert_prop("poison", true).unwrap();
-    server.batch().always(Reply::status(400));
-    posthog.capture(poison);
-    until(|| posthog.stats().dead_lettered == 1).await;
+    flush_lossy(&posthog).await;
+    server.reject_events_named(&["poison"]);
+    support::reject(&server, &posthog, Event::new("poison", "user")).await;
     server.batch().always(Reply::hang());
     capture(&posthog, 50);
     server.wait_for_requests(posthog_health::testing::Route::Batch, 8).await;
@@ -256,11 +253,12 @@ async fn each_of_the_rarer_numbers_is_its_own() {
     server.flags().always(Reply::status(503));
     assert!(!posthog.health_check().await.is_healthy());
     server.batch().then(Reply::normal().delayed(MS(20)));
-    capture(&posthog, 1);
+    posthog.alias("anonymous-1", "undefined");
+    posthog.alias("anonymous-1", "user-1");
     posthog.flush().await.unwrap();
     server.batch().then(Reply::status(200).body(r#"{"status":"Ok","quota_limited":["events"]}"#));
     capture(&posthog, 1);
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     server.batch().then(Reply::status(429));
     capture(&posthog, 1);
     until(|| Scrape::of(&handle).value("posthog_rate_limit_paused") == 1).await;
@@ -272,6 +270,7 @@ async fn each_of_the_rarer_numbers_is_its_own() {
     assert_eq!(scrape.value("posthog_failed_attempts_total{surface=\"capture\",cause=\"quota\"}"), 1);
     assert_eq!(scrape.value("posthog_failed_attempts_total{surface=\"capture\",cause=\"throttled\"}"), 1);
     assert_eq!(scrape.value("posthog_probes_total{outcome=\"server\"}"), 1);
+    assert_eq!(scrape.value("posthog_unmergeable_aliases_total"), 1);
     assert!(scrape.value("posthog_rate_limit_waits_total") >= 1);
     assert!(scrape.value("posthog_rate_limit_wait_seconds_total") >= 1);
     let of_capture_alone = "posthog_alert_firing{alert=\"stalled\",surface=\"flags\",severity=\"P1\"}";
@@ -329,4 +328,38 @@ async fn with_a_spool_the_equation_holds_from_the_first_look() {
     let scrape = Scrape::of(&handle);
     assert_eq!(scrape.value("posthog_events_captured_total"), 10);
     assert_eq!(scrape.value("posthog_events_delivered_total"), 10);
+}
+
+/// A recorder is foreign code. One that panics costs its numbers, and neither delivery nor the alerts.
+#[tokio::test]
+async fn a_recorder_that_panics_stops_nothing() {
+    struct Panicking;
+    impl metrics::Recorder for Panicking {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+            panic!("a recorder's bug");
+        }
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            panic!("a recorder's bug");
+        }
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            panic!("a recorder's bug");
+        }
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            panic!("a recorder's bug");
+        }
+    }
+    let server = FakePostHog::start();
+    let _recorder = metrics::set_default_local_recorder(&Panicking);
+    let posthog = builder(&server).alerts(AlertsConfig::default().losing_events(0)).build().unwrap();
+    capture(&posthog, 3);
+    posthog.flush().await.unwrap();
+    assert!(posthog.health_check().await.is_healthy());
+    // The monitor goes on, too.
+    posthog.capture(Event::new("", "u"));
+    until(|| posthog.alerts().iter().any(|alert| alert.name == AlertName::LosingEvents)).await;
+    capture(&posthog, 3);
+    server.wait_for_distinct(6).await;
+    posthog.shutdown(Duration::from_secs(10)).await;
 }

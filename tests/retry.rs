@@ -93,10 +93,44 @@ async fn waits_grow_with_jitter_within_their_bounds() {
         let config = RetryConfig::default().attempts(5).backoff(MS(100), MS(300)).budget(10.0);
         retry(config).layer(script.service()).oneshot(Request).await.unwrap();
         let gaps = script.gaps();
-        for (gap, most) in gaps.iter().zip([100, 200, 300, 300]) {
-            assert!(*gap <= MS(most + 2), "{gaps:?}");
+        for (gap, most) in gaps.iter().zip([200, 300, 300, 300]) {
+            assert!(MS(100) <= *gap && *gap <= MS(most + 2), "{gaps:?}");
         }
         different.insert(gaps);
+    }
+    assert!(different.len() > 1, "jitter");
+}
+
+/// PostHog's contract for its SDKs.
+#[tokio::test(start_paused = true)]
+async fn no_retry_comes_within_100_ms() {
+    for config in [RetryConfig::default(), RetryConfig::default().backoff(MS(1), MS(30_000))] {
+        for _ in 0..50 {
+            let hint = Some(MS(1));
+            let answers =
+                [FAILED, Verdict::Failed { retry_after: hint }, Verdict::Throttled { retry_after: hint }];
+            let script = Script::new(answers);
+            retry(config.clone().attempts(4).budget(10.0))
+                .layer(script.service())
+                .oneshot(Request)
+                .await
+                .unwrap();
+            assert!(script.gaps().iter().all(|gap| *gap >= MS(100)), "{:?}", script.gaps());
+        }
+    }
+}
+
+/// Around another API, whose callers wait.
+#[tokio::test(start_paused = true)]
+async fn a_short_cap_leaves_room_for_jitter() {
+    let mut different = std::collections::HashSet::new();
+    for _ in 0..50 {
+        let script = Script::new([FAILED]);
+        let config = RetryConfig::default().backoff(MS(20), MS(20)).budget(10.0);
+        retry(config).layer(script.service()).oneshot(Request).await.unwrap();
+        let gaps = script.gaps();
+        assert!(gaps.iter().all(|gap| MS(10) <= *gap && *gap <= MS(22)), "{gaps:?}");
+        different.extend(gaps);
     }
     assert!(different.len() > 1, "jitter");
 }

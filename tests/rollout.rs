@@ -5,7 +5,7 @@ mod support;
 
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{AlertName, PostHog, RolloutConfig, RolloutReason, RolloutVerdict, Severity};
-use support::{MS, builder, capture, client_without_runtime, until};
+use support::{MS, builder, capture, client_without_runtime, flush_lossy, reject, until};
 
 fn canary(server: &FakePostHog) -> posthog_health::PostHogBuilder {
     builder(server).batch_events(1).rollout(RolloutConfig::default().min_attempts(10))
@@ -50,9 +50,10 @@ async fn an_outage_rolls_back() {
 async fn events_that_are_rejected_or_lost_roll_back() {
     let server = FakePostHog::start();
     let posthog = canary(&server).build().unwrap();
-    server.batch().then(Reply::status(400));
+    server.reject_events_named(&["poison"]);
+    reject(&server, &posthog, posthog_health::Event::new("poison", "user")).await;
     capture(&posthog, 20);
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     let rejected = RolloutVerdict::Rollback(vec![RolloutReason::RejectedEvents(1)]);
     until(|| posthog.rollout_verdict() == rejected).await;
     posthog.capture(posthog_health::Event::new("", "user"));

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerLayer, HttpStatus};
-use posthog_health::testing::{FakePostHog, Reply};
+use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerLayer, CircuitState, HttpStatus};
+use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{Error, ErrorKind, Event, PostHog};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -145,7 +145,7 @@ async fn a_large_body_that_is_cut_off_is_too_large_and_a_small_one_is_not() {
     let mut large = Event::new("large", "u");
     large.insert_prop("filler", "x".repeat(4_000_000)).unwrap();
     posthog.capture(large);
-    posthog.flush().await.unwrap();
+    assert_eq!(posthog.flush().await.unwrap_err().set_aside, 1);
     assert_eq!(posthog.dead_letters()[0].kind, ErrorKind::TooLarge);
 
     posthog.capture(Event::new("small", "u"));
@@ -165,4 +165,71 @@ async fn a_reverse_proxys_path_is_kept() {
     posthog.shutdown(Duration::from_millis(500)).await;
     let paths: Vec<_> = server.requests().into_iter().map(|request| request.path).collect();
     assert_eq!(paths, ["/ingest/flags/", "/ingest/batch/"]);
+}
+
+async fn deliver_one_by_one(posthog: &PostHog, events: usize) {
+    for _ in 0..events {
+        posthog.capture(Event::new("e", "u"));
+        posthog.flush().await.unwrap();
+    }
+}
+
+/// A load balancer closes connections that were idle for a while, and the next request finds that out.
+#[tokio::test]
+async fn a_reused_connection_that_dies_counts_for_nothing() {
+    for dies in [Reply::close(), Reply::reset()] {
+        let server = FakePostHog::start();
+        for _ in 0..10 {
+            server.batch().then(Reply::normal()).then(dies.clone()).then(Reply::normal());
+        }
+        let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build().unwrap();
+        deliver_one_by_one(&posthog, 20).await;
+        let health = posthog.health();
+        assert!(health.is_healthy() && health.last_error.is_none(), "{health}");
+        assert_eq!(posthog.circuit_breaker().unwrap().state(), CircuitState::Closed);
+        assert_eq!(posthog.stats().delivered, 20);
+        // Every second event met a dead connection, and was sent once more.
+        assert_eq!((server.request_count(Route::Batch), server.distinct()), (30, 20));
+    }
+}
+
+/// Only one more request, within the time of the attempt, and its result is the one that counts.
+#[tokio::test]
+async fn a_new_connection_that_dies_is_a_failure() {
+    for (reply, kind) in [
+        (Reply::reset(), ErrorKind::ConnectionLost),
+        (Reply::hang(), ErrorKind::Timeout),
+        (Reply::status(503), ErrorKind::Server),
+    ] {
+        let server = FakePostHog::start();
+        server.batch().then(Reply::normal()).then(Reply::reset()).then(reply);
+        let builder = PostHog::builder(FakePostHog::TOKEN).host(server.url());
+        let posthog = builder.request_timeout(Duration::from_millis(500)).build().unwrap();
+        deliver_one_by_one(&posthog, 2).await;
+        assert_eq!(posthog.health().last_error.unwrap().kind, kind);
+        assert_eq!((server.request_count(Route::Batch), server.distinct()), (4, 2));
+    }
+    let server = FakePostHog::start();
+    server.batch().then(Reply::reset());
+    let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build().unwrap();
+    deliver_one_by_one(&posthog, 1).await;
+    assert_eq!(posthog.health().last_error.unwrap().kind, ErrorKind::ConnectionLost);
+    assert_eq!(server.request_count(Route::Batch), 2);
+}
+
+/// A large body on a connection that dies is not too large for the server.
+#[tokio::test]
+async fn only_a_new_connection_tells_that_a_body_is_too_large() {
+    let server = FakePostHog::start();
+    server.batch().then(Reply::normal()).then(Reply::reset());
+    let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).gzip(false).build().unwrap();
+    deliver_one_by_one(&posthog, 1).await;
+    for _ in 0..10 {
+        let mut event = Event::new("large", "u");
+        event.insert_prop("filler", "x".repeat(70_000)).unwrap();
+        posthog.capture(event);
+    }
+    posthog.flush().await.unwrap();
+    assert_eq!((server.request_count(Route::Batch), server.distinct()), (3, 11), "no batch was halved");
+    assert!(posthog.health().last_error.is_none());
 }

@@ -47,8 +47,12 @@ impl Answer {
         let status = self.status;
         let kind = match ErrorKind::of_status(status) {
             None => return self.into_body_of_success(),
-            // PostHog's 400s are plain text. A page comes from something in between and says nothing about the events.
-            Some(ErrorKind::BadRequest) if self.is_html() => ErrorKind::WrongHost,
+            // PostHog's refusals are plain text or JSON. A page comes from something in between, such as a firewall.
+            Some(ErrorKind::BadRequest | ErrorKind::Unauthorized | ErrorKind::Forbidden)
+                if self.is_html() =>
+            {
+                ErrorKind::WrongHost
+            }
             Some(kind) => kind,
         };
         let hint = retry_after(&self.headers, now).map(|hint| hint.min(longest_retry_after));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use reqwest::header::{CONTENT_ENCODING, HeaderValue};
 use tower::{Service, service_fn};
 
 use super::{Accepted, Api, Compressors, LONGEST_ANSWER};
@@ -28,14 +29,21 @@ impl Api {
     pub async fn batch(&self, batch: &Batch) -> Result<Accepted, Error> {
         let token = self.token()?;
         let compressors = self.compressors.as_ref();
-        let body = batch
-            .body(&token, SystemTime::now(), compressors)
-            .await
-            .map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
-        let gzip = compressors.is_some();
-        let query = gzip.then_some("compression=gzip");
-        let answer = self.post("/batch/", query, body, gzip, LONGEST_ANSWER).await?;
-        answer.read(SystemTime::now(), self.longest_retry_after, token.expose())
+        let request = || async {
+            let body = batch.body(&token, SystemTime::now, compressors).await;
+            let body = body.map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
+            let query = compressors.map(|_| "compression=gzip");
+            let mut request = self.post_request("/batch/", query, body);
+            if compressors.is_some() {
+                request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            Ok(request)
+        };
+        let answer = self.http.send(request, LONGEST_ANSWER).await?;
+        match answer.read(SystemTime::now(), self.longest_retry_after, token.expose()) {
+            Err(error) => Err(self.attribute(error, &token).await),
+            accepted => accepted,
+        }
     }
 }
 
@@ -54,30 +62,32 @@ impl Batch {
         &self.0
     }
 
-    /// The body of a request that is sent at `sent_at`. PostHog corrects clock skew by that time, so it must be fresh on
-    /// each attempt, or the events move in time.
+    /// The body of a request that is about to be sent. PostHog takes the time from `sent_at` to the arrival for clock skew
+    /// and moves the events by it. So the time is read for each attempt, and when all else is done: compressing a megabyte
+    /// can take a tenth of a second, as the runtime's other tasks get their turns meanwhile.
     async fn body(
         &self,
         token: &ProjectToken,
-        sent_at: SystemTime,
+        now: impl FnOnce() -> SystemTime + Send,
         compressors: Option<&Compressors>,
     ) -> io::Result<Bytes> {
         let size = ENVELOPE_BYTES + self.0.iter().map(|event| event.len() + 1).sum::<usize>();
         let mut body = Vec::with_capacity(size);
         body.extend_from_slice(b"{\"api_key\":");
         serde_json::to_writer(&mut body, token.expose())?;
-        body.extend_from_slice(b",\"historical_migration\":false,\"sent_at\":\"");
-        body.extend_from_slice(timestamp(sent_at).as_bytes());
-        body.extend_from_slice(b"\",\"batch\":[");
+        body.extend_from_slice(b",\"historical_migration\":false,\"batch\":[");
         for event in &*self.0 {
             body.extend_from_slice(event);
             body.push(b',');
         }
         body.pop_if(|last| *last == b',');
-        body.extend_from_slice(b"]}");
+        let end = || format!("],\"sent_at\":\"{}\"}}", timestamp(now()));
         match compressors {
-            Some(compressors) => compressors.gzip(&body).await,
-            None => Ok(body.into()),
+            Some(compressors) => compressors.gzip(&body, end).await,
+            None => {
+                body.extend_from_slice(end().as_bytes());
+                Ok(body.into())
+            }
         }
     }
 }
@@ -99,29 +109,59 @@ mod tests {
     use super::*;
     use crate::credentials::Key;
 
-    fn body(compressors: Option<&Compressors>) -> serde_json::Value {
+    fn two_events() -> (Batch, ProjectToken) {
         let batch = Batch::new([r#"{"event":"a"}"#, r#"{"event":"b"}"#].map(Bytes::from).into_iter());
-        let token = ProjectToken::parse("phc_abc").unwrap();
-        let sent_at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
-        let body = tokio_test::block_on(batch.body(&token, sent_at, compressors)).unwrap();
-        let mut json = Vec::new();
-        if compressors.is_some() {
-            flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut json).unwrap();
-        } else {
-            json = body.to_vec();
-        }
-        serde_json::from_slice(&json).unwrap()
+        (batch, ProjectToken::parse("phc_abc").unwrap())
+    }
+
+    fn sent_at() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456)
+    }
+
+    /// PostHog's server reads the first member of a gzip file.
+    fn first_member(gzip: &[u8]) -> String {
+        let mut text = String::new();
+        let mut decoder = flate2::bufread::GzDecoder::new(gzip);
+        decoder.read_to_string(&mut text).unwrap();
+        assert!(decoder.into_inner().is_empty(), "another member");
+        text
     }
 
     #[test]
     fn the_envelope_is_what_batch_wants() {
-        let expected = serde_json::json!({
-            "api_key": "phc_abc",
-            "historical_migration": false,
-            "sent_at": "2023-11-14T22:13:20.123456Z",
-            "batch": [{"event": "a"}, {"event": "b"}],
-        });
+        let expected = concat!(
+            r#"{"api_key":"phc_abc","historical_migration":false,"batch":[{"event":"a"},{"event":"b"}],"#,
+            r#""sent_at":"2023-11-14T22:13:20.123456Z"}"#,
+        );
+        let ((batch, token), compressors) = (two_events(), Compressors::default());
+        let body = |compressors| tokio_test::block_on(batch.body(&token, sent_at, compressors)).unwrap();
         assert_eq!(body(None), expected);
-        assert_eq!(body(Some(&Compressors::default())), expected);
+        assert_eq!(first_member(&body(Some(&compressors))), expected);
+        assert!(expected.len() - r#"{"event":"a"},{"event":"b"}"#.len() < ENVELOPE_BYTES);
+    }
+
+    /// Then nothing is left to compress but the time itself.
+    #[test]
+    fn the_time_is_read_when_the_events_are_compressed() {
+        let incompressible = (0..100_000).map(|_| fastrand::alphanumeric()).collect::<String>();
+        let batch =
+            Batch::new(std::iter::once(serde_json::json!({ "event": incompressible }).to_string().into()));
+        let (token, compressors) = (ProjectToken::parse("phc_abc").unwrap(), Compressors::default());
+        let is_read = std::sync::atomic::AtomicBool::new(false);
+        let now = || {
+            is_read.store(true, std::sync::atomic::Ordering::Relaxed);
+            sent_at()
+        };
+        let mut body = tokio_test::task::spawn(batch.body(&token, now, Some(&compressors)));
+        let gzip = loop {
+            assert!(!is_read.load(std::sync::atomic::Ordering::Relaxed), "read before the end");
+            if let std::task::Poll::Ready(gzip) = body.poll() {
+                break gzip.unwrap();
+            }
+        };
+        assert!(first_member(&gzip).ends_with(r#""sent_at":"2023-11-14T22:13:20.123456Z"}"#));
+        // A flush ends with an empty block.
+        let flushed = gzip.windows(4).rposition(|bytes| bytes == [0, 0, 0xff, 0xff]).unwrap();
+        assert!(gzip.len() - flushed < 100, "{} bytes after the flush", gzip.len() - flushed);
     }
 }

@@ -12,12 +12,13 @@ use crate::rt::lock;
 pub struct Compressors(Mutex<Vec<Compress>>);
 
 impl Compressors {
-    /// Compresses a body and yields to the runtime's other tasks in between.
+    /// Compresses a body and yields to the runtime's other tasks in between. `end` makes the last few bytes of the body when
+    /// all before them is compressed. Both are in one gzip member, because PostHog reads no second one.
     ///
     /// # Cancel safety
     ///
     /// A compressor whose body is abandoned is dropped.
-    pub async fn gzip(&self, body: &[u8]) -> io::Result<Bytes> {
+    pub async fn gzip(&self, body: &[u8], end: impl FnOnce() -> String) -> io::Result<Bytes> {
         let mut compressor = self.take();
         let mut gzip = Vec::with_capacity(SMALLEST.max(body.len() / TYPICAL_RATIO));
         for slice in body.chunks(SLICE) {
@@ -29,7 +30,19 @@ impl Compressors {
                 tokio::task::yield_now().await;
             }
         }
-        while step(&mut compressor, &[], &mut gzip, FlushCompress::Finish)?.1 != Status::StreamEnd {}
+        // Without room left, a part of the output is still in the compressor.
+        while step(&mut compressor, &[], &mut gzip, FlushCompress::Sync)?.1 == Status::Ok
+            && gzip.len() == gzip.capacity()
+        {}
+        let end = end();
+        let mut rest = end.as_bytes();
+        loop {
+            let (taken, status) = step(&mut compressor, rest, &mut gzip, FlushCompress::Finish)?;
+            if status == Status::StreamEnd {
+                break;
+            }
+            rest = &rest[taken..];
+        }
         compressor.reset();
         lock(&self.0).push(compressor);
         Ok(gzip.into())
@@ -84,11 +97,13 @@ mod tests {
         #[test]
         fn a_kept_compressor_gives_back_each_body_whole(
             bodies in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..2_000), 0usize..200), 1..6),
+            end in ".{0,300}",
         ) {
             let compressors = Compressors::default();
             for (bytes, times) in bodies {
-                let body = bytes.repeat(times);
-                let gzip = tokio_test::block_on(compressors.gzip(&body)).unwrap();
+                let mut body = bytes.repeat(times);
+                let gzip = tokio_test::block_on(compressors.gzip(&body, || end.clone())).unwrap();
+                body.extend_from_slice(end.as_bytes());
                 let mut back = Vec::new();
                 flate2::read::GzDecoder::new(&gzip[..]).read_to_end(&mut back).unwrap();
                 prop_assert_eq!(back, body);
@@ -100,13 +115,13 @@ mod tests {
     #[test]
     fn an_abandoned_body_costs_its_compressor_and_two_at_once_have_one_each() {
         let (compressors, body) = (Compressors::default(), vec![b'x'; 2 * SLICE]);
-        let mut abandoned = tokio_test::task::spawn(compressors.gzip(&body));
+        let mut abandoned = tokio_test::task::spawn(compressors.gzip(&body, String::new));
         assert!(abandoned.poll().is_pending());
         drop(abandoned);
         assert_eq!(lock(&compressors.0).len(), 0);
-        let mut first = Box::pin(compressors.gzip(&body));
+        let mut first = Box::pin(compressors.gzip(&body, String::new));
         assert!(tokio_test::task::spawn(&mut first).poll().is_pending());
-        tokio_test::block_on(compressors.gzip(&body)).unwrap();
+        tokio_test::block_on(compressors.gzip(&body, String::new)).unwrap();
         tokio_test::block_on(first).unwrap();
         assert_eq!(lock(&compressors.0).len(), 2);
     }

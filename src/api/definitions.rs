@@ -1,9 +1,11 @@
 //! `GET {host}/flags/definitions/`: what flags are made of, so that they can be evaluated in this process.
 
+use std::future::ready;
+
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Method, Request};
 
-use super::{Api, endpoint, send};
+use super::{Api, endpoint};
 use crate::Error;
 use crate::credentials::SecretKey;
 
@@ -25,15 +27,18 @@ impl Api {
         key: &SecretKey,
         etag: Option<HeaderValue>,
     ) -> Result<Option<Definitions>, Error> {
-        // `send_cohorts` adds what cohorts are made of, so that membership can be evaluated here.
-        let url = endpoint(&self.host, "/flags/definitions/", Some("send_cohorts"));
-        let mut request = Request::new(Method::GET, url);
-        let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, key.bearer()?);
-        headers.insert("x-posthog-project-api-key", self.token()?.header()?);
         let is_conditional = etag.is_some();
-        headers.extend(etag.map(|etag| (IF_NONE_MATCH, etag)));
-        let answer = send(&self.http, request, 0, LONGEST).await?;
+        let request = || {
+            // `send_cohorts` adds what cohorts are made of, so that membership can be evaluated here.
+            let url = endpoint(&self.host, "/flags/definitions/", Some("send_cohorts"));
+            let mut request = Request::new(Method::GET, url);
+            let headers = request.headers_mut();
+            headers.insert(AUTHORIZATION, key.bearer()?);
+            headers.insert("x-posthog-project-api-key", self.token()?.header()?);
+            headers.extend(etag.clone().map(|etag| (IF_NONE_MATCH, etag)));
+            Ok(request)
+        };
+        let answer = self.http.send(|| ready(request()), LONGEST).await?;
         if is_conditional && answer.status == 304 {
             return Ok(None);
         }

@@ -18,8 +18,7 @@ impl Api {
     }
 
     async fn flags_as(&self, token: &ProjectToken, question: &str) -> Result<Vec<u8>, Error> {
-        let body = body(token, question).into();
-        let answer = self.post("/flags/", Some("v=2"), body, false, LONGEST).await?;
+        let answer = self.post("/flags/", "v=2", body(token, question), LONGEST).await?;
         self.body_of(answer, token.expose())
     }
 }

@@ -25,12 +25,14 @@ mod fuzz;
 mod http;
 mod outcome;
 mod probe;
+mod token_check;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Request, Url};
 
 use crate::credentials::{Credentials, ProjectToken};
@@ -39,19 +41,22 @@ use crate::{Error, ErrorKind};
 pub use answer::{Accepted, Answer, unexpected_json};
 pub use batch::{Batch, ENVELOPE_BYTES};
 pub use compression::Compressors;
-pub use http::{LONGEST_ANSWER, endpoint, http_client, is_loopback, send};
+pub use http::{Http, LONGEST_ANSWER, endpoint, is_loopback};
 pub use outcome::{Outcome, PostHogClassifier};
+pub use token_check::TokenChecks;
 
 /// The API of one PostHog host, as one project. Each call of a method is one attempt.
 #[derive(Debug)]
 pub struct Api {
-    pub http: reqwest::Client,
+    pub http: Http,
     pub host: Url,
     pub tokens: Arc<Credentials<ProjectToken>>,
     /// A `Retry-After` beyond this is capped.
     pub longest_retry_after: Duration,
     /// `None` if bodies of batches are sent uncompressed.
     pub compressors: Option<Compressors>,
+    /// What is known about tokens with which a batch was refused.
+    pub token_checks: TokenChecks,
 }
 
 impl Api {
@@ -64,23 +69,17 @@ impl Api {
         self.tokens.current().ok_or_else(|| Error::new(ErrorKind::Unauthorized))
     }
 
-    /// Posts JSON, which is compressed already if `gzip`, and reads up to `longest` bytes of the answer.
-    async fn post(
-        &self,
-        path: &str,
-        query: Option<&str>,
-        body: Bytes,
-        gzip: bool,
-        longest: usize,
-    ) -> Result<Answer, Error> {
+    /// Posts JSON and reads up to `longest` bytes of the answer.
+    async fn post(&self, path: &str, query: &str, body: String, longest: usize) -> Result<Answer, Error> {
+        let body = Bytes::from(body);
+        self.http.send(|| ready(Ok(self.post_request(path, Some(query), body.clone()))), longest).await
+    }
+
+    fn post_request(&self, path: &str, query: Option<&str>, json: Bytes) -> Request {
         let mut request = Request::new(Method::POST, endpoint(&self.host, path, query));
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if gzip {
-            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        let sent = body.len();
-        *request.body_mut() = Some(body.into());
-        send(&self.http, request, sent, longest).await
+        *request.body_mut() = Some(json.into());
+        request
     }
 
     /// The body of a success. An error does not show `secret`.

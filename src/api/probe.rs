@@ -16,7 +16,7 @@ impl Api {
     /// The answer as it came.
     pub async fn ask_probe(&self, token: &ProjectToken) -> Result<Answer, Error> {
         let body = serde_json::json!({ "api_key": token.expose(), "disable_flags": true }).to_string();
-        self.post("/flags/", Some("v=2&config=false"), body.into(), false, LONGEST_ANSWER).await
+        self.post("/flags/", "v=2&config=false", body, LONGEST_ANSWER).await
     }
 }
 

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::start::Start;
@@ -47,7 +47,8 @@ impl PostHogBuilder {
             Some((host, token)) => Some(start.running(host, token, local_evaluation)?),
             None => None,
         };
-        Ok(PostHog { inner: Arc::new(Inner { queue, producer, settings: Arc::new(settings), running }) })
+        let (settings, reported) = (Arc::new(settings), Mutex::default());
+        Ok(PostHog { inner: Arc::new(Inner { queue, producer, settings, reported, running }) })
     }
 }
 

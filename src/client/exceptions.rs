@@ -3,7 +3,8 @@ use std::error::Error;
 use posthog_rs::{CaptureExceptionOptions, Event};
 
 use super::PostHog;
-use crate::rt::target;
+use crate::delivery::DropReason;
+use crate::rt::foreign;
 use crate::sdk;
 
 impl PostHog {
@@ -12,7 +13,8 @@ impl PostHog {
     /// starts the SDK's thread.
     ///
     /// The SDK's method of this name is async and returns a `Result`. Nothing in it waits, and a caller can do nothing about
-    /// its error, so this method logs it.
+    /// its error. So this method counts an exception that cannot be captured, as
+    /// [`NotEncodable`](crate::DropReason::NotEncodable).
     ///
     /// The stack trace is made on the caller's thread. In a debug build that took 2 ms, and 800 ms the first time, when the
     /// program's debug information is read. Where that is too long, turn off `capture_stacktrace` in
@@ -39,13 +41,19 @@ impl PostHog {
     /// # Ok(()) }
     /// ```
     pub fn capture_exception_with<E: Error + ?Sized>(&self, error: &E, options: CaptureExceptionOptions) {
+        // It would reach the hook from the SDK's thread, where nobody knows that it comes from a hook.
+        if self.inner.producer.is_inside_hook() {
+            return self.inner.queue.refuse(DropReason::InsideHook, None);
+        }
         let Some(sdk) = self.running().and_then(|running| running.sdk.plain()) else {
             // Disabled or shut down. The event that stands in is refused and counted; without a person, it is never sent.
             self.inner.producer.capture(Event::new("$exception", ""));
             return;
         };
-        if let Err(error) = sdk::capture_exception(&sdk, error, options) {
-            tracing::warn!(target: target::CLIENT, "an exception could not be captured: {error}");
+        // The error's texts, the provider of trace contexts and, for a span of the SDK's, a log subscriber are foreign code.
+        let captured = foreign::call(|| sdk::capture_exception(&sdk, error, options));
+        if !matches!(captured, Ok(Ok(()))) {
+            self.inner.queue.refuse(DropReason::NotEncodable, None);
         }
     }
 }

@@ -65,6 +65,9 @@ impl PostHog {
     }
 
     /// Returns the report without a probe: the connection is judged by the traffic alone. Does no I/O.
+    ///
+    /// Each report asks the client's tasks for a sign of life. If they owe one for 2 s, a later report has the reason
+    /// [`WorkerStopped`](crate::Reason::WorkerStopped), until they run again.
     pub fn health(&self) -> HealthReport {
         report(self.evidence())
     }
@@ -111,10 +114,18 @@ impl PostHog {
     fn state(&self) -> ClientState {
         match self.running() {
             None => ClientState::Disabled,
-            Some(_) if self.inner.queue.is_closed() => ClientState::ShutDown,
-            Some(running) if running.worker.is_finished() => ClientState::WorkerStopped,
+            Some(running) if self.inner.queue.is_closed() => {
+                let is_over = running.worker.is_finished() || self.inner.queue.is_abandoned();
+                if is_over { ClientState::ShutDown } else { ClientState::ShuttingDown }
+            }
+            Some(running) if self.is_unattended(running) => ClientState::WorkerStopped,
             Some(_) => ClientState::Running,
         }
+    }
+
+    /// Whether the client's tasks have ended, or nobody drives them. The tasks need not help to find out.
+    pub(super) fn is_unattended(&self, running: &Running) -> bool {
+        running.worker.is_finished() || self.inner.queue.is_unattended() || running.monitor.is_silent()
     }
 
     fn evidence(&self) -> Evidence {

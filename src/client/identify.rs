@@ -10,6 +10,12 @@ impl PostHog {
     /// Merges two distinct ids into one person. PostHog knows `previous_id` already; it becomes part of `distinct_id`.
     /// Returns at once, as [`capture`](Self::capture) does.
     ///
+    /// PostHog refuses to merge ids that come from mistakes: `anonymous`, `distinct_id`, `distinctid`, `email`, `false`,
+    /// `guest`, `id`, `not_authenticated`, `true` and `undefined` in any case, and `0`, `NaN`, `None`, `none`, `null` and
+    /// `[object Object]`, each with or without quotes. It takes the event and merges nobody. This method sends such an event
+    /// too, because the list is PostHog's and may change. It is logged, once an episode, and counted in the metric
+    /// `posthog_unmergeable_aliases_total`.
+    ///
     /// A blank id on either side cannot describe a merge. The event is dropped and counted as
     /// [`NoDistinctId`](crate::DropReason::NoDistinctId).
     ///
@@ -28,7 +34,9 @@ impl PostHog {
         let (previous_id, distinct_id) = (previous_id.into(), distinct_id.into());
         let merged = unless_blank(&[&previous_id, &distinct_id], &previous_id);
         let properties = [("distinct_id", Value::String(previous_id)), ("alias", Value::String(distinct_id))];
-        self.capture(event("$create_alias", merged, properties));
+        let event = event("$create_alias", merged, properties);
+        self.inner.producer.note_alias(&event);
+        self.capture(event);
     }
 
     /// Creates or updates a group and sets its properties. Returns at once, as [`capture`](Self::capture) does.

@@ -21,7 +21,7 @@ mod start;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::config::{PostHogBuilder, Settings};
 use crate::credentials::CredentialSource;
@@ -29,7 +29,8 @@ use crate::delivery::{AnyEvent, Ledger, Producer, Queue};
 #[cfg(feature = "spool")]
 pub use durable::NotDurable;
 use running::Running;
-pub use shutdown::{FlushTimeout, ShutdownReport};
+use shutdown::Losses;
+pub use shutdown::{FlushError, FlushFailure, ShutdownReport};
 
 /// PostHog for a service. See the [crate](crate) for the idea and a quick start.
 ///
@@ -51,6 +52,8 @@ struct Inner {
     queue: Arc<Queue>,
     producer: Arc<Producer>,
     settings: Arc<Settings>,
+    /// The losses that callers of `flush` and `shutdown` know of.
+    reported: Mutex<Losses>,
     /// `None` when disabled.
     running: Option<Running>,
 }
@@ -138,7 +141,7 @@ impl PostHog {
     /// # let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
     /// posthog.capture(Event::new("order placed", "user-123"));
     /// posthog.capture(Event::new("order placed", "")); // no person: PostHog would reject its whole batch
-    /// # posthog.flush().await?;
+    /// assert!(posthog.flush().await.is_err()); // one was lost
     /// assert_eq!(posthog.stats().to_string(), "captured=2 delivered=1 queued=0 dead_lettered=0 dropped=1");
     /// # Ok(()) }
     /// ```

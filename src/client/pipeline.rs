@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower::Service;
+use tower::timeout::TimeoutLayer;
+use tower::{Service, ServiceBuilder};
 
 use crate::api::{Accepted, Batch, PostHogClassifier};
 use crate::config::Settings;
 use crate::credentials::{Credentials, ProjectToken};
-use crate::delivery::{Queue, Worker};
+use crate::delivery::{AttemptClassifier, Dispatcher, Forgiven, Queue, Slot, Worker, attempts};
 use crate::layers::{
     CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
 };
@@ -15,9 +16,9 @@ use crate::{ConfigError, Error};
 
 /// What stands between the queue and PostHog: the worker with its layers, the breaker of flags, and the monitor that
 /// observes both.
-pub struct Pipeline<S> {
+pub struct Pipeline<L, Q> {
     pub monitor: Arc<Monitor>,
-    pub worker: Worker<S>,
+    pub worker: Worker<L, Q>,
     pub breaker: CircuitBreakerHandle,
     pub flags_breaker: CircuitBreakerLayer<PostHogClassifier>,
 }
@@ -33,26 +34,42 @@ pub fn pipeline<S>(
     tokens: &Arc<Credentials<ProjectToken>>,
     service: S,
 ) -> Result<
-    Pipeline<impl Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + use<S>>,
+    Pipeline<
+        impl Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + use<S>,
+        impl Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + use<S>,
+    >,
     ConfigError,
 >
 where
     S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
 {
-    let classifier = PostHogClassifier;
+    let classifier = AttemptClassifier;
     let retry = RetryLayer::new(settings.retry.clone(), classifier)?;
     let circuit_breaker =
         CircuitBreakerLayer::new(settings.circuit_breaker.clone(), classifier)?.wait_when_open();
     let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), classifier)?;
-    let flags_breaker = CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone(), classifier)?;
+    let flags_breaker = CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone(), PostHogClassifier)?;
+    let forgiven = Arc::<Forgiven>::default();
     let breaker = circuit_breaker.handle();
     let sources = Sources {
         queue: Arc::clone(queue),
         breakers: [breaker.clone(), flags_breaker.handle()],
         limiter: rate_limit.handle(),
         retries: retry.handle(),
+        forgiven: Arc::clone(&forgiven),
     };
     let monitor = Arc::new(Monitor::new(settings.alerts.clone(), settings.rollout.clone(), sources));
+    let setback = (settings.retry.base, settings.retry.cap.min(LONGEST_SETBACK));
+    let (queue, pacing) = (Arc::clone(queue), settings.pacing.clone());
+    let dispatcher = Dispatcher::new(queue, pacing, setback, Arc::clone(tokens), forgiven);
+    let attempts = attempts(Arc::clone(&dispatcher), service);
+    // Neither a breaker nor an observer: the failures of suspects say nothing about PostHog. No retry: the dispatcher
+    // decides when.
+    let suspect = ServiceBuilder::new()
+        .layer(rate_limit.clone())
+        .map_err(Error::from)
+        .layer(TimeoutLayer::new(settings.request_timeout))
+        .service(attempts.clone());
     let layers = DeliveryLayers {
         retry,
         circuit_breaker,
@@ -60,9 +77,6 @@ where
         observer: AttemptObserver::new(Arc::clone(&monitor), Surface::Capture),
         timeout: settings.request_timeout,
     };
-    let stack = delivery_stack(layers, service);
-    let setback = (settings.retry.base, settings.retry.cap.min(LONGEST_SETBACK));
-    let (queue, pacing, tokens) = (Arc::clone(queue), settings.pacing.clone(), Arc::clone(tokens));
-    let worker = Worker::new(queue, stack, pacing, setback, tokens, breaker.subscribe());
+    let worker = Worker::new(dispatcher, delivery_stack(layers, attempts), suspect, breaker.subscribe());
     Ok(Pipeline { monitor, worker, breaker, flags_breaker })
 }

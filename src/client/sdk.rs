@@ -34,15 +34,17 @@ impl PostHog {
     ///   of zero events, because nothing was sent yet. To know that an event will arrive, use
     #[cfg_attr(feature = "spool", doc = "[`capture_durable`](Self::capture_durable),")]
     #[cfg_attr(not(feature = "spool"), doc = "`capture_durable` (with the feature `spool`),")]
-    ///   or [`flush`](Self::flush) and look at [`stats`](Self::stats).
+    ///   or [`flush`](Self::flush).
     /// - **`capture_batch` with `historical_migration`** sends to the ordinary topic, because the mark belongs to a request
     ///   and ours carry events of all kinds. To import old events, use a client of the SDK's own.
     /// - **Minimised `$feature_flag_called` events**, where a project has them, arrive with all their properties, because
     ///   the SDK removes these after the hook that hands us the event.
     /// - **Events keep the SDK's enrichment**: `$lib` is `posthog-rs`, with its version. Only missing members are added.
-    /// - **The SDK's own queue** holds as many events as [ours](crate::PostHogBuilder::queue_events). They leave it in about
-    ///   10 µs each. If events arrive faster, the SDK drops some with a line in its log, and our ledger does not count
-    ///   them. [`capture`](Self::capture) bypasses that queue.
+    /// - **The SDK's own queue** holds a million events, and they leave it in about 10 µs each, so it is
+    ///   [ours](crate::PostHogBuilder::queue_events) that overflows and counts. The events in it take memory that no setting
+    ///   bounds. If a [`before_send`](crate::PostHogBuilder::before_send) hook blocks the SDK's thread until it is full, the
+    ///   SDK drops events with a line in its log, and our ledger does not count them. [`capture`](Self::capture) bypasses
+    ///   that queue.
     /// - **A [rotated token](crate::CredentialSource)** applies to the SDK's events too, since all are sent with the one in
     ///   use. The SDK's own `/flags` requests keep the token, and its fetches of definitions the secret key, from when the
     ///   client was built.
@@ -81,10 +83,13 @@ impl PostHog {
     /// Panics that this crate catches, such as those of `before_send` hooks, are not captured. This call looks for the SDK's
     /// hook, and a thread looks again for half a minute, because the SDK installs it after the call.
     ///
-    /// The panicking thread waits until its event is in our queue, at most 2 s. A panic that ends the process ends the queue
-    /// too. Its event survives in a spool with write-ahead, within milliseconds, or if the process calls
-    /// [`shutdown`](Self::shutdown) before it ends. The global client lives as long as the process, and neither `flush` nor
-    /// `shutdown` here knows of it, so call `posthog_rs::shutdown` before ours.
+    /// A panic may end the process, so its event is sent at once. The panicking thread waits, at most 2 s: with a spool that
+    /// works until the event is on disk, otherwise until it is delivered. It does not wait while the circuit breaker is open,
+    /// nor where the panicking thread is the only one that drives the client, as on a current-thread runtime. There, and
+    /// after the 2 s, the event stays in the queue. It is delivered if the process goes on, and lost if it ends.
+    ///
+    /// The global client lives as long as the process, and neither `flush` nor `shutdown` here knows of it, so call
+    /// `posthog_rs::shutdown` before ours.
     pub fn sdk_options(&self) -> Option<ClientOptions> {
         let options = self.running()?.sdk.options()?;
         foreign::expect_panic_hook();

@@ -8,10 +8,11 @@ use tokio::runtime::Handle;
 use super::pipeline::{Pipeline, pipeline};
 use super::running::{Running, Task};
 use crate::ConfigError;
-use crate::api::{Api, Compressors, http_client};
+use crate::api::{Api, Compressors, Http, TokenChecks};
 use crate::config::Settings;
 use crate::credentials::{Opened, ProjectToken};
 use crate::delivery::{Producer, Queue, Spool};
+use crate::error::error_chain;
 use crate::flags::{FlagsClient, FlagsParts};
 use crate::health::Probe;
 use crate::monitor::{AttemptObserver, Surface};
@@ -37,7 +38,7 @@ impl Start<'_> {
     ) -> Result<Running, ConfigError> {
         let Self { queue, producer, settings, is_server, geoip } = self;
         Handle::try_current().map_err(|_| no_runtime())?;
-        let http = http_client(&host).map_err(|error| no_tls(&error))?;
+        let http = Http::new(&host, settings.request_timeout).map_err(|error| no_tls(&error))?;
         let Opened { credentials: tokens, renewal } = token;
         let (secret_keys, key_renewal) = match local_evaluation {
             Some(LocalEvaluation { secret_key, poll_interval }) => {
@@ -46,10 +47,21 @@ impl Start<'_> {
             }
             None => (None, None),
         };
+        let api = Arc::new(Api {
+            http,
+            host: host.clone(),
+            tokens: Arc::clone(&tokens),
+            longest_retry_after: settings.longest_retry_after,
+            compressors: settings.gzip.then(Compressors::default),
+            token_checks: TokenChecks::default(),
+        });
+        let Pipeline { monitor, worker, breaker, flags_breaker } =
+            pipeline(queue, settings, &tokens, Arc::clone(&api).batch_service())?;
         let keys = secret_keys.as_ref();
         let sdk = Sdk::new(&SdkParts {
             producer,
-            http: &http,
+            breaker: &breaker,
+            http: api.http.client(),
             host: &host,
             token: &tokens.current().unwrap_or_else(ProjectToken::stand_in),
             local_evaluation: keys.and_then(|(keys, interval)| Some((keys.current()?, *interval))),
@@ -57,17 +69,7 @@ impl Start<'_> {
             is_server,
             geoip,
             request_timeout: settings.request_timeout,
-            events: settings.limits.events,
         })?;
-        let api = Arc::new(Api {
-            http,
-            host: host.clone(),
-            tokens: Arc::clone(&tokens),
-            longest_retry_after: settings.longest_retry_after,
-            compressors: settings.gzip.then(Compressors::default),
-        });
-        let Pipeline { monitor, worker, breaker, flags_breaker } =
-            pipeline(queue, settings, &tokens, Arc::clone(&api).batch_service())?;
         let parts = FlagsParts {
             api: &api,
             secret_keys: keys.map(|(keys, interval)| (keys, *interval)),
@@ -110,10 +112,13 @@ impl Start<'_> {
 }
 
 fn no_runtime() -> ConfigError {
-    let remedy = "call it in async code (#[tokio::main]), or while a runtime's enter() guard is held";
+    let remedy =
+        "call it in async code (#[tokio::main]), on a runtime that runs as long as the client is used";
     ConfigError::new("build()", "was called outside a tokio runtime", remedy)
 }
 
 fn no_tls(error: &reqwest::Error) -> ConfigError {
-    ConfigError::new("TLS", format!("cannot be set up ({error})"), "check the system's CA certificates")
+    let remedy =
+        "install CA certificates (the package ca-certificates), or name a file of them in SSL_CERT_FILE";
+    ConfigError::new("TLS", format!("cannot be set up ({})", error_chain(error)), remedy)
 }

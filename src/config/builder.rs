@@ -136,7 +136,8 @@ impl PostHogBuilder {
     /// because it runs hooks on its own thread.
     ///
     /// An event that is captured inside a hook would meet the same hook. It is dropped and counted as
-    /// [`InsideHook`](crate::DropReason::InsideHook).
+    /// [`InsideHook`](crate::DropReason::InsideHook). An event that is nested deeper than PostHog reads meets no hook, because
+    /// a hook that drops it might overflow the stack. It is dropped and counted as [`TooDeep`](crate::DropReason::TooDeep).
     ///
     /// # Panics
     ///
@@ -196,6 +197,9 @@ impl PostHogBuilder {
 
     /// Limits the time of one attempt, from connecting to the last byte of the answer. The default is 10 s: PostHog
     /// answers in well under one, and a large batch on a slow line needs room.
+    ///
+    /// At most 6 s and 60 % of it are for connecting. Each address of a name gets an equal part of these, so that an address
+    /// that does not answer leaves time for the next one.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.settings.request_timeout = timeout;
         self

@@ -1,6 +1,5 @@
 use std::error::Error as StdError;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -10,6 +9,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::{CredentialsError, Key};
+use crate::rt::foreign;
 
 type Failure = Box<dyn StdError + Send + Sync>;
 type KeyFuture = Pin<Box<dyn Future<Output = Result<Zeroizing<String>, Failure>> + Send>>;
@@ -41,10 +41,10 @@ impl Provider {
 
     /// Calls the provider, and turns a panic of the call or of its future into an error: it must not end the renewal task.
     async fn call_caught(&self) -> Result<Zeroizing<String>, Failure> {
-        let mut answer = catch_unwind(AssertUnwindSafe(|| (self.0)())).map_err(|_| "it panicked")?;
+        let mut answer = foreign::call(|| (self.0)()).map_err(|foreign::Panicked| "it panicked")?;
         poll_fn(|context| {
-            catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context)))
-                .unwrap_or_else(|_| Poll::Ready(Err("it panicked".into())))
+            foreign::call(|| answer.as_mut().poll(context))
+                .unwrap_or_else(|foreign::Panicked| Poll::Ready(Err("it panicked".into())))
         })
         .await
     }

@@ -9,7 +9,7 @@ use super::file::Stamp;
 use super::source::{Kind, from_environment};
 use super::{CredentialSource, CredentialsError, Key};
 use crate::ConfigError;
-use crate::rt::{Episode, detached_thread, target};
+use crate::rt::{Episode, detached_thread, foreign, target};
 
 /// A source after its first read.
 pub struct Opened<K> {
@@ -116,14 +116,14 @@ impl<K: Key> Renewal<K> {
         let replaced = self.credentials.replace(key);
         let failed = std::mem::take(&mut self.failure_logged);
         let name = K::NAME;
-        match replaced {
+        foreign::log(|| match replaced {
             Replacement::Changed => tracing::info!(target: target::CREDENTIALS, "{name} changed"),
             Replacement::First => tracing::info!(target: target::CREDENTIALS, "the provider gave a {name}"),
             Replacement::Unchanged if failed => {
                 tracing::info!(target: target::CREDENTIALS, "the {name} can be read again")
             }
             Replacement::Unchanged => {}
-        }
+        });
         Ok(replaced != Replacement::Unchanged)
     }
 
@@ -134,14 +134,16 @@ impl<K: Key> Renewal<K> {
         }
         if self.failing.begins(Instant::now().into_std()) {
             self.failure_logged = true;
-            if is_missing {
-                tracing::warn!(target: target::CREDENTIALS, "no {name} yet: {error}");
-            } else {
-                tracing::warn!(
-                    target: target::CREDENTIALS,
-                    "the {name} in use stays, another cannot be had: {error}"
-                );
-            }
+            foreign::log(|| {
+                if is_missing {
+                    tracing::warn!(target: target::CREDENTIALS, "no {name} yet: {error}");
+                } else {
+                    tracing::warn!(
+                        target: target::CREDENTIALS,
+                        "the {name} in use stays, another cannot be had: {error}"
+                    );
+                }
+            });
         }
     }
 }

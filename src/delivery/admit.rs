@@ -13,6 +13,31 @@ pub fn admit_names(event: &str, distinct_id: &str) -> Result<(), DropReason> {
     Ok(())
 }
 
+/// Whether PostHog refuses to merge the person of this id with another one, because many services send such ids by mistake.
+/// It takes the event, and only the project's page of
+/// [ingestion warnings](https://posthog.com/docs/data/ingestion-warnings) tells. The list is that of PostHog's ingestion,
+/// whose source calls these ids illegal.
+pub fn is_unmergeable(distinct_id: &str) -> bool {
+    const IN_ANY_CASE: [&str; 10] = [
+        "anonymous",
+        "distinct_id",
+        "distinctid",
+        "email",
+        "false",
+        "guest",
+        "id",
+        "not_authenticated",
+        "true",
+        "undefined",
+    ];
+    const AS_IT_STANDS: [&str; 6] = ["0", "NaN", "None", "[object Object]", "none", "null"];
+    let unquoted = ['"', '\'']
+        .into_iter()
+        .find_map(|quote| distinct_id.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(distinct_id);
+    AS_IT_STANDS.contains(&unquoted) || IN_ANY_CASE.iter().any(|id| id.eq_ignore_ascii_case(unquoted))
+}
+
 #[inline]
 fn is_blank(text: &str) -> bool {
     #[cold]
@@ -25,6 +50,18 @@ fn is_blank(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_that_come_from_mistakes_are_unmergeable() {
+        for id in
+            ["anonymous", "Guest", "UNDEFINED", "null", "0", "[object Object]", "NaN", "'null'", "\"Id\""]
+        {
+            assert!(is_unmergeable(id), "{id}");
+        }
+        for id in ["user-1", "nan", "NULL", "00", "'null", "\"", "", "anonymous-abc123", "identity"] {
+            assert!(!is_unmergeable(id), "{id}");
+        }
+    }
 
     #[test]
     fn refuses_blank_names_and_ids() {

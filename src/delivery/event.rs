@@ -43,11 +43,16 @@ impl AnyEvent {
     /// Drops an event that nobody has looked into: its values may be nested deeper than the stack has room to drop them.
     pub(crate) fn discard(self) {
         if let Kind::Sdk(event) = self.0
-            && event.properties().values().any(|value| is_deeper(value, DEEPEST))
+            && is_deep(&event)
         {
             discard_deep(event);
         }
     }
+}
+
+/// Whether a value is nested deeper than PostHog reads, so that to drop it by recursion may take more stack than there is.
+pub fn is_deep(event: &Event) -> bool {
+    event.properties().values().any(|value| is_deeper(value, DEEPEST))
 }
 
 /// Drops an event without recursion.

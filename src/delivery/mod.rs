@@ -10,6 +10,8 @@ mod enrichment;
 mod event;
 mod hooks;
 mod json;
+#[cfg(feature = "error-tracking")]
+mod last_event;
 mod ledger;
 mod parts;
 mod producer;
@@ -35,4 +37,4 @@ pub use spool::{Spool, SpoolConfig};
 #[cfg(feature = "spool")]
 pub use spool::{SpoolMode, create_directory, open_file, sync_directory};
 pub use typed_event::{PropertiesError, TypedEvent};
-pub use worker::{Pacing, Worker};
+pub use worker::{AttemptClassifier, Dispatcher, Forgiven, Pacing, Slot, Worker, attempts};

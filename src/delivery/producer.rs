@@ -1,8 +1,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use posthog_rs::RequestContext;
+use posthog_rs::{Event, RequestContext};
+use serde_json::Value;
 
+use super::admit::is_unmergeable;
 use super::encode::Encoder;
 use super::event::AnyEvent;
 use super::hooks::is_inside;
@@ -15,7 +17,7 @@ use super::queue::{Queue, State, Waiter};
 /// memory, made on one thread and freed on another; its bytes are one slice.
 #[derive(Debug)]
 pub struct Producer {
-    queue: Arc<Queue>,
+    pub queue: Arc<Queue>,
     encoder: Encoder,
 }
 
@@ -35,6 +37,14 @@ impl Producer {
         self.enter(event.into(), || None, None);
     }
 
+    /// Takes note of an alias that merges nothing. Only PostHog's page of ingestion warnings would tell.
+    pub fn note_alias(&self, event: &Event) {
+        let merges = [Some(event.distinct_id()), event.properties().get("alias").and_then(Value::as_str)];
+        if event.event_name() == "$create_alias" && merges.into_iter().flatten().any(is_unmergeable) {
+            self.queue.step(State::note_unmergeable);
+        }
+    }
+
     /// Captures an event and tells when it is on disk, or why it was dropped instead.
     #[cfg(feature = "spool")]
     pub async fn capture_durable(&self, event: impl Into<AnyEvent>) -> Result<(), DropReason> {
@@ -44,7 +54,13 @@ impl Producer {
         (&mut waits.told).await.unwrap_or(Err(DropReason::Shutdown))
     }
 
-    fn enter(
+    /// Whether an event that this thread captures would meet the hook again that the thread is in. A client without hooks
+    /// takes what others' hooks capture: nothing comes round again.
+    pub fn is_inside_hook(&self) -> bool {
+        self.encoder.has_hooks() && is_inside()
+    }
+
+    pub fn enter(
         &self,
         event: AnyEvent,
         context: impl FnOnce() -> Option<RequestContext>,
@@ -53,8 +69,7 @@ impl Producer {
         // What the queue would refuse at any size is not encoded: a full queue must not cost the caller more than one
         // that has room.
         let refused = self.queue.look(State::refuses_all);
-        // A client without hooks takes what others' hooks capture: nothing comes round again.
-        let inside = (self.encoder.has_hooks() && is_inside()).then_some(DropReason::InsideHook);
+        let inside = self.is_inside_hook().then_some(DropReason::InsideHook);
         if let Some(reason) = refused.filter(|reason| *reason != DropReason::QueueFull).or(inside) {
             event.discard();
             return self.queue.refuse(reason, waiter);

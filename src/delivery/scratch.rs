@@ -26,6 +26,10 @@ const CHUNK: usize = 16 << 10;
 /// A larger event has memory of its own.
 const LARGEST_IN_CHUNK: usize = CHUNK / 4;
 
+/// So much may be left unused at a chunk's end. An event that leaves more has memory of its own, and the chunk waits for a
+/// smaller one. The queue's bound of bytes counts what is used, so what is not must be little beside it.
+const MOST_UNUSED: usize = CHUNK / 16;
+
 /// A larger buffer is not kept.
 const LARGEST_KEPT: usize = 64 << 10;
 
@@ -46,11 +50,12 @@ impl Scratch {
     /// What is in `json`, to keep.
     pub fn finish(&mut self) -> Bytes {
         let json = self.json.as_slice();
-        if json.len() > LARGEST_IN_CHUNK {
+        let left = self.chunk.capacity();
+        if json.len() > LARGEST_IN_CHUNK || (json.len() > left && left > MOST_UNUSED) {
             return Bytes::copy_from_slice(json);
         }
         self.written = self.written.saturating_add(json.len());
-        if self.chunk.capacity() < json.len() {
+        if left < json.len() {
             self.chunk = BytesMut::with_capacity(CHUNK.min(self.written));
         }
         self.chunk.extend_from_slice(json);

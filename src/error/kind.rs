@@ -8,26 +8,28 @@ use crate::rt::named;
 named! {
     /// What went wrong.
     ///
-    /// | kind | retryable | the batch | circuit breaker | alert | health reason |
-    /// |---|---|---|---|---|---|
-    /// | `connect` | yes | Retry | Failure | ApiDown | Unreachable |
-    /// | `dns` | yes | Retry | Failure | ApiDown | Unreachable |
-    /// | `tls` | yes | Retry | Failure | ApiDown | Unreachable |
-    /// | `timeout` | yes | Retry | Failure | ApiDown | Unreachable |
-    /// | `connection_lost` | yes | Retry | Failure | ApiDown | Unreachable |
-    /// | `truncated_response` | yes | Retry | Failure | ApiDown | Unreachable |
-    /// | `server` | yes | Retry | Failure | ApiDown | ServerError |
-    /// | `rate_limited` | yes | SlowDown | Ignored | RateLimited | RateLimited |
-    /// | `unauthorized` | no | Stop | Success | AuthFailures | Unauthorized |
-    /// | `forbidden` | no | Stop | Success | AuthFailures | Unauthorized |
-    /// | `quota_exceeded` | no | Stop | Success | QuotaExceeded | QuotaExceeded |
-    /// | `wrong_host` | no | Stop | Success | ApiDown | WrongHost |
-    /// | `bad_request` | no | Split | Success | | RejectedEvents |
-    /// | `too_large` | no | Split | Success | | RejectedEvents |
-    /// | `circuit_open` | yes | Retry | NotAttempted | | |
+    /// | kind | retryable | the batch | suspicion | circuit breaker | alert | health reason |
+    /// |---|---|---|---|---|---|---|
+    /// | `connect` | yes | Retry | | Failure | ApiDown | Unreachable |
+    /// | `dns` | yes | Retry | | Failure | ApiDown | Unreachable |
+    /// | `tls` | yes | Retry | | Failure | ApiDown | Unreachable |
+    /// | `timeout` | yes | Retry | Failure | Failure | ApiDown | Unreachable |
+    /// | `connection_lost` | yes | Retry | Failure | Failure | ApiDown | Unreachable |
+    /// | `truncated_response` | yes | Retry | Failure | Failure | ApiDown | Unreachable |
+    /// | `server` | yes | Retry | Failure | Failure | ApiDown | ServerError |
+    /// | `rate_limited` | yes | SlowDown | | Ignored | RateLimited | RateLimited |
+    /// | `unauthorized` | no | Stop | | Success | AuthFailures | Unauthorized |
+    /// | `forbidden` | no | Stop | | Success | AuthFailures | Unauthorized |
+    /// | `quota_exceeded` | no | Stop | | Success | QuotaExceeded | QuotaExceeded |
+    /// | `wrong_host` | no | Stop | Refusal | Success | ApiDown | WrongHost |
+    /// | `bad_request` | no | Split | Refusal | Success | | RejectedEvents |
+    /// | `too_large` | no | Split | Refusal | Success | | RejectedEvents |
+    /// | `circuit_open` | yes | Retry | | NotAttempted | | |
     ///
     /// - The batch: its [`Outcome`](crate::Outcome). An attempt that fails is logged at debug. A batch that stops delivery, and
     ///   the first event of a split batch that becomes a dead letter, are logged at warn, once an episode.
+    /// - Suspicion: whether the content of an event may be the cause, if other events are accepted meanwhile. Then the batch
+    ///   is searched for that event.
     /// - Circuit breaker: whether the delivery's and the flags' circuit breaker count a failure or a success, ignore the
     ///   answer, or were not passed at all.
     /// - Alert: the [`AlertName`](crate::AlertName) that counts it.
@@ -35,7 +37,7 @@ named! {
     #[derive(Hash, Deserialize)]
     #[non_exhaustive]
     pub enum ErrorKind {
-        /// No connection: refused, unreachable, no route. Retryable.
+        /// No connection: refused, unreachable, no route, or none in time. Retryable.
         Connect = "connect",
         /// The host's name could not be resolved. Retryable, because resolvers fail for moments.
         Dns = "dns",
@@ -77,6 +79,7 @@ named! {
 #[derive(Clone, Copy, Debug)]
 pub struct Meaning {
     pub fate: Fate,
+    pub suspicion: Option<Suspicion>,
     pub breaker: Breaker,
     pub alert: Option<AlertCause>,
     pub reason: Option<Reason>,
@@ -91,6 +94,15 @@ pub enum Fate {
     SlowDown,
     Split,
     Stop,
+}
+
+/// How the content of an event may cause it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspicion {
+    /// The service, or something on the way, refuses the event. It would refuse it again.
+    Refusal,
+    /// The service, or something on the way, fails on the event. It also fails without a cause in the event.
+    Failure,
 }
 
 /// How the circuit breaker counts it. [`Verdict`](crate::layers::Verdict) is made from it.
@@ -128,24 +140,24 @@ impl ErrorKind {
         use Breaker::{Failure, Ignored, NotAttempted, Success};
         use Fate::{Retry, SlowDown, Split, Stop};
         use Reason::{RejectedEvents, ServerError, Unreachable};
-        let (fate, breaker, alert, reason, text) = match self {
-            Self::Connect => (Retry, Failure, Some(ApiDown), Some(Unreachable), "cannot connect"),
-            Self::Dns => (Retry, Failure, Some(ApiDown), Some(Unreachable), "cannot resolve the host name"),
-            Self::Tls => (Retry, Failure, Some(ApiDown), Some(Unreachable), "cannot set up a secure connection"),
-            Self::Timeout => (Retry, Failure, Some(ApiDown), Some(Unreachable), "no answer in time"),
-            Self::ConnectionLost => (Retry, Failure, Some(ApiDown), Some(Unreachable), "the connection broke off"),
-            Self::TruncatedResponse => (Retry, Failure, Some(ApiDown), Some(Unreachable), "the answer broke off"),
-            Self::Server => (Retry, Failure, Some(ApiDown), Some(ServerError), "the service is in trouble"),
-            Self::RateLimited => (SlowDown, Ignored, Some(AlertCause::RateLimited), Some(Reason::RateLimited), "too many requests"),
-            Self::Unauthorized => (Stop, Success, Some(AuthFailures), Some(Reason::Unauthorized), "the token is not accepted"),
-            Self::Forbidden => (Stop, Success, Some(AuthFailures), Some(Reason::Unauthorized), "the token lacks the permission"),
-            Self::QuotaExceeded => (Stop, Success, Some(AlertCause::QuotaExceeded), Some(Reason::QuotaExceeded), "over the billing quota"),
-            Self::WrongHost => (Stop, Success, Some(ApiDown), Some(Reason::WrongHost), "something else answers in the service's place"),
-            Self::BadRequest => (Split, Success, None, Some(RejectedEvents), "the request is rejected as malformed"),
-            Self::TooLarge => (Split, Success, None, Some(RejectedEvents), "the request is rejected as too large"),
-            Self::CircuitOpen => (Retry, NotAttempted, None, None, "circuit breaker open"),
+        let (fate, suspicion, breaker, alert, reason, text) = match self {
+            Self::Connect => (Retry, None, Failure, Some(ApiDown), Some(Unreachable), "cannot connect"),
+            Self::Dns => (Retry, None, Failure, Some(ApiDown), Some(Unreachable), "cannot resolve the host name"),
+            Self::Tls => (Retry, None, Failure, Some(ApiDown), Some(Unreachable), "cannot set up a secure connection"),
+            Self::Timeout => (Retry, Some(Suspicion::Failure), Failure, Some(ApiDown), Some(Unreachable), "no answer in time"),
+            Self::ConnectionLost => (Retry, Some(Suspicion::Failure), Failure, Some(ApiDown), Some(Unreachable), "the connection broke off"),
+            Self::TruncatedResponse => (Retry, Some(Suspicion::Failure), Failure, Some(ApiDown), Some(Unreachable), "the answer broke off"),
+            Self::Server => (Retry, Some(Suspicion::Failure), Failure, Some(ApiDown), Some(ServerError), "the service is in trouble"),
+            Self::RateLimited => (SlowDown, None, Ignored, Some(AlertCause::RateLimited), Some(Reason::RateLimited), "too many requests"),
+            Self::Unauthorized => (Stop, None, Success, Some(AuthFailures), Some(Reason::Unauthorized), "the token is not accepted"),
+            Self::Forbidden => (Stop, None, Success, Some(AuthFailures), Some(Reason::Unauthorized), "the token lacks the permission"),
+            Self::QuotaExceeded => (Stop, None, Success, Some(AlertCause::QuotaExceeded), Some(Reason::QuotaExceeded), "over the billing quota"),
+            Self::WrongHost => (Stop, Some(Suspicion::Refusal), Success, Some(ApiDown), Some(Reason::WrongHost), "something else answers in the service's place"),
+            Self::BadRequest => (Split, Some(Suspicion::Refusal), Success, None, Some(RejectedEvents), "the request is rejected as malformed"),
+            Self::TooLarge => (Split, Some(Suspicion::Refusal), Success, None, Some(RejectedEvents), "the request is rejected as too large"),
+            Self::CircuitOpen => (Retry, None, NotAttempted, None, None, "circuit breaker open"),
         };
-        Meaning { fate, breaker, alert, reason, text }
+        Meaning { fate, suspicion, breaker, alert, reason, text }
     }
 
     /// The kind of an HTTP status, or `None` if it is a success. Only 400 and 422 say that the events are bad. A status
@@ -206,11 +218,13 @@ mod tests {
             include_str!("kind.rs").lines().map(str::trim_start).filter(|line| line.starts_with("/// | `"));
         let documented: Vec<_> = rows.map(|line| line.trim_start_matches("/// ").to_owned()).collect();
         let table = ErrorKind::ALL.map(|kind| {
-            let (name, Meaning { fate, breaker, alert, reason, .. }) = (kind.as_str(), kind.meaning());
+            let (name, Meaning { fate, suspicion, breaker, alert, reason, .. }) =
+                (kind.as_str(), kind.meaning());
             let retryable = if crate::Error::new(kind).is_retryable() { "yes" } else { "no" };
+            let suspicion = suspicion.map_or(String::new(), |suspicion| format!(" {suspicion:?}"));
             let alert = alert.map_or(String::new(), |alert| format!(" {alert:?}"));
             let reason = reason.map_or(String::new(), |reason| format!(" {reason:?}"));
-            format!("| `{name}` | {retryable} | {fate:?} | {breaker:?} |{alert} |{reason} |")
+            format!("| `{name}` | {retryable} | {fate:?} |{suspicion} | {breaker:?} |{alert} |{reason} |")
         });
         assert_eq!(documented, table);
     }

@@ -15,10 +15,11 @@ use std::time::Duration;
 use tower::BoxError;
 
 pub use config::ConfigError;
-pub use kind::{AlertCause, Breaker, ErrorKind, Fate};
+pub use kind::{AlertCause, Breaker, ErrorKind, Fate, Suspicion};
 pub use reason::Reason;
 #[cfg(test)]
 pub use transport::causes;
+pub use transport::error_chain;
 
 /// Why a request to a service failed.
 ///

@@ -39,10 +39,13 @@ macro_rules! reasons {
 reasons! {
     /// The client is disabled: it sends nothing and drops every event.
     Disabled "disabled" "the client is switched off: nothing is sent"
-    /// `shutdown` was called.
+    /// `shutdown` was called and delivers what is left. The other reasons hold for that.
+    ShuttingDown "shutting_down" "the client is shutting down: it accepts no more events and delivers those it has"
+    /// `shutdown` was called and has ended.
     ShutDown "shut_down" "the client was shut down: nothing is sent any more"
-    /// The delivery task has ended, because its runtime ended or because of a bug.
-    WorkerStopped "worker_stopped" "the delivery task is gone, its runtime has ended or lacks timers or I/O: restart"
+    /// The client's tasks have ended, because their runtime ended or because of a bug; or nobody drives them: the runtime
+    /// does not run, is blocked, or belongs to the process that forked this one.
+    WorkerStopped "worker_stopped" "the delivery task is gone or does not run: its runtime has ended, is blocked or never ran, or lacks timers or I/O: restart"
     /// PostHog refuses the token (401, 403), or the provider has not returned one yet. Events are kept.
     Unauthorized "unauthorized" "PostHog does not accept the project token: check it; events are kept meanwhile"
     /// Another server answers in PostHog's place. Events are kept.

@@ -17,10 +17,11 @@ impl From<reqwest::Error> for Error {
             kind
         } else if error.is_builder() {
             ErrorKind::BadRequest
+        } else if error.is_connect() {
+            // Also when the time to connect was over: unlike a timeout, the request has not arrived.
+            connect_failure(&error)
         } else if error.is_timeout() {
             ErrorKind::Timeout
-        } else if error.is_connect() {
-            connect_failure(&error)
         } else if error.is_body() || error.is_decode() {
             ErrorKind::TruncatedResponse
         } else {
@@ -58,13 +59,16 @@ fn connect_failure(error: &reqwest::Error) -> ErrorKind {
 }
 
 impl Error {
-    /// Whether the server closed the connection before it answered.
+    /// Whether the server closed the connection before it answered. Under TLS that is an end of file, because few servers
+    /// announce the end as the protocol wants it.
     pub(crate) fn is_hang_up(&self) -> bool {
         use io::ErrorKind::*;
         self.kind == ErrorKind::ConnectionLost
-            && (matches!(io_kind(self), Some(BrokenPipe | ConnectionReset | ConnectionAborted))
-                || causes(self)
-                    .any(|cause| cause.to_string().contains("connection closed before message completed")))
+            && (matches!(
+                io_kind(self),
+                Some(BrokenPipe | ConnectionReset | ConnectionAborted | UnexpectedEof)
+            ) || causes(self)
+                .any(|cause| cause.to_string().contains("connection closed before message completed")))
     }
 
     /// The innermost cause, which is the event on the wire.
@@ -75,6 +79,11 @@ impl Error {
 
 fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
     causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last().map(io::Error::kind)
+}
+
+/// The texts of an error and its causes, the innermost last.
+pub fn error_chain(error: &(dyn StdError + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// An error and its causes, the innermost last.

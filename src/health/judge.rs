@@ -29,6 +29,8 @@ pub struct Evidence {
 pub enum ClientState {
     Running,
     Disabled,
+    /// It accepts nothing new, and delivers what it has.
+    ShuttingDown,
     ShutDown,
     WorkerStopped,
 }
@@ -53,6 +55,7 @@ pub fn report(evidence: Evidence) -> HealthReport {
         last_error: summary.error.map(|seen| LastError {
             kind: seen.what.kind,
             status: seen.what.status,
+            answer: summary.rejection.as_deref().map(str::to_owned),
             age: now.saturating_duration_since(seen.at),
         }),
         alerts,
@@ -84,6 +87,7 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
     let Evidence { client, probe, summary, breaker, queue, .. } = evidence;
     let mut reasons = match *client {
         ClientState::Running => Vec::new(),
+        ClientState::ShuttingDown => vec![Reason::ShuttingDown],
         ClientState::WorkerStopped => vec![Reason::WorkerStopped],
         ClientState::Disabled => return vec![Reason::Disabled],
         ClientState::ShutDown => return vec![Reason::ShutDown],
@@ -212,6 +216,7 @@ mod tests {
     fn a_client_that_does_nothing_says_that_alone() {
         for (client, reason) in [
             (ClientState::Disabled, Reason::Disabled),
+            (ClientState::ShuttingDown, Reason::ShuttingDown),
             (ClientState::ShutDown, Reason::ShutDown),
             (ClientState::WorkerStopped, Reason::WorkerStopped),
         ] {

@@ -102,7 +102,7 @@ pub struct BreakerHealth {
 }
 
 /// The last failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct LastError {
@@ -111,6 +111,10 @@ pub struct LastError {
     /// The HTTP status, if there was an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// The beginning of the answer, if PostHog rejected events: up to 200 characters. It contains no token, but it may
+    /// repeat a part of an event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
     /// The time since the attempt ended.
     #[serde(rename = "ageMs", serialize_with = "serialize_ms")]
     pub age: Duration,

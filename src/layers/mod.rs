@@ -72,6 +72,6 @@ pub use classify::{Classify, HttpStatus, Verdict, retry_after};
 pub use gated::GatedFuture;
 pub use observe::{Observe, ObserveLayer, Observed, ObservedFuture};
 pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitHandle, RateLimitLayer};
-pub(crate) use retry::full_jitter;
+pub(crate) use retry::backoff;
 pub use retry::{Replay, RetryConfig, RetryHandle, RetryLayer, RetryPolicy};
 pub use stack::{DeliveryLayers, delivery_stack};

@@ -21,6 +21,15 @@ impl AttemptObserver {
     }
 }
 
+/// Delivery's attempts may find nothing to send, and then are none.
+impl Observe<Option<Accepted>, Error> for AttemptObserver {
+    fn attempt(&self, latency: Duration, result: Result<&Option<Accepted>, &Error>) {
+        if let Some(result) = result.map(Option::as_ref).transpose() {
+            self.attempt(latency, result);
+        }
+    }
+}
+
 impl Observe<Accepted, Error> for AttemptObserver {
     fn attempt(&self, latency: Duration, result: Result<&Accepted, &Error>) {
         self.monitor.record(self.surface, latency, result);

@@ -15,7 +15,6 @@ mod latencies;
 mod metrics;
 #[allow(clippy::module_inception, reason = "named after the type in it, as the files beside it are")]
 mod monitor;
-mod ring;
 mod rollout;
 mod rules;
 mod sources;

@@ -14,10 +14,10 @@ use super::throughput::Throughput;
 use super::traffic::Traffic;
 use super::transitions::{AlertTransitions, Transitions};
 use super::{Alert, AlertsConfig, Surface};
-use crate::Error;
 use crate::api::Accepted;
 use crate::layers::CircuitBreakerHandle;
-use crate::rt::lock;
+use crate::rt::{Heartbeat, lock};
+use crate::{Error, ErrorKind};
 
 /// Records each attempt, samples the other parts of the client once a second, and evaluates the alerts.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub struct Monitor {
     /// Locked while a sample is taken and published, so that samples are published in order. Nothing else takes this lock,
     /// so that a recorder or a log subscriber may call the client. `None` after the end.
     published: Mutex<Option<Published>>,
+    heartbeat: Heartbeat,
 }
 
 #[derive(Debug)]
@@ -38,6 +39,8 @@ struct State {
     throughput: Throughput,
     firing: FiringAlerts,
     transitions: Transitions,
+    /// What was forgiven up to the last sample.
+    forgiven: [u64; ErrorKind::ALL.len()],
 }
 
 /// An alert must be noticed within a minute, and a sample costs microseconds.
@@ -51,6 +54,7 @@ impl Monitor {
             throughput: Throughput::new(start),
             firing: FiringAlerts::default(),
             transitions: Transitions::new(),
+            forgiven: Default::default(),
         };
         metrics::describe();
         let monitor = Self {
@@ -59,6 +63,7 @@ impl Monitor {
             sources,
             state: Mutex::new(state),
             published: Mutex::new(Some(Published::default())),
+            heartbeat: Heartbeat::new(start),
         };
         // All counters exist from the start, at 0: a rate over a counter that appears later misses its first increment.
         monitor.sample();
@@ -82,8 +87,14 @@ impl Monitor {
                     lock(&self.state).traffic[Surface::Capture as usize].record_token(Instant::now(), refused);
                 }
             }
+            self.heartbeat.beat();
             self.sample();
         }
+    }
+
+    /// Whether nobody drives it, so that no alert can fire. It wakes by itself, more often than a heartbeat is due.
+    pub fn is_silent(&self) -> bool {
+        self.heartbeat.is_silent(Instant::now(), || ())
     }
 
     /// Takes the last sample. Afterwards no alert fires, and nothing is announced or published.
@@ -112,9 +123,17 @@ impl Monitor {
         // The queue and the breakers have locks of their own: they are read before ours is taken.
         let snapshot = self.sources.queue.snapshot();
         let breakers = self.sources.breakers.each_ref().map(CircuitBreakerHandle::state);
+        let all_forgiven = self.sources.forgiven.totals();
         let now = Instant::now();
         let mut guard = lock(&self.state);
-        let State { traffic, throughput, firing, transitions } = &mut *guard;
+        let State { traffic, throughput, firing, transitions, forgiven } = &mut *guard;
+        for kind in ErrorKind::ALL {
+            let new = all_forgiven[kind as usize] - forgiven[kind as usize];
+            if new > 0 {
+                traffic[Surface::Capture as usize].forgive(now, kind, new);
+            }
+        }
+        *forgiven = all_forgiven;
         throughput.record(now, &snapshot);
         let view = View { now, snapshot: &snapshot, breakers, traffic, throughput };
         let changes = firing.update(now, conditions(&self.alerts, &view), &self.alerts);
@@ -133,7 +152,7 @@ impl Monitor {
 
     /// Summarizes the traffic to the capture endpoint.
     pub fn summary(&self) -> Summary {
-        lock(&self.state).traffic[Surface::Capture as usize].summary
+        lock(&self.state).traffic[Surface::Capture as usize].summary.clone()
     }
 
     pub fn alerts(&self) -> Vec<Alert> {
@@ -149,7 +168,7 @@ impl Monitor {
         let seen = Observations {
             alerts: state.firing.alerts(now),
             attempts: attempts.attempts,
-            failed: attempts.failed,
+            failed: attempts.failed(),
             p99: traffic.p99(now, window),
             delivered: events.delivered,
             lost: events.lost,

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::Surface;
-use crate::delivery::Queue;
+use crate::delivery::{Forgiven, Queue};
 use crate::layers::{CircuitBreakerHandle, RateLimitHandle, RetryHandle};
 
 /// The parts of the client that the monitor samples.
@@ -14,4 +14,6 @@ pub struct Sources {
     pub limiter: RateLimitHandle,
     #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "sampled for the metrics alone"))]
     pub retries: RetryHandle,
+    /// Failures that say nothing about PostHog.
+    pub forgiven: Arc<Forgiven>,
 }

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -6,10 +7,12 @@ use crate::error::{AlertCause, Breaker};
 use crate::{Error, ErrorKind};
 
 /// The latest success and the latest error of the traffic to one surface.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Summary {
     pub success: Option<Seen<()>>,
     pub error: Option<Seen<Failure>>,
+    /// The beginning of PostHog's answer, if that error rejects events.
+    pub rejection: Option<Arc<str>>,
     /// The latest 2xx said that the project is over its quota.
     pub over_quota: bool,
 }

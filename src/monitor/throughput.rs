@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ring::{LONGEST_WINDOW, Ring};
 use crate::delivery::Snapshot;
+use crate::rt::ring::{LONGEST_WINDOW, Ring};
 
 /// How the ledger moves: the events counted within the last minutes, and how long none has been delivered.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::latencies::Latencies;
-use super::ring::{LONGEST_WINDOW, Ring};
 use super::summary::{Failure, Seen, Summary};
 use crate::api::Accepted;
-use crate::error::AlertCause;
+use crate::error::{AlertCause, Reason};
+use crate::rt::ring::{LONGEST_WINDOW, Ring};
 use crate::{Error, ErrorKind};
 
 /// The attempts to reach one surface of PostHog: the latest success and error, counts and latencies of the last minutes,
@@ -38,8 +39,11 @@ pub struct Streak {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub attempts: u64,
-    pub failed: u64,
+    failed: u64,
     causes: [u64; AlertCause::ALL.len()],
+    /// Those that turned out to be the fault of an event.
+    failed_by_events: u64,
+    forgiven: [u64; AlertCause::ALL.len()],
 }
 
 /// Counts of attempts since the start.
@@ -69,6 +73,10 @@ impl Traffic {
     /// Records an attempt that has ended now.
     pub fn record(&mut self, now: Instant, latency: Duration, result: Result<&Accepted, &Error>) {
         let is_slow = latency > self.slow_over;
+        if let Err(error) = result {
+            let rejects_events = error.kind().meaning().reason == Some(Reason::RejectedEvents);
+            self.summary.rejection = error.answer().filter(|_| rejects_events).map(Arc::from);
+        }
         let result = result.copied().map_err(Failure::from);
         match result {
             Ok(accepted) => {
@@ -112,6 +120,15 @@ impl Traffic {
             .for_each(|cause| self.count(now, cause));
     }
 
+    /// Failures of this kind that were recorded turn out to be the fault of an event, and say nothing about PostHog.
+    pub fn forgive(&mut self, now: Instant, kind: ErrorKind, failures: u64) {
+        let counts = self.counts.current(now);
+        counts.failed_by_events += failures;
+        if let Some(cause) = kind.meaning().alert {
+            counts.forgiven[cause as usize] += failures;
+        }
+    }
+
     /// Records what a health probe found out about the token.
     pub fn record_token(&mut self, now: Instant, refused: bool) {
         self.token_refused = refused;
@@ -146,13 +163,20 @@ impl Traffic {
 
 impl Counts {
     pub fn of(&self, cause: AlertCause) -> u64 {
-        self.causes[cause as usize]
+        self.causes[cause as usize].saturating_sub(self.forgiven[cause as usize])
+    }
+
+    /// How many attempts failed, without those that failed because of an event.
+    pub fn failed(&self) -> u64 {
+        self.failed.saturating_sub(self.failed_by_events)
     }
 
     fn plus(mut self, other: &Self) -> Self {
         self.attempts += other.attempts;
         self.failed += other.failed;
+        self.failed_by_events += other.failed_by_events;
         self.causes.iter_mut().zip(other.causes).for_each(|(count, other)| *count += other);
+        self.forgiven.iter_mut().zip(other.forgiven).for_each(|(count, other)| *count += other);
         self
     }
 }

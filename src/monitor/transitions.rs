@@ -1,7 +1,7 @@
 use tokio::sync::broadcast;
 
 use super::{AlertTransition, Severity};
-use crate::rt::target;
+use crate::rt::{foreign, target};
 
 /// How many transitions a slow reader may lag behind.
 const BACKLOG: usize = 256;
@@ -24,7 +24,8 @@ impl Transitions {
     }
 
     pub fn send(&self, transition: AlertTransition) {
-        log(&transition);
+        // A subscriber is foreign code. Whoever listens is told, and the monitor goes on, whatever it does.
+        foreign::log(|| log(&transition));
         // Fails without a listener, and then the log line suffices.
         let _ = self.listeners.as_ref().map(|listeners| listeners.send(transition));
     }

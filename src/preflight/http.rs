@@ -1,22 +1,26 @@
 //! Requests of the checks, by the HTTP client that everything else uses.
 
+use std::future::ready;
 use std::time::Duration;
 
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Request, Url};
 
-use crate::api::{Answer, Api, Compressors, LONGEST_ANSWER, http_client, send};
+use crate::api::{Answer, Api, Compressors, Http, LONGEST_ANSWER, TokenChecks};
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::rt::detached_thread;
 use crate::{Error, ErrorKind};
 
 /// Sends a `GET`. The client follows no redirect and uses no proxy to this machine.
 pub async fn get(url: &Url, key: Option<&SecretKey>) -> Result<Answer, Error> {
-    let mut request = Request::new(Method::GET, url.clone());
-    if let Some(key) = key {
-        request.headers_mut().insert(AUTHORIZATION, key.bearer()?);
-    }
-    send(&client_for(url).await?, request, 0, LONGEST_ANSWER).await
+    let request = || {
+        let mut request = Request::new(Method::GET, url.clone());
+        if let Some(key) = key {
+            request.headers_mut().insert(AUTHORIZATION, key.bearer()?);
+        }
+        Ok(request)
+    };
+    client_for(url).await?.send(|| ready(request()), LONGEST_ANSWER).await
 }
 
 /// Connects to PostHog's API apart from any client: no queue, no retry.
@@ -27,14 +31,18 @@ pub async fn api(host: &Url, token: ProjectToken) -> Result<Api, Error> {
         tokens: Credentials::fixed(token),
         longest_retry_after: Duration::ZERO,
         compressors: Some(Compressors::default()),
+        token_checks: TokenChecks::default(),
     })
 }
 
+/// About the time for a request of the checks.
+const LONGEST: Duration = Duration::from_secs(4);
+
 /// Builds the client on a thread of its own, because it reads the system's certificates: that takes a while, and for
 /// ever if they are on a mount that hangs.
-async fn client_for(url: &Url) -> Result<reqwest::Client, Error> {
+async fn client_for(url: &Url) -> Result<Http, Error> {
     let url = url.clone();
-    match detached_thread::run(move || http_client(&url)).await {
+    match detached_thread::run(move || Http::new(&url, LONGEST)).await {
         Some(client) => client.map_err(|error| Error::new(ErrorKind::Tls).with_source(error)),
         None => Err(Error::new(ErrorKind::Tls)),
     }

@@ -25,6 +25,11 @@ pub fn call<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
     })
 }
 
+/// Writes a log line. The subscriber is foreign code, and a panic of it costs the line and not the task that writes it.
+pub fn log(line: impl FnOnce()) {
+    let _ = call(line);
+}
+
 /// What was panicked with is foreign too, and may panic when it is dropped.
 fn drop_payload(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {

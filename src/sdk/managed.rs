@@ -25,12 +25,15 @@ enum Phase {
 }
 
 struct Open {
-    options: ClientOptions,
+    options: Arc<MakeOptions>,
     client: Option<Arc<Client>>,
 }
 
+/// Makes the options of one client. To be called on a thread that may wait and has no runtime.
+pub type MakeOptions = dyn Fn() -> Option<ClientOptions> + Send + Sync;
+
 impl ManagedClient {
-    pub fn new(options: ClientOptions) -> Self {
+    pub fn new(options: Arc<MakeOptions>) -> Self {
         let open = Open { options, client: None };
         Self {
             phase: watch::Sender::new(Phase::Open(Box::new(open))),
@@ -40,15 +43,16 @@ impl ManagedClient {
     }
 
     /// A client whose start waits for PostHog.
-    pub fn with_slow_start(options: ClientOptions) -> Self {
+    pub fn with_slow_start(options: Arc<MakeOptions>) -> Self {
         Self { has_slow_start: true, ..Self::new(options) }
     }
 
     pub fn options(&self) -> Option<ClientOptions> {
-        match &*self.phase.borrow() {
-            Phase::Open(open) => Some(open.options.clone()),
-            Phase::Ending | Phase::Ended => None,
-        }
+        let options = match &*self.phase.borrow() {
+            Phase::Open(open) => Arc::clone(&open.options),
+            Phase::Ending | Phase::Ended => return None,
+        };
+        on_a_thread(&*options)
     }
 
     /// Returns the client and starts it if necessary. `None` after the end, which does not wait for a start.
@@ -87,7 +91,8 @@ impl ManagedClient {
         self.phase.send_if_modified(|phase| {
             if let Phase::Open(open) = phase {
                 if open.client.is_none() {
-                    open.client = poll_once(posthog_rs::client(open.options.clone())).map(Arc::new);
+                    let start = || poll_once(posthog_rs::client((open.options)()?));
+                    open.client = on_a_thread(start).map(Arc::new);
                 }
                 found.clone_from(&open.client);
             }
@@ -157,6 +162,15 @@ fn shut_down_on_thread(client: Arc<Client>, then: impl FnOnce() + Send + 'static
         drop(client);
     };
     let _ = thread::Builder::new().name("posthog-sdk-end".into()).spawn(end);
+}
+
+/// Runs work that takes moments on a thread without a runtime, and waits for it.
+fn on_a_thread<T: Send>(work: impl FnOnce() -> Option<T> + Send) -> Option<T> {
+    thread::scope(|scope| {
+        let worker =
+            thread::Builder::new().name("posthog-sdk-start".into()).spawn_scoped(scope, work).ok()?;
+        worker.join().ok()?
+    })
 }
 
 /// Polls a future once. `None` if it would have to wait.

@@ -1,14 +1,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthog_rs::{ClientOptions, ClientOptionsBuilder, Event};
+use posthog_rs::{ClientOptionsBuilder, Event};
 use reqwest::Url;
 
-use super::error_tracking::ErrorTracking;
+use super::error_tracking::{ErrorTracking, capture};
+use super::managed::MakeOptions;
 use crate::ConfigError;
 use crate::credentials::{CredentialSource, ProjectToken, SecretKey};
 use crate::delivery::Producer;
 use crate::error::check;
+use crate::layers::CircuitBreakerHandle;
 
 /// Which key fetches flag definitions, and how often.
 pub struct LocalEvaluation {
@@ -25,6 +27,8 @@ impl LocalEvaluation {
 /// What the SDK shares with the rest of the client.
 pub struct SdkParts<'a> {
     pub producer: &'a Arc<Producer>,
+    /// Delivery's.
+    pub breaker: &'a CircuitBreakerHandle,
     pub http: &'a reqwest::Client,
     pub host: &'a Url,
     pub token: &'a ProjectToken,
@@ -34,15 +38,18 @@ pub struct SdkParts<'a> {
     pub is_server: bool,
     pub geoip: bool,
     pub request_timeout: Duration,
-    /// The events that may wait on their way into the queue.
-    pub events: usize,
 }
+
+/// The room of the SDK's own queue. What does not fit is lost uncounted, and the SDK offers no way to count it. So it must be
+/// our queue that overflows: the SDK's thread empties the SDK's queue in microseconds an event, even into a queue that is
+/// full. The bound is for a hook that blocks that thread for ever.
+const SDK_QUEUE: usize = 1_000_000;
 
 impl SdkParts<'_> {
     pub fn options(
         &self,
         local_evaluation: Option<&(SecretKey, Duration)>,
-    ) -> Result<ClientOptions, ConfigError> {
+    ) -> Result<Arc<MakeOptions>, ConfigError> {
         let mut options = ClientOptionsBuilder::default();
         options
             .api_key(self.token.expose().to_owned())
@@ -54,8 +61,8 @@ impl SdkParts<'_> {
             .request_timeout_seconds(seconds(self.request_timeout))
             // Each event reaches the hook as soon as it is captured, without waiting for a batch.
             .flush_at(1)
-            .max_queue_size(self.events)
-            .before_send(into_our_queue(Arc::clone(self.producer)));
+            .max_queue_size(SDK_QUEUE)
+            .before_send(into_our_queue(Arc::clone(self.producer), self.breaker.clone()));
         self.error_tracking.apply(&mut options);
         if let Some((secret_key, poll_interval)) = local_evaluation {
             options
@@ -65,8 +72,22 @@ impl SdkParts<'_> {
         }
         options.build().map_err(|error| {
             ConfigError::new("the SDK", format!("refuses its options ({error})"), "report this as a bug")
-        })
+        })?;
+        let is_plain = self.host.scheme() == "http";
+        Ok(Arc::new(move || {
+            let mut options = options.clone();
+            if is_plain {
+                options.blocking_http_client(without_certificates()?);
+            }
+            options.build().ok()
+        }))
     }
+}
+
+/// The client of the SDK's worker, which sends nothing. The worker would make one that needs the system's certificates, also
+/// for an `http` host, and end without them, and with it the events that it was given.
+fn without_certificates() -> Option<reqwest::blocking::Client> {
+    reqwest::blocking::Client::builder().tls_backend_rustls().tls_certs_only([]).build().ok()
 }
 
 /// Rounds up, because the SDK counts in whole seconds.
@@ -80,9 +101,13 @@ fn seconds(duration: Duration) -> u64 {
 /// enrichment. The encoder adds only what an event lacks and writes its groups once, so nothing is duplicated. The user's
 /// hooks run here, on the SDK's thread, because that is the thread that captures. As the SDK requires of a hook, this one
 /// never calls the SDK.
-fn into_our_queue(producer: Arc<Producer>) -> impl FnMut(Event) -> Option<Event> + Send + 'static {
+fn into_our_queue(
+    producer: Arc<Producer>,
+    breaker: CircuitBreakerHandle,
+) -> impl FnMut(Event) -> Option<Event> + Send + 'static {
     move |event| {
-        producer.capture_as_is(event);
+        producer.note_alias(&event);
+        capture(&producer, event, &breaker);
         None
     }
 }

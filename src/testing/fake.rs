@@ -121,6 +121,13 @@ impl FakePostHog {
         self.shared.lock().rules.rejected_names = names.iter().map(|&name| name.to_owned()).collect();
     }
 
+    /// Answers each batch that contains an event of this name with `reply`, as a firewall or a proxy does that dislikes the
+    /// content of an event. The batch's other events are not accepted either. Queued and standing replies of the
+    /// [script](Self::batch) go first, unless they are [normal](Reply::normal).
+    pub fn reply_to_events_named(&self, name: &str, reply: Reply) {
+        self.shared.lock().rules.replies.insert(name.to_owned(), reply);
+    }
+
     /// Sets whether request bodies, and with them [`events`](Self::events), are kept. By default they are.
     ///
     /// Without bodies, memory stays small during a long run, and all counts stay exact.

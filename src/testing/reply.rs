@@ -141,6 +141,11 @@ impl Reply {
         Outgoing { answer, delay: self.delay, delivery: self.delivery }
     }
 
+    /// Whether PostHog's rules decide.
+    pub(crate) fn is_normal(&self) -> bool {
+        self.status.is_none()
+    }
+
     fn ok(delivery: Delivery) -> Self {
         let reply = Self::status(200).header("content-type", "application/json");
         Self { delivery, ..reply.body(r#"{"status":"Ok"}"#) }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::definitions;
-use super::reply::Answer;
+use super::reply::{Answer, Reply};
 use super::request::{Request, Route};
 use super::shape::{self, Batch, Evaluation, Event};
 
@@ -21,6 +21,8 @@ pub struct Rules {
     pub over_quota: bool,
     /// Events of these names are rejected, and with them their batch.
     pub rejected_names: HashSet<String>,
+    /// Batches with an event of such a name get this reply.
+    pub replies: HashMap<String, Reply>,
     /// Personal API keys: their scopes, and when they were last used.
     pub personal_keys: HashMap<String, (Vec<String>, Option<String>)>,
     /// Everybody's flags: on, off, or a variant.
@@ -54,6 +56,15 @@ impl Rules {
             }
             (Route::Other, _) => Answer::empty(404).into(),
         }
+    }
+
+    /// The reply that the content of a batch provokes.
+    pub fn provoked(&self, request: &Request) -> Option<&Reply> {
+        if self.replies.is_empty() || request.route != Route::Batch {
+            return None;
+        }
+        let batch: Batch = shape::parse(&request.body).ok()?;
+        batch.batch.iter().find_map(|event| self.replies.get(&event.event))
     }
 
     fn capture(&self, request: &Request) -> Result<Decision, Answer> {

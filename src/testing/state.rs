@@ -87,7 +87,12 @@ impl Shared {
     /// Decides on a request, records it, and returns what to send.
     pub fn handle(&self, mut request: Request) -> Outgoing {
         let mut state = self.lock();
-        let reply = state.plans.next(request.route);
+        let mut reply = state.plans.next(request.route);
+        if reply.is_normal()
+            && let Some(provoked) = state.rules.provoked(&request)
+        {
+            reply = provoked.clone();
+        }
         let Decision { answer, effect } = match reply.status {
             Some(status) => Answer::empty(status).into(),
             None => state.rules.judge(&request),

@@ -9,7 +9,16 @@ use posthog_health::{AlertName, CredentialSource, CredentialsError, DropReason, 
 use tokio::sync::Semaphore;
 
 use crate::support::{MS, builder, capture, until};
-use crate::{NEW, OLD, token_of_batch};
+use crate::{NEW, OLD, log, token_of_batch};
+
+/// What was panicked with may panic, too.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
 
 /// Fails, panics and gives something else, before it works: events wait meanwhile.
 #[tokio::test]
@@ -23,7 +32,7 @@ async fn events_wait_until_a_provider_has_given_a_token() {
         async move {
             match call {
                 0 => Err("no vault"),
-                1 => panic!("a bug"),
+                1 => std::panic::panic_any(Bomb),
                 2 => Ok("phx_secretsecret".to_owned()),
                 _ if gate.available_permits() == 0 => Err("no vault"),
                 _ => Ok(OLD.to_owned()),
@@ -160,4 +169,22 @@ async fn what_waits_for_a_token_goes_to_the_spool() {
     let posthog = start(CredentialSource::provider(|| async { Ok::<_, std::io::Error>(OLD.to_owned()) }));
     server.wait_for_distinct(100).await;
     posthog.shutdown(Duration::from_secs(10)).await;
+}
+
+/// A subscriber is foreign code. One that panics costs its line.
+#[tokio::test]
+async fn a_failure_whose_log_line_panics_does_not_end_the_renewal() {
+    fn panicking() -> std::io::Sink {
+        panic!("a subscriber's bug")
+    }
+    let server = FakePostHog::start();
+    let _subscriber = log::install(tracing_subscriber::fmt().with_writer(panicking).finish());
+    let calls = AtomicUsize::new(0);
+    let source = CredentialSource::provider(move || {
+        let call = calls.fetch_add(1, Ordering::SeqCst);
+        async move { if call == 0 { Err("no vault") } else { Ok(OLD.to_owned()) } }
+    });
+    let posthog = builder(&server).credentials(source).build().unwrap();
+    capture(&posthog, 3);
+    server.wait_for_distinct(3).await;
 }

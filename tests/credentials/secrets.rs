@@ -6,11 +6,11 @@ use std::path::Path;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{CredentialSource, FlagOptions, Reason, SpoolConfig, SpoolState};
+use posthog_health::{CredentialSource, Event, FlagOptions, Reason, SpoolConfig, SpoolState};
 use tracing::Level;
 
 use crate::log::Log;
-use crate::support::{MS, builder, capture, until};
+use crate::support::{MS, builder, capture, reject, until};
 use crate::{HOUR, Mount, NEW, OLD};
 
 const SECRET_KEY: &str = "phs_secretKeySecretKeySecretKeySecretKey";
@@ -51,9 +51,8 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
     }
 
     // What PostHog says repeats both, and a batch that it rejects keeps what it said.
-    server.batch().then(Reply::status(400).body(OLD));
-    capture(&posthog, 1);
-    until(|| posthog.stats().dead_lettered == 1).await;
+    server.reply_to_events_named("poison", Reply::status(400).body(OLD));
+    reject(&server, &posthog, Event::new("poison", "user")).await;
     server.know_token(NEW);
     server.revoke_token(OLD);
     server.batch().then(Reply::status(401).body(OLD));
@@ -70,10 +69,9 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
         write!(shown, "{error} {error:?} {:?}", std::error::Error::source(&error)).unwrap();
     }
     mount.swap(NEW);
-    until(|| posthog.stats().delivered == 200).await;
-    server.batch().always(Reply::status(400).body(NEW));
-    capture(&posthog, 1);
-    until(|| posthog.stats().dead_lettered == 2).await;
+    until(|| posthog.stats().delivered == 201).await;
+    server.reply_to_events_named("poison", Reply::status(400).body(NEW));
+    reject(&server, &posthog, Event::new("poison", "user")).await;
     let letters = posthog.dead_letters();
     write!(shown, "{letters:?} {}", serde_json::to_string(&letters).unwrap()).unwrap();
     write!(shown, "{} {:?} {:?}", posthog.health_check().await, posthog.stats(), posthog.alerts()).unwrap();
@@ -89,7 +87,7 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
     assert_eq!(count("project token changed"), 1);
     let (scraped, left) = (scrape.render(), bytes(disk.path()));
     assert!(disk.path().join("flags.last-known-good").exists(), "flags are among it");
-    assert!(scraped.contains("posthog_events_delivered_total 200"), "{scraped}");
+    assert!(scraped.contains("posthog_events_delivered_total 202"), "{scraped}");
     assert!(on_disk.len() > 1_000 && left.len() > 1_000);
     for (what, text) in [
         ("log", logged.as_bytes()),

@@ -1,14 +1,15 @@
 //! `before_send` hooks: the only foreign code that runs inside `capture`.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{DropReason, Event, PostHog, TypedEvent};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{assert_balanced, builder, capture, until};
+use crate::support::{assert_balanced, builder, capture, event, flush_lossy, large_event, until};
 
 #[tokio::test]
 async fn hooks_change_and_drop_events_and_a_panicking_hook_costs_one() {
@@ -30,7 +31,7 @@ async fn hooks_change_and_drop_events_and_a_panicking_hook_costs_one() {
         event.insert_prop("secret", "s").unwrap();
         posthog.capture(event);
     }
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     let dropped = posthog.stats().dropped;
     assert_eq!((dropped.count(DropReason::BeforeSend), dropped.count(DropReason::HookPanicked)), (1, 1));
     assert_eq!(server.events().len(), 2);
@@ -90,7 +91,7 @@ async fn an_event_that_a_hook_captures_is_dropped_and_counted() {
     *itself.lock().unwrap() = Some(posthog.clone());
     capture(&posthog, 3);
     posthog.capture(TypedEvent::new("typed", "u", &json!({})).unwrap());
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     let ledger = posthog.stats();
     assert_eq!((ledger.captured, ledger.delivered), (8, 4));
     assert_eq!(ledger.dropped.count(DropReason::InsideHook), 4);
@@ -197,4 +198,113 @@ async fn no_subscriber_runs_on_the_thread_that_captures() {
     until(|| posthog.stats().captured == 1_002).await;
     assert!(posthog.stats().dropped.count(DropReason::QueueFull) >= 900);
     assert_eq!(calls.load(Ordering::Relaxed), 0);
+}
+
+/// A value so deep that dropping it by recursion takes more stack than a thread has. A hook may get to see it only if that
+/// is safe.
+#[tokio::test]
+async fn an_event_nested_too_deep_meets_no_hook() {
+    let server = FakePostHog::start();
+    let posthog = builder(&server).before_send(|_| None).build().unwrap();
+    let makes = || {
+        let mut event = Event::new("deep", "u");
+        let value = (0..100_000).fold(json!(0), |inner, _| Value::Array(vec![inner]));
+        event.insert_prop("deep", value).unwrap();
+        event
+    };
+    // `insert_prop` calls itself for each level.
+    let event = thread::Builder::new().stack_size(1 << 30).spawn(makes).unwrap().join().unwrap();
+    posthog.capture(event);
+    assert_eq!(posthog.stats().dropped.count(DropReason::TooDeep), 1);
+}
+
+/// Each costs one event.
+#[tokio::test]
+async fn what_a_hook_returns_is_judged_as_any_other_event() {
+    let server = FakePostHog::start();
+    let hook = |mut event: Event| match event.event_name() {
+        "no name" => Some(Event::new("", "u")),
+        "no id" => Some(Event::new("e", " ")),
+        "deep" => {
+            event.insert_prop("deep", (0..200).fold(json!(0), |inner, _| json!([inner]))).unwrap();
+            Some(event)
+        }
+        "large" => {
+            event.insert_prop("large", "x".repeat(3 << 20)).unwrap();
+            Some(event)
+        }
+        "no number" => {
+            event.insert_prop("number", f64::NAN).unwrap();
+            Some(event)
+        }
+        _ => Some(event),
+    };
+    let posthog = builder(&server).queue_bytes(2 << 20).before_send(hook).build().unwrap();
+    for name in ["no name", "no id", "deep", "large", "no number", "good"] {
+        posthog.capture(Event::new(name, "u"));
+    }
+    server.wait_for_distinct(2).await;
+    let dropped = posthog.stats().dropped;
+    for reason in [DropReason::NoName, DropReason::NoDistinctId, DropReason::TooDeep, DropReason::TooLarge] {
+        assert_eq!(dropped.count(reason), 1, "{reason:?}");
+    }
+    assert_eq!(dropped.total(), 4);
+}
+
+/// Neither a subscriber that panics nor the end of the thread comes out of `capture`: a panic in the destructor of a thread's
+/// variable would abort the process, so it is a process of its own, this test again.
+#[test]
+fn no_subscriber_can_abort_the_process_from_within_capture() {
+    struct Panicking;
+    impl tracing::Subscriber for Panicking {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            metadata.target().starts_with("posthog_health")
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            panic!("a subscriber's bug: {}", event.metadata().name());
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+    /// Made before, because `Event::new` itself needs a variable of the thread.
+    struct Captures(PostHog, Vec<Event>);
+    impl Drop for Captures {
+        fn drop(&mut self) {
+            self.1.drain(..).for_each(|event| self.0.capture(event));
+            self.0.capture(TypedEvent::new("typed", "u", &json!({"a": 1})).unwrap());
+        }
+    }
+    thread_local! { static LATE: RefCell<Option<Captures>> = const { RefCell::new(None) }; }
+
+    if std::env::var_os("CASE").is_some() {
+        let server = FakePostHog::start();
+        server.always(Reply::hang());
+        // Nothing but the captures is to run: no task logs.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let posthog = builder(&server).queue_events(100).queue_bytes(2 << 20).build().unwrap();
+        tracing::subscriber::set_global_default(Panicking).unwrap();
+        let odd = [Event::new("", "u"), large_event(0, 3 << 20), large_event(0, 1_100_000)];
+        let events = odd.into_iter().chain((0..300).map(event)).collect();
+        let late = posthog.clone();
+        let ends = move || {
+            // Set first, destroyed last.
+            LATE.set(Some(Captures(late.clone(), events)));
+            capture(&late, 1);
+        };
+        thread::spawn(ends).join().unwrap();
+        assert_eq!(posthog.stats().captured, 305);
+        // The end of the last handle logs, too.
+        thread::spawn(move || LATE.set(Some(Captures(posthog, Vec::new())))).join().unwrap();
+        return;
+    }
+    let name = "hooks::no_subscriber_can_abort_the_process_from_within_capture";
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", name, "--nocapture"]).env("CASE", "1").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -7,7 +7,7 @@ use posthog_health::{DropReason, ErrorKind, Event, PostHog};
 use serde_json::json;
 
 use crate::row::Row;
-use crate::support::{MS, assert_balanced, capture, event, large_event, until};
+use crate::support::{MS, assert_balanced, capture, event, flush_lossy, large_event, until};
 use crate::{by_default, client};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -18,7 +18,7 @@ pub(crate) async fn one_bad_event(row: &Row) {
     let posthog = client(&server).linger(HOUR).build().unwrap();
     capture(&posthog, 63);
     posthog.capture(Event::new("poison", "user"));
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     let ledger = posthog.stats();
     row.shows("the others arrive", (server.distinct(), ledger.delivered) == (63, 63));
     let few = server.request_count(Route::Batch) <= 2 * 6 + 1;
@@ -68,7 +68,7 @@ pub(crate) async fn too_large(row: &Row) {
     let posthog = client(&server).gzip(false).event_bytes(10_000_000).build().unwrap();
     posthog.capture(large_event(0, 8_000_000));
     capture(&posthog, 50);
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     let letters = posthog.dead_letters();
     let alone = letters.len() == 1 && letters[0].kind == ErrorKind::TooLarge && server.distinct() == 50;
     row.shows("one that is too large alone becomes a dead letter", alone);
@@ -85,7 +85,7 @@ pub(crate) async fn at_the_door(row: &Row) {
     deep.insert_prop("deep", (0..200).fold(json!(0), |inner, _| json!([inner]))).unwrap();
     [Event::new("", "user"), Event::new("event", " "), deep].into_iter().for_each(|bad| posthog.capture(bad));
     capture(&posthog, 20);
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     let dropped = posthog.stats().dropped;
     let each_once = [DropReason::NoName, DropReason::NoDistinctId, DropReason::TooDeep]
         .into_iter()
@@ -104,7 +104,7 @@ pub(crate) async fn hook_panics(row: &Row) {
     let posthog = client(&server).before_send(hook).build().unwrap();
     posthog.capture(Event::new("unexpected", "user"));
     capture(&posthog, 20);
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     let dropped = posthog.stats().dropped;
     row.shows(
         "the one that it panicked on is dropped, counted as `hook_panicked`",

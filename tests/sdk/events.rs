@@ -8,10 +8,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use posthog_health::posthog_rs::{CaptureExceptionOptions, EvaluateFlagsOptions};
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{DropReason, Event, RequestContext};
+use posthog_health::{DropReason, Event, PostHog, RequestContext};
 use serde_json::{Value, json};
 
-use crate::support::{assert_balanced, builder};
+use crate::support::{MS, assert_balanced, builder, capture, event, flush_lossy};
 use crate::{assert_only_ours_captured, flags, named};
 
 /// The list of this crate's promise: what is captured through the SDK by any of its methods arrives once, by us.
@@ -166,7 +166,7 @@ async fn what_we_refuse_of_the_sdk_is_counted_and_hooks_change_and_drop_it() {
         sdk.capture(Event::new(name, "user-1"));
     }
     sdk.capture(Event::new("nobody's", " "));
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     let [event] = &server.events()[..] else { panic!("one event") };
     assert_eq!((&event["event"], &event["properties"]["hooked"]), (&json!("kept"), &json!(true)));
     let ledger = posthog.stats();
@@ -216,4 +216,43 @@ async fn a_disabled_client_has_no_sdk() {
     assert!(posthog.sdk_options().is_none());
     posthog.capture_exception(&io::Error::other("nobody hears it"));
     assert_eq!(posthog.stats().dropped.count(DropReason::Disabled), 1);
+}
+
+/// The SDK's own queue counts nothing, so ours is the one that overflows.
+#[tokio::test]
+async fn a_burst_through_the_sdk_is_counted_to_the_last_event() {
+    let server = FakePostHog::start();
+    server.always(Reply::hang());
+    let posthog = builder(&server).flush_timeout(MS(1)).build().unwrap();
+    let sdk = posthog.sdk().await.unwrap();
+    sdk.capture_batch((0..20_000).map(event).collect(), false);
+    sdk.flush().await;
+    let ledger = posthog.stats();
+    assert_eq!((ledger.captured, ledger.queued), (20_000, 10_000));
+    assert_eq!(ledger.dropped.count(DropReason::QueueFull), 10_000);
+    assert_balanced(ledger);
+    posthog.shutdown(MS(1)).await;
+}
+
+/// A hook that reports its own errors would otherwise meet itself without end: the SDK's thread brings the exception back.
+#[tokio::test]
+async fn an_exception_that_a_hook_captures_is_dropped_and_counted() {
+    let server = FakePostHog::start();
+    let itself: Arc<Mutex<Option<PostHog>>> = Arc::default();
+    let hook = {
+        let itself = Arc::clone(&itself);
+        move |event| {
+            let posthog = itself.lock().unwrap().clone();
+            posthog.unwrap().capture_exception(&io::Error::other("from inside"));
+            Some(event)
+        }
+    };
+    let posthog = builder(&server).before_send(hook).build().unwrap();
+    *itself.lock().unwrap() = Some(posthog.clone());
+    capture(&posthog, 2);
+    posthog.capture_exception(&io::Error::other("from outside"));
+    server.wait_for_distinct(3).await;
+    let ledger = posthog.stats();
+    assert_eq!((ledger.captured, ledger.dropped.count(DropReason::InsideHook)), (6, 3));
+    itself.lock().unwrap().take();
 }

@@ -4,7 +4,7 @@ use posthog_health::layers::RateLimitConfig;
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{DropReason, SpoolConfig, SpoolMode};
 
-use crate::support::{MS, assert_balanced, capture, event, until};
+use crate::support::{MS, assert_balanced, capture, event, flush_lossy, reject, until};
 use crate::{capture_all, is_ready, leave_behind, spool, spooled};
 
 #[tokio::test]
@@ -105,8 +105,9 @@ async fn the_backlog_does_not_wait_behind_live_events() {
     server.recover();
     until(|| server.distinct() == 2_500).await;
     let events = server.events();
-    let last_old = events.iter().rposition(|event| event["event"] != "live").unwrap();
-    assert!(last_old < 1_500, "{last_old}");
+    // The batch that hung has stepped aside, and comes last.
+    let old = events[..1_500].iter().filter(|event| event["event"] != "live").count();
+    assert!(old >= 400, "{old}");
 }
 
 #[tokio::test]
@@ -172,7 +173,7 @@ async fn dead_letters_outlive_the_process_and_can_be_replayed_after_it() {
     for user in ["a", "b", "c"] {
         posthog.capture(posthog_health::Event::new("poison", user));
     }
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     let before = posthog.dead_letters();
     posthog.shutdown(Duration::from_secs(5)).await;
 
@@ -201,8 +202,7 @@ async fn discarded_dead_letters_stay_discarded() {
     server.reject_events_named(&["poison"]);
     let posthog = spooled(&server, directory.path()).build().unwrap();
     is_ready(&posthog).await;
-    posthog.capture(posthog_health::Event::new("poison", "a"));
-    posthog.flush().await.unwrap();
+    reject(&server, &posthog, posthog_health::Event::new("poison", "a")).await;
     assert_eq!(posthog.discard_dead_letters(), 1);
     posthog.shutdown(Duration::from_secs(5)).await;
     let next = spooled(&server, directory.path()).build().unwrap();
@@ -220,9 +220,9 @@ async fn flush_waits_for_replayed_letters_of_an_earlier_process() {
     let posthog = spooled(&server, directory.path()).build().unwrap();
     is_ready(&posthog).await;
     for user in ["a", "b", "c"] {
-        posthog.capture(posthog_health::Event::new("poison", user));
+        reject(&server, &posthog, posthog_health::Event::new("poison", user)).await;
     }
-    posthog.flush().await.unwrap();
+    flush_lossy(&posthog).await;
     posthog.shutdown(Duration::from_secs(5)).await;
 
     let next = spooled(&server, directory.path()).request_timeout(Duration::from_secs(5)).build().unwrap();
@@ -231,7 +231,7 @@ async fn flush_waits_for_replayed_letters_of_an_earlier_process() {
     server.batch().always(Reply::normal().delayed(MS(1_500)));
     assert_eq!(next.replay_dead_letters(), 3);
     next.flush().await.unwrap();
-    assert_eq!((next.stats().delivered, next.stats().dead_lettered), (3, 0), "{:?}", next.stats());
+    assert_eq!((next.stats().delivered, next.stats().dead_lettered), (6, 0), "{:?}", next.stats());
 }
 
 /// "Emptied files shrink."

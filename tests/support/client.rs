@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use posthog_health::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
-use posthog_health::testing::FakePostHog;
-use posthog_health::{CredentialSource, Event, Ledger, PostHog, PostHogBuilder};
+use posthog_health::testing::{FakePostHog, Route};
+use posthog_health::{CredentialSource, Event, FlushFailure, Ledger, PostHog, PostHogBuilder};
 
 pub(crate) const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -65,6 +65,22 @@ pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
         }
     });
     waited.await.expect("it never came");
+}
+
+/// Makes a dead letter of an event: PostHog rejects it, and accepts another one afterwards.
+#[allow(dead_code, reason = "not every test needs it")]
+pub(crate) async fn reject(server: &FakePostHog, posthog: &PostHog, bad: Event) {
+    let (requests, letters) = (server.request_count(Route::Batch), posthog.stats().dead_lettered);
+    posthog.capture(bad);
+    server.wait_for_requests(Route::Batch, requests + 1).await;
+    capture(posthog, 1);
+    until(|| posthog.stats().dead_lettered > letters).await;
+}
+
+/// Flushes events some of which are lost or become dead letters.
+#[allow(dead_code, reason = "not every test needs it")]
+pub(crate) async fn flush_lossy(posthog: &PostHog) {
+    assert_eq!(posthog.flush().await.unwrap_err().reason, FlushFailure::NotDelivered);
 }
 
 #[allow(dead_code, reason = "not every test needs it")]

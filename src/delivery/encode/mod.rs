@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::admit::admit_names;
 use super::enrichment::{Enrichment, Own};
-use super::event::{AnyEvent, Kind, discard_deep};
+use super::event::{AnyEvent, Kind, discard_deep, is_deep};
 use super::hooks::Hooks;
 use super::json::{self, Budget, DEEPEST, NotWritten, is_deeper};
 use super::ledger::DropReason;
@@ -53,6 +53,11 @@ impl Encoder {
 
     fn encode_sdk(&self, mut event: Event, captured_at: SystemTime) -> Result<Bytes, DropReason> {
         if !self.hooks.is_empty() {
+            // A hook may drop what it gets, which calls itself for each level.
+            if is_deep(&event) {
+                discard_deep(event);
+                return Err(DropReason::TooDeep);
+            }
             event = self.hooks.run(event)?;
             // What comes out of the hooks is admitted anew.
             if let Err(reason) = admit_names(event.event_name(), event.distinct_id()) {

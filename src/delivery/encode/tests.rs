@@ -1,3 +1,4 @@
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::json;
@@ -265,8 +266,9 @@ fn what_is_left_out_and_what_a_hook_renames_to_nothing_may_be_deep_too() {
     let encode = move || encoder(Vec::new(), usize::MAX).encode(groups.into(), SystemTime::UNIX_EPOCH);
     assert_eq!(on_a_small_stack(encode), Err(DropReason::TooDeep));
     let encode = move || {
-        let hook: Hook = Box::new(Some);
-        encoder(vec![hook], usize::MAX).encode(renamed.into(), SystemTime::UNIX_EPOCH)
+        let renamed = Mutex::new(Some(renamed));
+        let hook: Hook = Box::new(move |_| renamed.lock().unwrap().take());
+        encoder(vec![hook], usize::MAX).encode(Event::new("e", "u").into(), SystemTime::UNIX_EPOCH)
     };
     assert_eq!(on_a_small_stack(encode), Err(DropReason::NoName));
 }

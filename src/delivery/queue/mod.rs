@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use super::dead_letter::DeadLetter;
 use super::ledger::{DropReason, Ledger, Totals};
+use crate::rt::Heartbeat;
 pub use limits::{Limits, Overflow, QueueFill};
 pub use queued::QueuedEvent;
 pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
@@ -48,6 +49,8 @@ use state::Wakes;
 pub struct Queue {
     state: Mutex<State>,
     wake: Notify,
+    /// The worker's.
+    heartbeat: Heartbeat,
     /// Wakes the spool's thread.
     spool_wake: Wake,
     /// Wakes the thread that watches the disk.
@@ -70,6 +73,9 @@ pub struct Snapshot {
     pub found_lost: u64,
     /// Own events that became dead letters, those that were replayed since included.
     pub dead_lettered: u64,
+    /// Aliases that PostHog refuses to carry out.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "what only the metrics show"))]
+    pub unmergeable: u64,
     /// `None` without a spool.
     pub spool: Option<SpoolHealth>,
     /// When an event was last lost that nobody asked to drop.
@@ -85,6 +91,7 @@ impl Queue {
         Self {
             state: Mutex::new(State::new(limits, first_seq, closed)),
             wake: Notify::new(),
+            heartbeat: Heartbeat::new(Instant::now()),
             spool_wake: Wake::default(),
             watch_wake: Wake::default(),
             settled_to: watch::Sender::new(first_seq),
@@ -182,6 +189,22 @@ impl Queue {
 
     pub fn is_closed(&self) -> bool {
         self.look(State::is_closed)
+    }
+
+    /// Whether nobody drives the worker. It was woken to answer that.
+    pub fn is_unattended(&self) -> bool {
+        self.heartbeat.is_silent(Instant::now(), || self.wake.notify_one())
+    }
+
+    /// Whether the worker was asked and has not answered yet.
+    #[cfg(feature = "error-tracking")]
+    pub fn owes_an_answer(&self) -> bool {
+        self.heartbeat.is_asked()
+    }
+
+    /// Whether everything was dropped, so that nothing is delivered any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.look(State::is_abandoned)
     }
 
     /// Ends admission, and drops all that is left in memory only, batches in flight included. Tells how many events that

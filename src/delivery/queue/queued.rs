@@ -2,6 +2,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use crate::Error;
+use crate::delivery::dead_letter::DeadLetter;
+
 /// An event in the queue, as wire JSON.
 #[derive(Clone, Debug)]
 pub struct QueuedEvent {
@@ -28,6 +31,11 @@ impl QueuedEvent {
         let at = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let at = u64::try_from(at).unwrap_or(u64::MAX);
         Self { json, seq, at, attempts: 0, stored: false, from_disk: false }
+    }
+
+    /// The dead letter that it becomes.
+    pub fn dead_letter(&self, error: &Error) -> DeadLetter {
+        DeadLetter::new(self.seq, Bytes::copy_from_slice(&self.json), error)
     }
 
     /// The memory that it takes.

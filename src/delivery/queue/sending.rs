@@ -5,7 +5,6 @@ use bytes::Bytes;
 use tokio::time::timeout_at;
 
 use super::{Queue, QueuedEvent, State};
-use crate::Error;
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::Account;
 
@@ -24,6 +23,11 @@ impl Queue {
         while self.look(State::is_being_stored) {
             self.wake.notified().await;
         }
+    }
+
+    /// Tells that the worker is driven.
+    pub fn beat(&self) {
+        self.heartbeat.beat();
     }
 
     /// Ends a batch: delivered, or dropped for a reason.
@@ -56,9 +60,8 @@ impl Queue {
         (batch, second)
     }
 
-    /// Sets an event aside that is in flight, with the reason. Tells how many dead letters had to go for it.
-    pub fn dead_letter(&self, event: &QueuedEvent, error: &Error) -> usize {
-        let letter = DeadLetter::new(event.seq, Bytes::copy_from_slice(&event.json), error);
+    /// Sets an event aside that is in flight. Tells how many dead letters had to go for it.
+    pub fn dead_letter(&self, letter: DeadLetter) -> usize {
         self.step(|state| state.set_aside(letter)).map_or(0, |evicted| evicted.len())
     }
 }

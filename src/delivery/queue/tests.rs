@@ -114,7 +114,7 @@ proptest! {
                     in_flight.extend(<[_; 2]>::from(queue.halve(batch)));
                 },
                 Step::DeadLetter => if let Some(batch) = in_flight.pop_if(|batch| batch.len() == 1) {
-                    queue.dead_letter(&batch[0], &Error::new(ErrorKind::BadRequest));
+                    queue.dead_letter(batch[0].dead_letter(&Error::new(ErrorKind::BadRequest)));
                 },
                 Step::Replay => { queue.replay_dead_letters(); }
                 Step::Discard => { queue.discard_dead_letters(); }

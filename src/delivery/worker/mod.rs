@@ -1,30 +1,36 @@
-//! Sends: [`outcomes`] decides what becomes of each batch, [`pauses`] when delivery rests, and [`bisect`] holds the
-//! parts of batches that PostHog rejected.
+//! Sends. The [`Worker`] starts attempts, the [`dispatcher`] chooses what each carries, and [`outcomes`] decides what becomes
+//! of it. A batch that fails steps aside: [`suspects`] holds it, and [`evidence`] tells whether others are accepted
+//! meanwhile. [`pauses`] says when delivery rests.
 
-mod bisect;
+mod attempt;
+mod dispatcher;
+mod evidence;
+mod forgiven;
 mod outcomes;
 mod pauses;
+mod suspects;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
-use super::queue::{Limits, Queue, State};
+use super::queue::{Limits, State};
 use crate::Error;
-use crate::api::{Accepted, Batch};
-use crate::credentials::{Credentials, ProjectToken};
+use crate::api::{Accepted, Outcome};
+use crate::credentials::ProjectToken;
 use crate::layers::CircuitState;
-use crate::rt::{Episode, metrics, target};
-use bisect::{Case, Part, Suspects};
-use pauses::Pauses;
+use crate::rt::{lock, target};
+pub use attempt::{AttemptClassifier, Slot, attempts};
+pub use dispatcher::Dispatcher;
+use dispatcher::Lane;
+pub use forgiven::Forgiven;
 
 /// When the worker sends.
 #[derive(Clone, Debug)]
@@ -36,90 +42,59 @@ pub struct Pacing {
     pub refusal_pause: Duration,
 }
 
-/// Takes events from the queue, sends them, and tells the queue what became of them. One task, and one
-/// more for each request under way.
-pub struct Worker<S> {
-    queue: Arc<Queue>,
-    limits: Limits,
-    stack: S,
-    pacing: Pacing,
-    credentials: Arc<Credentials<ProjectToken>>,
-    /// Whether the latest probe found the token refused: capture alone does not notice, it takes the events
-    /// of an unknown token and throws them away.
+/// Starts attempts for the events in the queue. One task, and one more for each request in flight.
+pub struct Worker<L, Q> {
+    dispatcher: Arc<Dispatcher>,
+    /// The layers around live attempts.
+    live: L,
+    /// Those around attempts of suspects, which neither breaker nor monitor counts.
+    suspect: Q,
     token_refused: watch::Receiver<bool>,
-    /// What the requests that begin now are sent with. Without one, none does.
     token: watch::Receiver<Option<ProjectToken>>,
     breaker: watch::Receiver<CircuitState>,
-    sends: JoinSet<Result<Accepted, Error>>,
-    /// With the token of when it was sent.
-    sent: HashMap<Id, (Part, Option<ProjectToken>)>,
-    suspects: Suspects,
-    /// Shrinks when PostHog says that a batch is too large.
-    batch_bytes: usize,
-    pauses: Pauses,
-    /// Whose turn it is when live events and the backlog of the spool both have a batch.
-    backlog_is_next: bool,
-    /// The event that PostHog last hung up on, and how often.
-    hung_up_on: (u64, u32),
-    /// What batches of one event share when they are rejected.
-    lone: Case,
-    setting_aside: Episode,
-    evicting: Episode,
-    parking: Episode,
+    live_attempts: JoinSet<Result<Option<Accepted>, Error>>,
+    /// One at a time, beside the live ones.
+    suspect_attempts: JoinSet<Result<Option<Accepted>, Error>>,
     closing: bool,
 }
 
-impl<S> Worker<S>
+impl<L, Q> Worker<L, Q>
 where
-    S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
+    L: Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static,
+    Q: Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static,
 {
     pub fn new(
-        queue: Arc<Queue>,
-        stack: S,
-        pacing: Pacing,
-        setback: (Duration, Duration),
-        credentials: Arc<Credentials<ProjectToken>>,
+        dispatcher: Arc<Dispatcher>,
+        live: L,
+        suspect: Q,
         breaker: watch::Receiver<CircuitState>,
     ) -> Self {
-        let limits = queue.limits();
         Self {
-            batch_bytes: limits.batch_bytes,
-            limits,
-            queue,
-            stack,
-            token_refused: credentials.refusals(),
-            token: credentials.keys(),
-            credentials,
+            live,
+            suspect,
+            token_refused: dispatcher.credentials.refusals(),
+            token: dispatcher.credentials.keys(),
+            dispatcher,
             breaker,
-            sends: JoinSet::new(),
-            sent: HashMap::new(),
-            suspects: Suspects::default(),
-            pauses: Pauses::new(setback, pacing.refusal_pause),
-            pacing,
-            backlog_is_next: false,
-            hung_up_on: (0, 0),
-            lone: Case::default(),
-            setting_aside: Episode::default(),
-            evicting: Episode::default(),
-            parking: Episode::default(),
+            live_attempts: JoinSet::new(),
+            suspect_attempts: JoinSet::new(),
             closing: false,
         }
     }
 
     /// Runs until the queue is closed and empty. Aborting it aborts the requests in flight.
     pub async fn run(mut self) {
+        let dispatcher = Arc::clone(&self.dispatcher);
+        let queue = &dispatcher.queue;
         let mut linger: Option<Instant> = None;
-        while !(self.queue.is_closed() && self.queue.look(State::is_done)) {
+        while !(queue.is_closed() && queue.look(State::is_done)) {
+            queue.beat();
             if linger.is_some_and(|until| until <= Instant::now()) {
                 linger = None;
-                self.queue.step(State::make_due);
+                queue.step(State::make_due);
             }
-            if self.queue.is_closed()
-                && !std::mem::replace(&mut self.closing, true)
-                && self.pauses.refused().is_some()
-            {
-                // The last chance: a pause of our own must not use up shutdown's deadline.
-                self.pauses.end();
+            if queue.is_closed() && !std::mem::replace(&mut self.closing, true) {
+                dispatcher.on_closing();
             }
             // Before sending, not only when it is its turn below.
             if self.token_refused.has_changed().unwrap_or(false) {
@@ -128,67 +103,98 @@ where
             if self.token.has_changed().unwrap_or(false) {
                 self.on_new_token();
             }
-            self.log_overflow();
+            self.log_news();
             self.send();
-            let is_closed = *self.breaker.borrow() == CircuitState::Closed;
-            let in_trouble = self.pauses.until().is_some() || !is_closed || !self.has_token();
-            self.queue.step(|state| state.set_in_trouble(in_trouble));
-            if linger.is_none() && self.queue.look(State::lingers) {
-                linger = Some(Instant::now() + self.pacing.linger);
+            let stands_still = self.stands_still();
+            queue.step(|state| state.set_in_trouble(stands_still));
+            if linger.is_none() && queue.look(State::lingers) {
+                linger = Some(Instant::now() + dispatcher.pacing.linger);
             }
+            let paused_until = dispatcher.paused_until();
+            let may_try = paused_until.is_none() && self.has_token();
             tokio::select! {
-                () = self.queue.woken() => {}
-                Some(done) = self.sends.join_next_with_id() => self.finish(done),
+                () = queue.woken() => {}
+                Some(done) = self.live_attempts.join_next() => self.on_end(&done),
+                Some(_) = self.suspect_attempts.join_next() => {}
+                () = dispatcher.changed.notified() => {}
                 () = moment(linger) => {}
-                () = moment(self.pauses.until()), if self.has_slot() => self.pauses.end(),
+                () = moment(paused_until), if self.has_slot() => lock(&dispatcher.state).pauses.end(),
                 Ok(()) = self.token_refused.changed() => self.on_probe_verdict(),
                 Ok(()) = self.token.changed() => self.on_new_token(),
                 Ok(()) = self.breaker.changed() => {}
-                () = moment(self.suspects.retry_at()), if self.may_try_parked() => {}
+                () = moment(dispatcher.due(Lane::Live)), if may_try && self.has_slot() => {}
+                () = moment(dispatcher.due(Lane::Suspect)), if may_try && self.may_try_suspect() => {}
             }
         }
     }
 
     /// Logged here and not where it is seen: that is on the caller's thread, where no subscriber is to run.
-    fn log_overflow(&self) {
-        if self.queue.step(State::take_overflow_news) {
-            let Limits { events, bytes, .. } = self.limits;
+    fn log_news(&self) {
+        if self.dispatcher.queue.step(State::take_overflow_news) {
+            let Limits { events, bytes, .. } = self.dispatcher.limits;
             tracing::warn!(target: target::DELIVERY, events, bytes, "queue full: dropping events");
+        }
+        if self.dispatcher.queue.step(State::take_unmergeable_news) {
+            tracing::warn!(
+                target: target::DELIVERY,
+                "an alias has an id that PostHog refuses to merge: it merges nobody"
+            );
         }
     }
 
     fn send(&mut self) {
-        while self.pauses.until().is_none() && self.has_slot() {
-            let Some(part) = self.next_part() else { return };
-            self.backlog_is_next = !part.events.first().is_some_and(|event| event.from_disk);
-            metrics::batch(part.events.len(), part.events.iter().map(|event| event.json.len()).sum());
-            let batch = Batch::new(part.events.iter().map(|event| event.json.clone()));
-            let task = self.sends.spawn(self.stack.clone().oneshot(batch).in_current_span());
-            self.sent.insert(task.id(), (part, self.token.borrow().clone()));
+        while self.has_slot()
+            && let Some(attempt) = self.dispatcher.choose(Lane::Live)
+        {
+            self.live_attempts.spawn(self.live.clone().oneshot(Slot::of(attempt)).in_current_span());
+        }
+        if self.may_try_suspect()
+            && let Some(attempt) = self.dispatcher.choose(Lane::Suspect)
+        {
+            self.suspect_attempts.spawn(self.suspect.clone().oneshot(Slot::of(attempt)).in_current_span());
         }
     }
 
-    /// Suspects first, one at a time, so that they never hold up the rest. Then live events and the backlog by
-    /// turns, so that neither waits for the end of the other.
-    fn next_part(&mut self) -> Option<Part> {
-        let suspect = if self.suspect_is_under_way() { None } else { self.suspects.pop() };
-        let batch = |from_disk| {
-            Some(Part {
-                events: self.queue.step(|state| state.take(self.batch_bytes, from_disk))?,
-                case: None,
-            })
-        };
-        suspect.or_else(|| batch(self.backlog_is_next)).or_else(|| batch(!self.backlog_is_next))
+    /// Whether what is in memory had better be on disk.
+    fn stands_still(&self) -> bool {
+        let is_idle = self.live_attempts.is_empty() && self.suspect_attempts.is_empty();
+        self.dispatcher.paused_until().is_some()
+            || *self.breaker.borrow() != CircuitState::Closed
+            || !self.has_token()
+            || (self.closing && is_idle)
     }
 
-    fn may_try_parked(&self) -> bool {
-        self.has_slot() && self.pauses.until().is_none() && !self.suspect_is_under_way()
+    fn on_end(&self, done: &Result<Result<Option<Accepted>, Error>, JoinError>) {
+        let has_failed = match done {
+            Ok(Ok(_)) => false,
+            Ok(Err(error)) => matches!(Outcome::of(Err(error)), Outcome::Retry { .. }),
+            Err(_) => true,
+        };
+        if has_failed {
+            self.dispatcher.set_back();
+        }
+    }
+
+    fn on_probe_verdict(&mut self) {
+        self.token_refused.mark_unchanged();
+        self.dispatcher.on_probe_verdict();
+    }
+
+    fn on_new_token(&mut self) {
+        self.token.mark_unchanged();
+        self.dispatcher.on_new_token();
     }
 
     /// While delivery is refused, one request is enough to find out that it works again.
     fn has_slot(&self) -> bool {
-        let slots = if self.pauses.refused().is_some() { 1 } else { self.pacing.in_flight };
-        self.sends.len() < slots && self.has_token()
+        let is_refused = lock(&self.dispatcher.state).pauses.refused().is_some();
+        let slots = if is_refused { 1 } else { self.dispatcher.pacing.in_flight };
+        self.live_attempts.len() < slots && self.has_token()
+    }
+
+    /// Suspects are tried only while PostHog accepts others.
+    fn may_try_suspect(&self) -> bool {
+        self.suspect_attempts.is_empty() && *self.breaker.borrow() == CircuitState::Closed && self.has_token()
     }
 
     fn has_token(&self) -> bool {

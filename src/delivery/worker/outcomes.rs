@@ -1,188 +1,260 @@
-//! What the worker does about each [`Outcome`].
+//! What becomes of each attempt, by its [`Outcome`].
 
-use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
 
-use super::Worker;
-use super::bisect::{Case, Part};
+use super::attempt::Request;
+use super::dispatcher::{Dispatch, Dispatcher, Lane};
+use super::suspects::{Part, Record, Suspects, Verdict};
 use crate::api::{Accepted, Outcome};
-use crate::delivery::DropReason;
 use crate::delivery::ledger::Account;
 use crate::delivery::queue::QueuedEvent;
-use crate::rt::target;
+use crate::delivery::{DeadLetter, DropReason};
+use crate::error::Suspicion;
+use crate::rt::{lock, target};
 use crate::{Error, ErrorKind};
 
-impl<S> Worker<S> {
-    pub fn finish(&mut self, done: Result<(Id, Result<Accepted, Error>), JoinError>) {
-        let (id, result) = match done {
-            Ok((id, result)) => (id, result),
-            Err(lost) => (lost.id(), Err(Error::new(ErrorKind::ConnectionLost).with_source(lost))),
-        };
-        let Some((Part { events: batch, case }, token)) = self.sent.remove(&id) else { return };
-        match (Outcome::of(result.as_ref()), result) {
+impl Dispatcher {
+    /// An attempt ended.
+    pub fn ended(&self, part: Part, lane: Lane, request: Request, result: Result<&Accepted, &Error>) {
+        let mut state = lock(&self.state);
+        state.tries_undecided &= lane == Lane::Suspect || part.record.is_none();
+        let error = match (Outcome::of(result), result) {
             (Outcome::Discarded, _) => {
-                self.queue.settle(&batch, Account::Dropped(DropReason::OverQuota));
-                self.refuse(
-                    ErrorKind::QuotaExceeded,
-                    "PostHog discards events, over the billing quota: pausing",
-                );
+                self.queue.settle(&part.events, Account::Dropped(DropReason::OverQuota));
+                state.suspects.accepted(part.record.as_ref());
+                let what = "PostHog discards events, over the billing quota: pausing";
+                return self.refuse(&mut state, ErrorKind::QuotaExceeded, what);
             }
             (_, Ok(_)) => {
-                self.queue.settle(&batch, Account::Delivered);
-                self.recover(case);
+                self.queue.settle(&part.events, Account::Delivered);
+                return self.accepted(&mut state, &part, lane, request.began);
             }
-            (Outcome::Split, Err(error)) => self.split(batch, case, &error),
-            // About a token that is in use no more.
-            (Outcome::Stop, Err(error))
-                if error.kind().is_about_the_token() && token != *self.token.borrow() =>
-            {
-                self.queue.give_back(&batch);
+            (_, Err(error)) => error,
+        };
+        match error.kind().meaning().suspicion {
+            Some(suspicion) => self.failed(&mut state, part, lane, request.began, suspicion, error),
+            None => {
+                let outcome = Outcome::of(result);
+                if lane == Lane::Live && !matches!(outcome, Outcome::SlowDown { .. }) {
+                    state.evidence.failed(Instant::now(), part.batch());
+                }
+                self.keep(&mut state, part);
+                // An answer about a token that is in use no more says nothing.
+                let is_stale = error.kind().is_about_the_token() && request.token != self.token();
+                if outcome == Outcome::Stop && !is_stale {
+                    self.refuse(&mut state, error.kind(), &paused(error));
+                }
             }
-            (Outcome::Stop, Err(error)) => {
-                self.queue.give_back(&batch);
-                self.refuse(error.kind(), &format!("delivery to PostHog pauses, events are kept: {error}"));
-            }
-            // The rate limiter pauses already.
-            (Outcome::SlowDown { .. }, Err(_)) => self.queue.give_back(&batch),
-            (_, Err(_)) => self.set_back(batch),
         }
-        if !self.suspect_is_under_way() {
-            self.suspects.rest(self.pacing.refusal_pause);
-        }
+        drop(state);
+        self.changed.notify_one();
     }
 
-    pub fn suspect_is_under_way(&self) -> bool {
-        self.sent.values().any(|(part, _)| part.case.is_some())
+    /// An attempt did not begin.
+    pub fn abandoned(&self, part: Part, lane: Lane) {
+        let mut state = lock(&self.state);
+        state.tries_undecided &= lane == Lane::Suspect || part.record.is_none();
+        self.keep(&mut state, part);
+        drop(state);
+        self.changed.notify_one();
     }
 
-    /// Something in the batch will not be taken as it is.
-    fn split(&mut self, batch: Vec<QueuedEvent>, case: Option<Case>, error: &Error) {
-        match (error.kind(), batch.as_slice()) {
-            (ErrorKind::TooLarge, [event]) if !self.is_too_large(event, error) => self.set_back(batch),
-            (ErrorKind::TooLarge, [event]) => self.set_aside(event, error),
-            (ErrorKind::TooLarge, _) => self.shrink(batch, error),
-            _ => self.isolate(batch, case, error),
-        }
-    }
-
-    /// Looks for the poisoned events of a rejected batch by halving it.
-    fn isolate(&mut self, batch: Vec<QueuedEvent>, case: Option<Case>, error: &Error) {
-        let (is_new, is_lone) = (case.is_none(), batch.len() == 1);
-        let case = case.unwrap_or_else(|| if is_lone { self.lone.clone() } else { Case::default() });
-        if case.rejected() || (is_new && self.suspects.are_parked()) {
-            self.suspects.park(batch, &case, self.pacing.refusal_pause);
-            if self.parking.begins(now()) {
-                tracing::warn!(
-                    target: target::DELIVERY,
-                    "PostHog rejects event after event: parked, the dead letters say why: {error}"
-                );
-            }
-        } else if let [poison] = batch.as_slice() {
-            self.set_aside(poison, error);
-        } else {
-            let (first, second) = self.queue.halve(batch);
-            self.suspects.push(second, case.clone());
-            self.suspects.push(first, case);
-        }
-    }
-
-    fn set_aside(&mut self, event: &QueuedEvent, error: &Error) {
-        let evicted = self.queue.dead_letter(event, error);
-        if self.setting_aside.begins(now()) {
-            tracing::warn!(target: target::DELIVERY, "events are set aside as dead letters: {error}");
-        }
-        if evicted > 0 && self.evicting.begins(now()) {
-            tracing::warn!(target: target::DELIVERY, "too many dead letters: the oldest are dropped");
-        }
-    }
-
-    /// Sends the events again in smaller batches, unless no PostHog takes so little: then it is something
-    /// else that answers.
-    fn shrink(&mut self, batch: Vec<QueuedEvent>, error: &Error) {
-        let bytes: usize = batch.iter().map(|event| event.json.len()).sum();
-        self.queue.give_back(&batch);
-        if bytes <= SMALLEST_LIMIT {
-            return self.refuse(
-                ErrorKind::TooLarge,
-                &format!("PostHog rejects even small batches: delivery pauses, events are kept: {error}"),
-            );
-        }
-        if self.batch_bytes == self.limits.batch_bytes {
-            tracing::info!(target: target::DELIVERY, "PostHog takes only smaller batches");
-        }
-        self.batch_bytes = self.batch_bytes.min(bytes).div_ceil(2).max(SMALLEST_LIMIT);
-    }
-
-    /// Whether to believe that this event alone is too large: when PostHog said so of a large one, or hung up
-    /// on it again and again.
-    fn is_too_large(&mut self, event: &QueuedEvent, error: &Error) -> bool {
-        if error.status().is_some() {
-            return event.json.len() > SMALLEST_LIMIT;
-        }
-        let hang_ups = if self.hung_up_on.0 == event.seq { self.hung_up_on.1 + 1 } else { 1 };
-        self.hung_up_on = (event.seq, hang_ups);
-        hang_ups >= 3
-    }
-
-    /// Tries again after a pause that grows.
-    fn set_back(&mut self, batch: Vec<QueuedEvent>) {
-        self.queue.give_back_failed(&batch);
-        self.pauses.set_back(Instant::now(), fastrand::f64());
-    }
-
-    /// Pauses after an answer that only a person can change.
-    fn refuse(&mut self, kind: ErrorKind, what: &str) {
-        if kind.is_about_the_token() {
-            self.credentials.renew();
-        }
-        if self.pauses.refuse(Instant::now(), kind) {
-            tracing::warn!(target: target::DELIVERY, "{what}");
-        }
-    }
-
-    /// What was refused was the old one.
-    pub fn on_new_token(&mut self) {
-        self.token.mark_unchanged();
-        if self.pauses.refused().is_some_and(ErrorKind::is_about_the_token) {
-            self.recover(None);
-        }
-    }
-
-    pub fn on_probe_verdict(&mut self) {
-        let refused = *self.token_refused.borrow_and_update();
-        // Without one, nothing is sent anyway.
-        if refused && self.token.borrow().is_some() {
-            self.refuse(
-                ErrorKind::Unauthorized,
-                "a probe found the project token refused: delivery pauses, events are kept",
-            );
-            self.pauses.rest(Instant::now());
-        } else if !refused && self.pauses.refused() == Some(ErrorKind::Unauthorized) {
-            self.recover(None);
+    /// Keeps a batch of which nothing became, where it was.
+    fn keep(&self, state: &mut Dispatch, part: Part) {
+        match part.record {
+            Some(record) => state.suspects.push(part.events, record.after_nothing(Instant::now())),
+            None => self.queue.give_back(&part.events),
         }
     }
 
     /// PostHog took events: whatever paused delivery is over, unless a probe knows that it throws them away.
-    fn recover(&mut self, case: Option<Case>) {
-        if *self.token_refused.borrow() {
-            return self.pauses.rest(Instant::now());
+    fn accepted(&self, state: &mut Dispatch, part: &Part, lane: Lane, began: Instant) {
+        let now = Instant::now();
+        state.evidence.accepted(began, now, lane == Lane::Suspect);
+        state.suspects.accepted(part.record.as_ref());
+        state.batch_size.accepted(bytes(&part.events));
+        self.recover(state);
+        if !state.suspects.is_empty() {
+            self.changed.notify_one();
         }
-        self.lone.accepted();
-        if let Some(case) = case {
-            case.accepted();
-            self.suspects.unpark();
-        }
-        self.batch_bytes = (self.batch_bytes + self.batch_bytes / 64).min(self.limits.batch_bytes);
-        if self.pauses.recover() {
+    }
+
+    fn recover(&self, state: &mut Dispatch) {
+        if self.token_is_refused() {
+            state.pauses.rest(Instant::now());
+        } else if state.pauses.recover() {
             tracing::info!(target: target::DELIVERY, "delivery resumed");
         }
     }
+
+    /// A batch failed, and one of its events may be the cause: it steps aside.
+    fn failed(
+        &self,
+        state: &mut Dispatch,
+        part: Part,
+        lane: Lane,
+        began: Instant,
+        suspicion: Suspicion,
+        error: &Error,
+    ) {
+        let (Part { events, record }, now) = (part, Instant::now());
+        if error.kind() == ErrorKind::TooLarge && record.is_none() && self.shrinks(state, &events) {
+            return;
+        }
+        let mut record = record.unwrap_or_else(|| Record::new(&events, began, now));
+        let world = record.world(&state.evidence, now);
+        record.failed(&events, suspicion, error, world, fastrand::f64());
+        self.count(state, &mut record, lane, error, now);
+        if events.len() == 1 && error.kind() == ErrorKind::BadRequest {
+            state.evidence.rejected(now);
+        }
+        let is_hopeless = suspicion == Suspicion::Refusal && state.suspects.rejected(&record);
+        let verdict = match record.verdict(events.len(), suspicion, error, world) {
+            Verdict::DeadLetter | Verdict::Search if is_hopeless && !world.is_hopeless => Verdict::Wait,
+            verdict => verdict,
+        };
+        match verdict {
+            Verdict::DeadLetter => {
+                self.forgive(state, record.counted);
+                events.iter().for_each(|event| self.dead_letter(state, event.dead_letter(error)));
+            }
+            Verdict::Search => {
+                self.log_search(state, error, now);
+                let next = Suspects::pace(suspicion, world);
+                state.suspects.push_halves(self.queue.halve(events), &record, next);
+            }
+            Verdict::Rejoin => {
+                self.queue.give_back_failed(&events);
+                state.suspects.take_case(&record).for_each(|part| self.queue.give_back_failed(&part));
+            }
+            Verdict::Wait => state.suspects.push(events, record),
+        }
+        if is_hopeless {
+            self.park(state, error, now, world.is_hopeless);
+        }
+        let oldest = state.suspects.pop_oldest_undecided(now, &state.evidence);
+        oldest.into_iter().for_each(|events| self.queue.give_back_failed(&events));
+    }
+
+    /// Counts a failure where it says something about PostHog. What was counted of a suspect is forgiven once it fails
+    /// while others are accepted.
+    fn count(&self, state: &mut Dispatch, record: &mut Record, lane: Lane, error: &Error, now: Instant) {
+        if lane == Lane::Suspect {
+            return self.forgive(state, std::mem::take(&mut record.counted));
+        }
+        let others_are_accepted = state.evidence.is_accepting(now);
+        state.evidence.failed(now, record.case());
+        record.counted.push(error.kind());
+        // The first refusal after an acceptance may be an event's: the next attempt tells.
+        if error.kind().meaning().fate == crate::error::Fate::Stop && !others_are_accepted {
+            self.refuse(state, error.kind(), &paused(error));
+        }
+    }
+
+    /// Failures that were counted turn out to be the fault of an event.
+    pub fn forgive(&self, state: &mut Dispatch, counted: Vec<ErrorKind>) {
+        let failures = u32::try_from(counted.len()).unwrap_or(u32::MAX);
+        state.evidence.forgive(Instant::now(), failures);
+        counted.into_iter().for_each(|kind| self.forgiven.add(kind));
+    }
+
+    /// Sends smaller batches, if this one may be too large.
+    fn shrinks(&self, state: &mut Dispatch, events: &[QueuedEvent]) -> bool {
+        let bytes = bytes(events);
+        if events.len() == 1 || !state.batch_size.may_be_too_large(bytes) {
+            return false;
+        }
+        if state.batch_size.shrink(bytes) {
+            tracing::info!(target: target::DELIVERY, "PostHog takes only smaller batches");
+        }
+        self.queue.give_back(events);
+        true
+    }
+
+    fn dead_letter(&self, state: &mut Dispatch, letter: DeadLetter) {
+        let error = letter.error();
+        let evicted = self.queue.dead_letter(letter);
+        let now = Instant::now().into_std();
+        if state.episodes.dead_lettering.begins(now) {
+            tracing::warn!(target: target::DELIVERY, "events are set aside as dead letters: {error}");
+        }
+        if evicted > 0 && state.episodes.evicting.begins(now) {
+            tracing::warn!(target: target::DELIVERY, "too many dead letters: the oldest are dropped");
+        }
+    }
+
+    fn log_search(&self, state: &mut Dispatch, error: &Error, now: Instant) {
+        if state.episodes.searching.begins(now.into_std()) {
+            tracing::info!(
+                target: target::DELIVERY,
+                "a batch fails while others are accepted: searching it for the event that causes it: {error}"
+            );
+        }
+    }
+
+    fn park(&self, state: &mut Dispatch, error: &Error, now: Instant, is_hopeless: bool) {
+        let pause = self.pacing.refusal_pause;
+        state.suspects.park(now, if is_hopeless { pause.min(HOPELESS_PAUSE) } else { pause });
+        if state.episodes.parking.begins(now.into_std()) {
+            tracing::warn!(
+                target: target::DELIVERY,
+                "PostHog rejects event after event: they are kept, and few are tried: {error}"
+            );
+        }
+    }
+
+    /// Pauses after an answer that only a person can change.
+    fn refuse(&self, state: &mut Dispatch, kind: ErrorKind, what: &str) {
+        if kind.is_about_the_token() {
+            self.credentials.renew();
+        }
+        if state.pauses.refuse(Instant::now(), kind) {
+            tracing::warn!(target: target::DELIVERY, "{what}");
+        }
+    }
+
+    /// The attempts of a slot all failed: delivery rests, for longer each time.
+    pub fn set_back(&self) {
+        lock(&self.state).pauses.set_back(Instant::now(), fastrand::f64());
+    }
+
+    /// What was refused was the token before.
+    pub fn on_new_token(&self) {
+        let mut state = lock(&self.state);
+        if state.pauses.refused().is_some_and(ErrorKind::is_about_the_token) {
+            self.recover(&mut state);
+        }
+    }
+
+    pub fn on_probe_verdict(&self) {
+        let (mut state, refused) = (lock(&self.state), self.token_is_refused());
+        // Without a token, nothing is sent anyway.
+        if refused && self.token().is_some() {
+            let what = "a probe found the project token refused: delivery pauses, events are kept";
+            self.refuse(&mut state, ErrorKind::Unauthorized, what);
+            state.pauses.rest(Instant::now());
+        } else if !refused && state.pauses.refused() == Some(ErrorKind::Unauthorized) {
+            self.recover(&mut state);
+        }
+    }
+
+    /// The last chance: a pause of our own must not use up shutdown's deadline.
+    pub fn on_closing(&self) {
+        let mut state = lock(&self.state);
+        if state.pauses.refused().is_some() {
+            state.pauses.end();
+        }
+        state.suspects.hurry(Instant::now());
+    }
 }
 
-/// For episodes.
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
+/// How often single events are tried once they have been rejected for so long that they become dead letters.
+const HOPELESS_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
+
+fn paused(error: &Error) -> String {
+    format!("delivery to PostHog pauses, events are kept: {error}")
 }
 
-/// No PostHog and no proxy before one takes less than this.
-const SMALLEST_LIMIT: usize = 16 * 1024;
+fn bytes(events: &[QueuedEvent]) -> usize {
+    events.iter().map(|event| event.json.len()).sum()
+}

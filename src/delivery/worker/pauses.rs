@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::ErrorKind;
-use crate::layers::full_jitter;
+use crate::layers::backoff;
 use crate::rt::Episode;
 
 /// When delivery rests, and why.
@@ -51,7 +51,7 @@ impl Pauses {
     /// A batch was tried in vain: tries again after a pause that grows, of which `random` (0 to 1) is taken.
     pub fn set_back(&mut self, now: Instant, random: f64) {
         let (base, cap) = self.setback;
-        self.hold(now, full_jitter(base, cap, self.setbacks, random));
+        self.hold(now, backoff(base, cap, self.setbacks, random));
         self.setbacks = self.setbacks.saturating_add(1);
     }
 
@@ -131,12 +131,14 @@ mod tests {
     #[test]
     fn setbacks_grow_and_never_shorten_a_pause() {
         let (mut pauses, now) = (pauses(), Instant::now());
-        pauses.set_back(now, 1.0);
-        assert_eq!(pauses.until(), Some(now + SECOND));
-        pauses.set_back(now, 1.0);
-        assert_eq!(pauses.until(), Some(now + 2 * SECOND));
+        // At least a tenth of a second, which is a retry's floor.
+        let floor = SECOND / 10;
         pauses.set_back(now, 0.0);
-        assert_eq!(pauses.until(), Some(now + 2 * SECOND));
+        assert_eq!(pauses.until(), Some(now + floor));
+        pauses.set_back(now, 1.0);
+        assert_eq!(pauses.until(), Some(now + floor + 2 * SECOND));
+        pauses.set_back(now, 0.0);
+        assert_eq!(pauses.until(), Some(now + floor + 2 * SECOND));
         pauses.rest(now);
         assert_eq!(pauses.until(), Some(now + 60 * SECOND));
     }

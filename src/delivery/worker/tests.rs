@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
-use tower::service_fn;
+use tower::{Service, service_fn};
 
-use super::Worker;
+use super::{Dispatcher, Forgiven, Pacing, Worker, attempts};
 use crate::api::{Accepted, Batch};
 use crate::config::Settings;
 use crate::credentials::Opened;
@@ -19,6 +19,19 @@ use crate::{Error, ErrorKind};
 
 fn enter(queue: &Queue, event: &str) {
     queue.enter(Bytes::from(format!("{event:?}")), SystemTime::now(), None);
+}
+
+/// Runs a worker without layers until its queue is closed and empty.
+async fn run<S>(queue: &Arc<Queue>, service: S, pacing: Pacing, setback: (Duration, Duration))
+where
+    S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
+{
+    let credentials = Opened::open("phc_test".into()).unwrap().credentials;
+    let breaker = watch::Sender::new(CircuitState::Closed);
+    let forgiven = Arc::<Forgiven>::default();
+    let dispatcher = Dispatcher::new(Arc::clone(queue), pacing, setback, credentials, forgiven);
+    let attempts = attempts(Arc::clone(&dispatcher), service);
+    Worker::new(dispatcher, attempts.clone(), attempts, breaker.subscribe()).run().await;
 }
 
 /// A call takes so long.
@@ -45,14 +58,10 @@ async fn start(
             }
         }
     });
-    let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    let breaker = watch::Sender::new(CircuitState::Closed);
-    let worker =
-        Worker::new(Arc::clone(&queue), service, settings.pacing, setback, credentials, breaker.subscribe());
     enter(&queue, "page viewed");
-    tokio::spawn(async move {
-        worker.run().await;
-        drop(breaker);
+    tokio::spawn({
+        let queue = Arc::clone(&queue);
+        async move { run(&queue, service, settings.pacing, setback).await }
     });
     queue.flush();
     while calls.is_empty() {
@@ -104,12 +113,10 @@ async fn batches_are_halved_until_they_are_taken_and_grow_back_when_more_is() {
         let refusal = || Error::new(ErrorKind::TooLarge).with_status(413);
         std::future::ready(is_taken.then_some(Accepted { over_quota: false }).ok_or_else(refusal))
     });
-    let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    let breaker = watch::Sender::new(CircuitState::Closed);
-    let setback = (CALL, CALL);
-    let states = breaker.subscribe();
-    let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, setback, credentials, states);
-    tokio::spawn(worker.run());
+    tokio::spawn({
+        let queue = Arc::clone(&queue);
+        async move { run(&queue, service, settings.pacing, (CALL, CALL)).await }
+    });
     let deliver = async |events: u64| {
         for _ in 0..events {
             enter(&queue, &"x".repeat(2_000));
@@ -124,7 +131,6 @@ async fn batches_are_halved_until_they_are_taken_and_grow_back_when_more_is() {
     let largest = std::iter::from_fn(|| sizes.try_recv().ok()).map(|(bytes, _)| bytes).max();
     assert!(largest.is_some_and(|bytes| bytes > 60 * 1024), "{largest:?}");
     assert_eq!(queue.ledger().delivered, 4_100);
-    drop(breaker);
 }
 
 /// A worker whose requests of one event each fare by their order, and when each began.
@@ -143,14 +149,10 @@ fn start_with(
             answer(n)
         }
     });
-    let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    let breaker = watch::Sender::new(CircuitState::Closed);
     let hour = Duration::from_secs(3600);
-    let states = breaker.subscribe();
-    let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, (hour, hour), credentials, states);
-    tokio::spawn(async move {
-        worker.run().await;
-        drop(breaker);
+    tokio::spawn({
+        let queue = Arc::clone(&queue);
+        async move { run(&queue, service, settings.pacing, (hour, hour)).await }
     });
     (queue, calls)
 }
@@ -202,13 +204,9 @@ async fn start_rejecting() -> Arc<Queue> {
         let refusal = || Error::new(ErrorKind::BadRequest).with_status(400);
         (!is_bad).then_some(Accepted { over_quota: false }).ok_or_else(refusal)
     });
-    let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    let breaker = watch::Sender::new(CircuitState::Closed);
-    let states = breaker.subscribe();
-    let worker = Worker::new(Arc::clone(&queue), service, settings.pacing, (CALL, CALL), credentials, states);
-    tokio::spawn(async move {
-        worker.run().await;
-        drop(breaker);
+    tokio::spawn({
+        let queue = Arc::clone(&queue);
+        async move { run(&queue, service, settings.pacing, (CALL, CALL)).await }
     });
     enter(&queue, "good");
     queue.settled(queue.flush()).await;

@@ -24,7 +24,8 @@ impl RetryConfig {
         /// Attempts in total, including the first. The default is 3; with 1 there are no retries.
         pub fn attempts(mut self, attempts: u32 => attempts);
 
-        /// The longest wait before the first retry, and the longest wait of all. The defaults are 500 ms and 30 s.
+        /// The longest random part of the wait before the first retry, and the longest wait of all. The defaults are 500 ms
+        /// and 30 s. At least 100 ms are waited, or half of the longest wait if that is shorter.
         pub fn backoff(mut self, base: Duration => base, cap: Duration => cap);
 
         /// Retries as a share of all calls, over ten seconds. The default is 0.2.

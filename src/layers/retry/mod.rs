@@ -5,6 +5,6 @@ mod budget;
 mod config;
 mod policy;
 
-pub(crate) use backoff::full_jitter;
+pub(crate) use backoff::backoff;
 pub use config::RetryConfig;
 pub use policy::{Replay, RetryHandle, RetryLayer, RetryPolicy};

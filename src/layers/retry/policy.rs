@@ -6,8 +6,10 @@ use tokio::time::{Sleep, sleep};
 use tower::Layer;
 use tower::retry::{Policy, Retry};
 
+use super::RetryConfig;
+use super::backoff::{backoff, full_jitter};
 use super::budget::SharedBudget;
-use super::{RetryConfig, full_jitter};
+
 use crate::ConfigError;
 use crate::layers::{Classify, Verdict};
 use crate::rt::target;
@@ -30,10 +32,17 @@ impl Replay for reqwest::Request {
 
 /// Tries again: exponential backoff, full jitter, a budget. It applies [`tower::retry::Retry`] with a [`RetryPolicy`].
 ///
-/// The wait before attempt *n* is drawn evenly from zero to `base · 2ⁿ⁻¹`, capped
+/// The wait before retry *n* is 100 ms and a part that is drawn evenly from zero to `base · 2ⁿ⁻¹`
 /// ([full jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)), so that clients that failed
-/// together do not come back together. A `Retry-After` is the floor of that wait: no retry comes earlier than the service
-/// asked.
+/// together do not come back together. Both are capped together. A `Retry-After` is the floor of that wait: no retry comes
+/// earlier than the service asked.
+///
+/// # Why at least 100 ms
+///
+/// Full jitter alone may retry at once, into the trouble that has just failed the call. PostHog's
+/// [contract for its SDKs](https://github.com/PostHog/posthog-sdk-test-harness/blob/main/contracts/capture_tests.yaml)
+/// demands 100 ms before the first retry. The wait takes at most half of the cap for it, so a cap below 200 ms lowers it: there
+/// is always room for jitter.
 ///
 /// # Why a budget beside the number of attempts
 ///
@@ -167,11 +176,11 @@ where
 }
 
 impl<C> RetryPolicy<C> {
-    /// The backoff, and never less than the hint. Clients that were given the same hint are spread by a first backoff on
-    /// top of it.
+    /// The backoff above its floor, and never less than the hint. Clients that were given the same hint are spread by a first
+    /// backoff on top of it.
     fn wait(&self, hint: Option<Duration>) -> Duration {
         let RetryConfig { base, cap, .. } = self.shared.config;
-        let backoff = full_jitter(base, cap, self.attempts_made - 1, fastrand::f64());
+        let backoff = backoff(base, cap, self.attempts_made - 1, fastrand::f64());
         match hint {
             Some(hint) => backoff.max(hint.saturating_add(full_jitter(base, cap, 0, fastrand::f64()))),
             None => backoff,

@@ -5,6 +5,7 @@ use metrics::{Label, counter, gauge};
 
 use super::samples::Samples;
 use crate::rt::lock;
+use crate::rt::metrics::record;
 use crate::rt::metrics::table::{Kind, Metric};
 
 /// The values that one client has published, and to which recorder.
@@ -65,7 +66,7 @@ impl Series {
     }
 
     fn count(&self, more: u64) {
-        counter!(self.name, self.labels.clone()).increment(more);
+        record(|| counter!(self.name, self.labels.clone()).increment(more));
     }
 
     /// Replaces this client's part (`before`) of the sum by `value`.
@@ -79,6 +80,6 @@ impl Series {
         }
         // The recorder is foreign code: no lock is held while it runs.
         drop(gauges);
-        gauge!(self.name, self.labels.clone()).set(sum as f64);
+        record(|| gauge!(self.name, self.labels.clone()).set(sum as f64));
     }
 }

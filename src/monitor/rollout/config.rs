@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::ConfigError;
 use crate::error::check;
-use crate::monitor::ring::LONGEST_WINDOW;
+use crate::rt::ring::LONGEST_WINDOW;
 use crate::rt::setters;
 
 /// The limits by which a rollout is judged, besides the alerts and their limit on the latency

@@ -103,7 +103,7 @@ impl fmt::Display for RolloutReason {
             Self::Latency { p99 } => write!(f, "the 99th percentile of the latency is {p99:?}"),
             Self::LostEvents(events) => write!(f, "{events} events were lost"),
             Self::RejectedEvents(events) => write!(f, "PostHog rejects events: {events} dead letters"),
-            Self::WorkerStopped => f.write_str("the delivery task is gone"),
+            Self::WorkerStopped => f.write_str("the delivery task is gone or does not run"),
             Self::NotRunning => f.write_str("the client is disabled or was shut down"),
             Self::TooLittleTraffic { attempts, needed } => {
                 write!(f, "{attempts} attempts are too few to judge by: {needed} needed")

@@ -51,6 +51,7 @@ impl Harness {
             breakers: [breaker.handle(), closed.handle()],
             limiter: RateLimitLayer::new(RateLimitConfig::default(), PostHogClassifier).unwrap().handle(),
             retries: RetryLayer::new(RetryConfig::default(), PostHogClassifier).unwrap().handle(),
+            forgiven: Arc::default(),
         };
         let monitor = Arc::new(Monitor::new(alerts, RolloutConfig::default(), sources));
         let (token_refused, refused) = watch::channel(false);

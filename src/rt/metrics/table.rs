@@ -45,6 +45,7 @@ metrics! {
     EVENTS_QUEUED "posthog_events_queued" Gauge Count "Events in memory only, waiting or under way"
     EVENTS_SPOOLED "posthog_events_spooled" Gauge Count "Events on disk"
     EVENTS_DEAD_LETTERED "posthog_events_dead_lettered" Gauge Count "Events that PostHog will not take"
+    UNMERGEABLE_ALIASES "posthog_unmergeable_aliases_total" Counter Count "Aliases with an id that PostHog refuses to merge"
     ATTEMPTS "posthog_attempts_total" Counter Count "Requests with events, by what came of them"
     FAILED_ATTEMPTS "posthog_failed_attempts_total" Counter Count "What the alerts count, by cause"
     SLOW_ATTEMPTS "posthog_slow_attempts_total" Counter Count "Attempts slower than High Latency allows"

@@ -41,6 +41,10 @@ pub struct State {
     /// For the log, which the worker writes.
     overflow: Episode,
     overflow_is_news: bool,
+    /// Aliases that merge nothing, and what the log says of them.
+    unmergeable: u64,
+    unmergeables: Episode,
+    unmergeable_is_news: bool,
     /// Whom the step that is under way concerns.
     concerned: Concerned,
     last_loss: Option<Instant>,
@@ -143,6 +147,7 @@ impl State {
             taken_over: captured.saturating_sub(delivered + dropped.total()) + found_lost,
             found_lost,
             dead_lettered: self.dead_lettered,
+            unmergeable: self.unmergeable,
             spool: self.spool.health(self.ledger.spooled(), std::time::Instant::now()),
             last_loss: self.last_loss,
             last_dead_letter: self.last_dead_letter,
@@ -249,6 +254,19 @@ impl State {
     /// Whether the queue began to overflow since this was last asked.
     pub fn take_overflow_news(&mut self) -> bool {
         std::mem::take(&mut self.overflow_is_news)
+    }
+
+    /// Counts an alias that PostHog takes but does not carry out. The worker logs that, if it is news.
+    pub fn note_unmergeable(&mut self) {
+        self.unmergeable += 1;
+        if self.unmergeables.begins(Instant::now().into_std()) {
+            (self.unmergeable_is_news, self.concerned.worker) = (true, true);
+        }
+    }
+
+    /// Whether an episode of such aliases began since this was last asked.
+    pub fn take_unmergeable_news(&mut self) -> bool {
+        std::mem::take(&mut self.unmergeable_is_news)
     }
 
     /// Takes the next batch that is full, or due though it is not: from the live events or from those that were read
@@ -422,6 +440,11 @@ impl State {
     /// When [`set_in_trouble`](Self::set_in_trouble) is due again, whatever happens until then.
     pub fn trouble_changes_at(&self) -> Option<Instant> {
         self.spool.trouble.changes_at()
+    }
+
+    /// Whether everything was dropped, so that nothing is delivered any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned
     }
 
     /// Whether nothing is left to send: nothing in memory, or, while delivery stands still, nothing that is not on disk.

@@ -177,7 +177,9 @@ impl Run {
                         if batch.len() > 1 { queue.halve(batch) } else { (batch, Vec::new()) };
                     self.in_flight.extend([second].into_iter().filter(|part| !part.is_empty()));
                     match first.as_slice() {
-                        [event] => drop(queue.dead_letter(event, &Error::new(ErrorKind::BadRequest))),
+                        [event] => {
+                            queue.dead_letter(event.dead_letter(&Error::new(ErrorKind::BadRequest)));
+                        }
                         _ => self.in_flight.push(first),
                     }
                 }

@@ -1,0 +1,115 @@
+//! One attempt below the layers: the batch is chosen when the attempt begins, and the [`Dispatcher`] learns its end.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tower::{Service, ServiceExt, service_fn};
+
+use super::dispatcher::{Dispatcher, Lane};
+use super::suspects::Part;
+use crate::api::{Accepted, Batch, PostHogClassifier};
+use crate::credentials::ProjectToken;
+use crate::layers::{Classify, Replay, Verdict};
+use crate::rt::metrics;
+use crate::{Error, ErrorKind};
+
+/// The request of the delivery stack: room for one batch.
+///
+/// The retry layer replays the slot and not the batch. A batch that failed steps aside, so the next attempt carries the
+/// batch that is then next.
+pub struct Slot(Option<Attempt>);
+
+impl Slot {
+    pub fn of(attempt: Attempt) -> Self {
+        Self(Some(attempt))
+    }
+}
+
+impl Replay for Slot {
+    fn replay(&self) -> Option<Self> {
+        Some(Self(None))
+    }
+}
+
+/// A batch and its way to PostHog. If it is dropped before its end, it failed: the timeout came first.
+pub struct Attempt {
+    dispatcher: Arc<Dispatcher>,
+    part: Option<Part>,
+    lane: Lane,
+    /// `None` until the request begins.
+    request: Option<Request>,
+}
+
+/// What a result is judged by.
+pub struct Request {
+    pub began: Instant,
+    pub token: Option<ProjectToken>,
+}
+
+impl Attempt {
+    pub fn new(dispatcher: Arc<Dispatcher>, part: Part, lane: Lane) -> Self {
+        Self { dispatcher, part: Some(part), lane, request: None }
+    }
+
+    fn begin(mut self) -> Self {
+        self.request = Some(Request { began: Instant::now(), token: self.dispatcher.token() });
+        self
+    }
+
+    fn batch(&self) -> Batch {
+        let Some(Part { events, record }) = &self.part else { return Batch::new(std::iter::empty()) };
+        // Once, and not for each attempt.
+        if record.is_none() {
+            metrics::batch(events.len(), events.iter().map(|event| event.json.len()).sum());
+        }
+        Batch::new(events.iter().map(|event| event.json.clone()))
+    }
+
+    fn end(&mut self, result: Result<&Accepted, &Error>) {
+        let Some(part) = self.part.take() else { return };
+        match self.request.take() {
+            Some(request) => self.dispatcher.ended(part, self.lane, request, result),
+            None => self.dispatcher.abandoned(part, self.lane),
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.end(Err(&Error::new(ErrorKind::Timeout)));
+    }
+}
+
+/// Makes a service of slots of a service of batches. It answers `None` if there is nothing to send.
+pub fn attempts<S>(
+    dispatcher: Arc<Dispatcher>,
+    service: S,
+) -> impl Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static
+where
+    S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
+{
+    service_fn(move |slot: Slot| {
+        let attempt = slot.0.or_else(|| dispatcher.choose(Lane::Live)).map(Attempt::begin);
+        let service = service.clone();
+        async move {
+            let Some(mut attempt) = attempt else { return Ok(None) };
+            let result = service.oneshot(attempt.batch()).await;
+            attempt.end(result.as_ref());
+            result.map(Some)
+        }
+    })
+}
+
+/// Tells the layers what an attempt means. Without a batch it is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AttemptClassifier;
+
+impl Classify<Option<Accepted>, Error> for AttemptClassifier {
+    fn classify(&self, result: Result<&Option<Accepted>, &Error>) -> Verdict {
+        match result {
+            Ok(None) => Verdict::NotAttempted,
+            Ok(Some(accepted)) => PostHogClassifier.classify(Ok(accepted)),
+            Err(error) => PostHogClassifier.classify(Err::<&Accepted, _>(error)),
+        }
+    }
+}

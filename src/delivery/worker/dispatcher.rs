@@ -1,0 +1,205 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::Pacing;
+use super::attempt::Attempt;
+use super::evidence::Evidence;
+use super::forgiven::Forgiven;
+use super::pauses::Pauses;
+use super::suspects::{Part, Suspects};
+use crate::credentials::{Credentials, ProjectToken};
+use crate::delivery::queue::{Limits, Queue};
+use crate::rt::{Episode, lock};
+
+/// Chooses what each attempt carries, and decides what becomes of it.
+///
+/// The [worker](super::Worker) and the service below its layers share it: the worker starts attempts, and a retry within
+/// the layers chooses anew.
+pub struct Dispatcher {
+    pub queue: Arc<Queue>,
+    pub limits: Limits,
+    pub pacing: Pacing,
+    pub credentials: Arc<Credentials<ProjectToken>>,
+    pub forgiven: Arc<Forgiven>,
+    refused: watch::Receiver<bool>,
+    pub state: Mutex<Dispatch>,
+    /// Notified when the worker has something new to wait for.
+    pub changed: Notify,
+}
+
+/// What the dispatcher's lock guards.
+pub struct Dispatch {
+    pub pauses: Pauses,
+    pub evidence: Evidence,
+    pub suspects: Suspects,
+    pub batch_size: BatchSize,
+    /// Whose turn it is when live events and the backlog of the spool both have a batch.
+    backlog_is_next: bool,
+    /// A live attempt carries events that have failed before, for want of others. One at a time, because what becomes of
+    /// it decides about the others.
+    pub tries_undecided: bool,
+    pub episodes: Episodes,
+}
+
+/// For the log.
+#[derive(Default)]
+pub struct Episodes {
+    pub searching: Episode,
+    pub dead_lettering: Episode,
+    pub evicting: Episode,
+    pub parking: Episode,
+}
+
+/// How the events of an attempt were chosen, and who counts its failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Events that stand for all: their failure says something about PostHog.
+    Live,
+    /// Events that failed while others were accepted: their failure says something about them.
+    Suspect,
+}
+
+/// The bytes of a batch. They shrink when PostHog rejects a batch as too large, and grow back while it accepts more.
+#[derive(Debug)]
+pub struct BatchSize {
+    pub bytes: usize,
+    most: usize,
+    /// The largest batch that was accepted since a larger one was rejected.
+    accepted: usize,
+}
+
+/// No PostHog and no proxy before one takes less than this.
+pub const SMALLEST_LIMIT: usize = 16 * 1024;
+
+impl BatchSize {
+    fn new(most: usize) -> Self {
+        Self { bytes: most, most, accepted: 0 }
+    }
+
+    pub fn accepted(&mut self, bytes: usize) {
+        self.accepted = self.accepted.max(bytes);
+        self.bytes = (self.bytes + self.bytes / 64).min(self.most);
+    }
+
+    /// Whether a batch that is rejected as too large may be too large: none of its size was accepted, and no limit is
+    /// that small.
+    pub fn may_be_too_large(&self, bytes: usize) -> bool {
+        bytes > self.accepted.max(SMALLEST_LIMIT)
+    }
+
+    /// Shrinks after a batch that was too large. Returns whether that is news.
+    pub fn shrink(&mut self, bytes: usize) -> bool {
+        let is_news = self.bytes == self.most;
+        self.bytes = self.bytes.min(bytes).div_ceil(2).max(SMALLEST_LIMIT);
+        self.accepted = self.accepted.min(self.bytes);
+        is_news
+    }
+}
+
+impl Dispatcher {
+    pub fn new(
+        queue: Arc<Queue>,
+        pacing: Pacing,
+        setback: (Duration, Duration),
+        credentials: Arc<Credentials<ProjectToken>>,
+        forgiven: Arc<Forgiven>,
+    ) -> Arc<Self> {
+        let limits = queue.limits();
+        let state = Dispatch {
+            pauses: Pauses::new(setback, pacing.refusal_pause),
+            evidence: Evidence::new(Instant::now()),
+            suspects: Suspects::default(),
+            batch_size: BatchSize::new(limits.batch_bytes),
+            backlog_is_next: false,
+            tries_undecided: false,
+            episodes: Episodes::default(),
+        };
+        Arc::new(Self {
+            queue,
+            limits,
+            pacing,
+            refused: credentials.refusals(),
+            credentials,
+            forgiven,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        })
+    }
+
+    /// What the requests that begin now are sent with. Without one, none does.
+    pub fn token(&self) -> Option<ProjectToken> {
+        self.credentials.current()
+    }
+
+    /// Whether the latest probe found the token refused: capture alone does not notice, it takes the events of an unknown
+    /// token and throws them away.
+    pub fn token_is_refused(&self) -> bool {
+        *self.refused.borrow()
+    }
+
+    /// Chooses the next batch, unless delivery pauses.
+    ///
+    /// A live attempt carries events that have not failed, if there are any: live events and the backlog by turns, so that
+    /// neither waits for the end of the other. Else it carries a batch of which it is not known that others are accepted.
+    pub fn choose(self: &Arc<Self>, lane: Lane) -> Option<Attempt> {
+        let mut state = lock(&self.state);
+        if state.pauses.until().is_some() || self.token().is_none() {
+            return None;
+        }
+        let now = Instant::now();
+        let part = match lane {
+            Lane::Live => self.next_batch(&mut state).or_else(|| self.next_undecided(&mut state, now)),
+            Lane::Suspect => self.next_suspect(&mut state, true, now),
+        }?;
+        state.tries_undecided |= lane == Lane::Live && part.record.is_some();
+        Some(Attempt::new(Arc::clone(self), part, lane))
+    }
+
+    fn next_batch(&self, state: &mut Dispatch) -> Option<Part> {
+        let bytes = state.batch_size.bytes;
+        let take = |from_disk| self.queue.step(|queue| queue.take(bytes, from_disk));
+        let events = take(state.backlog_is_next).or_else(|| take(!state.backlog_is_next))?;
+        state.backlog_is_next = !events.first().is_some_and(|event| event.from_disk);
+        Some(Part { events, record: None })
+    }
+
+    fn next_undecided(&self, state: &mut Dispatch, now: Instant) -> Option<Part> {
+        if state.tries_undecided {
+            return None;
+        }
+        self.next_suspect(state, false, now)
+    }
+
+    /// A batch that was refused often enough is not sent again as it is. When there are no other events, its halves are the
+    /// others, so one refusal is enough.
+    fn next_suspect(&self, state: &mut Dispatch, is_supported: bool, now: Instant) -> Option<Part> {
+        let part = state.suspects.pop(now, is_supported, &state.evidence)?;
+        match part.record {
+            Some(mut record) if part.events.len() > 1 && record.must_be_searched(is_supported) => {
+                if is_supported {
+                    self.forgive(state, std::mem::take(&mut record.counted));
+                }
+                state.suspects.push_halves(self.queue.halve(part.events), &record, now);
+                state.suspects.pop(now, is_supported, &state.evidence)
+            }
+            record => Some(Part { record, ..part }),
+        }
+    }
+
+    /// When the next part is due that only time keeps.
+    pub fn due(&self, lane: Lane) -> Option<Instant> {
+        let state = lock(&self.state);
+        if lane == Lane::Live && state.tries_undecided {
+            return None;
+        }
+        state.suspects.due(Instant::now(), lane == Lane::Suspect, &state.evidence)
+    }
+
+    /// Until when delivery pauses.
+    pub fn paused_until(&self) -> Option<Instant> {
+        lock(&self.state).pauses.until()
+    }
+}

@@ -1,0 +1,186 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::rt::ring::Ring;
+
+/// What the latest attempts say about PostHog: whether it accepts other events than those that failed.
+///
+/// Attempts of suspects prove that PostHog accepts something. Their failures prove nothing about PostHog and are not
+/// counted.
+#[derive(Debug)]
+pub struct Evidence {
+    counts: Ring<Counts>,
+    accepted: Option<Acceptance>,
+    /// The latest failure that was not a suspect's, and of which batch.
+    failed: Option<(Instant, u64)>,
+    /// The latest one before it of another batch.
+    another_failed: Option<Instant>,
+    /// Since when single events are rejected as malformed and nothing is accepted.
+    rejecting_since: Option<Instant>,
+}
+
+/// The latest acceptance.
+#[derive(Clone, Copy, Debug)]
+struct Acceptance {
+    /// The latest beginning of an accepted attempt.
+    began: Instant,
+    at: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: u32,
+    failed: u32,
+    /// Failures that turned out to be a suspect's.
+    forgiven: u32,
+}
+
+/// Acceptances and failures further apart say nothing about each other.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Fewer attempts of others than this say nothing about their failure rate.
+const FEWEST_OTHERS: u32 = 5;
+
+/// For how long PostHog must have rejected single events, and accepted none, before they become dead letters without the
+/// proof that others are accepted. A deployment that breaks PostHog's capture endpoint is rolled back sooner.
+const HOPELESS_AFTER: Duration = Duration::from_secs(600);
+
+impl Evidence {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            counts: Ring::new(now, Duration::from_secs(1), MINUTE),
+            accepted: None,
+            failed: None,
+            another_failed: None,
+            rejecting_since: None,
+        }
+    }
+
+    /// An attempt that began then was accepted.
+    pub fn accepted(&mut self, began: Instant, now: Instant, is_suspect: bool) {
+        let began = self.accepted.map_or(began, |accepted| accepted.began.max(began));
+        self.accepted = Some(Acceptance { began, at: now });
+        self.rejecting_since = None;
+        self.counts.current(now).accepted += u32::from(!is_suspect);
+    }
+
+    /// An attempt with this batch failed that was not a suspect's.
+    pub fn failed(&mut self, now: Instant, batch: u64) {
+        if let Some((at, another)) = self.failed.replace((now, batch))
+            && another != batch
+        {
+            self.another_failed = Some(at);
+        }
+        self.counts.current(now).failed += 1;
+    }
+
+    /// Failures that were counted turn out to be a suspect's.
+    pub fn forgive(&mut self, now: Instant, failures: u32) {
+        self.counts.current(now).forgiven += failures;
+    }
+
+    /// PostHog rejected a single event as malformed.
+    pub fn rejected(&mut self, now: Instant) {
+        self.rejecting_since.get_or_insert(now);
+    }
+
+    /// Whether PostHog has rejected single events and accepted none for so long that the events must be to blame.
+    pub fn is_hopeless(&self, now: Instant) -> bool {
+        self.rejecting_since.is_some_and(|since| now.saturating_duration_since(since) >= HOPELESS_AFTER)
+    }
+
+    /// Whether PostHog has accepted events that were sent after this batch failed at `since`, and is not known to have
+    /// failed others since: it accepts others at about the time at which it refuses these.
+    pub fn accepts_others(&self, batch: u64, since: Instant, now: Instant) -> bool {
+        self.accepted.is_some_and(|Acceptance { began, at }| {
+            let is_recent = now.saturating_duration_since(at) <= MINUTE;
+            began > since && (is_recent || !self.others_failed(batch, at))
+        })
+    }
+
+    /// Whether PostHog accepted events after this batch was first sent at `began`, and has failed no others since. That is
+    /// weaker: the accepted events may have been on their way when PostHog began to refuse everything.
+    pub fn accepted_beside(&self, batch: u64, began: Instant) -> bool {
+        self.accepted.is_some_and(|Acceptance { at, .. }| at > began && !self.others_failed(batch, at))
+    }
+
+    /// Whether the latest attempt was accepted, within a minute.
+    pub fn is_accepting(&self, now: Instant) -> bool {
+        self.accepted.is_some_and(|Acceptance { at, .. }| {
+            now.saturating_duration_since(at) <= MINUTE && self.failed.is_none_or(|(failed, _)| failed < at)
+        })
+    }
+
+    fn others_failed(&self, batch: u64, since: Instant) -> bool {
+        let latest = self.failed.filter(|(_, failed)| *failed != batch).map(|(at, _)| at);
+        latest.max(self.another_failed).is_some_and(|at| at >= since)
+    }
+
+    /// Whether nine in ten attempts of the last minute succeeded. `None` if they were too few to tell.
+    pub fn mostly_accepts(&self, now: Instant) -> Option<bool> {
+        let (mut accepted, mut failed, mut forgiven) = (0, 0, 0);
+        for counts in self.counts.within(now, MINUTE) {
+            accepted += counts.accepted;
+            failed += counts.failed;
+            forgiven += counts.forgiven;
+        }
+        let all = accepted + failed.saturating_sub(forgiven);
+        (all >= FEWEST_OTHERS).then_some(accepted * 10 >= all * 9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn others_are_accepted_if_an_attempt_that_began_later_was() {
+        let start = Instant::now();
+        let at = |seconds| start + SECOND * seconds;
+        let mut evidence = Evidence::new(start);
+        assert!(!evidence.accepts_others(1, start, at(1)));
+        evidence.accepted(at(1), at(3), false);
+        assert!(evidence.accepts_others(1, start, at(4)));
+        assert!(!evidence.accepts_others(1, at(1), at(4)), "it was on its way when the other was refused");
+        assert!(evidence.accepts_others(1, start, at(3_000)), "and nothing has failed since");
+        evidence.failed(at(4), 1);
+        assert!(evidence.accepts_others(1, start, at(3_000)), "but itself");
+        evidence.failed(at(5), 2);
+        evidence.failed(at(6), 1);
+        assert!(evidence.accepts_others(1, start, at(63)) && !evidence.accepts_others(1, start, at(64)));
+        evidence.accepted(at(70), at(70), true);
+        assert!(evidence.accepts_others(1, at(64), at(71)), "a suspect that is accepted is proof, too");
+    }
+
+    #[test]
+    fn nine_in_ten_of_five_or_more_within_a_minute_are_most() {
+        let start = Instant::now();
+        let mut evidence = Evidence::new(start);
+        (0..4).for_each(|_| evidence.accepted(start, start, false));
+        assert_eq!(evidence.mostly_accepts(start), None);
+        evidence.failed(start, 9);
+        assert_eq!(evidence.mostly_accepts(start), Some(false));
+        (0..5).for_each(|_| evidence.accepted(start, start, false));
+        assert_eq!(evidence.mostly_accepts(start), Some(true));
+        evidence.failed(start, 9);
+        assert_eq!(evidence.mostly_accepts(start), Some(false));
+        evidence.forgive(start, 1);
+        assert_eq!(evidence.mostly_accepts(start), Some(true), "one was a suspect's");
+        assert_eq!(evidence.mostly_accepts(start + SECOND * 62), None);
+    }
+
+    #[test]
+    fn ten_minutes_of_rejections_without_an_acceptance_are_hopeless() {
+        let start = Instant::now();
+        let mut evidence = Evidence::new(start);
+        evidence.rejected(start);
+        evidence.rejected(start + SECOND * 599);
+        assert!(!evidence.is_hopeless(start + SECOND * 599));
+        assert!(evidence.is_hopeless(start + SECOND * 600));
+        evidence.accepted(start, start + SECOND * 601, false);
+        assert!(!evidence.is_hopeless(start + SECOND * 9_000));
+    }
+}

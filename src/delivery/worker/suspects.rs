@@ -1,0 +1,347 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::evidence::Evidence;
+use crate::delivery::queue::QueuedEvent;
+use crate::error::Suspicion;
+use crate::{Error, ErrorKind};
+
+/// Events that travel in one request.
+#[derive(Debug)]
+pub struct Part {
+    pub events: Vec<QueuedEvent>,
+    /// `None` unless the batch, or one that it is a part of, failed before.
+    pub record: Option<Record>,
+}
+
+impl Part {
+    /// The batch that they came from.
+    pub fn batch(&self) -> u64 {
+        let first = self.events.first().map_or(0, |event| event.seq);
+        self.record.as_ref().map_or(first, Record::case)
+    }
+}
+
+/// What is known about events that failed together.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The batch that they came from, by the place of its first event.
+    case: u64,
+    /// When that batch was sent first, and when that failed.
+    began: Instant,
+    since: Instant,
+    /// Whether they are a part of it.
+    is_part: bool,
+    refusals: u32,
+    failures: u32,
+    /// How often in a row a single event failed while most others were accepted, and since when.
+    alone: (u32, Instant),
+    /// Failures that breaker, alerts and [`Evidence`](super::evidence::Evidence) have counted.
+    pub counted: Vec<ErrorKind>,
+    next: Instant,
+}
+
+/// What the verdict on a failure depends on besides the failure.
+#[derive(Clone, Copy, Debug)]
+pub struct World {
+    pub now: Instant,
+    /// PostHog accepted events that were sent after the batch failed first.
+    pub accepts_others: bool,
+    /// PostHog accepted events while the batch was on its way, and has failed no others since.
+    pub accepted_beside: bool,
+    /// Nine in ten attempts of others succeed, if there are enough to tell.
+    pub mostly_accepts: Option<bool>,
+    /// PostHog has rejected single events for ten minutes and accepted none.
+    pub is_hopeless: bool,
+}
+
+impl World {
+    /// Whether others are accepted, and most of them where a failure may hit any.
+    fn accepts_most_others(self, suspicion: Suspicion) -> bool {
+        self.accepts_others && (suspicion == Suspicion::Refusal || self.mostly_accepts == Some(true))
+    }
+}
+
+/// What to do about events that failed once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try them again, not before the time in their record.
+    Wait,
+    /// One of them is bad: search both halves.
+    Search,
+    /// The event is bad.
+    DeadLetter,
+    /// It is not the events' fault: back to the queue, with all parts of their batch.
+    Rejoin,
+}
+
+/// The first retry of a batch comes no earlier, by PostHog's contract for SDKs.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// A batch that failed, rather than being refused, rests for a second: three failures then span longer than a hiccup.
+const FAILED_RETRY: Duration = Duration::from_secs(1);
+/// A single event that failed. Eight failures, doubling from here up to [`LONGEST_LONE_RETRY`], take 5 min 15 s.
+const LONE_RETRY: Duration = Duration::from_secs(5);
+const LONGEST_LONE_RETRY: Duration = Duration::from_secs(80);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// While it cannot be told that PostHog accepts most others, a part is tried this often.
+const SLOW_SEARCH: Duration = Duration::from_secs(5);
+
+/// A proxy may hiccup once.
+const REFUSALS_OF_A_BATCH: u32 = 2;
+/// Three in a row are rare by chance while nine in ten others succeed.
+const FAILURES_OF_A_BATCH: u32 = 3;
+/// A connection that breaks says less about an event than an answer does, and so does an acceptance before the refusal.
+const REFUSALS_WHEN_UNSURE: u32 = 3;
+const FAILURES_OF_AN_EVENT: u32 = 8;
+/// Longer than a deployment or a failover of something on the way.
+const TIME_OF_AN_EVENT: Duration = Duration::from_secs(300);
+
+impl Record {
+    /// These events were sent at `began`, and failed for the first time.
+    pub fn new(events: &[QueuedEvent], began: Instant, now: Instant) -> Self {
+        Self {
+            case: events.first().map_or(0, |event| event.seq),
+            began,
+            since: now,
+            is_part: false,
+            refusals: 0,
+            failures: 0,
+            alone: (0, now),
+            counted: Vec::new(),
+            next: now,
+        }
+    }
+
+    /// The batch that they came from.
+    pub fn case(&self) -> u64 {
+        self.case
+    }
+
+    /// What the verdict on these events depends on.
+    pub fn world(&self, evidence: &Evidence, now: Instant) -> World {
+        World {
+            now,
+            accepts_others: self.accepts_others(evidence, now),
+            accepted_beside: evidence.accepted_beside(self.case, self.began),
+            mostly_accepts: evidence.mostly_accepts(now),
+            is_hopeless: evidence.is_hopeless(now),
+        }
+    }
+
+    fn accepts_others(&self, evidence: &Evidence, now: Instant) -> bool {
+        evidence.accepts_others(self.case, self.since, now)
+    }
+
+    /// Records a failure of these `events`. `jitter` is from 0 to 1.
+    pub fn failed(
+        &mut self,
+        events: &[QueuedEvent],
+        suspicion: Suspicion,
+        error: &Error,
+        world: World,
+        jitter: f64,
+    ) {
+        if events.len() > 1 || !world.accepts_most_others(suspicion) {
+            self.alone = (0, world.now);
+        } else {
+            let (failures, since) = self.alone;
+            self.alone = (failures + 1, if failures == 0 { world.now } else { since });
+        }
+        *if suspicion == Suspicion::Refusal { &mut self.refusals } else { &mut self.failures } += 1;
+        let doublings = self.total().saturating_sub(1).min(31);
+        let (first, longest) = match (events.len(), suspicion) {
+            (1, _) if !is_about_the_event(error.kind()) => (LONE_RETRY, LONGEST_LONE_RETRY),
+            (_, Suspicion::Failure) => (FAILED_RETRY, LONGEST_RETRY),
+            _ => (FIRST_RETRY, LONGEST_RETRY),
+        };
+        let wait = first.saturating_mul(1 << doublings).min(longest);
+        let wait = wait.max(error.retry_after().unwrap_or_default());
+        self.next = world.now + wait + FIRST_RETRY.mul_f64(jitter);
+    }
+
+    /// What to do about these events, after a failure that is recorded.
+    pub fn verdict(&self, events: usize, suspicion: Suspicion, error: &Error, world: World) -> Verdict {
+        if suspicion == Suspicion::Failure && self.is_part && world.mostly_accepts == Some(false) {
+            return Verdict::Rejoin;
+        }
+        let is_bad = match events {
+            1 => self.is_bad_event(error, world),
+            _ => self.has_bad_event(suspicion, world),
+        };
+        match (is_bad, events) {
+            (false, _) => Verdict::Wait,
+            (true, 1) => Verdict::DeadLetter,
+            (true, _) => Verdict::Search,
+        }
+    }
+
+    fn has_bad_event(&self, suspicion: Suspicion, world: World) -> bool {
+        let enough = match suspicion {
+            _ if self.is_part => true,
+            Suspicion::Refusal => self.refusals >= REFUSALS_OF_A_BATCH,
+            Suspicion::Failure => self.total() >= FAILURES_OF_A_BATCH,
+        };
+        world.accepts_others && enough
+    }
+
+    fn is_bad_event(&self, error: &Error, world: World) -> bool {
+        if is_about_the_event(error.kind()) {
+            let is_sure = self.total() >= REFUSALS_WHEN_UNSURE;
+            let enough = is_sure || (error.status().is_some() && self.is_refused_enough());
+            let is_hopeless = world.is_hopeless && error.kind() == ErrorKind::BadRequest;
+            return (world.accepts_others && enough) || (world.accepted_beside && is_sure) || is_hopeless;
+        }
+        let (failures, since) = self.alone;
+        let is_long = world.now.saturating_duration_since(since) >= TIME_OF_AN_EVENT;
+        is_long && failures >= FAILURES_OF_AN_EVENT
+    }
+
+    fn is_refused_enough(&self) -> bool {
+        self.is_part || self.total() >= REFUSALS_OF_A_BATCH
+    }
+
+    /// Whether these events go as two halves, because they were refused together.
+    pub fn must_be_searched(&self, is_supported: bool) -> bool {
+        self.refusals > 0 && (!is_supported || self.is_refused_enough())
+    }
+
+    /// An attempt came to nothing that says anything about these events.
+    pub fn after_nothing(self, now: Instant) -> Self {
+        Self { next: now + FAILED_RETRY, ..self }
+    }
+
+    fn total(&self) -> u32 {
+        self.refusals + self.failures
+    }
+
+    /// The record of a half of these events.
+    fn of_half(&self, next: Instant) -> Self {
+        Self { is_part: true, refusals: 0, failures: 0, counted: Vec::new(), next, ..self.clone() }
+    }
+}
+
+/// Whether PostHog itself says something about the event. Anything else may come from something in between.
+fn is_about_the_event(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::BadRequest | ErrorKind::TooLarge)
+}
+
+/// The batches that failed and stepped aside, so that others go first, and the parts of those that are searched for a bad
+/// event. The latest is tried first: then a bad event stands alone after 2·log₂(n) requests.
+#[derive(Debug, Default)]
+pub struct Suspects {
+    parts: Vec<(Vec<QueuedEvent>, Record)>,
+    /// Rejections in a row, by batch.
+    rejections: BTreeMap<u64, u32>,
+    /// Set after too many rejections: then of the parts of which it is not known that others are accepted, one a pause is
+    /// tried.
+    parked: Option<Parked>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Parked {
+    until: Instant,
+    pause: Duration,
+}
+
+/// One bad event in a hundred is found after eight rejections in a row at most. After twice as many without a single event
+/// accepted it is no accident but a wrong schema, and going on would cost two requests an event.
+const TOO_MANY_REJECTIONS: u32 = 16;
+
+/// Batches that step aside while nothing is accepted. So many take turns, and a long outage pins no more in memory.
+const MOST_UNDECIDED: usize = 8;
+
+impl Suspects {
+    pub fn push(&mut self, events: Vec<QueuedEvent>, record: Record) {
+        self.parts.push((events, record));
+    }
+
+    /// Divides a part. Its first half is next.
+    pub fn push_halves(&mut self, halves: (Vec<QueuedEvent>, Vec<QueuedEvent>), of: &Record, next: Instant) {
+        self.push(halves.1, of.of_half(next));
+        self.push(halves.0, of.of_half(next));
+    }
+
+    /// When the next part of a search is due: at once while most others are accepted, else slowly.
+    pub fn pace(suspicion: Suspicion, world: World) -> Instant {
+        if world.accepts_most_others(suspicion) { world.now } else { world.now + SLOW_SEARCH }
+    }
+
+    /// Takes the next part of which it is known whether others are accepted (`is_supported`) or not.
+    pub fn pop(&mut self, now: Instant, is_supported: bool, evidence: &Evidence) -> Option<Part> {
+        if !is_supported && self.parked.is_some_and(|parked| now < parked.until) {
+            return None;
+        }
+        let is_next = |(_, record): &(_, Record)| {
+            record.next <= now && record.accepts_others(evidence, now) == is_supported
+        };
+        let at = self.parts.iter().rposition(is_next)?;
+        if let Some(parked) = self.parked.as_mut().filter(|_| !is_supported) {
+            parked.until = now + parked.pause;
+        }
+        let (events, record) = self.parts.remove(at);
+        Some(Part { events, record: Some(record) })
+    }
+
+    /// Takes the oldest batch that failed while nothing is accepted, if too many have: the others are enough to take turns.
+    pub fn pop_oldest_undecided(&mut self, now: Instant, evidence: &Evidence) -> Option<Vec<QueuedEvent>> {
+        let is_undecided =
+            |(_, record): &&(_, Record)| record.refusals == 0 && !record.accepts_others(evidence, now);
+        if self.parts.iter().filter(is_undecided).count() <= MOST_UNDECIDED {
+            return None;
+        }
+        let at = self.parts.iter().position(|part| is_undecided(&part))?;
+        Some(self.parts.remove(at).0)
+    }
+
+    /// Takes all parts of this batch.
+    pub fn take_case(&mut self, of: &Record) -> impl Iterator<Item = Vec<QueuedEvent>> {
+        let case = of.case;
+        self.parts.extract_if(.., move |(_, record)| record.case == case).map(|(events, _)| events)
+    }
+
+    /// PostHog rejected a part. Whether that was once too often in a row.
+    pub fn rejected(&mut self, record: &Record) -> bool {
+        let in_a_row = self.rejections.entry(record.case).or_default();
+        *in_a_row += 1;
+        *in_a_row >= TOO_MANY_REJECTIONS
+    }
+
+    /// Tries one part a pause, as long as nothing is accepted.
+    pub fn park(&mut self, now: Instant, pause: Duration) {
+        self.parked = Some(Parked { until: now + pause, pause });
+    }
+
+    /// Some events were accepted, of this batch if it had failed before.
+    pub fn accepted(&mut self, record: Option<&Record>) {
+        self.parked = None;
+        if let Some(record) = record {
+            self.rejections.remove(&record.case);
+        }
+        if self.parts.is_empty() {
+            self.rejections.clear();
+        }
+    }
+
+    /// Everything is due at once: the last chance.
+    pub fn hurry(&mut self, now: Instant) {
+        self.parked = None;
+        self.parts.iter_mut().for_each(|(_, record)| record.next = record.next.min(now));
+    }
+
+    /// When the next part is due that is supported, or not.
+    pub fn due(&self, now: Instant, is_supported: bool, evidence: &Evidence) -> Option<Instant> {
+        let parked_until = self.parked.filter(|_| !is_supported).map(|parked| parked.until);
+        let alike =
+            self.parts.iter().filter(|(_, record)| record.accepts_others(evidence, now) == is_supported);
+        alike
+            .map(|(_, record)| record.next)
+            .min()
+            .map(|next| parked_until.map_or(next, |until| next.max(until)))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+}
