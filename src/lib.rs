@@ -63,9 +63,12 @@
 //! 3. At-least-once, counted once: an event's uuid and timestamp are fixed when it is captured and never
 //!    change; each attempt has a fresh `sent_at`. PostHog counts an event that arrives twice once: test
 //!    `each_attempt_has_the_same_uuids_and_timestamps_and_a_fresh_sent_at` in [`tests/delivery`].
-//! 4. One bad event costs one event. `capture` refuses an event that PostHog is known to reject. A batch that PostHog
-//!    rejects is halved until the bad event is alone, and that one becomes a [dead letter](PostHog::dead_letters): test
-//!    `one_bad_event_costs_one_event_and_few_requests` in [`tests/dead_letters.rs`].
+//! 4. One bad event costs one event, whatever it provokes: a 400, a 413, a firewall's 403, a 500. `capture` refuses an
+//!    event that PostHog is known to reject. A batch that fails steps aside. If others are accepted meanwhile, it is halved
+//!    until the bad event is alone, and that one becomes a [dead letter](PostHog::dead_letters): test
+//!    `one_bad_event_costs_one_event_and_few_requests` in [`tests/dead_letters.rs`], and test
+//!    `a_firewall_that_refuses_one_event_holds_up_no_other_and_blames_no_token` in [`tests/delivery`]. While nothing is
+//!    accepted, no event is blamed.
 //! 5. A PostHog outage uses bounded memory, does not turn into a storm of requests, and does not end in one: test
 //!    `an_outage_loses_nothing_makes_no_storm_and_ends_by_itself` in [`tests/delivery`]. Nor does it make your service
 //!    unready: test `degraded_is_ready_and_only_the_strict_route_says_503` in [`tests/routes.rs`].

@@ -7,6 +7,7 @@ mod outages;
 mod queue;
 #[path = "../support/client.rs"]
 mod support;
+mod suspects;
 
 use std::time::SystemTime;
 

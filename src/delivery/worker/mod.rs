@@ -26,7 +26,7 @@ use crate::Error;
 use crate::api::{Accepted, Outcome};
 use crate::credentials::ProjectToken;
 use crate::layers::CircuitState;
-use crate::rt::{lock, target};
+use crate::rt::{foreign, lock, target};
 pub use attempt::{AttemptClassifier, Slot, attempts};
 pub use dispatcher::Dispatcher;
 use dispatcher::Lane;
@@ -132,13 +132,17 @@ where
     fn log_news(&self) {
         if self.dispatcher.queue.step(State::take_overflow_news) {
             let Limits { events, bytes, .. } = self.dispatcher.limits;
-            tracing::warn!(target: target::DELIVERY, events, bytes, "queue full: dropping events");
+            foreign::log(
+                || tracing::warn!(target: target::DELIVERY, events, bytes, "queue full: dropping events"),
+            );
         }
         if self.dispatcher.queue.step(State::take_unmergeable_news) {
-            tracing::warn!(
-                target: target::DELIVERY,
-                "an alias has an id that PostHog refuses to merge: it merges nobody"
-            );
+            foreign::log(|| {
+                tracing::warn!(
+                    target: target::DELIVERY,
+                    "an alias has an id that PostHog refuses to merge: it merges nobody"
+                )
+            });
         }
     }
 

@@ -10,7 +10,7 @@ use crate::delivery::ledger::Account;
 use crate::delivery::queue::QueuedEvent;
 use crate::delivery::{DeadLetter, DropReason};
 use crate::error::Suspicion;
-use crate::rt::{lock, target};
+use crate::rt::{foreign, lock, target};
 use crate::{Error, ErrorKind};
 
 impl Dispatcher {
@@ -83,7 +83,7 @@ impl Dispatcher {
         if self.token_is_refused() {
             state.pauses.rest(Instant::now());
         } else if state.pauses.recover() {
-            tracing::info!(target: target::DELIVERY, "delivery resumed");
+            foreign::log(|| tracing::info!(target: target::DELIVERY, "delivery resumed"));
         }
     }
 
@@ -132,7 +132,7 @@ impl Dispatcher {
         if is_hopeless {
             self.park(state, error, now, world.is_hopeless);
         }
-        let oldest = state.suspects.pop_oldest_undecided(now, &state.evidence);
+        let oldest = state.suspects.pop_oldest_undecided(now, &state.evidence, &self.limits);
         oldest.into_iter().for_each(|events| self.queue.give_back_failed(&events));
     }
 
@@ -165,7 +165,7 @@ impl Dispatcher {
             return false;
         }
         if state.batch_size.shrink(bytes) {
-            tracing::info!(target: target::DELIVERY, "PostHog takes only smaller batches");
+            foreign::log(|| tracing::info!(target: target::DELIVERY, "PostHog takes only smaller batches"));
         }
         self.queue.give_back(events);
         true
@@ -176,19 +176,25 @@ impl Dispatcher {
         let evicted = self.queue.dead_letter(letter);
         let now = Instant::now().into_std();
         if state.episodes.dead_lettering.begins(now) {
-            tracing::warn!(target: target::DELIVERY, "events are set aside as dead letters: {error}");
+            foreign::log(
+                || tracing::warn!(target: target::DELIVERY, "events are set aside as dead letters: {error}"),
+            );
         }
         if evicted > 0 && state.episodes.evicting.begins(now) {
-            tracing::warn!(target: target::DELIVERY, "too many dead letters: the oldest are dropped");
+            foreign::log(
+                || tracing::warn!(target: target::DELIVERY, "too many dead letters: the oldest are dropped"),
+            );
         }
     }
 
     fn log_search(&self, state: &mut Dispatch, error: &Error, now: Instant) {
         if state.episodes.searching.begins(now.into_std()) {
-            tracing::info!(
-                target: target::DELIVERY,
-                "a batch fails while others are accepted: searching it for the event that causes it: {error}"
-            );
+            foreign::log(|| {
+                tracing::info!(
+                    target: target::DELIVERY,
+                    "a batch fails while others are accepted: searching it for the event that causes it: {error}"
+                )
+            });
         }
     }
 
@@ -196,10 +202,12 @@ impl Dispatcher {
         let pause = self.pacing.refusal_pause;
         state.suspects.park(now, if is_hopeless { pause.min(HOPELESS_PAUSE) } else { pause });
         if state.episodes.parking.begins(now.into_std()) {
-            tracing::warn!(
-                target: target::DELIVERY,
-                "PostHog rejects event after event: they are kept, and few are tried: {error}"
-            );
+            foreign::log(|| {
+                tracing::warn!(
+                    target: target::DELIVERY,
+                    "PostHog rejects event after event: they are kept, and few are tried: {error}"
+                )
+            });
         }
     }
 
@@ -209,7 +217,7 @@ impl Dispatcher {
             self.credentials.renew();
         }
         if state.pauses.refuse(Instant::now(), kind) {
-            tracing::warn!(target: target::DELIVERY, "{what}");
+            foreign::log(|| tracing::warn!(target: target::DELIVERY, "{what}"));
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::evidence::Evidence;
-use crate::delivery::queue::QueuedEvent;
+use crate::delivery::queue::{Limits, QueuedEvent};
 use crate::error::Suspicion;
 use crate::{Error, ErrorKind};
 
@@ -249,8 +249,9 @@ struct Parked {
 /// accepted it is no accident but a wrong schema, and going on would cost two requests an event.
 const TOO_MANY_REJECTIONS: u32 = 16;
 
-/// Batches that step aside while nothing is accepted. So many take turns, and a long outage pins no more in memory.
-const MOST_UNDECIDED: usize = 8;
+/// A quarter of the queue may step aside while nothing is accepted. More take turns, because what is aside cannot leave memory
+/// for the disk.
+const UNDECIDED_SHARE: usize = 4;
 
 impl Suspects {
     pub fn push(&mut self, events: Vec<QueuedEvent>, record: Record) {
@@ -284,11 +285,21 @@ impl Suspects {
         Some(Part { events, record: Some(record) })
     }
 
-    /// Takes the oldest batch that failed while nothing is accepted, if too many have: the others are enough to take turns.
-    pub fn pop_oldest_undecided(&mut self, now: Instant, evidence: &Evidence) -> Option<Vec<QueuedEvent>> {
+    /// Takes the oldest batch that failed while nothing is accepted, if too much of a queue of this size has stepped aside.
+    pub fn pop_oldest_undecided(
+        &mut self,
+        now: Instant,
+        evidence: &Evidence,
+        queue: &Limits,
+    ) -> Option<Vec<QueuedEvent>> {
         let is_undecided =
             |(_, record): &&(_, Record)| record.refusals == 0 && !record.accepts_others(evidence, now);
-        if self.parts.iter().filter(is_undecided).count() <= MOST_UNDECIDED {
+        let (mut events, mut bytes) = (0, 0);
+        for (part, _) in self.parts.iter().filter(is_undecided) {
+            events += part.len();
+            bytes += part.iter().map(QueuedEvent::bytes).sum::<usize>();
+        }
+        if events <= queue.events / UNDECIDED_SHARE && bytes <= queue.bytes / UNDECIDED_SHARE {
             return None;
         }
         let at = self.parts.iter().position(|part| is_undecided(&part))?;
