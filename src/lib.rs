@@ -39,9 +39,9 @@
 //! ```
 //!
 //! `capture` encodes the event on the caller's thread and puts its bytes into the queue. One task on your tokio runtime
-//! makes batches of them, and one more task for each request in flight sends them. A spool has a thread of its own, which
-//! alone touches the disk, and so has [the SDK](#the-sdks-own-events) once you ask for it. The meaning of an answer is decided
-//! once ([`Outcome`]); retry, breaker, limiter, ledger and health only read it.
+//! makes batches of them, and one more task for each request in flight sends them. A spool has a thread that touches the
+//! disk and one that watches it, and [the SDK](#the-sdks-own-events) has a thread once you ask for it. The meaning of an
+//! answer is decided once ([`Outcome`]); retry, breaker, limiter, ledger and health only read it.
 //!
 //! # Guarantees
 //!
@@ -58,7 +58,8 @@
 //!    `the_ledger_balances_at_every_moment`; across [`shutdown`](PostHog::shutdown), test
 //!    `shutdown_returns_at_its_deadline_whatever_posthog_does` in [`tests/lifecycle.rs`]; and with a
 //!    [spool](#a-spool-on-disk) across `kill -9`, test `a_crash_costs_what_was_in_memory_only_and_it_is_counted` in
-//!    [`tests/spool`].
+//!    [`tests/spool`]. The one exception are events that are in memory only and were captured in the last 20 ms before the
+//!    kill, or in the last 10 s before a loss of power: no file had heard of them, and the next process does not count them.
 //! 3. At-least-once, counted once: an event's uuid and timestamp are fixed when it is captured and never
 //!    change; each attempt has a fresh `sent_at`. PostHog counts an event that arrives twice once: test
 //!    `each_attempt_has_the_same_uuids_and_timestamps_and_a_fresh_sent_at` in [`tests/delivery`].
@@ -103,8 +104,11 @@
 //! With the feature `spool` and `PostHogBuilder::spool(SpoolConfig::at(directory))`, undelivered events go to a
 //! file: what memory cannot hold, and what an outage or a shutdown leaves behind; or, with write-ahead, every
 //! event before it is sent. They are delivered after a restart, alongside live events, which do not wait for
-//! them. `capture_durable(event).await` resolves when the event is on disk. A disk that is full, damaged or
-//! missing stops nothing: events stay in memory, health says so, and what can be read is read.
+//! them. `capture_durable(event).await` resolves when the event is on disk. A disk that is full, damaged, missing or does
+//! not answer stops nothing: events are sent from memory, health says so within seconds, and what can be read is read.
+//!
+//! Memory goes to disk at once while delivery pauses or the circuit breaker is open, and as soon as an event has waited two
+//! seconds after it was due. It goes on for 30 s after the last such trouble.
 //!
 //! # Typed events
 //!

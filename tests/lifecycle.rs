@@ -312,8 +312,18 @@ async fn impossible_configurations_are_named_by_build() {
     assert_eq!(field(|builder| builder.batch_events(0)), "batch_events");
     assert_eq!(field(|builder| builder.batch_bytes(10)), "batch_bytes");
     assert_eq!(field(|builder| builder.linger(Duration::ZERO)), "linger");
-    assert_eq!(field(|builder| builder.queue_events(99)), "queue_events");
-    assert_eq!(field(|builder| builder.queue_bytes(1024)), "queue_bytes");
+    assert_eq!(field(|builder| builder.queue_events(0)), "queue_events");
+    assert_eq!(field(|builder| builder.queue_bytes(1023)), "queue_bytes");
+    assert_eq!(field(|builder| builder.queue_events(400).batch_events(401)), "batch_events");
+    let error = PostHog::builder("phc_abc").queue_events(400).batch_events(401).build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "batch_events is 401, more than queue_events (400): use at most 400, or raise queue_events"
+    );
+    // What was not set follows.
+    assert_eq!(field(|builder| builder.queue_events(50)), "built");
+    assert_eq!(field(|builder| builder.queue_bytes(1024)), "built");
+    assert_eq!(field(|builder| builder.batch_bytes(2048).queue_bytes(2047)), "batch_bytes");
     assert_eq!(field(|builder| builder.in_flight(0)), "in_flight");
     assert_eq!(field(|builder| builder.request_timeout(Duration::MAX)), "request_timeout");
     assert_eq!(field(|builder| builder.probe_timeout(Duration::ZERO)), "probe_timeout");

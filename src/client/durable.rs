@@ -23,7 +23,7 @@ impl PostHog {
     ///
     /// [`NotDurable`] if the event was not accepted. It is counted as dropped for that reason. Capture the same event
     /// again, which its uuid makes safe. The reason is [`DropReason::SpoolUnavailable`] without a spool or while it fails,
-    /// and [`DropReason::TooLarge`] for an event that PostHog would not accept, which is a dead letter now.
+    /// including a disk that does not answer for 2 s, [`DropReason::SpoolFull`] while it is full, and [`DropReason::TooLarge`] for an event that PostHog would not accept, which is a dead letter now.
     ///
     /// # Cancel safety
     ///

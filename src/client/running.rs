@@ -121,7 +121,9 @@ impl Running {
     pub async fn stop_spool(&self, deadline: Option<Instant>) {
         let Some(spool) = &self.spool else { return };
         within(deadline, async {
-            tokio::join!(spool.ended(), self.flags.last_known_good.persist().instrument(self.span.clone()));
+            let persist = self.flags.last_known_good.persist().instrument(self.span.clone());
+            // A disk that hangs is given up after a moment, and flags are on the same one.
+            let _ = tokio::join!(spool.ended(), timeout(LONGEST_PERSIST, persist));
         })
         .await;
     }
@@ -129,6 +131,9 @@ impl Running {
 
 /// Several `fsync`s on a slow disk.
 const LAST_WRITE: Duration = Duration::from_millis(500);
+
+/// As long as a spool waits for its disk.
+const LONGEST_PERSIST: Duration = Duration::from_secs(2);
 
 /// How long the worker may take to notice that it was aborted.
 const ABORT_GRACE: Duration = Duration::from_millis(250);

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::running::Running;
 use super::{Inner, PostHog};
 use crate::delivery::{Queue, Snapshot};
-use crate::rt::{foreign, lock, target};
+use crate::rt::{foreign, lock, target, within};
 
 impl PostHog {
     /// Sends the events captured so far without waiting for full batches, including those that [the SDK](Self::sdk) made.
@@ -92,11 +92,13 @@ impl PostHog {
     /// Ends the client: it accepts no more events, delivers what it can within `deadline`, and drops and counts the rest.
     ///
     /// Returns at the deadline at the latest, whatever PostHog does. Afterwards no task, thread or connection of the client
-    /// is left, with one exception: a thread that a hung disk blocks. Other handles stay usable and drop what they capture.
+    /// is left, with one exception: a thread that a hung disk blocks, or that checks a large file of another process. Other
+    /// handles stay usable and drop what they capture.
     ///
     /// With a spool, the remaining events are on disk within moments and wait there for the next start, unless the disk
-    /// fails, is full, or its file is still being checked. While PostHog does not answer, the call returns as soon as they
-    /// are on disk. The last quarter of the deadline, at most half a second, is reserved for the last write.
+    /// fails, is full, or its file is still being checked. While delivery pauses, or nothing was delivered for two seconds
+    /// though something is due, the call returns as soon as they are on disk. A disk that hangs is not waited for: what memory
+    /// holds is delivered. The last quarter of the deadline, at most half a second, is reserved for the last write.
     ///
     /// Events that [the SDK](Self::sdk) still holds come first. They get at most a quarter of the deadline, which is
     /// thousands of times what they need.
@@ -138,6 +140,8 @@ impl PostHog {
             running.sdk.end();
             let drained = deadline - running.last_write(deadline);
             running.stop(started.checked_add(drained)).await;
+            // Without a worker, because its runtime ended, the disk may need another moment.
+            within(started.checked_add(drained), self.inner.queue.stored()).await;
             undelivered = self.inner.queue.abandon();
             running.stop_spool(started.checked_add(deadline)).await;
             running.sdk.ended(started.checked_add(deadline)).await;

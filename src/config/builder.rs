@@ -30,6 +30,8 @@ pub struct PostHogBuilder {
     environment: Result<(), ConfigError>,
     enrichment: Enrichment,
     settings: Settings,
+    /// Whether the size of batches was set, in events and in bytes. Otherwise it follows the queue's.
+    batch_is_set: (bool, bool),
     local_evaluation: Option<LocalEvaluation>,
     disabled: bool,
 }
@@ -57,6 +59,7 @@ impl PostHogBuilder {
             environment: Ok(()),
             enrichment: Enrichment { hooks: Hooks::default(), is_server: true, geoip: true },
             settings: Settings::default(),
+            batch_is_set: (false, false),
             local_evaluation: None,
             disabled: false,
         }
@@ -155,15 +158,19 @@ impl PostHogBuilder {
 /// Delivery: how events become requests, and what happens when a request fails.
 impl PostHogBuilder {
     /// Limits the events in one request. The default is 100, as in the SDK: enough to share the cost of a request, and
-    /// few enough that a rejected batch is no disaster.
+    /// few enough that a rejected batch is no disaster. With a smaller [queue](Self::queue_events), the default is the whole
+    /// queue; `build()` refuses a value above it, because such a batch would never be full.
     pub fn batch_events(mut self, events: usize) -> Self {
+        self.batch_is_set.0 = true;
         self.settings.limits.batch_events = events;
         self
     }
 
     /// Limits the bytes of JSON in one request, before compression. The default is 1 MiB, half of the smallest server
-    /// limit in use (2 MiB, on old self-hosted versions). A larger event is sent alone.
+    /// limit in use (2 MiB, on old self-hosted versions). A larger event is sent alone. With a smaller
+    /// [queue](Self::queue_bytes), the default is the whole queue; `build()` refuses a value above it.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_is_set.1 = true;
         self.settings.limits.batch_bytes = bytes;
         self
     }
@@ -243,6 +250,9 @@ impl PostHogBuilder {
 impl PostHogBuilder {
     /// Limits the events in memory, including those in flight. The default is 10,000, as in the SDK: 50 s of an outage
     /// at 200 events/s.
+    ///
+    /// With a spool, events on disk that are in flight or next to be sent do not count. They are at most
+    /// [`in_flight`](Self::in_flight) batches and three more.
     pub fn queue_events(mut self, events: usize) -> Self {
         self.settings.limits.events = events;
         self
@@ -398,7 +408,14 @@ impl PostHogBuilder {
         self
     }
 
-    pub(crate) fn into_configuration(self) -> Configuration {
+    pub(crate) fn into_configuration(mut self) -> Configuration {
+        let (limits, (events, bytes)) = (&mut self.settings.limits, self.batch_is_set);
+        if !events {
+            limits.batch_events = limits.batch_events.min(limits.events);
+        }
+        if !bytes {
+            limits.batch_bytes = limits.batch_bytes.min(limits.bytes);
+        }
         Configuration {
             disabled: self.disabled,
             environment: self.environment,

@@ -80,10 +80,12 @@ impl Settings {
         let day = check::HOUR * 24;
         let Self { limits, pacing, .. } = self;
         self.spool.as_ref().map_or(Ok(()), SpoolConfig::validate)?;
+        check::within("queue_events", limits.events, 1, 100_000_000)?;
+        check::within("queue_bytes", limits.bytes, KIB, usize::MAX / 4)?;
         check::within("batch_events", limits.batch_events, 1, 10_000)?;
         check::within("batch_bytes", limits.batch_bytes, KIB, 20 * MIB)?;
-        check::within("queue_events", limits.events, limits.batch_events, 100_000_000)?;
-        check::within("queue_bytes", limits.bytes, limits.batch_bytes, usize::MAX / 4)?;
+        check::fits("batch_events", limits.batch_events, "queue_events", limits.events)?;
+        check::fits("batch_bytes", limits.batch_bytes, "queue_bytes", limits.bytes)?;
         check::within("event_bytes", limits.event_bytes, KIB, 20 * MIB)?;
         check::within("dead_letter_events", limits.dead_letters.events, 1, 10_000_000)?;
         check::within("dead_letter_bytes", limits.dead_letters.bytes, limits.event_bytes, usize::MAX / 4)?;

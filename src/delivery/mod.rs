@@ -29,6 +29,8 @@ pub use hooks::Hooks;
 pub use ledger::{DropReason, Drops, Ledger};
 pub use producer::Producer;
 pub use queue::{Limits, Overflow, Queue, QueueFill, Snapshot, SpoolHealth, SpoolIssue, SpoolState};
+#[cfg(all(test, feature = "spool"))]
+pub use spool::Faults;
 #[cfg(feature = "preflight")]
 pub use spool::SpoolInspection;
 pub use spool::{Spool, SpoolConfig};

@@ -50,7 +50,8 @@ impl Producer {
     pub async fn capture_durable(&self, event: impl Into<AnyEvent>) -> Result<(), DropReason> {
         let (waiter, told) = tokio::sync::oneshot::channel();
         self.enter(event.into(), RequestContext::current, Some(waiter));
-        told.await.unwrap_or(Err(DropReason::Shutdown))
+        let mut waits = Waits { queue: &self.queue, told };
+        (&mut waits.told).await.unwrap_or(Err(DropReason::Shutdown))
     }
 
     /// Whether an event that this thread captures would meet the hook again that the thread is in. A client without hooks
@@ -86,6 +87,24 @@ impl Producer {
         match self.encoder.encode(event, captured_at) {
             Ok(json) => self.queue.enter(json, captured_at, waiter),
             Err(reason) => self.queue.refuse(reason, waiter),
+        }
+    }
+}
+
+/// A wait for the disk. If it is given up, the queue forgets it, because the disk may hang.
+#[cfg(feature = "spool")]
+struct Waits<'a> {
+    queue: &'a Queue,
+    told: tokio::sync::oneshot::Receiver<Result<(), DropReason>>,
+}
+
+#[cfg(feature = "spool")]
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        // Empty and open: neither told nor given up by the queue.
+        if matches!(self.told.try_recv(), Err(tokio::sync::oneshot::error::TryRecvError::Empty)) {
+            self.told.close();
+            self.queue.step(|state| state.spool.forget_cancelled());
         }
     }
 }

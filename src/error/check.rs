@@ -20,6 +20,15 @@ pub fn within<T: PartialOrd + Debug>(
     Ok(())
 }
 
+/// Refuses a value that is more than the one that it must fit in.
+pub fn fits(field: &'static str, value: usize, whole: &'static str, most: usize) -> Result<(), ConfigError> {
+    if value > most {
+        let remedy = format!("use at most {most}, or raise {whole}");
+        return Err(ConfigError::new(field, format!("is {value}, more than {whole} ({most})"), remedy));
+    }
+    Ok(())
+}
+
 pub fn duration(
     field: &'static str,
     value: Duration,

@@ -14,3 +14,15 @@ pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
     std::thread::Builder::new().name("posthog-detached".into()).spawn(move || sender.send(work())).ok()?;
     result.await.ok()
 }
+
+/// Starts a thread whose log lines go where those of this thread go.
+#[cfg(feature = "spool")]
+pub fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let (span, subscriber) = (tracing::Span::current(), tracing::dispatcher::get_default(Clone::clone));
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || tracing::dispatcher::with_default(&subscriber, || span.in_scope(work)))
+}

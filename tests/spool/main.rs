@@ -6,6 +6,9 @@ mod crashes;
 mod faults;
 mod neighbours;
 mod outages;
+mod removed;
+mod small_queues;
+mod spilling;
 #[path = "../support/client.rs"]
 mod support;
 

@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tower::service_fn;
 
 use crate::api::{Accepted, Batch};
 use crate::client::pipeline::pipeline;
 use crate::config::Settings;
 use crate::credentials::Opened;
-use crate::delivery::{DropReason, Ledger, Queue, Spool, SpoolConfig};
+use crate::delivery::{DropReason, Faults, Ledger, Queue, Spool, SpoolConfig, SpoolMode, SpoolState};
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig};
 use crate::{Error, ErrorKind};
 
@@ -51,6 +51,10 @@ struct Process {
 
 impl Process {
     fn start(directory: &Path, sink: &Sink) -> Self {
+        Self::start_with(sink, |queue| Spool::start(queue, SpoolConfig::at(directory)))
+    }
+
+    fn start_with(sink: &Sink, spool: impl FnOnce(&Arc<Queue>) -> Spool) -> Self {
         let millis = Duration::from_millis;
         // The breaker's and the limiter's clocks are real, so their times are short.
         let settings = Settings {
@@ -71,19 +75,23 @@ impl Process {
         });
         let credentials = Opened::open("phc_test".into()).unwrap().credentials;
         let worker = pipeline(&queue, &settings, &credentials, service).unwrap().worker;
-        let spool = Spool::start(&queue, SpoolConfig::at(directory));
+        let spool = spool(&queue);
         let worker = tokio::spawn(worker.run());
         Self { queue, spool, worker }
+    }
+
+    fn capture(&self, events: usize) {
+        for _ in 0..events {
+            let uuid = UUID.fetch_add(1, Ordering::Relaxed);
+            let json = format!(r#"{{"uuid":"{uuid:036}"}}"#);
+            self.queue.enter(json.into(), SystemTime::now(), None);
+        }
     }
 
     /// Captures 200 events a second for so long. The disk is as fast as it is, so the clock waits for it.
     async fn live(&self, seconds: usize) {
         for _ in 0..seconds {
-            for _ in 0..200 {
-                let uuid = UUID.fetch_add(1, Ordering::Relaxed);
-                let json = format!(r#"{{"uuid":"{uuid:036}"}}"#);
-                self.queue.enter(json.into(), SystemTime::now(), None);
-            }
+            self.capture(200);
             sleep(Duration::from_secs(1)).await;
             while self.queue.ledger().queued >= 6_000 {
                 tokio::task::yield_now().await;
@@ -128,4 +136,33 @@ async fn an_outage_of_an_hour_with_a_restart_in_the_middle_loses_nothing() {
     let ledger = second.shut_down().await;
     assert_eq!((ledger.captured, ledger.delivered, ledger.spooled), (720_000, 720_000, 0));
     assert_eq!(ledger.dropped.count(DropReason::Crash), 0);
+}
+
+/// Write-ahead on a disk whose `fsync` does not return: PostHog is well, so every event arrives, also those that wait for the
+/// disk when the client is shut down.
+#[tokio::test]
+async fn a_disk_that_hangs_stops_no_delivery_and_no_shutdown() {
+    let (directory, sink, faults) = (tempfile::tempdir().unwrap(), Sink::default(), Faults::default());
+    sink.is_up.store(true, Ordering::Relaxed);
+    let config = SpoolConfig::at(directory.path()).mode(SpoolMode::WriteAhead);
+    let process =
+        Process::start_with(&sink, |queue| Spool::start_on(&faults, directory.path(), queue, config));
+    let is = |state| process.queue.snapshot().spool.is_some_and(|spool| spool.state == state);
+    process.wait(|_| is(SpoolState::Ready)).await;
+    faults.hang();
+    process.capture(5_000);
+    let long = Duration::from_secs(30);
+    timeout(long, process.wait(|ledger| ledger.delivered == 5_000)).await.expect("PostHog is well");
+    assert!(is(SpoolState::Failing));
+
+    // It answers, and hangs again just before the end.
+    faults.release();
+    process.wait(|_| is(SpoolState::Ready)).await;
+    faults.hang();
+    process.capture(5_000);
+    process.queue.close();
+    timeout(long, process.worker).await.expect("nothing is left to send").unwrap();
+    assert_eq!((process.queue.ledger().delivered, process.queue.abandon()), (10_000, 0));
+    timeout(long, process.spool.ended()).await.expect("the thread is left behind");
+    faults.release();
 }

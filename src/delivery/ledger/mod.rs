@@ -52,8 +52,8 @@ named! {
         SpoolExpired = "spool_expired",
         /// `capture_durable` could not write it, because there is no spool or the spool fails.
         SpoolUnavailable = "spool_unavailable",
-        /// A process with a spool ended without shutdown while the event was in memory only, or a damaged spool
-        /// file held it. Some of these may have been delivered just before.
+        /// A process with a spool ended without shutdown while the event was in memory only, or it was in a spool file that
+        /// was damaged, or removed while in use. Some of these may have been delivered just before.
         Crash = "crash",
         /// It was captured by a disabled client.
         Disabled = "disabled",

@@ -29,7 +29,8 @@ pub struct Limits {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct QueueFill {
-    /// Events in memory, including those in flight and those that are on disk too.
+    /// Events in memory, including those in flight. Events on disk that are in flight, or were read back to be sent next,
+    /// take no room of new ones and do not count.
     pub events: u64,
     /// The bound on them.
     pub capacity: u64,

@@ -18,11 +18,34 @@ pub struct Memory {
     in_flight: Vec<InFlight>,
     events: u64,
     bytes: usize,
+    /// Those that take no room of new ones.
+    aside: Aside,
     /// Events that are on disk too.
     stored: u64,
     /// Those among the live ones.
     live_stored: usize,
     live_bytes: usize,
+}
+
+/// Events that are on disk, and under way or read back from there. Their number is bounded by the batches under way and by
+/// two more, whatever the queue's own bounds, so they need not keep new events out: a small queue with large batches would
+/// be full of them, and drop what the disk has room for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Aside {
+    events: u64,
+    bytes: usize,
+}
+
+impl Aside {
+    fn add(&mut self, event: &QueuedEvent) {
+        self.events += 1;
+        self.bytes += event.bytes();
+    }
+
+    fn remove(&mut self, event: &QueuedEvent) {
+        self.events -= 1;
+        self.bytes -= event.bytes();
+    }
 }
 
 /// A lane for that many events is allocated when the queue is made, and so never grows while the queue is locked. Pages
@@ -40,8 +63,9 @@ impl Memory {
         self.events
     }
 
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Those that take the room of new ones.
+    pub fn room_taken(&self) -> (u64, usize) {
+        (self.events - self.aside.events, self.bytes - self.aside.bytes)
     }
 
     /// Live events that are on disk too: what can make room without a loss.
@@ -59,15 +83,18 @@ impl Memory {
 
     /// Whether one more event of this size has room.
     pub fn has_room(&self, bytes: usize, limits: &Limits) -> bool {
-        self.events < limits.events as u64 && self.bytes + bytes <= limits.bytes
+        let (events, taken) = self.room_taken();
+        events < limits.events as u64 && taken + bytes <= limits.bytes
     }
 
     pub fn is_over_half(&self, limits: &Limits) -> bool {
-        self.events * 2 > limits.events as u64 || self.bytes * 2 > limits.bytes
+        let (events, bytes) = self.room_taken();
+        events * 2 > limits.events as u64 || bytes * 2 > limits.bytes
     }
 
     pub fn is_under_half(&self, limits: &Limits) -> bool {
-        self.events < limits.events as u64 / 2 && self.bytes < limits.bytes / 2
+        let (events, bytes) = self.room_taken();
+        events < limits.events as u64 / 2 && bytes < limits.bytes / 2
     }
 
     /// Adds the newest event. Whether the worker must be woken: for the first event of a linger period and for a full
@@ -120,6 +147,7 @@ impl Memory {
         let events: Vec<_> = lane.drain(..count).collect();
         if !from_disk {
             events.iter().for_each(|event| self.count_live_out(event));
+            events.iter().filter(|event| event.stored).for_each(|event| self.aside.add(event));
         }
         self.in_flight.push(InFlight { first, events: events.clone() });
         Some(events)
@@ -129,6 +157,7 @@ impl Memory {
     pub fn land(&mut self, first: u64) -> Option<Vec<QueuedEvent>> {
         let at = self.in_flight.iter().position(|batch| batch.first == first)?;
         let InFlight { events, .. } = self.in_flight.swap_remove(at);
+        events.iter().filter(|event| event.stored).for_each(|event| self.aside.remove(event));
         events.iter().for_each(|event| self.count_out(event));
         Some(events)
     }
@@ -165,6 +194,7 @@ impl Memory {
     /// Forgets the backlog, all of which is on disk.
     pub fn release_backlog(&mut self) -> VecDeque<QueuedEvent> {
         let released = std::mem::take(&mut self.backlog);
+        released.iter().for_each(|event| self.aside.remove(event));
         released.iter().for_each(|event| self.count_out(event));
         released
     }
@@ -172,6 +202,15 @@ impl Memory {
     /// Whether something waits that came later.
     pub fn lingers(&self, due_to: u64) -> bool {
         [&self.outbox, &self.live].into_iter().any(|lane| lane.back().is_some_and(|last| last.seq >= due_to))
+    }
+
+    /// The lowest place of an event that waits or is under way, those that were read back from disk left out.
+    pub fn first_live(&self) -> Option<u64> {
+        let live = self.live.front().map(|event| event.seq);
+        let waiting = self.outbox.iter().map(|event| event.seq).min();
+        let is_live = |batch: &&InFlight| batch.events.first().is_some_and(|event| !event.from_disk);
+        let in_flight = self.in_flight.iter().filter(is_live).map(|batch| batch.first);
+        in_flight.chain(live).chain(waiting).min()
     }
 
     /// The lowest place of an event that this process captured, from `first_seq` on, and that is in memory.
@@ -194,7 +233,9 @@ impl Memory {
 
     /// Puts an event that is counted where its place in the order is.
     fn put(&mut self, event: QueuedEvent) {
-        if !event.from_disk {
+        if event.from_disk {
+            self.aside.add(&event);
+        } else {
             self.count_live_in(&event);
         }
         let lane = if event.from_disk { &mut self.backlog } else { &mut self.live };
@@ -258,10 +299,11 @@ impl Memory {
         } else if let Ok(at) = self.live.binary_search_by_key(&seq, |event| event.seq) {
             self.live[at].stored = true;
             self.live_stored += 1;
-        } else if let Some(event) = self.in_flight_mut().find(|event| event.seq == seq) {
-            event.stored = true;
         } else {
-            return false;
+            let in_flight = self.in_flight.iter_mut().flat_map(|batch| &mut batch.events);
+            let Some(event) = { in_flight }.find(|event| event.seq == seq) else { return false };
+            event.stored = true;
+            self.aside.add(event);
         }
         self.stored += 1;
         true
@@ -274,6 +316,7 @@ impl Memory {
             std::mem::take(&mut self.backlog).into_iter().partition(is_missing);
         self.backlog = others;
         let mut unstored = missing.len();
+        missing.iter().for_each(|event| self.aside.remove(event));
         missing
             .into_iter()
             .for_each(|event| self.put(QueuedEvent { stored: false, from_disk: false, ..event }));
@@ -282,19 +325,23 @@ impl Memory {
             self.live_stored -= 1;
             unstored += 1;
         }
+        let mut gone = Aside::default();
         for event in self.in_flight_mut().filter(|event| is_missing(event)) {
             (event.stored, event.from_disk) = (false, false);
+            gone.add(event);
             unstored += 1;
         }
+        self.aside.events -= gone.events;
+        self.aside.bytes -= gone.bytes;
         self.stored -= unstored as u64;
         unstored as u64
     }
 
-    /// The events that are in memory only: those that wait for the disk, then the newest of the live ones where they are
-    /// wanted, then those in flight where all are.
-    pub fn unstored(&self, wants_live: bool, wants_all: bool) -> impl Iterator<Item = &QueuedEvent> {
+    /// The events that are in memory only: those that wait for the disk, and where all are wanted, the newest of the live
+    /// ones and those in flight.
+    pub fn unstored(&self, wants_all: bool) -> impl Iterator<Item = &QueuedEvent> {
         let in_flight = self.in_flight.iter().flat_map(|batch| &batch.events).filter(move |_| wants_all);
-        let live = self.live.iter().rev().filter(move |_| wants_live || wants_all);
+        let live = self.live.iter().rev().filter(move |_| wants_all);
         self.outbox.iter().chain(live).chain(in_flight).filter(|event| !event.stored)
     }
 
@@ -312,6 +359,10 @@ impl Memory {
         let all: Vec<_> = lanes.into_iter().flatten().chain(in_flight).collect();
         assert_eq!(self.events as usize, all.len());
         assert_eq!(self.bytes, all.iter().map(|event| event.bytes()).sum::<usize>());
+        let mut aside = Aside::default();
+        let in_flight = self.in_flight.iter().flat_map(|batch| &batch.events);
+        in_flight.filter(|event| event.stored).chain(&self.backlog).for_each(|event| aside.add(event));
+        assert_eq!(self.aside, aside);
         assert_eq!(self.stored as usize, all.iter().filter(|event| event.stored).count());
         assert_eq!(self.live_stored, self.live.iter().filter(|event| event.stored).count());
         assert_eq!(self.live_bytes, self.live.iter().map(|event| event.json.len()).sum::<usize>());

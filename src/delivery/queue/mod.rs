@@ -53,6 +53,8 @@ pub struct Queue {
     heartbeat: Heartbeat,
     /// Wakes the spool's thread.
     spool_wake: Wake,
+    /// Wakes the thread that watches the disk.
+    watch_wake: Wake,
     /// The place of the first event that has not met its end: all before it have.
     settled_to: watch::Sender<u64>,
 }
@@ -91,6 +93,7 @@ impl Queue {
             wake: Notify::new(),
             heartbeat: Heartbeat::new(Instant::now()),
             spool_wake: Wake::default(),
+            watch_wake: Wake::default(),
             settled_to: watch::Sender::new(first_seq),
         }
     }
@@ -105,6 +108,13 @@ impl Queue {
     pub fn step<T>(&self, step: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let result = step(&mut state);
+        self.conclude(state);
+        result
+    }
+
+    /// Ends a step: wakes those whom it concerns, outside the lock.
+    #[inline]
+    fn conclude(&self, mut state: MutexGuard<'_, State>) {
         let Wakes { worker, spool, settled_to } = state.take_wakes();
         if let Some(settled) = settled_to {
             self.settled_to.send_if_modified(|to| std::mem::replace(to, settled) != settled);
@@ -116,7 +126,6 @@ impl Queue {
         if spool {
             self.spool_wake.notify_one();
         }
-        result
     }
 
     pub fn limits(&self) -> Limits {
@@ -201,7 +210,9 @@ impl Queue {
     /// Ends admission, and drops all that is left in memory only, batches in flight included. Tells how many events that
     /// were.
     pub fn abandon(&self) -> u64 {
-        self.step(State::abandon).0
+        let (left, _freed) = self.step(State::abandon);
+        self.watch_wake.notify_one();
+        left
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

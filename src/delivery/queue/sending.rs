@@ -2,15 +2,27 @@
 //! what the worker has, so nothing depends on the worker's coming back.
 
 use bytes::Bytes;
+use tokio::time::timeout_at;
 
-use super::{Queue, QueuedEvent};
+use super::{Queue, QueuedEvent, State};
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::Account;
 
 impl Queue {
-    /// Resolves when there is something new for the worker to look at.
+    /// Resolves when there is something new for the worker to look at, or when what it looks at has changed with time.
     pub async fn woken(&self) {
-        self.wake.notified().await;
+        match self.look(State::trouble_changes_at) {
+            Some(at) => drop(timeout_at(at, self.wake.notified()).await),
+            None => self.wake.notified().await,
+        }
+    }
+
+    /// Resolves when what is in memory only is on disk, as after [`close`](Self::close), or when the disk does not take it.
+    /// The worker must have ended.
+    pub async fn stored(&self) {
+        while self.look(State::is_being_stored) {
+            self.wake.notified().await;
+        }
     }
 
     /// Tells that the worker is driven.

@@ -61,6 +61,10 @@ pub enum SpoolIssue {
     InUse,
     /// Reading or writing fails.
     Io,
+    /// The disk has not answered for two seconds. It is not tried again before it does.
+    Hangs,
+    /// The file was removed, or another one has its name. A new one is begun.
+    Removed,
     /// A file was damaged. It was set aside, and what could be read of it was taken over.
     Damaged,
     /// A file was written by a newer version of this crate. It was left as it is.
@@ -95,6 +99,14 @@ impl SpoolIssue {
                  use a local disk, or a directory for each service",
             ),
             Self::Io => ("io_error", "the spool's disk fails to read or write: check it"),
+            Self::Hangs => (
+                "spool_hangs",
+                "the spool's disk does not answer: check it; events are sent from memory meanwhile",
+            ),
+            Self::Removed => (
+                "removed",
+                "the spool's file was removed while in use: a new one is begun, find out what removes it",
+            ),
             Self::Damaged => (
                 "damaged",
                 "a spool file was damaged and set aside as *.damaged-*: what could be read goes on, \
@@ -125,6 +137,7 @@ impl SpoolIssue {
             PermissionDenied | ReadOnlyFilesystem => Self::NoPermission,
             NotFound | NotADirectory | AlreadyExists => Self::NoDirectory,
             StorageFull | QuotaExceeded | FileTooLarge => Self::DiskFull,
+            StaleNetworkFileHandle => Self::Removed,
             ResourceBusy | WouldBlock | Unsupported => Self::InUse,
             _ => Self::Io,
         }

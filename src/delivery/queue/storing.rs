@@ -4,8 +4,10 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::{Queue, Read, SpoolIssue, SpoolWork};
+use super::spool_link::Watch;
+use super::{Queue, Read, SpoolIssue, SpoolWork, State};
 use crate::delivery::spool::{Applied, Fill};
+use crate::rt::target;
 
 impl Queue {
     /// Tells that the spool does not work: everything goes on in memory.
@@ -22,7 +24,7 @@ impl Queue {
             if let Some(work) = state.next_work(now) {
                 return Some(work);
             }
-            if now >= until {
+            if now >= until || state.spool.is_called() {
                 return None;
             }
             let wait = state.sleep(now).min(until.saturating_duration_since(now));
@@ -32,11 +34,64 @@ impl Queue {
         }
     }
 
+    /// Ends the wait for work: something else is there for the spool's thread.
+    pub fn call_spool(&self) {
+        self.step(|state| state.spool.call());
+        self.spool_wake.notify_one();
+    }
+
+    /// Asks the disk for something. It has answered when the result is dropped.
+    pub fn disk_round(&self) -> DiskRound<'_> {
+        if self.step(|state| state.spool.begin_round(Instant::now())) {
+            self.watch_wake.notify_one();
+        }
+        DiskRound(self)
+    }
+
+    /// The thread that asks the disk has ended.
+    pub fn disk_ended(&self) {
+        self.step(|state| state.spool.end());
+        self.watch_wake.notify_one();
+    }
+
+    /// Watches the disk until the thread that asks it has ended, or hangs though everything else has ended: false then.
+    pub fn watch_disk(&self, log: impl Fn()) -> bool {
+        let mut state = self.state();
+        loop {
+            let wait = match state.watch_disk(Instant::now()) {
+                Watch::End => return state.spool.has_ended(),
+                Watch::GiveUp { is_news } => {
+                    self.conclude(state);
+                    if is_news {
+                        log();
+                    }
+                    state = self.state();
+                    continue;
+                }
+                Watch::LookAfter(wait) => wait,
+                Watch::Sleep => Duration::MAX,
+            };
+            let woken = self.watch_wake.wait_timeout(state, wait);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Tells what a round of work came to. `None`: nothing is known to be written.
     pub fn finish_work(&self, work: SpoolWork, applied: Option<Applied>, read: Read, fill: Fill) {
         let (waiters, _copies) = self.step(|state| state.finish_work(&work, applied, read, fill));
         waiters.into_iter().for_each(|waiter| {
             let _ = waiter.send(Ok(()));
         });
+    }
+}
+
+/// A question to the disk that it has not answered yet.
+pub struct DiskRound<'a>(&'a Queue);
+
+impl Drop for DiskRound<'_> {
+    fn drop(&mut self) {
+        if self.0.step(State::end_disk_round) {
+            tracing::info!(target: target::SPOOL, "the spool's disk answers again");
+        }
     }
 }

@@ -10,12 +10,13 @@ use crate::error::check;
 /// | | a crash loses | a loss of power loses |
 /// |---|---|---|
 /// | no spool | the events in memory | the events in memory |
-/// | [`Overflow`](Self::Overflow) | the events in memory only: the events since the last batch while PostHog answers, and those of the last moment during an outage | the same |
+/// | [`Overflow`](Self::Overflow) | the events in memory only: the events since the last batch while PostHog answers, and those of the last 100 ms and of one write to disk while delivery pauses or an event waits for more than two seconds | the same |
 /// | [`WriteAhead`](Self::WriteAhead) | the events of the last moment: those of 5 ms and of one write to disk | the same |
 /// | [`capture_durable`](crate::PostHog::capture_durable), either mode | no event for which it returned `Ok` | the same |
 ///
 /// A crash and a loss of power cost the same because each write ends with `fsync`. The next start counts the lost events as
-/// [`DropReason::Crash`](crate::DropReason::Crash).
+/// [`DropReason::Crash`](crate::DropReason::Crash), except those that no file had heard of: the events that were captured
+/// less than 20 ms before the process was killed, or less than 10 s before a loss of power, and that are not on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpoolMode {
@@ -81,7 +82,8 @@ impl SpoolConfig {
     }
 
     /// Sets the most bytes of events in the spool. The default is 1 GiB, which is two and a half hours of 200 events/s of
-    /// 600 bytes. The file itself takes up to twice as much while it is written to; see
+    /// 600 bytes. The file itself takes up to 2.6 times as much while it is written to (2.2 times with events below 1 kB);
+    /// see
     /// [`SpoolHealth::file_bytes`](crate::SpoolHealth::file_bytes).
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.bounds.bytes = bytes;
@@ -90,6 +92,9 @@ impl SpoolConfig {
 
     /// Sets how long after its capture an event may stay in the spool. The default is 7 days, because older events no longer
     /// matter to current questions.
+    ///
+    /// The spool measures the age by a clock of its own, because the system's may jump. A process that starts more than a
+    /// year after the last write takes that for such a jump, and the time does not count.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.bounds.age = age;
         self

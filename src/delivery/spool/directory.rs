@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use redb::StorageBackend;
@@ -10,11 +10,14 @@ use redb::backends::FileBackend;
 
 use super::changes::{Contents, Held, StoreError};
 use super::config::Bounds;
-use super::files::{create_directory, open_file, sync_directory};
+use super::files::{Identity, create_directory, identity, open_file, sync_directory};
+use super::guard::guarded;
+use super::open::is_newer;
 use super::quarantine::SetAside;
 use super::record::{self, Record};
 use super::state::State;
 use super::store::Store;
+use crate::rt::{lock, target};
 
 /// The spool's directory: `spool-0.redb`, `spool-1.redb`, …, one for each process that runs at the same time.
 ///
@@ -26,9 +29,23 @@ pub struct Directory {
     wrap: Wrap,
     /// The slot of this process. Kept while its store is closed and opened again, so that no other process
     /// takes over what this one holds in memory.
-    own: Mutex<Option<(u32, Arc<File>)>>,
-    /// The metadata of files that had nothing in them.
-    empty: Mutex<HashMap<u32, Metadata>>,
+    own: Mutex<Option<Own>>,
+    /// Files in which there is nothing to take over, as long as they are not changed.
+    known: Mutex<HashMap<u32, (Metadata, Known)>>,
+}
+
+#[derive(Clone)]
+struct Own {
+    slot: u32,
+    claim: Arc<File>,
+    file: Option<Identity>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Empty,
+    /// Of a later version of this crate.
+    Newer,
 }
 
 /// A file's length, and when it was changed.
@@ -39,9 +56,9 @@ pub struct Opened {
     pub slot: u32,
     pub store: Store,
     pub contents: Contents,
+    /// When its last process wrote to it last.
+    pub written_at: u64,
     pub set_aside: Vec<SetAside>,
-    /// Files of a later version of this crate, left alone.
-    pub newer: Vec<PathBuf>,
 }
 
 /// Wraps the file that redb uses. Only tests wrap it.
@@ -55,23 +72,51 @@ impl Directory {
 
     pub fn prepare_with(path: &Path, wrap: Wrap) -> io::Result<Self> {
         create_directory(path)?;
-        Ok(Self { path: path.to_owned(), wrap, own: Mutex::default(), empty: Mutex::default() })
+        Ok(Self { path: path.to_owned(), wrap, own: Mutex::default(), known: Mutex::default() })
     }
 
-    /// Opens this process's slot: the first that is free, or `slot` again. A file that cannot be read is set
-    /// aside, and what can be salvaged is in the new one.
-    pub fn open(&self, bounds: Bounds, held: Held, slot: Option<u32>) -> io::Result<Opened> {
+    /// Opens a slot for this process: the first that is free. A file that cannot be read is set aside, and what can be
+    /// salvaged is in the new one.
+    pub fn open(&self, bounds: Bounds) -> io::Result<Opened> {
+        self.open_first(0..SLOTS, bounds, &Held::default())
+    }
+
+    /// Opens this process's slot again. If its file was removed, it gets one that has no file yet: another process may have
+    /// the place by now.
+    pub fn open_again(&self, bounds: Bounds, held: Held) -> io::Result<Opened> {
+        let own = lock(&self.own).clone();
+        if let Some(Own { slot, claim, file }) = own {
+            let is_ours = is_at(&self.file(slot, "lock"), identity(&claim.metadata()?));
+            if !is_ours {
+                *lock(&self.own) = None;
+            }
+            // With another lock, it is ours as long as nobody else has it.
+            if is_ours || is_at(&self.file(slot, "redb"), file) {
+                return self.open_first(slot..slot + 1, bounds, &held);
+            }
+        }
+        let is_new = |slot: &u32| !fs::exists(self.file(*slot, "redb")).unwrap_or(true);
+        self.open_first((0..SLOTS).filter(is_new), bounds, &held)
+    }
+
+    fn open_first(
+        &self,
+        slots: impl Iterator<Item = u32>,
+        bounds: Bounds,
+        held: &Held,
+    ) -> io::Result<Opened> {
         create_directory(&self.path)?;
-        let (mut newer, mut failure) = (Vec::new(), None);
-        for slot in slot.map_or(0..SLOTS, |slot| slot..slot + 1) {
+        let mut failure = None;
+        for slot in slots {
             let Some(claim) = self.claim_or(slot, &mut failure) else { continue };
-            match self.open_slot(slot, &claim, bounds, &held) {
+            match self.open_slot(slot, &claim, bounds, held) {
                 Ok(opened) => {
-                    *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some((slot, claim));
-                    return Ok(Opened { newer, ..opened });
+                    let file = fs::metadata(self.file(slot, "redb")).ok().as_ref().and_then(identity);
+                    *lock(&self.own) = Some(Own { slot, claim, file });
+                    return Ok(opened);
                 }
                 Err(StoreError::Locked) => {}
-                Err(StoreError::Newer) => newer.push(self.file(slot, "redb")),
+                Err(StoreError::Newer) => self.note(slot, Known::Newer),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -85,21 +130,22 @@ impl Directory {
         let mut failure = None;
         for slot in (0..SLOTS).filter(|slot| *slot != own) {
             let file = self.file(slot, "redb");
-            // Opening a file checks all of it, so a file that was empty is opened again only after a change.
-            if !fs::exists(&file)? || self.was_empty(slot, &file) {
+            // Opening a file checks all of it, so a file that is known is opened again only after a change.
+            if !fs::exists(&file)? || self.knows(slot).is_some() {
                 continue;
             }
             let Some(claim) = self.claim_or(slot, &mut failure) else { continue };
             match self.open_slot(slot, &claim, bounds, &Held::default()) {
                 Ok(opened) if opened.is_empty() => {
                     drop(opened);
-                    self.note_empty(slot, &file);
+                    self.note(slot, Known::Empty);
                 }
                 Ok(mut opened) => {
                     opened.store.claim = Some(claim);
                     return Ok(Some(opened));
                 }
-                Err(StoreError::Locked | StoreError::Newer) => {}
+                Err(StoreError::Locked) => {}
+                Err(StoreError::Newer) => self.note(slot, Known::Newer),
                 Err(error) => failure = failure.or(Some(error.into())),
             }
         }
@@ -113,10 +159,11 @@ impl Directory {
 
     /// Writes the counts beside our own file. The kernel keeps them if the process is killed. A loss of power may lose them, so
     /// they go into the file too from time to time.
-    pub fn note(&self, counts: &[u8]) -> io::Result<()> {
-        match &*self.own.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((_, claim)) => {
-                let mut file = &**claim;
+    pub fn note_counts(&self, counts: &[u8]) -> io::Result<()> {
+        let own = lock(&self.own).clone();
+        match own {
+            Some(Own { claim, .. }) => {
+                let mut file = &*claim;
                 file.seek(io::SeekFrom::Start(0))?;
                 file.write_all(counts)
             }
@@ -126,11 +173,9 @@ impl Directory {
 
     /// Locks a slot for as long as the file is open. Returns `None` if another process has it.
     fn claim(&self, slot: u32) -> io::Result<Option<Arc<File>>> {
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((own, claim)) = own
-            && own == slot
-        {
-            return Ok(Some(claim));
+        let own = lock(&self.own).clone();
+        if let Some(own) = own.filter(|own| own.slot == slot) {
+            return Ok(Some(own.claim));
         }
         let file = open_file(&self.file(slot, "lock"))?;
         match file.try_lock() {
@@ -156,7 +201,12 @@ impl Directory {
             // The process that salvaged the file was stopped just before this.
             fs::rename(&salvaged, &file)?;
         }
-        if !fs::exists(&file)? {
+        if fs::exists(&file)? {
+            // Before all of it is checked, and perhaps repaired.
+            if self.is_newer(&file)? {
+                return Err(StoreError::Newer);
+            }
+        } else {
             self.begin(&file, &self.file(slot, "new"), bounds)?;
         }
         let mut set_aside = Vec::new();
@@ -172,7 +222,15 @@ impl Directory {
             store.recount(note, &mut contents);
         }
         sync_directory(&self.path)?;
-        Ok(Opened { slot, store, contents, set_aside, newer: Vec::new() })
+        let written_at = store.state.at;
+        Ok(Opened { slot, store, contents, written_at, set_aside })
+    }
+
+    /// Whether a later version of this crate wrote the file. Reads no more than its header and says no if that is not enough,
+    /// because the file was not closed.
+    fn is_newer(&self, path: &Path) -> io::Result<bool> {
+        let file = FileBackend::new(open_file(path)?).map_err(io::Error::other)?;
+        Ok(guarded(|| is_newer((self.wrap)(file))).unwrap_or(false))
     }
 
     /// Creates an empty file. The file is complete before it gets its name, so that a half-made file that a killed process left
@@ -201,15 +259,37 @@ impl Directory {
         Store::open((self.wrap)(file), bounds, held.clone())
     }
 
-    fn was_empty(&self, slot: u32, file: &Path) -> bool {
-        let empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
-        empty.get(&slot).is_some_and(|then| metadata(file).is_ok_and(|now| now == *then))
+    /// Whether a file of a later version of this crate is in the directory.
+    pub fn has_newer(&self) -> bool {
+        (0..SLOTS).any(|slot| self.knows(slot) == Some(Known::Newer))
     }
 
-    fn note_empty(&self, slot: u32, file: &Path) {
-        let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(metadata) = metadata(file) {
-            empty.insert(slot, metadata);
+    /// An error if our own files are no longer where they were: somebody removed them, or put others in their place.
+    pub fn check_is_in_place(&self) -> io::Result<()> {
+        let Some(Own { slot, claim, file }) = lock(&self.own).clone() else { return Ok(()) };
+        let claim = identity(&claim.metadata()?);
+        if is_at(&self.file(slot, "redb"), file) && is_at(&self.file(slot, "lock"), claim) {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, "its file was removed"))
+    }
+
+    /// What is known of a file that has not changed since.
+    fn knows(&self, slot: u32) -> Option<Known> {
+        let (then, known) = lock(&self.known).get(&slot).copied()?;
+        metadata(&self.file(slot, "redb")).is_ok_and(|now| now == then).then_some(known)
+    }
+
+    fn note(&self, slot: u32, known: Known) {
+        let file = self.file(slot, "redb");
+        let Ok(metadata) = metadata(&file) else { return };
+        let before = lock(&self.known).insert(slot, (metadata, known));
+        if known == Known::Newer && before.is_none_or(|(_, before)| before != known) {
+            tracing::warn!(
+                target: target::SPOOL,
+                file = %file.display(),
+                "a spool file is of a newer version: left alone"
+            );
         }
     }
 
@@ -229,6 +309,14 @@ impl Opened {
 fn metadata(file: &Path) -> io::Result<Metadata> {
     let metadata = fs::metadata(file)?;
     Ok((metadata.len(), metadata.modified()?))
+}
+
+/// Whether the file of that name is this one. What cannot be found out counts as yes.
+fn is_at(path: &Path, file: Option<Identity>) -> bool {
+    match fs::metadata(path) {
+        Ok(metadata) => file.is_none() || identity(&metadata) == file,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 fn read_note(mut claim: &File) -> io::Result<Option<State>> {

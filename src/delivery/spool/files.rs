@@ -1,12 +1,15 @@
 //! Files and directories that only their owner can read, on platforms that have such permissions.
 
-pub use platform::{create_directory, open_file, sync_directory};
+pub use platform::{create_directory, identity, open_file, sync_directory};
+
+/// What tells a file from another one of the same name.
+pub type Identity = (u64, u64);
 
 #[cfg(unix)]
 mod platform {
-    use std::fs::{DirBuilder, File, OpenOptions};
+    use std::fs::{DirBuilder, File, Metadata, OpenOptions};
     use std::io;
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
     use std::path::Path;
 
     /// Creates the directory and its parents if they are missing.
@@ -23,11 +26,15 @@ mod platform {
     pub fn sync_directory(path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
+
+    pub fn identity(metadata: &Metadata) -> Option<super::Identity> {
+        Some((metadata.dev(), metadata.ino()))
+    }
 }
 
 #[cfg(not(unix))]
 mod platform {
-    use std::fs::{File, OpenOptions, create_dir_all};
+    use std::fs::{File, Metadata, OpenOptions, create_dir_all};
     use std::io;
     use std::path::Path;
 
@@ -41,5 +48,10 @@ mod platform {
 
     pub fn sync_directory(_: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    /// There is no identity to read, and a file in use cannot be removed there.
+    pub fn identity(_: &Metadata) -> Option<super::Identity> {
+        None
     }
 }

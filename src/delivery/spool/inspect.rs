@@ -34,8 +34,8 @@ impl SpoolConfig {
             written,
             mode: fs::metadata(&self.directory).ok().and_then(|metadata| mode(&metadata)),
             free: fs4::available_space(&self.directory).ok(),
-            // While the file is written to, it takes up to twice the bytes in it.
-            wanted: self.bounds.bytes.saturating_mul(2).saturating_add(self.bounds.min_free),
+            // While the file is written to, it takes up to 2.6 times the bytes in it.
+            wanted: (self.bounds.bytes / 5).saturating_mul(13).saturating_add(self.bounds.min_free),
             min_free: self.bounds.min_free,
         };
         if is_new {

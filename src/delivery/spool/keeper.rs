@@ -1,10 +1,11 @@
-//! What the spool's thread does: it alone touches the disk.
+//! What the thread does that alone touches our file.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::changes::Held;
+use super::clock::Clock;
 use super::config::{SpoolConfig, SpoolMode};
 use super::directory::{Directory, Opened};
 use super::store::Store;
@@ -63,6 +64,8 @@ impl Keeper {
 
     /// Opens the spool and serves the queue until that ends or the disk fails.
     fn work(&mut self) -> io::Result<()> {
+        let queue = Arc::clone(&self.queue);
+        let round = queue.disk_round();
         let directory = match &self.directory {
             Some(directory) => Arc::clone(directory),
             None => Arc::new(Directory::prepare(&self.config.directory)?),
@@ -70,8 +73,9 @@ impl Keeper {
         self.directory = Some(Arc::clone(&directory));
         let (mut store, mut takeover) = match self.slot {
             None => self.open(&directory)?,
-            Some(slot) => self.open_again(&directory, slot)?,
+            Some(_) => self.open_again(&directory)?,
         };
+        drop(round);
         if std::mem::take(&mut self.failure_is_logged) {
             tracing::info!(target: target::SPOOL, "the spool works again");
         }
@@ -84,11 +88,11 @@ impl Keeper {
     fn open(&mut self, directory: &Directory) -> io::Result<(Store, Takeover)> {
         let bounds = self.config.bounds;
         let first_seq = self.queue.look(State::first_seq);
-        let mut opened = directory.open(bounds, Held::default(), None)?;
+        let mut opened = directory.open(bounds)?;
         let mut left_behind = Vec::new();
         while opened.contents.last >= Some(first_seq) {
             // The clock was set back, so the events in the file would not come before ours.
-            let next = directory.open(bounds, Held::default(), None)?;
+            let next = directory.open(bounds)?;
             left_behind.push(std::mem::replace(&mut opened, next));
         }
         self.slot = Some(opened.slot);
@@ -96,23 +100,24 @@ impl Keeper {
         let mut takeover = Takeover::new(opened.slot, next_seq);
         // If there are more, they are found later.
         if let Some(left_behind) = left_behind.pop() {
-            takeover.begin(left_behind);
+            takeover.begin(&self.queue, left_behind);
         }
-        self.report(self.notice(&opened));
+        self.report(self.notice(&opened).or(directory.has_newer().then_some(SpoolIssue::Newer)));
         let write_ahead = self.config.mode == SpoolMode::WriteAhead;
         drop(self.queue.step(|state| state.spool_opened(opened.contents, opened.store.fill(), write_ahead)));
         Ok((opened.store, takeover))
     }
 
-    fn open_again(&mut self, directory: &Directory, slot: u32) -> io::Result<(Store, Takeover)> {
-        let bounds = self.config.bounds;
-        let opened = directory.open(bounds, self.held.clone(), Some(slot))?;
+    fn open_again(&mut self, directory: &Directory) -> io::Result<(Store, Takeover)> {
+        let opened = directory.open_again(self.config.bounds, self.held.clone())?;
+        let slot = opened.slot;
+        self.slot = Some(slot);
         self.queue.step(|state| state.spool_recovered(|seq| opened.store.held.contains(&seq)));
-        self.report(self.notice(&opened));
+        self.report(self.notice(&opened).or(directory.has_newer().then_some(SpoolIssue::Newer)));
         Ok((opened.store, Takeover::new(slot, self.next_seq)))
     }
 
-    /// Logs damage, losses and foreign versions that were found. Returns the issue that needs a person.
+    /// Logs damage and losses that were found. Returns the issue that needs a person.
     fn notice(&self, opened: &Opened) -> Option<SpoolIssue> {
         for file in &opened.set_aside {
             tracing::warn!(
@@ -131,15 +136,7 @@ impl Keeper {
                 "a process ended without shutdown: what it had in memory only is lost"
             );
         }
-        for file in &opened.newer {
-            tracing::warn!(
-                target: target::SPOOL,
-                file = %file.display(),
-                "a spool file is of a newer version: left alone"
-            );
-        }
-        let damaged = (!opened.set_aside.is_empty()).then_some(SpoolIssue::Damaged);
-        damaged.or((!opened.newer.is_empty()).then_some(SpoolIssue::Newer))
+        (!opened.set_aside.is_empty()).then_some(SpoolIssue::Damaged)
     }
 
     /// Tells the queue what a person should look at, if anything.
@@ -147,39 +144,77 @@ impl Keeper {
         self.queue.step(|state| state.spool.noticed(issue));
     }
 
-    fn serve(&self, directory: &Directory, store: &mut Store, takeover: &mut Takeover) -> io::Result<()> {
+    fn serve(
+        &self,
+        directory: &Arc<Directory>,
+        store: &mut Store,
+        takeover: &mut Takeover,
+    ) -> io::Result<()> {
         let mut search_at = Instant::now();
+        let last_write = (store.fill().events > 0).then_some(store.state.at);
+        let mut clock = Clock::after(last_write, SystemTime::now(), search_at);
         loop {
             let now = Instant::now();
-            if takeover.is_idle() && now >= search_at {
+            if store.fill().events == 0 {
+                clock = Clock::after(None, SystemTime::now(), now);
+            }
+            if now >= search_at {
                 search_at = now + SEARCH_EVERY;
+                let round = self.queue.disk_round();
+                directory.check_is_in_place()?;
                 if store.compact_if_worth_it()? {
                     self.queue.step(|state| state.spool.measured(store.fill()));
                 }
-                if let Some(issue) = takeover.search(directory, store).and_then(|found| self.notice(found)) {
-                    self.report(Some(issue));
+                drop(round);
+                if !self.queue.is_closed() {
+                    takeover.search(&self.queue, directory, store);
                 }
             }
-            let longest =
-                if takeover.is_idle() || self.queue.is_closed() { search_at - now } else { Duration::ZERO };
+            if let Some(found) = takeover.poll() {
+                if let Some(issue) = found.and_then(|found| self.notice(found)) {
+                    self.report(Some(issue));
+                }
+                let round = self.queue.disk_round();
+                let has_newer = directory.has_newer();
+                drop(round);
+                self.queue.step(|state| state.spool.noticed_newer(has_newer));
+            }
+            let waits = !takeover.has_found() || self.queue.is_closed();
+            let longest = if waits { search_at.saturating_duration_since(now) } else { Duration::ZERO };
             match self.queue.next_work(longest) {
-                Some(work) if work.is_last => return self.take(work, store, directory),
-                Some(work) => self.take(work, store, directory)?,
+                Some(work) if work.is_last => {
+                    self.take(work, store, directory, &clock)?;
+                    takeover.end();
+                    return Ok(());
+                }
+                Some(work) => self.take(work, store, directory, &clock)?,
                 None => {}
             }
-            if !self.queue.is_closed() {
-                takeover.step(&self.queue, store, directory)?;
+            if takeover.has_found() && !self.queue.is_closed() {
+                let _round = self.queue.disk_round();
+                takeover.step(&self.queue, store, directory, &clock)?;
             }
         }
     }
 
     /// Does one round of work, and reports to the queue what came of it.
-    fn take(&self, work: SpoolWork, store: &mut Store, directory: &Directory) -> io::Result<()> {
+    fn take(
+        &self,
+        work: SpoolWork,
+        store: &mut Store,
+        directory: &Directory,
+        clock: &Clock,
+    ) -> io::Result<()> {
+        let round = self.queue.disk_round();
         store.release(&work.released);
         let mut applied = None;
         let mut write_and_read = || {
             if let Some(changes) = &work.changes {
-                applied = Some(store.apply(changes, SystemTime::now(), directory.free())?);
+                let done =
+                    store.apply(changes, clock.now(SystemTime::now(), Instant::now()), directory.free())?;
+                // Nobody finds what is written to a file without a name.
+                directory.check_is_in_place()?;
+                applied = Some(done);
             }
             work.load.map_or(Ok(Vec::new()), |(events, bytes)| store.load(events, bytes))
         };
@@ -188,10 +223,11 @@ impl Keeper {
             Err(error) => (Vec::new(), Err(error)),
         };
         if let Some(note) = work.note
-            && let Err(error) = directory.note(&store.note(note))
+            && let Err(error) = directory.note_counts(&store.note(note))
         {
             tracing::debug!(target: target::SPOOL, "the counts cannot be noted: {error}");
         }
+        drop(round);
         let read = Read { events, is_all: store.is_read_to_the_end };
         self.queue.finish_work(work, applied, read, store.fill());
         result

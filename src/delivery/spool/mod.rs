@@ -2,8 +2,9 @@
 //!
 //! # Constraints
 //!
-//! A failing or hanging disk must not stop the service. So only the [`thread`] of the [`keeper`] touches the disk, and the
-//! queue works without it. The spool stores events and not requests, because each attempt needs a fresh `sent_at`. Live
+//! A failing or hanging disk must not stop the service. So only the [`thread`] of the [`keeper`] touches our file, another
+//! one watches it and gives the disk up after two seconds, and the queue works without both. Files that other processes left
+//! are opened, checked and read by threads of their own, because they may be large. The spool stores events and not requests, because each attempt needs a fresh `sent_at`. Live
 //! events do not wait for events on disk. No event is sent by two processes.
 //!
 //! # Walk
@@ -18,17 +19,19 @@
 //! # Format
 //!
 //! Each process has one redb file, in a [`directory`] of slots. The file has tables of events, of dead letters and of
-//! attempts, and one of the counts. An event's key is its `seq`, which rises with the time of capture across processes.
+//! attempts, and one of the counts, with the time of the last write by the spool's own [`clock`]. An event's key is its `seq`, which rises with the time of capture across processes.
 //! Each value is a [`record`], which can be recognized without the rest of the file. [`salvage`] relies on that when the
 //! tree is damaged.
 //!
 //! # What a crash can cost
 //!
-//! A crash loses the events that no round had written. The deliveries of up to a second may be repeated, and so may up to a
+//! A crash loses the events that no round had written. The next process counts them by the last note beside the file, which
+//! is up to 20 ms old, or after a loss of power by the file, which is up to 10 s old. The deliveries of up to a second may be repeated, and so may up to a
 //! chunk of events that were being taken over from another process's file ([`takeover`]).
 
 mod backend;
 mod changes;
+mod clock;
 mod config;
 mod directory;
 mod files;
@@ -56,4 +59,6 @@ pub use config::{SpoolConfig, SpoolMode};
 pub use files::{create_directory, open_file, sync_directory};
 #[cfg(feature = "preflight")]
 pub use inspect::SpoolInspection;
+#[cfg(test)]
+pub use tests::Faults;
 pub use thread::Spool;

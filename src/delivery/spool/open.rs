@@ -1,5 +1,8 @@
-use redb::{Database, Error, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{
+    Database, Error, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend,
+};
 
+use super::backend::Measured;
 use super::changes::{Contents, Held};
 use super::record::{Kind, Record};
 use super::state::State;
@@ -15,6 +18,17 @@ pub struct Found {
     /// Dead letters that cannot be read.
     pub damaged: Vec<u64>,
 }
+
+/// Whether a later version of this crate wrote the file. It is an error if that cannot be read without a repair.
+pub fn is_newer(file: Box<dyn StorageBackend>) -> Result<bool, Error> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(HEADER_CACHE);
+    let db = builder.open_read_only_with_backend(Measured::new(file).0)?;
+    Ok(read_version(&db.begin_read()?.open_table(META)?)? > VERSION)
+}
+
+/// The few pages that hold the version.
+const HEADER_CACHE: usize = 64 << 10;
 
 /// Makes an empty file a store, and reads what the next steps need of any other. Returns `None` if a later version of this
 /// crate wrote the file.

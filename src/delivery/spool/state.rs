@@ -11,6 +11,8 @@ use crate::delivery::ledger::{DropReason, Drops, Totals};
 pub struct State {
     /// The number of the commit.
     pub sequence: u64,
+    /// Of the commit, in milliseconds since 1970 by the spool's own clock. 0 if an earlier version wrote it.
+    pub at: u64,
     pub totals: Totals,
     pub events: u64,
     /// Of the events' records.
@@ -21,7 +23,7 @@ pub struct State {
 
 impl State {
     pub fn to_bytes(self, floor: u64) -> Vec<u8> {
-        let Self { sequence, totals, events, bytes, dead_bytes } = self;
+        let Self { sequence, at, totals, events, bytes, dead_bytes } = self;
         let Totals { captured, delivered, dropped } = totals;
         let json = json!({
             "captured": captured, "delivered": delivered, "dropped": dropped,
@@ -29,7 +31,7 @@ impl State {
         });
         let json = json.to_string();
         let json = json.as_bytes();
-        Record { kind: Kind::State, seq: floor, sequence, at: 0, attempts: 0, json }.to_bytes()
+        Record { kind: Kind::State, seq: floor, sequence, at, attempts: 0, json }.to_bytes()
     }
 
     pub fn read(record: &Record<'_>) -> Option<Self> {
@@ -48,7 +50,7 @@ impl State {
             dropped.add(reason, counts.get(reason.as_str()).copied().unwrap_or(0));
         }
         let totals = Totals { captured, delivered, dropped };
-        Some(Self { sequence: record.sequence, totals, events, bytes, dead_bytes })
+        Some(Self { sequence: record.sequence, at: record.at, totals, events, bytes, dead_bytes })
     }
 
     /// Returns the totals after the end of the last process. Events that are missing on disk were in its memory only, and

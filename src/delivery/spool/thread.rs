@@ -1,4 +1,5 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
@@ -7,13 +8,14 @@ use super::config::SpoolConfig;
 use super::directory::Directory;
 use super::keeper::Keeper;
 use crate::delivery::queue::{Queue, SpoolIssue};
-use crate::rt::target;
+use crate::rt::detached_thread::spawn;
+use crate::rt::{lock, target};
 
-/// A handle to the spool's thread.
+/// A handle to the spool's two threads: one asks the disk, and the other notices when the disk does not answer.
 #[derive(Debug)]
 pub struct Spool {
     has_ended: watch::Receiver<()>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    watcher: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Spool {
@@ -26,42 +28,63 @@ impl Spool {
         queue.step(|state| state.spool.expect(config.bounds.bytes));
         let (alive, has_ended) = watch::channel(());
         let keeper = Keeper::new(Arc::clone(queue), config, directory);
-        let (span, subscriber) = (tracing::Span::current(), tracing::dispatcher::get_default(Clone::clone));
-        let guard = Guard(Arc::clone(queue));
-        let thread = std::thread::Builder::new().name("posthog-health-spool".into()).spawn(move || {
-            let _guard = guard;
-            tracing::dispatcher::with_default(&subscriber, || span.in_scope(|| keeper.run()));
-            drop(alive);
-        });
-        let thread = thread.inspect_err(|error| {
-            tracing::warn!(
-                target: target::SPOOL,
-                "the spool's thread cannot be started, events stay in memory: {error}"
-            );
-            queue.spool_failed(SpoolIssue::Io);
-        });
-        Self { has_ended, thread: Mutex::new(thread.ok()) }
+        let ended = Ended(Arc::clone(queue));
+        let asks = move || {
+            let _ended = ended;
+            keeper.run();
+        };
+        let watched = Arc::clone(queue);
+        let watches = move || {
+            let _alive = alive;
+            let Ok(disk) = spawn("posthog-health-disk", asks).inspect_err(|error| give_up(&watched, error))
+            else {
+                return;
+            };
+            let log = || {
+                tracing::warn!(
+                    target: target::SPOOL,
+                    "the spool's disk does not answer: events are sent from memory meanwhile"
+                );
+            };
+            if watched.watch_disk(log) {
+                // It ends in a moment.
+                let _ = disk.join();
+            }
+            // Otherwise the disk hangs, and its thread is left behind.
+        };
+        let watcher = spawn("posthog-health-spool", watches).inspect_err(|error| give_up(queue, error)).ok();
+        Self { has_ended, watcher: Mutex::new(watcher) }
     }
 
-    /// Resolves when the queue has ended, the rest of its events is written and the thread has ended.
+    /// Resolves when the queue has ended, the rest of its events is written and the threads have ended, or when a disk that
+    /// hangs is left behind with its thread.
     pub async fn ended(&self) {
         // The wait ends with an error once the sender is dropped.
         let _ = self.has_ended.clone().changed().await;
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        let watcher = lock(&self.watcher).take();
+        if let Some(watcher) = watcher {
             // The thread has dropped its sender, so the join is short.
-            let _ = thread.join();
+            let _ = watcher.join();
         }
     }
 }
 
-/// Reports a panic of the thread, so that no caller waits for it.
-struct Guard(Arc<Queue>);
+fn give_up(queue: &Queue, error: &io::Error) {
+    tracing::warn!(
+        target: target::SPOOL,
+        "the spool's thread cannot be started, events stay in memory: {error}"
+    );
+    queue.spool_failed(SpoolIssue::Io);
+}
 
-impl Drop for Guard {
+/// Reports the end of the thread that asks the disk, and a panic that ended it, so that no caller waits for it.
+struct Ended(Arc<Queue>);
+
+impl Drop for Ended {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.spool_failed(SpoolIssue::Io);
         }
+        self.0.disk_ended();
     }
 }

@@ -1,4 +1,4 @@
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use redb::{AccessGuard, Error, ReadableTable, ReadableTableMetadata, Table};
 
@@ -25,14 +25,20 @@ pub fn commit(store: &Store, changes: &Changes, capacity: u64, now: SystemTime) 
         dead: transaction.open_table(DEAD)?,
         attempts: transaction.open_table(ATTEMPTS)?,
         applied: Applied::default(),
-        state: State { sequence: store.state.sequence + 1, totals: changes.totals, ..store.state },
+        state: State {
+            sequence: store.state.sequence + 1,
+            at: millis(now),
+            totals: changes.totals,
+            ..store.state
+        },
         front: store.front,
         capacity,
         changes,
         store,
     };
     open.end()?;
-    open.expire(now.checked_sub(store.bounds.age).map_or(0, millis))?;
+    let before = |age| now.checked_sub(age).map_or(0, millis);
+    open.expire(before(OLDEST), before(store.bounds.age))?;
     open.put()?;
     open.count_attempts()?;
     open.dead_letter(millis(now))?;
@@ -74,11 +80,12 @@ impl Open<'_> {
         Ok(())
     }
 
-    /// Evicts events that were captured before `oldest_kept`, up to the first that was not.
-    fn expire(&mut self, oldest_kept: u64) -> Result<(), Error> {
+    /// Evicts events that were captured before `oldest_kept`, up to the first that was not. A time before `oldest` is none:
+    /// the clock was wrong.
+    fn expire(&mut self, oldest: u64, oldest_kept: u64) -> Result<(), Error> {
         while self.applied.expired < EXPIRE_AT_MOST {
             let Some((seq, at)) = self.oldest()? else { break };
-            if at >= oldest_kept {
+            if at >= oldest_kept || at < oldest {
                 break;
             }
             self.remove(seq)?;
@@ -189,6 +196,9 @@ impl Open<'_> {
 fn size(record: AccessGuard<'_, &'static [u8]>) -> u64 {
     record.value().len() as u64
 }
+
+/// The longest that an event may stay, by `SpoolConfig::validate`.
+const OLDEST: Duration = Duration::from_secs(3600 * 24 * 3650);
 
 /// Events that one transaction expires at most, so that no transaction takes long.
 const EXPIRE_AT_MOST: u64 = 10_000;

@@ -1,7 +1,8 @@
 //! Without the feature `spool` there is no disk: every event is live, and nobody is owed anything.
 
 use std::convert::Infallible;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::spool_health::SpoolHealth;
 use crate::delivery::dead_letter::DeadLetter;
@@ -30,6 +31,41 @@ pub enum Place {
 #[derive(Debug, Default)]
 pub struct SpoolLink {
     pub journal: Journal,
+    pub trouble: Trouble,
+}
+
+/// What the queue knows at one moment.
+#[derive(Debug)]
+#[allow(dead_code, reason = "only a spool needs to know")]
+pub struct Sample {
+    pub now: Instant,
+    pub is_paused: bool,
+    pub due_to: u64,
+    pub waits_from: u64,
+}
+
+/// Nothing can go to disk.
+#[derive(Debug, Default)]
+pub struct Trouble(());
+
+impl Trouble {
+    pub fn update(&mut self, _: Sample) -> bool {
+        false
+    }
+
+    pub fn delivered(&mut self, _: Instant) {}
+
+    pub fn spills(&self) -> bool {
+        false
+    }
+
+    pub fn stands_still(&self) -> bool {
+        false
+    }
+
+    pub fn changes_at(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// Nothing is on disk, so nothing happens to it.
@@ -51,15 +87,11 @@ impl SpoolLink {
         false
     }
 
-    pub fn is_in_trouble(&self) -> bool {
+    pub fn will_write(&self) -> bool {
         false
     }
 
-    pub fn set_in_trouble(&mut self, _: bool) -> bool {
-        false
-    }
-
-    pub fn health(&self, _: u64, _: Instant) -> Option<SpoolHealth> {
+    pub fn health(&self, _: u64, _: std::time::Instant) -> Option<SpoolHealth> {
         None
     }
 

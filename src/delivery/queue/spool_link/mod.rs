@@ -1,5 +1,7 @@
 mod growth;
 mod journal;
+mod round;
+mod trouble;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,6 +14,9 @@ use crate::delivery::ledger::{Account, DropReason, Ledger, Totals};
 use crate::delivery::spool::{Changes, Fill, Stored};
 use growth::Growth;
 use journal::{Journal, SETTLE_EVERY};
+use round::Round;
+pub use round::{PATIENCE, Watch};
+pub use trouble::{Sample, Trouble};
 
 /// Wakes the spool's thread.
 pub type Wake = std::sync::Condvar;
@@ -25,13 +30,15 @@ pub struct SpoolLink {
     state: LinkState,
     /// Every event goes to disk before it is sent.
     write_ahead: bool,
-    /// Delivery stands still, so what is in memory goes to disk.
-    in_trouble: bool,
+    pub trouble: Trouble,
     sleep: Sleep,
     /// Until when events that go to disk first wait for others to share the write.
     gather_until: Option<Instant>,
+    spilled_at: Option<Instant>,
     pub journal: Journal,
     waiters: HashMap<u64, Waiter>,
+    is_called: bool,
+    has_ended: bool,
     /// The lowest place of an event of this process that may be on disk only.
     released_from: Option<u64>,
     /// Reading back gave nothing, though there should be something: it is left alone until then.
@@ -40,7 +47,11 @@ pub struct SpoolLink {
     noted: (Ledger, Option<Instant>),
     /// The ledger that the disk knows, and since when.
     written: (Ledger, Option<Instant>),
-    issue: Option<SpoolIssue>,
+    round: Round,
+    /// Why it fails, while it does.
+    failure: Option<SpoolIssue>,
+    /// What a person should look at though it works.
+    notice: Option<SpoolIssue>,
     bytes: u64,
     capacity_bytes: u64,
     file_bytes: u64,
@@ -83,8 +94,11 @@ pub enum Place {
 const GATHER: Duration = Duration::from_millis(5);
 /// How often the counts alone are written, for the case that the power fails.
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
-/// How often they are noted, for the case that the process is killed.
-const NOTE_EVERY: Duration = Duration::from_millis(100);
+/// How often they are noted, for the case that the process is killed: what it captures in this time, nobody counts. A note
+/// is one write to the page cache.
+const NOTE_EVERY: Duration = Duration::from_millis(20);
+/// How often fewer events than a batch go to disk while delivery stands still. Each time costs an `fsync`.
+const SPILL_EVERY: Duration = Duration::from_millis(100);
 /// How long a full spool is left alone.
 const FULL_FOR: Duration = Duration::from_millis(500);
 
@@ -92,15 +106,6 @@ const FULL_FOR: Duration = Duration::from_millis(500);
 impl SpoolLink {
     pub fn is_on(&self) -> bool {
         self.state != LinkState::Off
-    }
-
-    pub fn is_in_trouble(&self) -> bool {
-        self.in_trouble
-    }
-
-    /// Whether that is news.
-    pub fn set_in_trouble(&mut self, in_trouble: bool) -> bool {
-        std::mem::replace(&mut self.in_trouble, in_trouble) != in_trouble
     }
 
     /// `None` when there is no spool.
@@ -114,7 +119,7 @@ impl SpoolLink {
         };
         Some(SpoolHealth {
             state,
-            issue: self.issue,
+            issue: self.failure.or(self.notice),
             events,
             bytes: self.bytes,
             capacity_bytes: self.capacity_bytes,
@@ -252,18 +257,61 @@ impl SpoolLink {
     pub fn opened(&mut self, write_ahead: bool) {
         self.write_ahead = write_ahead;
         self.state = LinkState::Ready;
+        self.failure = None;
     }
 
     /// It works again. A write comes first, and tells how much there is.
     pub fn recovered(&mut self) {
         self.state = LinkState::Ready;
+        self.failure = None;
         self.journal.make_due();
     }
 
     pub fn failed(&mut self, issue: SpoolIssue) {
         self.state = LinkState::Failing;
-        self.issue = Some(issue);
+        self.failure = Some(issue);
         self.gather_until = None;
+    }
+
+    /// The disk is asked for something. Whether the thread that watches it must be woken.
+    pub fn begin_round(&mut self, now: Instant) -> bool {
+        self.round.begin(now)
+    }
+
+    /// The disk has answered. Whether that is to be logged.
+    pub fn end_round(&mut self) -> bool {
+        if self.round.end() && self.failure == Some(SpoolIssue::Hangs) {
+            self.recovered();
+        }
+        self.round.was_logged()
+    }
+
+    /// The thread that asks the disk has ended.
+    pub fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    pub fn hangs(&self) -> bool {
+        self.round.hangs()
+    }
+
+    /// What the thread that watches the disk has to do.
+    pub fn watch(&mut self, now: Instant, patience: Duration) -> Watch {
+        self.round.watch(now, patience)
+    }
+
+    /// Something is there for the spool's thread that is no work of the queue's.
+    pub fn call(&mut self) {
+        self.is_called = true;
+    }
+
+    /// Whether that is so, once.
+    pub fn is_called(&mut self) -> bool {
+        std::mem::take(&mut self.is_called)
     }
 
     pub fn filled_up(&mut self) {
@@ -273,7 +321,14 @@ impl SpoolLink {
 
     /// What a person should look at though it works, if anything.
     pub fn noticed(&mut self, issue: Option<SpoolIssue>) {
-        self.issue = issue;
+        self.notice = issue;
+    }
+
+    /// Whether files of a newer version are beside ours: of less weight than damage.
+    pub fn noticed_newer(&mut self, any: bool) {
+        if self.notice.is_none_or(|notice| notice == SpoolIssue::Newer) {
+            self.notice = any.then_some(SpoolIssue::Newer);
+        }
     }
 
     pub fn measured(&mut self, Fill { bytes, file_bytes, .. }: Fill) {
@@ -309,6 +364,15 @@ impl SpoolLink {
         self.gather_until.is_some_and(|until| until > now)
     }
 
+    /// Whether a few events may go to disk again.
+    pub fn may_spill(&self, now: Instant) -> bool {
+        self.spilled_at.is_none_or(|at| now >= at + SPILL_EVERY)
+    }
+
+    pub fn begin_spill(&mut self, now: Instant) {
+        self.spilled_at = Some(now);
+    }
+
     /// All that had gathered is being written.
     pub fn begin_gathering(&mut self) {
         self.gather_until = None;
@@ -340,10 +404,11 @@ impl SpoolLink {
     }
 
     /// How long nothing may be due unless somebody tells.
-    pub fn sleep(&mut self, ledger: &Ledger, now: Instant) -> Duration {
+    pub fn sleep(&mut self, ledger: &Ledger, now: Instant, spills: bool) -> Duration {
         let (sleep, longest) = match self.state {
             LinkState::Full(_) => (Sleep::Light, FULL_FOR),
             LinkState::Ready if self.noted.0 != *ledger => (Sleep::Light, NOTE_EVERY),
+            LinkState::Ready if spills => (Sleep::Light, SPILL_EVERY),
             _ if !self.journal.is_empty() => (Sleep::Light, SETTLE_EVERY),
             _ => (Sleep::Deep, LEDGER_EVERY),
         };
@@ -373,6 +438,16 @@ impl SpoolLink {
         self.journal.take(put, ledger.totals())
     }
 
+    /// Whether events that are in memory only will be on disk in a moment.
+    pub fn will_write(&self) -> bool {
+        matches!(self.state, LinkState::Ready | LinkState::Opening)
+    }
+
+    /// Nobody waits any more for these events to be on disk.
+    pub fn forget_cancelled(&mut self) {
+        self.waiters.retain(|_, waiter| !waiter.is_closed());
+    }
+
     /// Those who wait for these events to be on disk.
     pub fn waiters_of(&mut self, written: &[Stored]) -> Vec<Waiter> {
         if self.waiters.is_empty() {
@@ -395,6 +470,7 @@ impl SpoolLink {
     /// What has gathered is written at the next round.
     pub fn end_gathering(&mut self) {
         self.gather_until = self.gather_until.and(Some(Instant::now()));
+        self.spilled_at = None;
     }
 
     pub fn make_note_due(&mut self) {

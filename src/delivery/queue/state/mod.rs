@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::limits::{Limits, Overflow};
 use super::memory::Memory;
 use super::queued::QueuedEvent;
-use super::spool_link::{Place, SpoolLink, Waiter};
+use super::spool_link::{Place, Sample, SpoolLink, Waiter};
 use super::{QueueFill, Snapshot};
 use crate::delivery::dead_letter::{DeadLetter, DeadLetters};
 use crate::delivery::ledger::{Account, Accounts, DropReason, Ledger, Totals};
@@ -32,6 +32,8 @@ pub struct State {
     next_seq: u64,
     /// Events before this place must not wait for a full batch.
     due_to: u64,
+    /// Live events before this place were sent at least once, full batches before they were due.
+    taken_to: u64,
     closed: Option<DropReason>,
     /// Everything was dropped; what a worker that still runs says no longer counts.
     abandoned: bool,
@@ -132,11 +134,12 @@ impl State {
 
     pub fn snapshot(&self) -> Snapshot {
         let Inherited { totals: Totals { captured, delivered, dropped }, found_lost } = self.inherited;
+        let (events, bytes) = self.memory.room_taken();
         Snapshot {
             fill: QueueFill {
-                events: self.memory.events(),
+                events,
                 capacity: self.limits.events as u64,
-                bytes: self.memory.bytes() as u64,
+                bytes: bytes as u64,
                 capacity_bytes: self.limits.bytes as u64,
             },
             ledger: self.ledger(),
@@ -271,6 +274,8 @@ impl State {
     pub fn take(&mut self, batch_bytes: usize, from_disk: bool) -> Option<Vec<QueuedEvent>> {
         let most = (self.limits.batch_events, batch_bytes);
         let batch = self.memory.take(from_disk, self.due_to, self.first_seq, most);
+        let last = batch.as_ref().and_then(|batch| batch.last()).filter(|last| !last.from_disk);
+        self.taken_to = last.map_or(0, |last| last.seq + 1).max(self.taken_to);
         self.concerned.spool |= from_disk && batch.is_some();
         batch
     }
@@ -279,6 +284,9 @@ impl State {
     pub fn settle(&mut self, first: u64, end: Account) -> Option<Vec<QueuedEvent>> {
         let events = self.memory.land(first)?;
         self.concerned.all = true;
+        if end == Account::Delivered {
+            self.spool.trouble.delivered(Instant::now());
+        }
         events.iter().for_each(|event| self.end(event, end));
         Some(events)
     }
@@ -321,9 +329,18 @@ impl State {
         self.memory.lingers(self.due_to)
     }
 
-    /// Takes note of whether delivery stands still, so that what is in memory had better be on disk.
-    pub fn set_in_trouble(&mut self, in_trouble: bool) {
-        let changes = self.spool.set_in_trouble(in_trouble);
+    /// Takes note of whether delivery pauses, and of what has waited for too long: what is in memory had better be on disk
+    /// then.
+    pub fn set_in_trouble(&mut self, is_paused: bool) {
+        if !self.spool.is_on() {
+            return;
+        }
+        let changes = self.spool.trouble.update(Sample {
+            now: Instant::now(),
+            is_paused,
+            due_to: self.due_to.max(self.taken_to),
+            waits_from: self.memory.first_live().unwrap_or(self.next_seq),
+        });
         self.concerned.spool |= changes || self.spool.sleeps_through(&self.ledger());
     }
 
@@ -420,6 +437,11 @@ impl State {
         (left, (self.memory.clear(), self.spool.take_waiters()))
     }
 
+    /// When [`set_in_trouble`](Self::set_in_trouble) is due again, whatever happens until then.
+    pub fn trouble_changes_at(&self) -> Option<Instant> {
+        self.spool.trouble.changes_at()
+    }
+
     /// Whether everything was dropped, so that nothing is delivered any more.
     pub fn is_abandoned(&self) -> bool {
         self.abandoned
@@ -427,7 +449,12 @@ impl State {
 
     /// Whether nothing is left to send: nothing in memory, or, while delivery stands still, nothing that is not on disk.
     pub fn is_done(&self) -> bool {
-        self.memory.events() == 0 || (self.spool.is_in_trouble() && self.ledger.queued() == 0)
+        self.memory.events() == 0 || (self.spool.trouble.stands_still() && self.ledger.queued() == 0)
+    }
+
+    /// Whether the disk is about to get what is in memory only.
+    pub fn is_being_stored(&self) -> bool {
+        self.ledger.queued() > 0 && self.wants_all_on_disk() && self.spool.will_write()
     }
 
     /// The lowest place of an event of this process that has not met its end.
@@ -442,7 +469,7 @@ impl State {
     }
 
     fn wants_all_on_disk(&self) -> bool {
-        self.spool.is_in_trouble() || self.closed.is_some()
+        self.spool.trouble.spills() || self.closed.is_some()
     }
 
     /// Whether the spool's thread has something to do at once.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::State;
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{Account, DropReason, Totals};
-use crate::delivery::queue::spool_link::Waiter;
+use crate::delivery::queue::spool_link::{PATIENCE, Waiter, Watch};
 use crate::delivery::queue::spool_work::{Read, SpoolWork, WRITE_BYTES, WRITE_EVENTS};
 use crate::delivery::queue::{QueuedEvent, SpoolIssue};
 use crate::delivery::spool::{Applied, Contents, Fill, Stored};
@@ -47,6 +47,26 @@ impl State {
         self.concerned.worker(true);
     }
 
+    /// What the thread that watches the disk has to do. A disk that hangs has failed. What ends in seconds waits for it half
+    /// as long, so that memory can still deliver.
+    pub fn watch_disk(&mut self, now: Instant) -> Watch {
+        if self.spool.has_ended() || (self.abandoned && self.spool.hangs()) {
+            return Watch::End;
+        }
+        let ends = self.closed.is_some() && !self.abandoned;
+        let watch = self.spool.watch(now, if ends { PATIENCE / 2 } else { PATIENCE });
+        if let Watch::GiveUp { .. } = watch {
+            self.spool_failed(SpoolIssue::Hangs);
+        }
+        watch
+    }
+
+    /// The disk has answered. Whether that is to be logged.
+    pub fn end_disk_round(&mut self) -> bool {
+        self.concerned.all();
+        self.spool.end_round()
+    }
+
     pub fn first_seq(&self) -> u64 {
         self.first_seq
     }
@@ -79,25 +99,31 @@ impl State {
 
     /// How long nothing may be due unless somebody wakes the spool's thread, which sleeps from now on.
     pub fn sleep(&mut self, now: Instant) -> std::time::Duration {
-        self.spool.sleep(&self.ledger.ledger(), now)
+        let spills = self.wants_live_on_disk() && self.memory.events() > self.memory.stored();
+        self.spool.sleep(&self.ledger.ledger(), now, spills)
     }
 
     /// The events that are to be written now: those that have gathered; all, when delivery stands still or everything
-    /// ends; the newest, when memory fills up.
+    /// ends, or memory fills up, the newest first.
     fn take_gathered(&mut self, now: Instant) -> Vec<Stored> {
         let wants_all = self.wants_all_on_disk();
         let wants_live = self.memory.is_over_half(&self.limits);
         let gathers = self.spool.is_gathering(now) && self.closed.is_none();
-        if gathers || (!wants_all && !wants_live && !self.spool.has_gathered(now)) {
+        let is_much = wants_live || self.closed.is_some() || self.memory.has_unstored_batch(&self.limits);
+        let spills = (wants_live || wants_all) && (is_much || self.spool.may_spill(now));
+        if gathers || (!spills && !self.spool.has_gathered(now)) {
             return Vec::new();
         }
         let mut bytes = 0;
-        let events = self.memory.unstored(wants_live, wants_all).take(WRITE_EVENTS).take_while(|event| {
+        let events = self.memory.unstored(wants_live || wants_all).take(WRITE_EVENTS).take_while(|event| {
             let fits = bytes < WRITE_BYTES;
             bytes += event.json.len();
             fits
         });
         let mut chunk: Vec<Stored> = events.map(Stored::from).collect();
+        if !chunk.is_empty() {
+            self.spool.begin_spill(now);
+        }
         if chunk.len() < WRITE_EVENTS && bytes < WRITE_BYTES {
             self.spool.begin_gathering();
         }
@@ -226,5 +252,6 @@ impl State {
                 self.memory.insert(event);
             }
         }
+        self.spool.forget_cancelled();
     }
 }

@@ -351,3 +351,37 @@ fn in_an_outage_the_disk_is_woken_for_a_batch_of_bytes_too() {
     state.sleep(std::time::Instant::now());
     assert_eq!([(); 2].map(|()| enter(&mut state)), [false, true]);
 }
+
+/// A caller that gives up while the disk hangs leaves nothing behind, and its event stays captured.
+#[tokio::test]
+async fn a_durable_capture_that_is_cancelled_leaves_no_waiter() {
+    let run = Run::new(Overflow::DropNewest, false);
+    let queue = std::sync::Arc::new(run.queue);
+    let encoder = crate::delivery::Encoder::new(crate::delivery::Hooks::default(), true, true, 1 << 20);
+    let producer = crate::delivery::Producer::new(std::sync::Arc::clone(&queue), encoder);
+    for _ in 0..3 {
+        let mut capture = tokio_test::task::spawn(producer.capture_durable(posthog_rs::Event::new("e", "u")));
+        assert!(capture.poll().is_pending());
+        assert!(queue.look(|state| state.spool.has_waiters()));
+        drop(capture);
+        assert!(!queue.look(|state| state.spool.has_waiters()));
+    }
+    assert_eq!(queue.ledger().queued, 3);
+}
+
+/// Few events, while delivery stands still: the counts are noted often, but each write costs an `fsync`.
+#[test]
+fn in_an_outage_few_events_go_to_disk_ten_times_a_second_at_most() {
+    let run = Run::new(Overflow::DropNewest, false);
+    run.queue.step(|state| state.set_in_trouble(true));
+    let start = std::time::Instant::now();
+    let mut state = run.queue.state();
+    // An eighth of the memory would be a batch.
+    let mut writes = |millis| {
+        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), None);
+        let work = state.next_work(start + Duration::from_millis(millis));
+        work.and_then(|work| work.changes).is_some_and(|changes| !changes.put.is_empty())
+    };
+    assert_eq!([0, 20, 40, 99].map(&mut writes), [true, false, false, false]);
+    assert!(writes(100));
+}

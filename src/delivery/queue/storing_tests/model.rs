@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
+use super::super::spool_link::Watch;
 use super::super::*;
 use crate::delivery::DeadLetterLimits;
 use crate::delivery::ledger::Account;
@@ -66,6 +68,8 @@ pub(super) enum Write {
     /// All is written, and nobody knows.
     FailsLate,
     HasRoomFor(usize),
+    /// It is given up, and works after all.
+    Hangs,
 }
 
 /// What the worker and the spool's thread do, in any order, with any result.
@@ -112,6 +116,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Write::Fails),
         1 => Just(Write::FailsLate),
         1 => (0usize..20).prop_map(Write::HasRoomFor),
+        1 => Just(Write::Hangs),
     ];
     let turn = (write, prop::option::of(simple_step()))
         .prop_map(|(write, meanwhile)| Step::Turn { write, meanwhile: Box::new(meanwhile) });
@@ -205,7 +210,7 @@ impl Run {
             self.disk.held.remove(number);
         });
         let applied = turn.changes.as_ref().and_then(|changes| match write {
-            Write::Works => Some(self.disk.apply(changes, usize::MAX)),
+            Write::Works | Write::Hangs => Some(self.disk.apply(changes, usize::MAX)),
             Write::HasRoomFor(events) => Some(self.disk.apply(changes, events)),
             Write::Fails => None,
             Write::FailsLate => {
@@ -217,6 +222,13 @@ impl Run {
             self.disk.totals = note;
         }
         let failed = applied.is_none() && turn.changes.is_some();
+        let hangs = matches!(write, Write::Hangs);
+        if hangs {
+            self.queue.step(|state| state.spool.begin_round(now));
+            let looks = (1..=8).map(|look| now + look * Duration::from_millis(250));
+            let gives_up = |at| matches!(self.queue.step(|state| state.watch_disk(at)), Watch::GiveUp { .. });
+            assert!({ looks }.any(gives_up));
+        }
         if let Some(step) = meanwhile {
             self.step(step);
         }
@@ -224,6 +236,9 @@ impl Run {
             Some((events, _)) if !failed => self.disk.load(events),
             _ => Read::default(),
         };
+        if hangs {
+            self.queue.step(State::end_disk_round);
+        }
         self.queue.finish_work(turn, applied, loaded, self.disk.fill());
         if failed {
             self.queue.spool_failed(SpoolIssue::Io);

@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::failing_disk::Faults;
 use super::{WIDE, at, drain, letter, put, seqs, set_version, stored};
 use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::spool::changes::{Changes, Held, StoreError};
@@ -12,7 +13,7 @@ fn directory(temporary: &tempfile::TempDir) -> Directory {
 }
 
 fn open(directory: &Directory) -> Opened {
-    directory.open(WIDE, Held::default(), None).unwrap()
+    directory.open(WIDE).unwrap()
 }
 
 fn file_names(path: &Path) -> Vec<String> {
@@ -145,8 +146,43 @@ fn a_file_of_a_later_version_is_left_alone() {
 
     let directory = directory(&temporary);
     let opened = open(&directory);
-    assert_eq!((opened.slot, &opened.newer, opened.set_aside.len()), (1, &vec![path], 0));
+    assert_eq!((opened.slot, opened.set_aside.len()), (1, 0));
+    assert!(directory.has_newer());
     assert!(directory.adopt(1, WIDE).unwrap().is_none());
+}
+
+/// It may be large, and a search comes every ten seconds.
+#[test]
+fn a_file_of_a_later_version_is_read_once_until_it_changes() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("spool-1.redb");
+    let (first, second) = (directory(&temporary), directory(&temporary));
+    let (a, mut b) = (open(&first), open(&second));
+    for chunk in 0..10 {
+        b.store.apply(&put(chunk * 2_000..chunk * 2_000 + 2_000), at(1000), None).unwrap();
+    }
+    drop((a, b));
+    drop((first, second));
+    let set = |version| set_version(redb::Database::open(&path), version);
+    set(9);
+
+    let faults = Faults::default();
+    let directory = Directory::prepare_with(temporary.path(), faults.wrap()).unwrap();
+    let opened = open(&directory);
+    assert!(!directory.has_newer(), "nobody has looked yet");
+    let search = || {
+        let before = faults.bytes_read();
+        assert!(directory.adopt(opened.slot, WIDE).unwrap().is_none());
+        (faults.bytes_read() - before, directory.has_newer())
+    };
+    let (read, is_newer) = search();
+    assert!(is_newer && read > 0);
+    assert!(read as u64 * 10 < fs::metadata(&path).unwrap().len(), "its header is enough: {read}");
+    assert_eq!([search(), search()], [(0, true); 2]);
+    // The newer version was here again, or the older one that wrote it.
+    set(1);
+    assert!(!directory.has_newer());
+    assert_eq!(directory.adopt(opened.slot, WIDE).unwrap().map(|found| found.slot), Some(1));
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn after_an_error_of_the_disk_everything_is_done_again_and_nothing_is_lost() {
         let temporary = tempfile::tempdir().unwrap();
         let faults = Faults::default();
         let directory = Directory::prepare_with(temporary.path(), faults.wrap()).unwrap();
-        let opened = directory.open(WIDE, Held::default(), None).unwrap();
+        let opened = directory.open(WIDE).unwrap();
         let (slot, mut store) = (opened.slot, opened.store);
         store.apply(&put(0..10), at(1000), None).unwrap();
         store.release(&[0, 1, 2]);
@@ -23,13 +23,10 @@ fn after_an_error_of_the_disk_everything_is_done_again_and_nothing_is_lost() {
         assert!(store.apply(&changes, at(1000), None).is_err());
         let held = store.into_held();
         assert!(held.iter().copied().eq(3..20), "what was put may be on disk");
-        assert_eq!(
-            directory.open(WIDE, held.clone(), Some(slot)).err().map(|error| error.kind()),
-            Some(kind)
-        );
+        assert_eq!(directory.open_again(WIDE, held.clone()).err().map(|error| error.kind()), Some(kind));
         fail(&faults, None);
 
-        let opened = directory.open(WIDE, held, Some(slot)).unwrap();
+        let opened = directory.open_again(WIDE, held).unwrap();
         assert!(opened.slot == slot && opened.set_aside.is_empty());
         let mut store = opened.store;
         assert_eq!(seqs(&drain(&mut store)), [0, 1, 2], "what memory holds is not given out");
@@ -37,7 +34,7 @@ fn after_an_error_of_the_disk_everything_is_done_again_and_nothing_is_lost() {
         store.apply(&changes, at(1000), None).unwrap();
         assert_eq!(store.fill().events, 19);
         drop(store);
-        let mut store = directory.open(WIDE, Held::default(), Some(slot)).unwrap().store;
+        let mut store = directory.open_again(WIDE, Held::default()).unwrap().store;
         assert!(seqs(&drain(&mut store)).into_iter().eq((0..20).filter(|seq| *seq != 5)));
     }
 }
@@ -47,9 +44,9 @@ fn an_unreadable_disk_is_an_error_and_no_damage() {
     let temporary = tempfile::tempdir().unwrap();
     let faults = Faults::default();
     let directory = Directory::prepare_with(temporary.path(), faults.wrap()).unwrap();
-    drop(directory.open(WIDE, Held::default(), None).unwrap());
+    drop(directory.open(WIDE).unwrap());
     faults.fail_reads(Some(ErrorKind::Other));
-    assert!(directory.open(WIDE, Held::default(), None).is_err());
+    assert!(directory.open(WIDE).is_err());
     faults.fail_reads(None);
-    assert!(directory.open(WIDE, Held::default(), None).unwrap().set_aside.is_empty());
+    assert!(directory.open(WIDE).unwrap().set_aside.is_empty());
 }

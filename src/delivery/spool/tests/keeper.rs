@@ -9,7 +9,6 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::super::config::SpoolConfig;
-use super::super::directory::Directory;
 use super::super::thread::Spool;
 use super::failing_disk::Faults;
 use super::set_version;
@@ -18,19 +17,19 @@ use crate::delivery::ledger::Account;
 use crate::delivery::queue::{Queue, QueuedEvent, SpoolIssue, SpoolState, State};
 use crate::delivery::{DropReason, Ledger};
 
-struct Process {
-    queue: Arc<Queue>,
+pub struct Process {
+    pub queue: Arc<Queue>,
     spool: Spool,
 }
 
-const FIRST: u64 = 1 << 60;
+pub const FIRST: u64 = 1 << 60;
 
 impl Process {
-    fn start(directory: &tempfile::TempDir, faults: &Faults, first_seq: u64) -> Self {
+    pub fn start(directory: &tempfile::TempDir, faults: &Faults, first_seq: u64) -> Self {
         Self::start_with(directory, faults, first_seq, |config| config)
     }
 
-    fn start_with(
+    pub fn start_with(
         directory: &tempfile::TempDir,
         faults: &Faults,
         first_seq: u64,
@@ -38,12 +37,11 @@ impl Process {
     ) -> Self {
         let queue = Arc::new(Queue::new(Settings::default().limits, first_seq, None));
         let config = change(SpoolConfig::at(directory.path()).min_free_disk(0));
-        let opened = Directory::prepare_with(directory.path(), faults.wrap()).unwrap();
-        let spool = Spool::start_in(Some(Arc::new(opened)), &queue, config);
+        let spool = Spool::start_on(faults, directory.path(), &queue, config);
         Self { queue, spool }
     }
 
-    fn capture(&self, events: usize) {
+    pub fn capture(&self, events: usize) {
         static UUID: AtomicU64 = AtomicU64::new(0);
         for _ in 0..events {
             let json = format!(r#"{{"uuid":"{:020}"}}"#, UUID.fetch_add(1, Ordering::Relaxed));
@@ -53,13 +51,13 @@ impl Process {
     }
 
     /// Captures an event that somebody waits for to be on disk.
-    fn capture_durable(&self) -> oneshot::Receiver<Result<(), DropReason>> {
+    pub fn capture_durable(&self) -> oneshot::Receiver<Result<(), DropReason>> {
         let (waiter, told) = oneshot::channel();
         self.queue.enter(Bytes::from_static(b"{}"), SystemTime::now(), Some(waiter));
         told
     }
 
-    fn wait(&self, condition: impl Fn(Ledger, SpoolState, Option<SpoolIssue>) -> bool) {
+    pub fn wait(&self, condition: impl Fn(Ledger, SpoolState, Option<SpoolIssue>) -> bool) {
         let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             let snapshot = self.queue.snapshot();
@@ -73,7 +71,7 @@ impl Process {
     }
 
     /// What the worker does when PostHog takes everything.
-    fn deliver(&self, events: u64) {
+    pub fn deliver(&self, events: u64) {
         self.wait(|ledger, _, _| {
             self.take_and_settle();
             ledger.delivered == events
@@ -93,7 +91,7 @@ impl Process {
     }
 
     /// Delivers until so many different events were, and gives how many came in all.
-    fn collect(&self, events: usize) -> usize {
+    pub fn collect(&self, events: usize) -> usize {
         let mut delivered = Vec::new();
         let until = std::time::Instant::now() + Duration::from_secs(60);
         loop {
@@ -107,7 +105,7 @@ impl Process {
         }
     }
 
-    async fn end(self) -> Ledger {
+    pub async fn end(self) -> Ledger {
         self.queue.close();
         self.wait(|ledger, _, _| ledger.queued == 0);
         self.queue.abandon();
@@ -196,7 +194,7 @@ async fn a_clock_that_was_set_back_costs_nothing() {
 }
 
 /// Two processes at once, of which the second leaves events behind.
-async fn leave_in_a_second_file(directory: &tempfile::TempDir, faults: &Faults, events: usize) {
+pub async fn leave_in_a_second_file(directory: &tempfile::TempDir, faults: &Faults, events: usize) {
     let first = Process::start(directory, faults, FIRST);
     first.wait(|_, state, _| state == SpoolState::Ready);
     let second = Process::start(directory, faults, FIRST + 10_000);
@@ -206,7 +204,7 @@ async fn leave_in_a_second_file(directory: &tempfile::TempDir, faults: &Faults, 
     first.end().await;
 }
 
-fn is_balanced(ledger: Ledger) -> bool {
+pub fn is_balanced(ledger: Ledger) -> bool {
     let Ledger { captured, delivered, queued, spooled, dead_lettered, dropped } = ledger;
     captured == delivered + queued + spooled + dead_lettered + dropped.total()
 }
@@ -318,12 +316,12 @@ async fn a_file_that_is_damaged_at_run_time_gives_back_what_was_delivered() {
     }
     process.queue.step(|state| state.set_in_trouble(false));
     // The oldest batch is slow, others overtake it.
-    process.wait(|_, _, _| process.queue.snapshot().fill.events > 0);
-    let slow = process
-        .queue
-        .step(|state| state.take(1 << 20, true))
-        .or_else(|| process.queue.step(|state| state.take(1 << 20, false)))
-        .unwrap();
+    let mut slow = None;
+    while slow.is_none() {
+        let take = |from_disk| process.queue.step(|state| state.take(1 << 20, from_disk));
+        slow = take(true).or_else(|| take(false));
+    }
+    let slow = slow.unwrap();
     process.wait(|ledger, _, _| {
         process.take_and_settle();
         ledger.delivered >= 3_000
@@ -346,4 +344,61 @@ async fn a_file_that_is_damaged_at_run_time_gives_back_what_was_delivered() {
         process.take_and_settle();
         ledger.queued + ledger.spooled == 0 && is_balanced(ledger)
     });
+}
+
+/// A machine without a battery booted in 1973, and its clock was set after the events were captured.
+#[tokio::test]
+async fn a_clock_that_was_years_behind_makes_no_event_old() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.wait(|_, state, _| state == SpoolState::Ready);
+    process.queue.step(|state| state.set_in_trouble(true));
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(3 * 365 * 24 * 3600);
+    for n in 0..500 {
+        process.queue.enter(format!("[{n}]").into(), then, None);
+    }
+    process.wait(|ledger, _, _| ledger.spooled == 500);
+    // Whatever is written next looks for what is too old.
+    assert_eq!(process.capture_durable().await.unwrap(), Ok(()));
+    process.end().await;
+    let next = Process::start(&directory, &faults, FIRST + 10_000);
+    next.deliver(501);
+    assert_eq!(next.end().await.dropped.total(), 0);
+}
+
+/// Not only in the slot that this process would have taken.
+#[tokio::test]
+async fn a_neighbours_file_of_a_later_version_is_seen_too() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    leave_in_a_second_file(&directory, &faults, 10).await;
+    let set = |version| set_version(redb::Database::open(directory.path().join("spool-1.redb")), version);
+    set(2);
+    let process = Process::start(&directory, &faults, FIRST + 100_000);
+    process.wait(|_, state, issue| state == SpoolState::Ready && issue == Some(SpoolIssue::Newer));
+    process.end().await;
+    set(1);
+    let newer = Process::start(&directory, &faults, FIRST + 200_000);
+    newer.deliver(10);
+    newer.wait(|_, _, issue| issue.is_none());
+}
+
+/// By a clean-up job for stale locks, say: the file is still ours, and nothing in it is counted twice.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_lock_that_is_removed_while_in_use_costs_nothing() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.wait(|_, state, _| state == SpoolState::Ready);
+    process.queue.step(|state| state.set_in_trouble(true));
+    process.capture(100);
+    process.wait(|ledger, _, _| ledger.spooled == 100);
+    std::fs::remove_file(directory.path().join("spool-0.lock")).unwrap();
+    process.capture(1);
+    process.wait(|_, state, issue| state == SpoolState::Failing && issue == Some(SpoolIssue::Removed));
+    process.wait(|ledger, state, _| state == SpoolState::Ready && ledger.spooled == 101);
+    assert!(directory.path().join("spool-0.lock").exists());
+    assert!(!directory.path().join("spool-1.redb").exists());
+    assert_eq!(process.collect(101), 101);
+    let ledger = process.end().await;
+    assert_eq!((ledger.captured, ledger.delivered, ledger.dropped.total()), (101, 101, 0));
 }

@@ -3,20 +3,27 @@ mod directory;
 mod disk;
 mod failing_disk;
 mod faults;
+mod hangs;
 mod keeper;
 mod model;
 mod store;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
 use super::changes::{Changes, Stored};
-use super::config::Bounds;
+use super::config::{Bounds, SpoolConfig};
+use super::directory::Directory;
 use super::store::Store;
+use super::thread::Spool;
 use crate::delivery::Overflow;
 use crate::delivery::dead_letter::DeadLetter;
+use crate::delivery::queue::Queue;
 use crate::{Error, ErrorKind};
+pub use failing_disk::Faults;
 
 const WIDE: Bounds = Bounds {
     bytes: 1 << 40,
@@ -24,6 +31,14 @@ const WIDE: Bounds = Bounds {
     min_free: 1 << 20,
     overflow: Overflow::DropNewest,
 };
+
+impl Spool {
+    /// A spool on a disk that fails or hangs on demand.
+    pub fn start_on(faults: &Faults, path: &Path, queue: &Arc<Queue>, config: SpoolConfig) -> Self {
+        let directory = Directory::prepare_with(path, faults.wrap()).unwrap();
+        Self::start_in(Some(Arc::new(directory)), queue, config)
+    }
+}
 
 /// Captured at this many milliseconds since 1970.
 fn stored(seq: u64, at: u64) -> Stored {
