@@ -26,8 +26,9 @@ impl Answer {
         // The hint is for whoever sends again. A probe does not before its cache period is over.
         let result = self.into_body(SystemTime::now(), Duration::ZERO, token.expose());
         result.map(|_| ()).map_err(|error| match (error.kind(), error.status()) {
-            // This request is never malformed and never large, so the answer is not PostHog's.
-            (ErrorKind::BadRequest | ErrorKind::TooLarge, Some(status)) => {
+            // This request is never malformed and never large, and PostHog answers 401 to a token that it does not know. So
+            // the answer is not PostHog's.
+            (ErrorKind::BadRequest | ErrorKind::TooLarge | ErrorKind::Forbidden, Some(status)) => {
                 Error::new(ErrorKind::WrongHost).with_status(status)
             }
             _ => error,

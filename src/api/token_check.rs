@@ -40,6 +40,8 @@ impl Api {
         match self.check_token(token).await {
             Finding::NotTheToken => error.with_kind(ErrorKind::WrongHost),
             Finding::Refused => error.with_kind(ErrorKind::Unauthorized),
+            // PostHog answers 401 to a token that it does not know.
+            Finding::Unknown if error.kind() == ErrorKind::Forbidden => error.with_kind(ErrorKind::WrongHost),
             Finding::Unknown => error,
         }
     }

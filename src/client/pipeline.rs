@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tower::timeout::TimeoutLayer;
-use tower::{Service, ServiceBuilder};
+use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::api::{Accepted, Batch, PostHogClassifier};
 use crate::config::Settings;
@@ -12,7 +12,7 @@ use crate::layers::{
     CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
 };
 use crate::monitor::{AttemptObserver, Monitor, Sources, Surface};
-use crate::{ConfigError, Error};
+use crate::{ConfigError, Error, ErrorKind};
 
 /// What stands between the queue and PostHog: the worker with its layers, the breaker of flags, and the monitor that
 /// observes both.
@@ -61,13 +61,18 @@ where
     let monitor = Arc::new(Monitor::new(settings.alerts.clone(), settings.rollout.clone(), sources));
     let setback = (settings.retry.base, settings.retry.cap.min(LONGEST_SETBACK));
     let (queue, pacing) = (Arc::clone(queue), settings.pacing.clone());
-    let dispatcher = Dispatcher::new(queue, pacing, setback, Arc::clone(tokens), forgiven);
+    let dispatcher =
+        Dispatcher::new(queue, pacing, setback, Arc::clone(tokens), breaker.subscribe(), forgiven);
     let attempts = attempts(Arc::clone(&dispatcher), service);
     // Neither a breaker nor an observer: the failures of suspects say nothing about PostHog. No retry: the dispatcher
     // decides when.
     let suspect = ServiceBuilder::new()
         .layer(rate_limit.clone())
-        .map_err(Error::from)
+        // A `Retry-After` that an event provokes must not pause the others.
+        .map_err(|error: BoxError| match Error::from(error) {
+            error if error.kind() == ErrorKind::RateLimited => error,
+            error => error.with_retry_after(None),
+        })
         .layer(TimeoutLayer::new(settings.request_timeout))
         .service(attempts.clone());
     let layers = DeliveryLayers {
@@ -77,6 +82,6 @@ where
         observer: AttemptObserver::new(Arc::clone(&monitor), Surface::Capture),
         timeout: settings.request_timeout,
     };
-    let worker = Worker::new(dispatcher, delivery_stack(layers, attempts), suspect, breaker.subscribe());
+    let worker = Worker::new(dispatcher, delivery_stack(layers, attempts), suspect);
     Ok(Pipeline { monitor, worker, breaker, flags_breaker })
 }

@@ -126,6 +126,12 @@ impl Traffic {
         counts.failed_by_events += failures;
         if let Some(cause) = kind.meaning().alert {
             counts.forgiven[cause as usize] += failures;
+            let failures = u32::try_from(failures).unwrap_or(u32::MAX);
+            let streak = &mut self.streaks[cause as usize];
+            *streak = streak.and_then(|streak| {
+                let length = streak.length.saturating_sub(failures);
+                (length > 0).then_some(Streak { length, ..streak })
+            });
         }
     }
 

@@ -4,3 +4,4 @@ mod bad_events;
 mod outage_log;
 #[cfg(feature = "spool")]
 mod outage_spool;
+mod trials;

@@ -213,6 +213,12 @@ impl Memory {
         in_flight.chain(live).chain(waiting).min()
     }
 
+    /// The lowest place of an event that is in memory only.
+    pub fn first_unstored(&self) -> Option<u64> {
+        let lanes = [&self.outbox, &self.live].into_iter().filter_map(|lane| first_unstored(lane));
+        lanes.chain(self.in_flight.iter().filter_map(|batch| first_unstored(&batch.events))).min()
+    }
+
     /// The lowest place of an event that this process captured, from `first_seq` on, and that is in memory.
     pub fn first_own(&self, first_seq: u64) -> Option<u64> {
         let waiting = self.outbox.iter().map(|event| event.seq).min();
@@ -264,6 +270,10 @@ impl Memory {
         self.live_bytes -= event.json.len();
         self.live_stored -= usize::from(event.stored);
     }
+}
+
+fn first_unstored<'a>(events: impl IntoIterator<Item = &'a QueuedEvent>) -> Option<u64> {
+    events.into_iter().find(|event| !event.stored).map(|event| event.seq)
 }
 
 /// What the spool's thread does with it.

@@ -103,7 +103,7 @@ proptest! {
                 Step::Refuse => { captured += 1; queue.refuse(DropReason::NoName, None) }
                 Step::Take { due } => {
                     if due { queue.step(State::make_due); }
-                    in_flight.extend(queue.step(|state| state.take(1 << 16, false)));
+                    in_flight.extend(queue.step(|state| state.take((state.limits.batch_events, 1 << 16), false)));
                 }
                 Step::Deliver => if let Some(batch) = in_flight.pop() { queue.settle(&batch, Account::Delivered) },
                 Step::Drop => if let Some(batch) = in_flight.pop() {
@@ -143,9 +143,9 @@ fn settled_waits_for_the_events_before_and_not_for_those_after() {
     let seq = queue.flush();
     (0..10).for_each(|_| capture(&queue));
     queue.step(State::make_due);
-    let first = queue.step(|state| state.take(1 << 16, false)).unwrap();
-    let second = queue.step(|state| state.take(1 << 16, false)).unwrap();
-    let third = queue.step(|state| state.take(1 << 16, false)).unwrap();
+    let first = queue.step(|state| state.take((state.limits.batch_events, 1 << 16), false)).unwrap();
+    let second = queue.step(|state| state.take((state.limits.batch_events, 1 << 16), false)).unwrap();
+    let third = queue.step(|state| state.take((state.limits.batch_events, 1 << 16), false)).unwrap();
     let mut waiting = task::spawn(queue.settled(seq));
     for (batch, is_last) in [(third, false), (second, false), (first, true)] {
         assert!(waiting.poll().is_pending());
@@ -164,7 +164,7 @@ fn the_bound_of_bytes_is_exact() {
     assert_eq!((snapshot.ledger.queued, snapshot.fill.bytes), (100, snapshot.fill.capacity_bytes));
     assert_eq!(snapshot.ledger.dropped.count(DropReason::QueueFull), 1);
     queue.step(State::make_due);
-    let batch = queue.step(|state| state.take(1 << 20, false)).unwrap();
+    let batch = queue.step(|state| state.take((state.limits.batch_events, 1 << 20), false)).unwrap();
     assert_eq!(queue.snapshot().fill.bytes, snapshot.fill.bytes, "in flight, it is in memory still");
     queue.settle(&batch, Account::Delivered);
     enter(&queue, 100);
@@ -177,11 +177,11 @@ fn an_event_that_comes_back_keeps_no_other_event_in_memory() {
     let chunk = Bytes::from(vec![b'x'; 10_000]);
     queue.enter(chunk.slice(..100), SystemTime::now(), None);
     queue.step(State::make_due);
-    let batch = queue.step(|state| state.take(1 << 20, false)).unwrap();
+    let batch = queue.step(|state| state.take((state.limits.batch_events, 1 << 20), false)).unwrap();
     queue.give_back_failed(&batch);
     drop(batch);
     assert!(chunk.is_unique());
-    let again = queue.step(|state| state.take(1 << 20, false)).unwrap();
+    let again = queue.step(|state| state.take((state.limits.batch_events, 1 << 20), false)).unwrap();
     assert_eq!((&again[0].json[..], again[0].attempts), (&[b'x'; 100][..], 1));
 }
 

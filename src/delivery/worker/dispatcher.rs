@@ -12,6 +12,7 @@ use super::pauses::Pauses;
 use super::suspects::{Part, Suspects};
 use crate::credentials::{Credentials, ProjectToken};
 use crate::delivery::queue::{Limits, Queue};
+use crate::layers::CircuitState;
 use crate::rt::{Episode, lock};
 
 /// Chooses what each attempt carries, and decides what becomes of it.
@@ -25,6 +26,7 @@ pub struct Dispatcher {
     pub credentials: Arc<Credentials<ProjectToken>>,
     pub forgiven: Arc<Forgiven>,
     refused: watch::Receiver<bool>,
+    pub breaker: watch::Receiver<CircuitState>,
     pub state: Mutex<Dispatch>,
     /// Notified when the worker has something new to wait for.
     pub changed: Notify,
@@ -41,6 +43,8 @@ pub struct Dispatch {
     /// A live attempt carries events that have failed before, for want of others. One at a time, because what becomes of
     /// it decides about the others.
     pub tries_undecided: bool,
+    /// The queue is closed: this is the last chance of what is here.
+    pub is_closing: bool,
     pub episodes: Episodes,
 }
 
@@ -105,6 +109,7 @@ impl Dispatcher {
         pacing: Pacing,
         setback: (Duration, Duration),
         credentials: Arc<Credentials<ProjectToken>>,
+        breaker: watch::Receiver<CircuitState>,
         forgiven: Arc<Forgiven>,
     ) -> Arc<Self> {
         let limits = queue.limits();
@@ -115,6 +120,7 @@ impl Dispatcher {
             batch_size: BatchSize::new(limits.batch_bytes),
             backlog_is_next: false,
             tries_undecided: false,
+            is_closing: false,
             episodes: Episodes::default(),
         };
         Arc::new(Self {
@@ -122,6 +128,7 @@ impl Dispatcher {
             limits,
             pacing,
             refused: credentials.refusals(),
+            breaker,
             credentials,
             forgiven,
             state: Mutex::new(state),
@@ -160,42 +167,55 @@ impl Dispatcher {
 
     fn next_batch(&self, state: &mut Dispatch) -> Option<Part> {
         let bytes = state.batch_size.bytes;
-        let take = |from_disk| self.queue.step(|queue| queue.take(bytes, from_disk));
+        let events = state.evidence.batch_events(self.limits.batch_events);
+        let take = |from_disk| self.queue.step(|queue| queue.take((events, bytes), from_disk));
         let events = take(state.backlog_is_next).or_else(|| take(!state.backlog_is_next))?;
         state.backlog_is_next = !events.first().is_some_and(|event| event.from_disk);
         Some(Part { events, record: None })
     }
 
+    /// The next batch of which it is not known whether others are accepted. While the breaker is not closed, suspects are not
+    /// tried for themselves, so one of them serves if there is nothing else.
     fn next_undecided(&self, state: &mut Dispatch, now: Instant) -> Option<Part> {
         if state.tries_undecided {
             return None;
         }
-        self.next_suspect(state, false, now)
+        let undecided = self.next_suspect(state, false, now);
+        undecided.or_else(|| if self.is_closed() { None } else { self.next_suspect(state, true, now) })
     }
 
     /// A batch that was refused often enough is not sent again as it is. When there are no other events, its halves are the
     /// others, so one refusal is enough.
-    fn next_suspect(&self, state: &mut Dispatch, is_supported: bool, now: Instant) -> Option<Part> {
-        let part = state.suspects.pop(now, is_supported, &state.evidence)?;
-        match part.record {
-            Some(mut record) if part.events.len() > 1 && record.must_be_searched(is_supported) => {
-                if is_supported {
+    fn next_suspect(&self, state: &mut Dispatch, is_suspect: bool, now: Instant) -> Option<Part> {
+        let Part { events, record } = state.suspects.pop(now, is_suspect, &state.evidence)?;
+        match record {
+            Some(mut record) if events.len() > 1 && record.must_be_searched(is_suspect, state.is_closing) => {
+                if is_suspect {
                     self.forgive(state, std::mem::take(&mut record.counted));
                 }
-                state.suspects.push_halves(self.queue.halve(part.events), &record, now);
-                state.suspects.pop(now, is_supported, &state.evidence)
+                let (events, others) = self.queue.halve(events);
+                let half = record.of_half(now);
+                state.suspects.push(others, half.clone());
+                Some(Part { events, record: Some(half) })
             }
-            record => Some(Part { record, ..part }),
+            record => Some(Part { events, record }),
         }
     }
 
     /// When the next part is due that only time keeps.
     pub fn due(&self, lane: Lane) -> Option<Instant> {
-        let state = lock(&self.state);
-        if lane == Lane::Live && state.tries_undecided {
-            return None;
+        let (state, now) = (lock(&self.state), Instant::now());
+        let due = |is_suspect| state.suspects.due(now, is_suspect, &state.evidence);
+        match lane {
+            Lane::Suspect => due(true),
+            Lane::Live if state.tries_undecided => None,
+            Lane::Live => due(false).into_iter().chain(due(true).filter(|_| !self.is_closed())).min(),
         }
-        state.suspects.due(Instant::now(), lane == Lane::Suspect, &state.evidence)
+    }
+
+    /// Whether the circuit breaker is closed.
+    pub fn is_closed(&self) -> bool {
+        *self.breaker.borrow() == CircuitState::Closed
     }
 
     /// Until when delivery pauses.

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::ErrorKind;
 use crate::rt::ring::Ring;
 
 /// What the latest attempts say about PostHog: whether it accepts other events than those that failed.
@@ -16,8 +17,10 @@ pub struct Evidence {
     failed: Option<(Instant, u64)>,
     /// The latest one before it of another batch.
     another_failed: Option<Instant>,
-    /// Since when single events are rejected as malformed and nothing is accepted.
+    /// Since when single events are rejected as malformed and nothing else happens.
     rejecting_since: Option<Instant>,
+    /// Live failures, less the live acceptances since.
+    in_a_row: u32,
 }
 
 /// The latest acceptance.
@@ -39,6 +42,9 @@ struct Counts {
 /// Acceptances and failures further apart say nothing about each other.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// A full batch, halved so often, is small enough.
+const MOST_IN_A_ROW: u32 = 8;
+
 /// Fewer attempts of others than this say nothing about their failure rate.
 const FEWEST_OTHERS: u32 = 5;
 
@@ -54,6 +60,7 @@ impl Evidence {
             failed: None,
             another_failed: None,
             rejecting_since: None,
+            in_a_row: 0,
         }
     }
 
@@ -62,11 +69,18 @@ impl Evidence {
         let began = self.accepted.map_or(began, |accepted| accepted.began.max(began));
         self.accepted = Some(Acceptance { began, at: now });
         self.rejecting_since = None;
-        self.counts.current(now).accepted += u32::from(!is_suspect);
+        if !is_suspect {
+            self.in_a_row = self.in_a_row.saturating_sub(1);
+            self.counts.current(now).accepted += 1;
+        }
     }
 
     /// An attempt with this batch failed that was not a suspect's.
-    pub fn failed(&mut self, now: Instant, batch: u64) {
+    pub fn failed(&mut self, now: Instant, batch: u64, kind: ErrorKind) {
+        self.in_a_row = (self.in_a_row + 1).min(MOST_IN_A_ROW);
+        if kind != ErrorKind::BadRequest {
+            self.rejecting_since = None;
+        }
         if let Some((at, another)) = self.failed.replace((now, batch))
             && another != batch
         {
@@ -99,10 +113,15 @@ impl Evidence {
         })
     }
 
-    /// Whether PostHog accepted events after this batch was first sent at `began`, and has failed no others since. That is
-    /// weaker: the accepted events may have been on their way when PostHog began to refuse everything.
-    pub fn accepted_beside(&self, batch: u64, began: Instant) -> bool {
-        self.accepted.is_some_and(|Acceptance { at, .. }| at > began && !self.others_failed(batch, at))
+    /// Whether PostHog has accepted events that were sent after `then`.
+    pub fn accepted_since(&self, then: Instant) -> bool {
+        self.accepted.is_some_and(|accepted| accepted.began > then)
+    }
+
+    /// How many events of a full batch an attempt is to carry. While live attempts fail in a row, each carries half as many
+    /// as the one before: if each full batch holds a bad event, none would ever be accepted.
+    pub fn batch_events(&self, full: usize) -> usize {
+        (full >> self.in_a_row.saturating_sub(1)).max(1)
     }
 
     /// Whether the latest attempt was accepted, within a minute.
@@ -146,10 +165,10 @@ mod tests {
         assert!(evidence.accepts_others(1, start, at(4)));
         assert!(!evidence.accepts_others(1, at(1), at(4)), "it was on its way when the other was refused");
         assert!(evidence.accepts_others(1, start, at(3_000)), "and nothing has failed since");
-        evidence.failed(at(4), 1);
+        evidence.failed(at(4), 1, ErrorKind::Server);
         assert!(evidence.accepts_others(1, start, at(3_000)), "but itself");
-        evidence.failed(at(5), 2);
-        evidence.failed(at(6), 1);
+        evidence.failed(at(5), 2, ErrorKind::Server);
+        evidence.failed(at(6), 1, ErrorKind::Server);
         assert!(evidence.accepts_others(1, start, at(63)) && !evidence.accepts_others(1, start, at(64)));
         evidence.accepted(at(70), at(70), true);
         assert!(evidence.accepts_others(1, at(64), at(71)), "a suspect that is accepted is proof, too");
@@ -161,15 +180,29 @@ mod tests {
         let mut evidence = Evidence::new(start);
         (0..4).for_each(|_| evidence.accepted(start, start, false));
         assert_eq!(evidence.mostly_accepts(start), None);
-        evidence.failed(start, 9);
+        evidence.failed(start, 9, ErrorKind::Server);
         assert_eq!(evidence.mostly_accepts(start), Some(false));
         (0..5).for_each(|_| evidence.accepted(start, start, false));
         assert_eq!(evidence.mostly_accepts(start), Some(true));
-        evidence.failed(start, 9);
+        evidence.failed(start, 9, ErrorKind::Server);
         assert_eq!(evidence.mostly_accepts(start), Some(false));
         evidence.forgive(start, 1);
         assert_eq!(evidence.mostly_accepts(start), Some(true), "one was a suspect's");
         assert_eq!(evidence.mostly_accepts(start + SECOND * 62), None);
+    }
+
+    #[test]
+    fn batches_halve_while_live_attempts_fail_in_a_row_and_grow_back() {
+        let start = Instant::now();
+        let mut evidence = Evidence::new(start);
+        let fail = |evidence: &mut Evidence| {
+            evidence.failed(start, 1, ErrorKind::Server);
+            evidence.batch_events(100)
+        };
+        let sizes: Vec<_> = (0..10).map(|_| fail(&mut evidence)).collect();
+        assert_eq!(sizes, [100, 50, 25, 12, 6, 3, 1, 1, 1, 1]);
+        (0..6).for_each(|_| evidence.accepted(start, start, false));
+        assert_eq!(evidence.batch_events(100), 50);
     }
 
     #[test]
@@ -180,6 +213,11 @@ mod tests {
         evidence.rejected(start + SECOND * 599);
         assert!(!evidence.is_hopeless(start + SECOND * 599));
         assert!(evidence.is_hopeless(start + SECOND * 600));
+        evidence.failed(start + SECOND * 600, 1, ErrorKind::BadRequest);
+        assert!(evidence.is_hopeless(start + SECOND * 600));
+        evidence.failed(start + SECOND * 601, 1, ErrorKind::Server);
+        assert!(!evidence.is_hopeless(start + SECOND * 9_000), "an outage, after all");
+        evidence.rejected(start);
         evidence.accepted(start, start + SECOND * 601, false);
         assert!(!evidence.is_hopeless(start + SECOND * 9_000));
     }

@@ -53,7 +53,7 @@ pub struct Worker<L, Q> {
     token: watch::Receiver<Option<ProjectToken>>,
     breaker: watch::Receiver<CircuitState>,
     live_attempts: JoinSet<Result<Option<Accepted>, Error>>,
-    /// One at a time, beside the live ones.
+    /// Beside the live ones.
     suspect_attempts: JoinSet<Result<Option<Accepted>, Error>>,
     closing: bool,
 }
@@ -63,19 +63,14 @@ where
     L: Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static,
     Q: Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static,
 {
-    pub fn new(
-        dispatcher: Arc<Dispatcher>,
-        live: L,
-        suspect: Q,
-        breaker: watch::Receiver<CircuitState>,
-    ) -> Self {
+    pub fn new(dispatcher: Arc<Dispatcher>, live: L, suspect: Q) -> Self {
         Self {
             live,
             suspect,
             token_refused: dispatcher.credentials.refusals(),
             token: dispatcher.credentials.keys(),
+            breaker: dispatcher.breaker.clone(),
             dispatcher,
-            breaker,
             live_attempts: JoinSet::new(),
             suspect_attempts: JoinSet::new(),
             closing: false,
@@ -152,7 +147,7 @@ where
         {
             self.live_attempts.spawn(self.live.clone().oneshot(Slot::of(attempt)).in_current_span());
         }
-        if self.may_try_suspect()
+        while self.may_try_suspect()
             && let Some(attempt) = self.dispatcher.choose(Lane::Suspect)
         {
             self.suspect_attempts.spawn(self.suspect.clone().oneshot(Slot::of(attempt)).in_current_span());
@@ -163,7 +158,7 @@ where
     fn stands_still(&self) -> bool {
         let is_idle = self.live_attempts.is_empty() && self.suspect_attempts.is_empty();
         self.dispatcher.paused_until().is_some()
-            || *self.breaker.borrow() != CircuitState::Closed
+            || !self.dispatcher.is_closed()
             || !self.has_token()
             || (self.closing && is_idle)
     }
@@ -196,9 +191,10 @@ where
         self.live_attempts.len() < slots && self.has_token()
     }
 
-    /// Suspects are tried only while PostHog accepts others.
+    /// Suspects are tried only while PostHog accepts others, and never in the place of a live attempt.
     fn may_try_suspect(&self) -> bool {
-        self.suspect_attempts.is_empty() && *self.breaker.borrow() == CircuitState::Closed && self.has_token()
+        let slots = self.dispatcher.pacing.in_flight.div_ceil(2);
+        self.suspect_attempts.len() < slots && self.dispatcher.is_closed() && self.has_token()
     }
 
     fn has_token(&self) -> bool {

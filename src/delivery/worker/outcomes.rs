@@ -21,7 +21,7 @@ impl Dispatcher {
         let error = match (Outcome::of(result), result) {
             (Outcome::Discarded, _) => {
                 self.queue.settle(&part.events, Account::Dropped(DropReason::OverQuota));
-                state.suspects.accepted(part.record.as_ref());
+                state.suspects.accepted();
                 let what = "PostHog discards events, over the billing quota: pausing";
                 return self.refuse(&mut state, ErrorKind::QuotaExceeded, what);
             }
@@ -32,11 +32,11 @@ impl Dispatcher {
             (_, Err(error)) => error,
         };
         match error.kind().meaning().suspicion {
-            Some(suspicion) => self.failed(&mut state, part, lane, request.began, suspicion, error),
+            Some(suspicion) => self.failed(&mut state, part, lane, suspicion, error),
             None => {
                 let outcome = Outcome::of(result);
                 if lane == Lane::Live && !matches!(outcome, Outcome::SlowDown { .. }) {
-                    state.evidence.failed(Instant::now(), part.batch());
+                    state.evidence.failed(Instant::now(), part.batch(), error.kind());
                 }
                 self.keep(&mut state, part);
                 // An answer about a token that is in use no more says nothing.
@@ -70,8 +70,12 @@ impl Dispatcher {
     /// PostHog took events: whatever paused delivery is over, unless a probe knows that it throws them away.
     fn accepted(&self, state: &mut Dispatch, part: &Part, lane: Lane, began: Instant) {
         let now = Instant::now();
+        if part.record.is_none() {
+            let undecided = state.suspects.take_undecided_parts(now, &state.evidence);
+            undecided.iter().for_each(|events| self.queue.give_back_failed(events));
+        }
         state.evidence.accepted(began, now, lane == Lane::Suspect);
-        state.suspects.accepted(part.record.as_ref());
+        state.suspects.accepted();
         state.batch_size.accepted(bytes(&part.events));
         self.recover(state);
         if !state.suspects.is_empty() {
@@ -88,32 +92,24 @@ impl Dispatcher {
     }
 
     /// A batch failed, and one of its events may be the cause: it steps aside.
-    fn failed(
-        &self,
-        state: &mut Dispatch,
-        part: Part,
-        lane: Lane,
-        began: Instant,
-        suspicion: Suspicion,
-        error: &Error,
-    ) {
+    fn failed(&self, state: &mut Dispatch, part: Part, lane: Lane, suspicion: Suspicion, error: &Error) {
         let (Part { events, record }, now) = (part, Instant::now());
         if error.kind() == ErrorKind::TooLarge && record.is_none() && self.shrinks(state, &events) {
             return;
         }
-        let mut record = record.unwrap_or_else(|| Record::new(&events, began, now));
+        let mut record = record.unwrap_or_else(|| Record::new(&events, now));
         let world = record.world(&state.evidence, now);
         record.failed(&events, suspicion, error, world, fastrand::f64());
         self.count(state, &mut record, lane, error, now);
         if events.len() == 1 && error.kind() == ErrorKind::BadRequest {
             state.evidence.rejected(now);
         }
-        let is_hopeless = suspicion == Suspicion::Refusal && state.suspects.rejected(&record);
-        let verdict = match record.verdict(events.len(), suspicion, error, world) {
-            Verdict::DeadLetter | Verdict::Search if is_hopeless && !world.is_hopeless => Verdict::Wait,
-            verdict => verdict,
-        };
-        match verdict {
+        if state.is_closing {
+            record.hurry(now);
+        }
+        let is_hopeless =
+            suspicion == Suspicion::Refusal && !world.accepts_others && state.suspects.rejected();
+        match record.verdict(events.len(), suspicion, error, world) {
             Verdict::DeadLetter => {
                 self.forgive(state, record.counted);
                 events.iter().for_each(|event| self.dead_letter(state, event.dead_letter(error)));
@@ -143,7 +139,7 @@ impl Dispatcher {
             return self.forgive(state, std::mem::take(&mut record.counted));
         }
         let others_are_accepted = state.evidence.is_accepting(now);
-        state.evidence.failed(now, record.case());
+        state.evidence.failed(now, record.case(), error.kind());
         record.counted.push(error.kind());
         // The first refusal after an acceptance may be an event's: the next attempt tells.
         if error.kind().meaning().fate == crate::error::Fate::Stop && !others_are_accepted {
@@ -252,6 +248,7 @@ impl Dispatcher {
         if state.pauses.refused().is_some() {
             state.pauses.end();
         }
+        state.is_closing = true;
         state.suspects.hurry(Instant::now());
     }
 }

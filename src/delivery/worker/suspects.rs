@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -29,9 +28,12 @@ impl Part {
 pub struct Record {
     /// The batch that they came from, by the place of its first event.
     case: u64,
-    /// When that batch was sent first, and when that failed.
-    began: Instant,
+    /// When that batch failed first.
     since: Instant,
+    /// When these events, or those that they are a half of, failed last.
+    last: Instant,
+    /// Whether they failed while others were accepted.
+    is_confirmed: bool,
     /// Whether they are a part of it.
     is_part: bool,
     refusals: u32,
@@ -49,8 +51,8 @@ pub struct World {
     pub now: Instant,
     /// PostHog accepted events that were sent after the batch failed first.
     pub accepts_others: bool,
-    /// PostHog accepted events while the batch was on its way, and has failed no others since.
-    pub accepted_beside: bool,
+    /// PostHog accepted events that were sent after these, or those that they are a half of, failed last.
+    pub accepted_between: bool,
     /// Nine in ten attempts of others succeed, if there are enough to tell.
     pub mostly_accepts: Option<bool>,
     /// PostHog has rejected single events for ten minutes and accepted none.
@@ -61,6 +63,11 @@ impl World {
     /// Whether others are accepted, and most of them where a failure may hit any.
     fn accepts_most_others(self, suspicion: Suspicion) -> bool {
         self.accepts_others && (suspicion == Suspicion::Refusal || self.mostly_accepts == Some(true))
+    }
+
+    /// Whether others are accepted, and it is not known that many are not.
+    fn accepts_no_few_others(self) -> bool {
+        self.accepts_others && self.mostly_accepts != Some(false)
     }
 }
 
@@ -85,6 +92,8 @@ const FAILED_RETRY: Duration = Duration::from_secs(1);
 const LONE_RETRY: Duration = Duration::from_secs(5);
 const LONGEST_LONE_RETRY: Duration = Duration::from_secs(80);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// While it is not known that others are accepted, so that a recovery is noticed.
+const LONGEST_UNDECIDED_RETRY: Duration = Duration::from_secs(10);
 /// While it cannot be told that PostHog accepts most others, a part is tried this often.
 const SLOW_SEARCH: Duration = Duration::from_secs(5);
 
@@ -92,19 +101,20 @@ const SLOW_SEARCH: Duration = Duration::from_secs(5);
 const REFUSALS_OF_A_BATCH: u32 = 2;
 /// Three in a row are rare by chance while nine in ten others succeed.
 const FAILURES_OF_A_BATCH: u32 = 3;
-/// A connection that breaks says less about an event than an answer does, and so does an acceptance before the refusal.
-const REFUSALS_WHEN_UNSURE: u32 = 3;
+/// A connection that breaks says less about an event than an answer does.
+const HANG_UPS_OF_AN_EVENT: u32 = 3;
 const FAILURES_OF_AN_EVENT: u32 = 8;
 /// Longer than a deployment or a failover of something on the way.
 const TIME_OF_AN_EVENT: Duration = Duration::from_secs(300);
 
 impl Record {
-    /// These events were sent at `began`, and failed for the first time.
-    pub fn new(events: &[QueuedEvent], began: Instant, now: Instant) -> Self {
+    /// These events failed for the first time.
+    pub fn new(events: &[QueuedEvent], now: Instant) -> Self {
         Self {
             case: events.first().map_or(0, |event| event.seq),
-            began,
             since: now,
+            last: now,
+            is_confirmed: false,
             is_part: false,
             refusals: 0,
             failures: 0,
@@ -124,7 +134,7 @@ impl Record {
         World {
             now,
             accepts_others: self.accepts_others(evidence, now),
-            accepted_beside: evidence.accepted_beside(self.case, self.began),
+            accepted_between: evidence.accepted_since(self.last),
             mostly_accepts: evidence.mostly_accepts(now),
             is_hopeless: evidence.is_hopeless(now),
         }
@@ -132,6 +142,11 @@ impl Record {
 
     fn accepts_others(&self, evidence: &Evidence, now: Instant) -> bool {
         evidence.accepts_others(self.case, self.since, now)
+    }
+
+    /// Whether their failures say something about these events, and not about PostHog.
+    fn is_suspect(&self, evidence: &Evidence, now: Instant) -> bool {
+        self.is_confirmed || self.accepts_others(evidence, now)
     }
 
     /// Records a failure of these `events`. `jitter` is from 0 to 1.
@@ -156,8 +171,11 @@ impl Record {
             (_, Suspicion::Failure) => (FAILED_RETRY, LONGEST_RETRY),
             _ => (FIRST_RETRY, LONGEST_RETRY),
         };
+        self.is_confirmed |= world.accepts_others;
+        let longest = if self.is_confirmed { longest } else { longest.min(LONGEST_UNDECIDED_RETRY) };
         let wait = first.saturating_mul(1 << doublings).min(longest);
         let wait = wait.max(error.retry_after().unwrap_or_default());
+        self.last = world.now;
         self.next = world.now + wait + FIRST_RETRY.mul_f64(jitter);
     }
 
@@ -183,15 +201,17 @@ impl Record {
             Suspicion::Refusal => self.refusals >= REFUSALS_OF_A_BATCH,
             Suspicion::Failure => self.total() >= FAILURES_OF_A_BATCH,
         };
-        world.accepts_others && enough
+        world.accepts_no_few_others() && enough
     }
 
     fn is_bad_event(&self, error: &Error, world: World) -> bool {
         if is_about_the_event(error.kind()) {
-            let is_sure = self.total() >= REFUSALS_WHEN_UNSURE;
-            let enough = is_sure || (error.status().is_some() && self.is_refused_enough());
+            let enough = match error.status() {
+                Some(_) => self.is_refused_enough(),
+                None => self.total() >= HANG_UPS_OF_AN_EVENT,
+            };
             let is_hopeless = world.is_hopeless && error.kind() == ErrorKind::BadRequest;
-            return (world.accepts_others && enough) || (world.accepted_beside && is_sure) || is_hopeless;
+            return (world.accepts_no_few_others() && world.accepted_between && enough) || is_hopeless;
         }
         let (failures, since) = self.alone;
         let is_long = world.now.saturating_duration_since(since) >= TIME_OF_AN_EVENT;
@@ -202,9 +222,15 @@ impl Record {
         self.is_part || self.total() >= REFUSALS_OF_A_BATCH
     }
 
-    /// Whether these events go as two halves, because they were refused together.
-    pub fn must_be_searched(&self, is_supported: bool) -> bool {
-        self.refusals > 0 && (!is_supported || self.is_refused_enough())
+    /// Whether these events go as two halves, because they were refused together, or because this is the last chance.
+    pub fn must_be_searched(&self, is_suspect: bool, is_last_chance: bool) -> bool {
+        let is_refused = self.refusals > 0 && (!is_suspect || self.is_refused_enough());
+        is_refused || (is_last_chance && self.total() > 0)
+    }
+
+    /// The last chance: they are due at once.
+    pub fn hurry(&mut self, now: Instant) {
+        self.next = self.next.min(now + FIRST_RETRY);
     }
 
     /// An attempt came to nothing that says anything about these events.
@@ -217,7 +243,7 @@ impl Record {
     }
 
     /// The record of a half of these events.
-    fn of_half(&self, next: Instant) -> Self {
+    pub fn of_half(&self, next: Instant) -> Self {
         Self { is_part: true, refusals: 0, failures: 0, counted: Vec::new(), next, ..self.clone() }
     }
 }
@@ -232,8 +258,8 @@ fn is_about_the_event(kind: ErrorKind) -> bool {
 #[derive(Debug, Default)]
 pub struct Suspects {
     parts: Vec<(Vec<QueuedEvent>, Record)>,
-    /// Rejections in a row, by batch.
-    rejections: BTreeMap<u64, u32>,
+    /// Rejections in a row while nothing was accepted.
+    rejections: u32,
     /// Set after too many rejections: then of the parts of which it is not known that others are accepted, one a pause is
     /// tried.
     parked: Option<Parked>,
@@ -245,7 +271,7 @@ struct Parked {
     pause: Duration,
 }
 
-/// One bad event in a hundred is found after eight rejections in a row at most. After twice as many without a single event
+/// One bad event in a hundred is found after eight rejections in a row at most. After twice as many without an event
 /// accepted it is no accident but a wrong schema, and going on would cost two requests an event.
 const TOO_MANY_REJECTIONS: u32 = 16;
 
@@ -269,16 +295,15 @@ impl Suspects {
         if world.accepts_most_others(suspicion) { world.now } else { world.now + SLOW_SEARCH }
     }
 
-    /// Takes the next part of which it is known whether others are accepted (`is_supported`) or not.
-    pub fn pop(&mut self, now: Instant, is_supported: bool, evidence: &Evidence) -> Option<Part> {
-        if !is_supported && self.parked.is_some_and(|parked| now < parked.until) {
+    /// Takes the next part that is a suspect, or one of which it is not known whether others are accepted.
+    pub fn pop(&mut self, now: Instant, is_suspect: bool, evidence: &Evidence) -> Option<Part> {
+        if !is_suspect && self.parked.is_some_and(|parked| now < parked.until) {
             return None;
         }
-        let is_next = |(_, record): &(_, Record)| {
-            record.next <= now && record.accepts_others(evidence, now) == is_supported
-        };
+        let is_next =
+            |(_, record): &(_, Record)| record.next <= now && record.is_suspect(evidence, now) == is_suspect;
         let at = self.parts.iter().rposition(is_next)?;
-        if let Some(parked) = self.parked.as_mut().filter(|_| !is_supported) {
+        if let Some(parked) = self.parked.as_mut().filter(|_| !is_suspect) {
             parked.until = now + parked.pause;
         }
         let (events, record) = self.parts.remove(at);
@@ -293,7 +318,7 @@ impl Suspects {
         queue: &Limits,
     ) -> Option<Vec<QueuedEvent>> {
         let is_undecided =
-            |(_, record): &&(_, Record)| record.refusals == 0 && !record.accepts_others(evidence, now);
+            |(_, record): &&(_, Record)| record.refusals == 0 && !record.is_suspect(evidence, now);
         let (mut events, mut bytes) = (0, 0);
         for (part, _) in self.parts.iter().filter(is_undecided) {
             events += part.len();
@@ -312,11 +337,10 @@ impl Suspects {
         self.parts.extract_if(.., move |(_, record)| record.case == case).map(|(events, _)| events)
     }
 
-    /// PostHog rejected a part. Whether that was once too often in a row.
-    pub fn rejected(&mut self, record: &Record) -> bool {
-        let in_a_row = self.rejections.entry(record.case).or_default();
-        *in_a_row += 1;
-        *in_a_row >= TOO_MANY_REJECTIONS
+    /// PostHog rejected a part, and accepts no others. Whether that was once too often in a row.
+    pub fn rejected(&mut self) -> bool {
+        self.rejections += 1;
+        self.rejections >= TOO_MANY_REJECTIONS
     }
 
     /// Tries one part a pause, as long as nothing is accepted.
@@ -324,15 +348,17 @@ impl Suspects {
         self.parked = Some(Parked { until: now + pause, pause });
     }
 
-    /// Some events were accepted, of this batch if it had failed before.
-    pub fn accepted(&mut self, record: Option<&Record>) {
+    /// Some events were accepted.
+    pub fn accepted(&mut self) {
         self.parked = None;
-        if let Some(record) = record {
-            self.rejections.remove(&record.case);
-        }
-        if self.parts.is_empty() {
-            self.rejections.clear();
-        }
+        self.rejections = 0;
+    }
+
+    /// Takes the parts of batches that were divided while nothing was accepted: they were refused together with all others.
+    pub fn take_undecided_parts(&mut self, now: Instant, evidence: &Evidence) -> Vec<Vec<QueuedEvent>> {
+        let is_undecided =
+            |(_, record): &mut (_, Record)| record.is_part && !record.is_suspect(evidence, now);
+        self.parts.extract_if(.., is_undecided).map(|(events, _)| events).collect()
     }
 
     /// Everything is due at once: the last chance.
@@ -341,11 +367,10 @@ impl Suspects {
         self.parts.iter_mut().for_each(|(_, record)| record.next = record.next.min(now));
     }
 
-    /// When the next part is due that is supported, or not.
-    pub fn due(&self, now: Instant, is_supported: bool, evidence: &Evidence) -> Option<Instant> {
-        let parked_until = self.parked.filter(|_| !is_supported).map(|parked| parked.until);
-        let alike =
-            self.parts.iter().filter(|(_, record)| record.accepts_others(evidence, now) == is_supported);
+    /// When the next part is due that is a suspect, or is not.
+    pub fn due(&self, now: Instant, is_suspect: bool, evidence: &Evidence) -> Option<Instant> {
+        let parked_until = self.parked.filter(|_| !is_suspect).map(|parked| parked.until);
+        let alike = self.parts.iter().filter(|(_, record)| record.is_suspect(evidence, now) == is_suspect);
         alike
             .map(|(_, record)| record.next)
             .min()

@@ -29,9 +29,10 @@ where
     let credentials = Opened::open("phc_test".into()).unwrap().credentials;
     let breaker = watch::Sender::new(CircuitState::Closed);
     let forgiven = Arc::<Forgiven>::default();
-    let dispatcher = Dispatcher::new(Arc::clone(queue), pacing, setback, credentials, forgiven);
+    let states = breaker.subscribe();
+    let dispatcher = Dispatcher::new(Arc::clone(queue), pacing, setback, credentials, states, forgiven);
     let attempts = attempts(Arc::clone(&dispatcher), service);
-    Worker::new(dispatcher, attempts.clone(), attempts, breaker.subscribe()).run().await;
+    Worker::new(dispatcher, attempts.clone(), attempts).run().await;
 }
 
 /// A call takes so long.

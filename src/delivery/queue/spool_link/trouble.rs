@@ -31,6 +31,8 @@ pub struct Sample {
     pub due_to: u64,
     /// None before this place is in memory still.
     pub waits_from: u64,
+    /// None before this place is in memory only.
+    pub unstored_from: u64,
 }
 
 /// How long after an event was due it may take.
@@ -44,24 +46,23 @@ const MARKS: usize = 16;
 impl Trouble {
     /// Whether memory begins or ceases to go to disk.
     pub fn update(&mut self, sample: Sample) -> bool {
-        let Sample { now, is_paused, .. } = sample;
+        let Sample { now, is_paused, unstored_from, .. } = sample;
         self.mark(sample);
-        let late_at = self.due.front().map(|(_, since)| *since + PATIENCE);
-        let is_late = late_at.is_some_and(|at| at <= now);
+        let late = self.due.partition_point(|(_, since)| *since + PATIENCE <= now);
         let moves_until = self.last_delivery.map(|at| at + PATIENCE).filter(|until| *until > now);
-        self.stands_still = is_paused || (is_late && moves_until.is_none());
+        self.stands_still = is_paused || (late > 0 && moves_until.is_none());
 
-        let is_troubled = is_paused || is_late;
+        // An event that waits on disk is safe. One that nobody accepts may wait for minutes, while others are delivered.
+        let is_troubled = is_paused || self.due.iter().take(late).any(|(to, _)| *to > unstored_from);
         if is_troubled || self.is_troubled {
             self.spills_until = now.checked_add(CALM);
         }
         self.is_troubled = is_troubled;
         self.spills_until = self.spills_until.filter(|until| *until > now);
-        self.changes_at = match is_late {
-            true if self.stands_still => None,
-            true => moves_until,
-            false => late_at.into_iter().chain(self.spills_until.filter(|_| !is_troubled)).min(),
-        };
+        let next_late = self.due.get(late).map(|(_, since)| *since + PATIENCE);
+        let without_trouble = next_late.into_iter().chain(self.spills_until).min().filter(|_| !is_troubled);
+        let stops_at = moves_until.filter(|_| late > 0 && !is_paused);
+        self.changes_at = without_trouble.into_iter().chain(stops_at).min();
         let spills = self.spills_until.is_some();
         std::mem::replace(&mut self.spills, spills) != spills
     }
@@ -111,7 +112,7 @@ mod tests {
     }
 
     fn sample(now: Instant, due_to: u64, waits_from: u64) -> Sample {
-        Sample { now, is_paused: false, due_to, waits_from }
+        Sample { now, is_paused: false, due_to, waits_from, unstored_from: waits_from }
     }
 
     #[test]
@@ -168,6 +169,22 @@ mod tests {
         assert_eq!(trouble.changes_at(), Some(after(start, 3_500)));
         trouble.update(sample(after(start, 3_500), 1_000, 100));
         assert!(trouble.stands_still());
+    }
+
+    #[test]
+    fn an_event_that_waits_on_disk_spills_no_others() {
+        let (mut trouble, start) = (Trouble::default(), Instant::now());
+        trouble.update(sample(start, 2, 1));
+        assert!(trouble.update(sample(start + PATIENCE, 2, 1)));
+        let stored = |seconds: u64| {
+            let now = start + Duration::from_secs(seconds);
+            // The first event is on disk, and others come and go.
+            Sample { unstored_from: 100 * seconds, ..sample(now, 100 * seconds, 1) }
+        };
+        for seconds in 3..=40 {
+            trouble.update(stored(seconds));
+        }
+        assert!(!trouble.spills());
     }
 
     #[test]

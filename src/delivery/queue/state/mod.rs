@@ -271,8 +271,8 @@ impl State {
 
     /// Takes the next batch that is full, or due though it is not: from the live events or from those that were read
     /// back from disk.
-    pub fn take(&mut self, batch_bytes: usize, from_disk: bool) -> Option<Vec<QueuedEvent>> {
-        let most = (self.limits.batch_events, batch_bytes);
+    /// `most` events and bytes are a full batch.
+    pub fn take(&mut self, most: (usize, usize), from_disk: bool) -> Option<Vec<QueuedEvent>> {
         let batch = self.memory.take(from_disk, self.due_to, self.first_seq, most);
         let last = batch.as_ref().and_then(|batch| batch.last()).filter(|last| !last.from_disk);
         self.taken_to = last.map_or(0, |last| last.seq + 1).max(self.taken_to);
@@ -340,6 +340,7 @@ impl State {
             is_paused,
             due_to: self.due_to.max(self.taken_to),
             waits_from: self.memory.first_live().unwrap_or(self.next_seq),
+            unstored_from: self.memory.first_unstored().unwrap_or(self.next_seq),
         });
         self.concerned.spool |= changes || self.spool.sleeps_through(&self.ledger());
     }

@@ -217,8 +217,11 @@ fn a_batch_from_disk_is_of_one_process() {
     let mut run = Run::new(Overflow::DropNewest, false);
     run.inherit([5]);
     run.write_and_read_back(3);
-    let sizes = [true, true, true]
-        .map(|from_disk| run.queue.step(|state| state.take(1 << 16, from_disk)).map(|batch| batch.len()));
+    let sizes = [true, true, true].map(|from_disk| {
+        run.queue
+            .step(|state| state.take((state.limits.batch_events, 1 << 16), from_disk))
+            .map(|batch| batch.len())
+    });
     assert_eq!(sizes, [Some(1), Some(3), None]);
 }
 

@@ -159,7 +159,8 @@ impl Run {
             }),
             Step::Take { from_disk } => {
                 queue.step(State::make_due);
-                self.in_flight.extend(queue.step(|state| state.take(1 << 16, from_disk)));
+                self.in_flight
+                    .extend(queue.step(|state| state.take((state.limits.batch_events, 1 << 16), from_disk)));
             }
             Step::Deliver => {
                 if let Some(batch) = self.in_flight.pop() {

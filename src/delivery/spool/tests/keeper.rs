@@ -80,9 +80,9 @@ impl Process {
 
     fn take_and_settle(&self) -> Vec<bytes::Bytes> {
         self.queue.step(State::make_due);
-        let batches = [true, false]
-            .into_iter()
-            .filter_map(|from_disk| self.queue.step(|state| state.take(1 << 20, from_disk)));
+        let batches = [true, false].into_iter().filter_map(|from_disk| {
+            self.queue.step(|state| state.take((state.limits.batch_events, 1 << 20), from_disk))
+        });
         let settle = |batch: Vec<QueuedEvent>| {
             self.queue.settle(&batch, Account::Delivered);
             batch.into_iter().map(|event| event.json)
@@ -318,7 +318,9 @@ async fn a_file_that_is_damaged_at_run_time_gives_back_what_was_delivered() {
     // The oldest batch is slow, others overtake it.
     let mut slow = None;
     while slow.is_none() {
-        let take = |from_disk| process.queue.step(|state| state.take(1 << 20, from_disk));
+        let take = |from_disk| {
+            process.queue.step(|state| state.take((state.limits.batch_events, 1 << 20), from_disk))
+        };
         slow = take(true).or_else(|| take(false));
     }
     let slow = slow.unwrap();
