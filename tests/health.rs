@@ -200,7 +200,7 @@ async fn a_caller_who_gives_up_does_not_waste_the_answer() {
 async fn each_failure_has_its_reason() {
     for (reply, reason) in [
         (Reply::status(401), Reason::Unauthorized),
-        (Reply::status(403), Reason::Unauthorized),
+        (Reply::status(403), Reason::WrongHost),
         (Reply::status(402), Reason::QuotaExceeded),
         (Reply::status(404), Reason::WrongHost),
         (Reply::status(400), Reason::WrongHost),

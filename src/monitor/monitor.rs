@@ -134,7 +134,7 @@ impl Monitor {
             }
         }
         *forgiven = all_forgiven;
-        throughput.record(now, &snapshot);
+        throughput.record(now, &snapshot, self.sources.forgiven.waiting());
         let view = View { now, snapshot: &snapshot, breakers, traffic, throughput };
         let changes = firing.update(now, conditions(&self.alerts, &view), &self.alerts);
         let samples = metrics::samples(&view, &self.sources, firing, &self.alerts);

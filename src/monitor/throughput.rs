@@ -38,7 +38,8 @@ impl Throughput {
         }
     }
 
-    pub fn record(&mut self, now: Instant, snapshot: &Snapshot) {
+    /// Of the events that wait, `suspects` do although PostHog accepts others.
+    pub fn record(&mut self, now: Instant, snapshot: &Snapshot, suspects: u64) {
         let counted = EventCounts {
             delivered: snapshot.own.delivered,
             lost: snapshot.own.dropped.lost(),
@@ -46,7 +47,7 @@ impl Throughput {
             dead_lettered: snapshot.dead_lettered,
         };
         let new = counted.minus(self.last);
-        self.waiting = snapshot.ledger.queued + snapshot.ledger.spooled;
+        self.waiting = (snapshot.ledger.queued + snapshot.ledger.spooled).saturating_sub(suspects);
         if self.waiting == 0 || new.delivered > 0 {
             self.progress_at = now;
         }
@@ -108,13 +109,13 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut throughput = Throughput::new(start);
-        throughput.record(at(1), &snapshot(10, 0, 0));
-        throughput.record(at(9), &snapshot(20, 0, 0));
+        throughput.record(at(1), &snapshot(10, 0, 0), 0);
+        throughput.record(at(9), &snapshot(20, 0, 0), 0);
         assert_eq!((throughput.waiting, throughput.stalled_for(at(9)).as_secs()), (20, 9));
-        throughput.record(at(10), &snapshot(20, 1, 0));
+        throughput.record(at(10), &snapshot(20, 1, 0), 0);
         assert_eq!(throughput.stalled_for(at(12)).as_secs(), 2);
-        throughput.record(at(20), &snapshot(20, 20, 3));
-        throughput.record(at(30), &snapshot(20, 20, 3));
+        throughput.record(at(20), &snapshot(20, 20, 3), 0);
+        throughput.record(at(30), &snapshot(20, 20, 3), 0);
         assert_eq!(throughput.stalled_for(at(30)).as_secs(), 0, "nothing waits");
         let minute = Duration::from_secs(60);
         assert_eq!(

@@ -14,9 +14,7 @@ const NEW: &str = "phc_newNewNewNewNewNewNewNewNewNewNewNewNewNewNewN";
 const AGAIN: &str = "tried again after 1 s, doubling to 1 min";
 
 pub(crate) async fn token(row: &Row) {
-    for status in [401, 403] {
-        assert_kept(row, Reply::status(status), "unauthorized", "Auth Failures").await;
-    }
+    assert_kept(row, Reply::status(401), "unauthorized", "Auth Failures").await;
     row.shows(&format!("else {AGAIN}"), by_default("refusal_pause", "1 min"));
 
     let server = FakePostHog::start();
@@ -111,7 +109,7 @@ pub(crate) async fn no_token_yet(row: &Row) {
 
 pub(crate) async fn wrong_host(row: &Row) {
     let elsewhere = Reply::redirect("https://elsewhere.example/");
-    for reply in [elsewhere, Reply::status(404), Reply::html(), Reply::status(418)] {
+    for reply in [elsewhere, Reply::status(404), Reply::html(), Reply::status(418), Reply::status(403)] {
         assert_kept(row, reply, "wrong_host", "API Down").await;
     }
     row.shows(AGAIN, by_default("refusal_pause", "1 min"));

@@ -257,11 +257,12 @@ fn with_bad_among_1000(bad: &[u32], provoked: Provoked, kept: Kept) -> Took {
 /// Guarantee 4, whatever a bad event provokes.
 #[test]
 fn a_bad_event_costs_one_event_and_holds_up_no_other() {
+    // With a spool the disk takes real time, so two kinds must do.
     let spools = [Kept::InMemory, Kept::WithSpool, Kept::AcrossRestart];
-    let kept = if cfg!(feature = "spool") { &spools[..] } else { &spools[..1] };
     for bad in [&[437][..], &[0, 437, 438, 702, 999]] {
         for (name, provoked) in PROVOKED {
-            for kept in kept {
+            let with_spool = cfg!(feature = "spool") && matches!(name, "403 with a page" | "500");
+            for kept in if with_spool { &spools[..] } else { &spools[..1] } {
                 let took = with_bad_among_1000(bad, provoked, *kept);
                 println!("{} bad, {name}, {kept:?}: {took:?}", bad.len());
                 assert!(took.all_good <= SECOND * 30, "{name}: {took:?}");

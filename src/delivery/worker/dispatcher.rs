@@ -189,9 +189,9 @@ impl Dispatcher {
     fn next_suspect(&self, state: &mut Dispatch, is_suspect: bool, now: Instant) -> Option<Part> {
         let Part { events, record } = state.suspects.pop(now, is_suspect, &state.evidence)?;
         match record {
-            Some(mut record) if events.len() > 1 && record.must_be_searched(is_suspect, state.is_closing) => {
+            Some(record) if events.len() > 1 && record.must_be_searched(is_suspect, state.is_closing) => {
                 if is_suspect {
-                    self.forgive(state, std::mem::take(&mut record.counted));
+                    self.forgive(state, record.take_counted());
                 }
                 let (events, others) = self.queue.halve(events);
                 let half = record.of_half(now);

@@ -19,8 +19,12 @@ pub struct Evidence {
     another_failed: Option<Instant>,
     /// Since when single events are rejected as malformed and nothing else happens.
     rejecting_since: Option<Instant>,
-    /// Live failures, less the live acceptances since.
-    in_a_row: u32,
+    /// Live failures since the latest live acceptance.
+    failures_in_a_row: u32,
+    /// Live acceptances since batches were halved last.
+    acceptances_in_a_row: u32,
+    /// How often batches are halved.
+    halvings: u32,
 }
 
 /// The latest acceptance.
@@ -42,8 +46,12 @@ struct Counts {
 /// Acceptances and failures further apart say nothing about each other.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A full batch, halved so often, is small enough.
-const MOST_IN_A_ROW: u32 = 8;
+/// A default batch, halved so often, is a single event.
+const MOST_HALVINGS: u32 = 7;
+/// More failures in a row than it takes to come down to single events are an outage.
+const OUTAGE: u32 = 12;
+/// Then one in nine attempts fails where every larger batch holds a bad event. The circuit breaker opens at one in two.
+const ACCEPTANCES_TO_GROW: u32 = 8;
 
 /// Fewer attempts of others than this say nothing about their failure rate.
 const FEWEST_OTHERS: u32 = 5;
@@ -60,7 +68,9 @@ impl Evidence {
             failed: None,
             another_failed: None,
             rejecting_since: None,
-            in_a_row: 0,
+            failures_in_a_row: 0,
+            acceptances_in_a_row: 0,
+            halvings: 0,
         }
     }
 
@@ -70,14 +80,17 @@ impl Evidence {
         self.accepted = Some(Acceptance { began, at: now });
         self.rejecting_since = None;
         if !is_suspect {
-            self.in_a_row = self.in_a_row.saturating_sub(1);
+            self.grow();
             self.counts.current(now).accepted += 1;
         }
     }
 
     /// An attempt with this batch failed that was not a suspect's.
     pub fn failed(&mut self, now: Instant, batch: u64, kind: ErrorKind) {
-        self.in_a_row = (self.in_a_row + 1).min(MOST_IN_A_ROW);
+        // The first of a row may be any.
+        self.halvings = (self.halvings + u32::from(self.failures_in_a_row > 0)).min(MOST_HALVINGS);
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.acceptances_in_a_row = 0;
         if kind != ErrorKind::BadRequest {
             self.rejecting_since = None;
         }
@@ -121,7 +134,30 @@ impl Evidence {
     /// How many events of a full batch an attempt is to carry. While live attempts fail in a row, each carries half as many
     /// as the one before: if each full batch holds a bad event, none would ever be accepted.
     pub fn batch_events(&self, full: usize) -> usize {
-        (full >> self.in_a_row.saturating_sub(1)).max(1)
+        (full >> self.halvings).max(1)
+    }
+
+    /// Whether batches can shrink further.
+    pub fn is_shrinking(&self) -> bool {
+        self.halvings < MOST_HALVINGS
+    }
+
+    /// Whether nothing was accepted lately, although much was tried.
+    pub fn is_outage(&self) -> bool {
+        self.failures_in_a_row >= OUTAGE
+    }
+
+    /// After an outage batches are full at once. Where some are accepted and others not, they grow slowly, so that few fail.
+    fn grow(&mut self) {
+        let was_outage = self.is_outage();
+        self.failures_in_a_row = 0;
+        self.acceptances_in_a_row += 1;
+        if was_outage {
+            self.halvings = 0;
+        } else if self.acceptances_in_a_row >= ACCEPTANCES_TO_GROW {
+            self.acceptances_in_a_row = 0;
+            self.halvings = self.halvings.saturating_sub(1);
+        }
     }
 
     /// Whether the latest attempt was accepted, within a minute.
@@ -201,8 +237,13 @@ mod tests {
         };
         let sizes: Vec<_> = (0..10).map(|_| fail(&mut evidence)).collect();
         assert_eq!(sizes, [100, 50, 25, 12, 6, 3, 1, 1, 1, 1]);
-        (0..6).for_each(|_| evidence.accepted(start, start, false));
-        assert_eq!(evidence.batch_events(100), 50);
+        (0..7).for_each(|_| evidence.accepted(start, start, false));
+        assert_eq!(evidence.batch_events(100), 1);
+        (0..9).for_each(|_| evidence.accepted(start, start, false));
+        assert_eq!(evidence.batch_events(100), 3);
+        (0..12).for_each(|_| evidence.failed(start, 1, ErrorKind::Server));
+        evidence.accepted(start, start, false);
+        assert_eq!(evidence.batch_events(100), 100, "the end of an outage");
     }
 
     #[test]

@@ -70,14 +70,17 @@ impl Dispatcher {
     /// PostHog took events: whatever paused delivery is over, unless a probe knows that it throws them away.
     fn accepted(&self, state: &mut Dispatch, part: &Part, lane: Lane, began: Instant) {
         let now = Instant::now();
-        if part.record.is_none() {
-            let undecided = state.suspects.take_undecided_parts(now, &state.evidence);
+        if state.evidence.is_outage() {
+            let undecided = state.suspects.take_undecided(now, &state.evidence);
             undecided.iter().for_each(|events| self.queue.give_back_failed(events));
         }
         state.evidence.accepted(began, now, lane == Lane::Suspect);
         state.suspects.accepted();
         state.batch_size.accepted(bytes(&part.events));
         self.recover(state);
+        if lane == Lane::Suspect {
+            self.forgiven.set_waiting(state.suspects.confirmed() as u64);
+        }
         if !state.suspects.is_empty() {
             self.changed.notify_one();
         }
@@ -100,7 +103,7 @@ impl Dispatcher {
         let mut record = record.unwrap_or_else(|| Record::new(&events, now));
         let world = record.world(&state.evidence, now);
         record.failed(&events, suspicion, error, world, fastrand::f64());
-        self.count(state, &mut record, lane, error, now);
+        self.count(state, &record, lane, error, now);
         if events.len() == 1 && error.kind() == ErrorKind::BadRequest {
             state.evidence.rejected(now);
         }
@@ -111,7 +114,7 @@ impl Dispatcher {
             suspicion == Suspicion::Refusal && !world.accepts_others && state.suspects.rejected();
         match record.verdict(events.len(), suspicion, error, world) {
             Verdict::DeadLetter => {
-                self.forgive(state, record.counted);
+                self.forgive(state, record.take_counted());
                 events.iter().for_each(|event| self.dead_letter(state, event.dead_letter(error)));
             }
             Verdict::Search => {
@@ -130,17 +133,18 @@ impl Dispatcher {
         }
         let oldest = state.suspects.pop_oldest_undecided(now, &state.evidence, &self.limits);
         oldest.into_iter().for_each(|events| self.queue.give_back_failed(&events));
+        self.forgiven.set_waiting(state.suspects.confirmed() as u64);
     }
 
     /// Counts a failure where it says something about PostHog. What was counted of a suspect is forgiven once it fails
     /// while others are accepted.
-    fn count(&self, state: &mut Dispatch, record: &mut Record, lane: Lane, error: &Error, now: Instant) {
+    fn count(&self, state: &mut Dispatch, record: &Record, lane: Lane, error: &Error, now: Instant) {
         if lane == Lane::Suspect {
-            return self.forgive(state, std::mem::take(&mut record.counted));
+            return self.forgive(state, record.take_counted());
         }
         let others_are_accepted = state.evidence.is_accepting(now);
         state.evidence.failed(now, record.case(), error.kind());
-        record.counted.push(error.kind());
+        record.count(error.kind());
         // The first refusal after an acceptance may be an event's: the next attempt tells.
         if error.kind().meaning().fate == crate::error::Fate::Stop && !others_are_accepted {
             self.refuse(state, error.kind(), &paused(error));
@@ -212,7 +216,9 @@ impl Dispatcher {
         if kind.is_about_the_token() {
             self.credentials.renew();
         }
-        if state.pauses.refuse(Instant::now(), kind) {
+        // While batches shrink, the next attempt is another one.
+        let grows = kind.meaning().suspicion.is_none() || !state.evidence.is_shrinking();
+        if state.pauses.refuse(Instant::now(), kind, grows) {
             foreign::log(|| tracing::warn!(target: target::DELIVERY, "{what}"));
         }
     }
@@ -249,6 +255,7 @@ impl Dispatcher {
             state.pauses.end();
         }
         state.is_closing = true;
+        state.pauses.hurry();
         state.suspects.hurry(Instant::now());
     }
 }

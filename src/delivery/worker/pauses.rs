@@ -56,11 +56,11 @@ impl Pauses {
     }
 
     /// An answer that only a person can change: pauses briefly at first, since it may have been a stray one, then longer.
-    /// Tells whether that is news.
-    pub fn refuse(&mut self, now: Instant, kind: ErrorKind) -> bool {
+    /// `grows` unless the next attempt is another one. Tells whether that is news.
+    pub fn refuse(&mut self, now: Instant, kind: ErrorKind, grows: bool) -> bool {
         let first = Duration::from_secs(1).min(self.refusal);
         let pause = first.saturating_mul(1 << self.refusals.min(31)).min(self.refusal);
-        self.refusals = self.refusals.saturating_add(1);
+        self.refusals = self.refusals.saturating_add(u32::from(grows));
         self.hold(now, pause);
         let begins = self.episodes[kind as usize].begins(now.into_std());
         let is_news = self.refused.replace(kind) != Some(kind) && begins;
@@ -71,6 +71,11 @@ impl Pauses {
     /// It is known that nothing has changed: the longest pause.
     pub fn rest(&mut self, now: Instant) {
         self.hold(now, self.refusal);
+    }
+
+    /// Nothing is to be gained by waiting long any more.
+    pub fn hurry(&mut self) {
+        self.setback.1 = self.setback.0;
     }
 
     /// The pause is over.
@@ -107,24 +112,24 @@ mod tests {
         let mut lengths = Vec::new();
         for _ in 0..8 {
             pauses.end();
-            pauses.refuse(now, ErrorKind::Unauthorized);
+            pauses.refuse(now, ErrorKind::Unauthorized, true);
             lengths.push((pauses.until().unwrap() - now).as_secs());
         }
         assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
         pauses.recover();
-        pauses.refuse(now, ErrorKind::Unauthorized);
+        pauses.refuse(now, ErrorKind::Unauthorized, true);
         assert_eq!(pauses.until(), Some(now + SECOND));
     }
 
     #[test]
     fn a_refusal_is_news_once_an_episode_and_its_end_if_it_was() {
         let (mut pauses, now) = (pauses(), Instant::now());
-        assert!(pauses.refuse(now, ErrorKind::Unauthorized));
-        assert!(!pauses.refuse(now, ErrorKind::Unauthorized));
-        assert!(pauses.refuse(now, ErrorKind::WrongHost), "another kind is");
+        assert!(pauses.refuse(now, ErrorKind::Unauthorized, true));
+        assert!(!pauses.refuse(now, ErrorKind::Unauthorized, true));
+        assert!(pauses.refuse(now, ErrorKind::WrongHost, true), "another kind is");
         assert!(pauses.recover());
         assert!(!pauses.recover());
-        assert!(!pauses.refuse(now + 299 * SECOND, ErrorKind::WrongHost), "the same episode");
+        assert!(!pauses.refuse(now + 299 * SECOND, ErrorKind::WrongHost, true), "the same episode");
         assert!(!pauses.recover());
     }
 

@@ -1,3 +1,4 @@
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -5,6 +6,7 @@ use tokio::time::Instant;
 use super::evidence::Evidence;
 use crate::delivery::queue::{Limits, QueuedEvent};
 use crate::error::Suspicion;
+use crate::rt::lock;
 use crate::{Error, ErrorKind};
 
 /// Events that travel in one request.
@@ -41,7 +43,8 @@ pub struct Record {
     /// How often in a row a single event failed while most others were accepted, and since when.
     alone: (u32, Instant),
     /// Failures that breaker, alerts and [`Evidence`](super::evidence::Evidence) have counted.
-    pub counted: Vec<ErrorKind>,
+    /// The batch's parts share them.
+    counted: Arc<Mutex<Vec<ErrorKind>>>,
     next: Instant,
 }
 
@@ -119,7 +122,7 @@ impl Record {
             refusals: 0,
             failures: 0,
             alone: (0, now),
-            counted: Vec::new(),
+            counted: Arc::default(),
             next: now,
         }
     }
@@ -127,6 +130,16 @@ impl Record {
     /// The batch that they came from.
     pub fn case(&self) -> u64 {
         self.case
+    }
+
+    /// A failure was counted.
+    pub fn count(&self, kind: ErrorKind) {
+        lock(&self.counted).push(kind);
+    }
+
+    /// The failures that were counted, which turn out to be these events' fault.
+    pub fn take_counted(&self) -> Vec<ErrorKind> {
+        std::mem::take(&mut *lock(&self.counted))
     }
 
     /// What the verdict on these events depends on.
@@ -244,7 +257,7 @@ impl Record {
 
     /// The record of a half of these events.
     pub fn of_half(&self, next: Instant) -> Self {
-        Self { is_part: true, refusals: 0, failures: 0, counted: Vec::new(), next, ..self.clone() }
+        Self { is_part: true, refusals: 0, failures: 0, next, ..self.clone() }
     }
 }
 
@@ -354,10 +367,9 @@ impl Suspects {
         self.rejections = 0;
     }
 
-    /// Takes the parts of batches that were divided while nothing was accepted: they were refused together with all others.
-    pub fn take_undecided_parts(&mut self, now: Instant, evidence: &Evidence) -> Vec<Vec<QueuedEvent>> {
-        let is_undecided =
-            |(_, record): &mut (_, Record)| record.is_part && !record.is_suspect(evidence, now);
+    /// Takes what failed in an outage, together with all others, so that it says nothing about the events.
+    pub fn take_undecided(&mut self, now: Instant, evidence: &Evidence) -> Vec<Vec<QueuedEvent>> {
+        let is_undecided = |(_, record): &mut (_, Record)| !record.is_suspect(evidence, now);
         self.parts.extract_if(.., is_undecided).map(|(events, _)| events).collect()
     }
 
@@ -375,6 +387,11 @@ impl Suspects {
             .map(|(_, record)| record.next)
             .min()
             .map(|next| parked_until.map_or(next, |until| next.max(until)))
+    }
+
+    /// How many events failed while others were accepted.
+    pub fn confirmed(&self) -> usize {
+        self.parts.iter().filter(|(_, record)| record.is_confirmed).map(|(events, _)| events.len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
