@@ -7,7 +7,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 use crate::api::{Accepted, Batch, PostHogClassifier};
 use crate::config::Settings;
 use crate::credentials::{Credentials, ProjectToken};
-use crate::delivery::{AttemptClassifier, Dispatcher, Forgiven, Queue, Slot, Worker, attempts};
+use crate::delivery::{AttemptClassifier, Dispatcher, Forgiven, Queue, SlotService, Worker, attempts};
 use crate::layers::{
     CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
 };
@@ -33,13 +33,7 @@ pub fn pipeline<S>(
     settings: &Settings,
     tokens: &Arc<Credentials<ProjectToken>>,
     service: S,
-) -> Result<
-    Pipeline<
-        impl Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + use<S>,
-        impl Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + use<S>,
-    >,
-    ConfigError,
->
+) -> Result<Pipeline<impl SlotService + use<S>, impl SlotService + use<S>>, ConfigError>
 where
     S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
 {

@@ -37,4 +37,4 @@ pub use spool::{Spool, SpoolConfig};
 #[cfg(feature = "spool")]
 pub use spool::{SpoolMode, create_directory, open_file, sync_directory};
 pub use typed_event::{PropertiesError, TypedEvent};
-pub use worker::{AttemptClassifier, Dispatcher, Forgiven, Pacing, Slot, Worker, attempts};
+pub use worker::{AttemptClassifier, Dispatcher, Forgiven, Pacing, SlotService, Worker, attempts};

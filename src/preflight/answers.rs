@@ -167,7 +167,7 @@ mod tests {
         let rows: [(Probed, [CheckStatus; 3]); 13] = [
             (answered(200, flags, None), [Pass, Pass, Pass]),
             (answered(401, "{}", None), [Fail, Pass, Pass]),
-            (answered(403, "", None), [Fail, Pass, Skipped]),
+            (answered(403, "", None), [Skipped, Pass, Fail]),
             (answered(402, "", None), [Skipped, Warn, Skipped]),
             (answered(429, "", None), [Skipped, Warn, Skipped]),
             (answered(400, "", None), [Skipped, Fail, Fail]),

@@ -331,7 +331,7 @@ fn an_outage_of_400s_is_no_storm_of_single_events() {
 /// Four bad events in two hours of one event a minute.
 #[test]
 fn a_quiet_service_is_not_paged_for_suspects() {
-    for (name, bad_every) in [("hang", 30)] {
+    for (name, bad_every) in [("hang", 30), ("hang", 40)] {
         let mut count = 0;
         let report = run(Settings::default(), content(name), 7_200, |world, n| {
             if n % 600 == 0 {
@@ -361,7 +361,7 @@ fn a_switch_to_400_with_two_requests_in_flight_burns_no_good_event() {
 /// 400 and 503 in turns for a quarter of an hour.
 #[test]
 fn rejections_among_failures_are_never_hopeless() {
-    let fares = |req: &Req| provoked(if req.n % 2 == 0 { "400" } else { "500" });
+    let fares = |req: &Req| provoked(if req.n.is_multiple_of(2) { "400" } else { "500" });
     let report = run(Settings::default(), Arc::new(fares), 1_200, |world, _| world.capture(false));
     assert_eq!(report.dead_good, 0, "{report:?}");
 }

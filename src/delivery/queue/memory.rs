@@ -215,7 +215,7 @@ impl Memory {
 
     /// The lowest place of an event that is in memory only.
     pub fn first_unstored(&self) -> Option<u64> {
-        let lanes = [&self.outbox, &self.live].into_iter().filter_map(|lane| first_unstored(lane));
+        let lanes = [&self.outbox, &self.live].into_iter().filter_map(first_unstored);
         lanes.chain(self.in_flight.iter().filter_map(|batch| first_unstored(&batch.events))).min()
     }
 

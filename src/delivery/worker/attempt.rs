@@ -80,11 +80,19 @@ impl Drop for Attempt {
     }
 }
 
+/// A service that makes attempts, with whatever layers around it.
+pub trait SlotService:
+    Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> SlotService for S where
+    S: Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static
+{
+}
+
 /// Makes a service of slots of a service of batches. It answers `None` if there is nothing to send.
-pub fn attempts<S>(
-    dispatcher: Arc<Dispatcher>,
-    service: S,
-) -> impl Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static
+pub fn attempts<S>(dispatcher: Arc<Dispatcher>, service: S) -> impl SlotService
 where
     S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
 {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::queue::{Limits, State};
@@ -27,7 +27,7 @@ use crate::api::{Accepted, Outcome};
 use crate::credentials::ProjectToken;
 use crate::layers::CircuitState;
 use crate::rt::{foreign, lock, target};
-pub use attempt::{AttemptClassifier, Slot, attempts};
+pub use attempt::{AttemptClassifier, Slot, SlotService, attempts};
 pub use dispatcher::Dispatcher;
 use dispatcher::Lane;
 pub use forgiven::Forgiven;
@@ -58,11 +58,7 @@ pub struct Worker<L, Q> {
     closing: bool,
 }
 
-impl<L, Q> Worker<L, Q>
-where
-    L: Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static,
-    Q: Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static,
-{
+impl<L: SlotService, Q: SlotService> Worker<L, Q> {
     pub fn new(dispatcher: Arc<Dispatcher>, live: L, suspect: Q) -> Self {
         Self {
             live,

@@ -42,6 +42,7 @@ pub struct Sample {
     pub is_paused: bool,
     pub due_to: u64,
     pub waits_from: u64,
+    pub unstored_from: u64,
 }
 
 /// Nothing can go to disk.
