@@ -140,7 +140,7 @@ mod tests {
         assert!(expected.len() - r#"{"event":"a"},{"event":"b"}"#.len() < ENVELOPE_BYTES);
     }
 
-    /// Then nothing is left to compress but the time itself.
+    /// The other tasks of the runtime get no turn after it.
     #[test]
     fn the_time_is_read_when_the_events_are_compressed() {
         let incompressible = (0..100_000).map(|_| fastrand::alphanumeric()).collect::<String>();
@@ -160,8 +160,5 @@ mod tests {
             }
         };
         assert!(first_member(&gzip).ends_with(r#""sent_at":"2023-11-14T22:13:20.123456Z"}"#));
-        // A flush ends with an empty block.
-        let flushed = gzip.windows(4).rposition(|bytes| bytes == [0, 0, 0xff, 0xff]).unwrap();
-        assert!(gzip.len() - flushed < 100, "{} bytes after the flush", gzip.len() - flushed);
     }
 }
