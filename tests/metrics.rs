@@ -163,7 +163,7 @@ async fn they_agree_with_stats_exactly() {
     posthog.capture(Event::new("event", ""));
     flush_lossy(&posthog).await;
     server.reject_events_named(&["poison"]);
-    support::reject(&server, &posthog, Event::new("poison", "user")).await;
+    support::reject(&posthog, Event::new("poison", "user")).await;
     server.batch().always(Reply::hang());
     capture(&posthog, 50);
     server.wait_for_requests(posthog_health::testing::Route::Batch, 8).await;

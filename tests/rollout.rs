@@ -51,7 +51,7 @@ async fn events_that_are_rejected_or_lost_roll_back() {
     let server = FakePostHog::start();
     let posthog = canary(&server).build().unwrap();
     server.reject_events_named(&["poison"]);
-    reject(&server, &posthog, posthog_health::Event::new("poison", "user")).await;
+    reject(&posthog, posthog_health::Event::new("poison", "user")).await;
     capture(&posthog, 20);
     flush_lossy(&posthog).await;
     let rejected = RolloutVerdict::Rollback(vec![RolloutReason::RejectedEvents(1)]);

@@ -183,7 +183,8 @@ impl PostHogBuilder {
     }
 
     /// Limits the concurrent requests, including those that wait for a retry. The default is 4: at 100 ms for an answer
-    /// they carry 4,000 events/s, and they are few enough not to crowd anybody's connections.
+    /// they carry 4,000 events/s, and they are few enough not to crowd anybody's connections. While PostHog accepts some
+    /// events and not others, half as many come on top for those that it does not accept, so that they hold up nobody.
     pub fn in_flight(mut self, requests: usize) -> Self {
         self.settings.pacing.in_flight = requests;
         self
@@ -205,7 +206,8 @@ impl PostHogBuilder {
         self
     }
 
-    /// Sets how failed attempts are repeated. See [`RetryConfig`] for the defaults.
+    /// Sets how failed attempts are repeated. See [`RetryConfig`] for the defaults. A batch that fails steps aside, so the
+    /// next attempt carries other events, if there are any.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
         self.settings.retry = retry;
         self

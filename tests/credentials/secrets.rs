@@ -52,7 +52,7 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
 
     // What PostHog says repeats both, and a batch that it rejects keeps what it said.
     server.reply_to_events_named("poison", Reply::status(400).body(OLD));
-    reject(&server, &posthog, Event::new("poison", "user")).await;
+    reject(&posthog, Event::new("poison", "user")).await;
     server.know_token(NEW);
     server.revoke_token(OLD);
     server.batch().then(Reply::status(401).body(OLD));
@@ -71,7 +71,7 @@ async fn no_token_is_shown_or_stored_by_a_run_with_a_rotation() {
     mount.swap(NEW);
     until(|| posthog.stats().delivered == 201).await;
     server.reply_to_events_named("poison", Reply::status(400).body(NEW));
-    reject(&server, &posthog, Event::new("poison", "user")).await;
+    reject(&posthog, Event::new("poison", "user")).await;
     let letters = posthog.dead_letters();
     write!(shown, "{letters:?} {}", serde_json::to_string(&letters).unwrap()).unwrap();
     write!(shown, "{} {:?} {:?}", posthog.health_check().await, posthog.stats(), posthog.alerts()).unwrap();

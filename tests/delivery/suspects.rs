@@ -47,7 +47,7 @@ async fn a_refusal_is_the_tokens_if_the_probe_is_refused_and_otherwise_something
         (Reply::normal(), Reason::WrongHost),
         (firewall_page(), Reason::WrongHost),
         (Reply::status(401).body("unknown token"), Reason::Unauthorized),
-        (Reply::status(503), Reason::Unauthorized),
+        (Reply::status(503), Reason::WrongHost),
     ] {
         let server = FakePostHog::start();
         server.batch().always(refused.clone());
@@ -90,7 +90,7 @@ async fn a_small_event_that_is_answered_413_becomes_a_dead_letter_beside_others(
     let server = FakePostHog::start();
     server.reply_to_events_named("poison", Reply::status(413));
     let posthog = builder(&server).build().unwrap();
-    super::support::reject(&server, &posthog, Event::new("poison", "user")).await;
+    super::support::reject(&posthog, Event::new("poison", "user")).await;
     assert_eq!((posthog.stats().dead_lettered, posthog.stats().delivered), (1, 1));
 }
 
@@ -113,7 +113,7 @@ async fn a_subscriber_that_panics_on_each_line_stops_no_delivery() {
     let posthog = builder(&server).queue_events(1_000).build().unwrap();
     capture(&posthog, 2_000);
     until(|| posthog.stats().queued == 0).await;
-    super::support::reject(&server, &posthog, Event::new("poison", "user")).await;
+    super::support::reject(&posthog, Event::new("poison", "user")).await;
     capture(&posthog, 100);
     until(|| posthog.stats().queued == 0).await;
     assert_eq!(posthog.stats().dead_lettered, 1);

@@ -67,7 +67,7 @@ pub(crate) async fn too_large(row: &Row) {
     server.limit_body(1_000_000);
     let posthog = client(&server).gzip(false).event_bytes(10_000_000).build().unwrap();
     posthog.capture(large_event(0, 8_000_000));
-    server.wait_for_requests(Route::Batch, 1).await;
+    until(|| posthog.health().last_error.is_some()).await;
     capture(&posthog, 50);
     flush_lossy(&posthog).await;
     let letters = posthog.dead_letters();

@@ -202,7 +202,7 @@ async fn discarded_dead_letters_stay_discarded() {
     server.reject_events_named(&["poison"]);
     let posthog = spooled(&server, directory.path()).build().unwrap();
     is_ready(&posthog).await;
-    reject(&server, &posthog, posthog_health::Event::new("poison", "a")).await;
+    reject(&posthog, posthog_health::Event::new("poison", "a")).await;
     assert_eq!(posthog.discard_dead_letters(), 1);
     posthog.shutdown(Duration::from_secs(5)).await;
     let next = spooled(&server, directory.path()).build().unwrap();
@@ -220,7 +220,7 @@ async fn flush_waits_for_replayed_letters_of_an_earlier_process() {
     let posthog = spooled(&server, directory.path()).build().unwrap();
     is_ready(&posthog).await;
     for user in ["a", "b", "c"] {
-        reject(&server, &posthog, posthog_health::Event::new("poison", user)).await;
+        reject(&posthog, posthog_health::Event::new("poison", user)).await;
     }
     flush_lossy(&posthog).await;
     posthog.shutdown(Duration::from_secs(5)).await;

@@ -268,18 +268,6 @@ fn two_outages_of_400s_burn_no_good_event() {
     assert_eq!(report.dead_good, 0, "{report:?}");
 }
 
-/// One of three back ends answers 400.
-#[test]
-fn a_back_end_that_answers_400_burns_no_good_event() {
-    let rng = Mutex::new(fastrand::Rng::with_seed(30));
-    let fares = move |_: &Req| match rng.lock().unwrap().u64(..100) < 30 {
-        true => provoked("400"),
-        false => (MS * 20, OK),
-    };
-    let report = run(Settings::default(), Arc::new(fares), 600, |world, _| world.capture(false));
-    assert_eq!(report.dead_good, 0, "{report:?}");
-}
-
 /// A whole batch of bad events, while others are accepted.
 #[test]
 fn a_batch_of_bad_events_becomes_dead_letters() {

@@ -50,8 +50,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MOST_HALVINGS: u32 = 7;
 /// More failures in a row than it takes to come down to single events are an outage.
 const OUTAGE: u32 = 12;
-/// Then one in nine attempts fails where every larger batch holds a bad event. The circuit breaker opens at one in two.
-const ACCEPTANCES_TO_GROW: u32 = 8;
+/// Then one in five attempts fails where every larger batch holds a bad event. The circuit breaker opens at one in two.
+const ACCEPTANCES_TO_GROW: u32 = 4;
 
 /// Fewer attempts of others than this say nothing about their failure rate.
 const FEWEST_OTHERS: u32 = 5;
@@ -87,8 +87,9 @@ impl Evidence {
 
     /// An attempt with this batch failed that was not a suspect's.
     pub fn failed(&mut self, now: Instant, batch: u64, kind: ErrorKind) {
-        // The first of a row may be any.
-        self.halvings = (self.halvings + u32::from(self.failures_in_a_row > 0)).min(MOST_HALVINGS);
+        // The first of a row may be any, and what never left has nothing to do with the size.
+        let shrinks = self.failures_in_a_row > 0 && kind.meaning().suspicion.is_some();
+        self.halvings = (self.halvings + u32::from(shrinks)).min(MOST_HALVINGS);
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         self.acceptances_in_a_row = 0;
         if kind != ErrorKind::BadRequest {
@@ -237,9 +238,9 @@ mod tests {
         };
         let sizes: Vec<_> = (0..10).map(|_| fail(&mut evidence)).collect();
         assert_eq!(sizes, [100, 50, 25, 12, 6, 3, 1, 1, 1, 1]);
-        (0..7).for_each(|_| evidence.accepted(start, start, false));
+        (0..3).for_each(|_| evidence.accepted(start, start, false));
         assert_eq!(evidence.batch_events(100), 1);
-        (0..9).for_each(|_| evidence.accepted(start, start, false));
+        (0..5).for_each(|_| evidence.accepted(start, start, false));
         assert_eq!(evidence.batch_events(100), 3);
         (0..12).for_each(|_| evidence.failed(start, 1, ErrorKind::Server));
         evidence.accepted(start, start, false);

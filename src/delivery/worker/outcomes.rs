@@ -35,7 +35,8 @@ impl Dispatcher {
             Some(suspicion) => self.failed(&mut state, part, lane, suspicion, error),
             None => {
                 let outcome = Outcome::of(result);
-                if lane == Lane::Live && !matches!(outcome, Outcome::SlowDown { .. }) {
+                // A refused token, the quota and a 429 say nothing about whether PostHog works.
+                if lane == Lane::Live && matches!(outcome, Outcome::Retry { .. }) {
                     state.evidence.failed(Instant::now(), part.batch(), error.kind());
                 }
                 self.keep(&mut state, part);
@@ -101,9 +102,10 @@ impl Dispatcher {
             return;
         }
         let mut record = record.unwrap_or_else(|| Record::new(&events, now));
+        // First, so that what a suspect is forgiven does not count against the others.
+        self.count(state, &record, lane, error, now);
         let world = record.world(&state.evidence, now);
         record.failed(&events, suspicion, error, world, fastrand::f64());
-        self.count(state, &record, lane, error, now);
         if events.len() == 1 && error.kind() == ErrorKind::BadRequest {
             state.evidence.rejected(now);
         }

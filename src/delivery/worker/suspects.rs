@@ -67,11 +67,6 @@ impl World {
     fn accepts_most_others(self, suspicion: Suspicion) -> bool {
         self.accepts_others && (suspicion == Suspicion::Refusal || self.mostly_accepts == Some(true))
     }
-
-    /// Whether others are accepted, and it is not known that many are not.
-    fn accepts_no_few_others(self) -> bool {
-        self.accepts_others && self.mostly_accepts != Some(false)
-    }
 }
 
 /// What to do about events that failed once more.
@@ -214,17 +209,19 @@ impl Record {
             Suspicion::Refusal => self.refusals >= REFUSALS_OF_A_BATCH,
             Suspicion::Failure => self.total() >= FAILURES_OF_A_BATCH,
         };
-        world.accepts_no_few_others() && enough
+        let is_by_chance = suspicion == Suspicion::Failure && world.mostly_accepts == Some(false);
+        world.accepts_others && enough && !is_by_chance
     }
 
     fn is_bad_event(&self, error: &Error, world: World) -> bool {
         if is_about_the_event(error.kind()) {
             let enough = match error.status() {
-                Some(_) => self.is_refused_enough(),
+                // One refusal of a part is enough if others were accepted since its batch was refused.
+                Some(_) => self.total() >= REFUSALS_OF_A_BATCH || (self.is_part && world.accepted_between),
                 None => self.total() >= HANG_UPS_OF_AN_EVENT,
             };
             let is_hopeless = world.is_hopeless && error.kind() == ErrorKind::BadRequest;
-            return (world.accepts_no_few_others() && world.accepted_between && enough) || is_hopeless;
+            return (world.accepts_others && enough) || is_hopeless;
         }
         let (failures, since) = self.alone;
         let is_long = world.now.saturating_duration_since(since) >= TIME_OF_AN_EVENT;
