@@ -79,7 +79,7 @@ fn schema() -> Value {
                 "type": "object",
                 "additionalProperties": false,
                 "required": ["kind", "ageMs"],
-                "properties": {"kind": {"type": "string"}, "status": count, "ageMs": count},
+                "properties": {"kind": {"type": "string"}, "status": count, "answer": {"type": "string"}, "ageMs": count},
             },
             "versions": {
                 "type": "object",

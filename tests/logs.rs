@@ -44,7 +44,10 @@ async fn no_secret_and_no_event_content_is_ever_shown() {
         event.insert_prop("s3cret-key", "s3cret-property").unwrap();
         posthog.capture(event);
         let _ = posthog.flush().await;
-        shown += &format!("{posthog:?} {} {:?}", posthog.health_check().await, posthog.shutdown(MS(1)).await);
+        // The one exception: while PostHog rejects everything, the report quotes it. The token is never in it.
+        let mut report = posthog.health_check().await;
+        report.last_error.iter_mut().for_each(|error| error.answer = None);
+        shown += &format!("{posthog:?} {report} {:?}", posthog.shutdown(MS(1)).await);
     }
     server.refuse();
     shown += &format!("{:?}", builder(&server).build().unwrap().health_check().await);
@@ -217,8 +220,10 @@ async fn rejected_events_are_one_line_while_none_is_taken_and_two_once_some_are(
     let parked = lines(&log);
     assert!(parked.len() == 1 && parked[0].contains("rejects event after event"), "{parked:#?}");
 
-    capture(&posthog, 100);
-    until(|| posthog.stats().dead_lettered >= 20).await;
+    while posthog.stats().dead_lettered < 20 {
+        capture(&posthog, 10);
+        tokio::task::yield_now().await;
+    }
     let lines = lines(&log);
     let letters = "dead letters: the request is rejected as malformed (HTTP 400)";
     assert!(lines.len() <= 3 && lines.last().is_some_and(|line| line.contains(letters)), "{lines:#?}");

@@ -42,6 +42,7 @@ const NEWS: Duration = Duration::from_secs(60);
 pub fn report(evidence: Evidence) -> HealthReport {
     let reasons = reasons(&evidence);
     let posthog = connection(&evidence);
+    let is_current = evidence.summary.current_error().is_some();
     let Evidence { summary, breaker, queue, alerts, now, .. } = evidence;
     HealthReport {
         status: if reasons.is_empty() { Status::Healthy } else { Status::Degraded },
@@ -55,7 +56,7 @@ pub fn report(evidence: Evidence) -> HealthReport {
         last_error: summary.error.map(|seen| LastError {
             kind: seen.what.kind,
             status: seen.what.status,
-            answer: summary.rejection.as_deref().map(str::to_owned),
+            answer: summary.rejection.as_deref().filter(|_| is_current).map(str::to_owned),
             age: now.saturating_duration_since(seen.at),
         }),
         alerts,

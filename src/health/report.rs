@@ -111,7 +111,7 @@ pub struct LastError {
     /// The HTTP status, if there was an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// The beginning of the answer, if PostHog rejected events: up to 200 characters. It contains no token, but it may
+    /// The beginning of the answer, while PostHog rejects events and accepts none: up to 200 characters. It contains no token, but it may
     /// repeat a part of an event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,

@@ -29,11 +29,13 @@ const SCENARIOS: [(&str, Scenario); 26] = [
     ("5xx or 408", |row| Box::pin(away::answers_with_errors(row))),
     ("no answer: timeout, refused, reset, cut off, DNS, TLS", |row| Box::pin(away::does_not_answer(row))),
     ("429", |row| Box::pin(away::asks_for_less(row))),
-    ("401 or 403: the token is refused", |row| Box::pin(refused::token(row))),
+    ("401: the token is refused", |row| Box::pin(refused::token(row))),
     ("PostHog does not know the token", |row| Box::pin(refused::unknown_token(row))),
     ("a new token is malformed, or its file or provider fails", |row| Box::pin(refused::new_token(row))),
     ("a provider has given no token yet", |row| Box::pin(refused::no_token_yet(row))),
-    ("not PostHog: a redirect, 404, an HTML page, another status", |row| Box::pin(refused::wrong_host(row))),
+    ("not PostHog: a redirect, 403, 404, an HTML page, another status", |row| {
+        Box::pin(refused::wrong_host(row))
+    }),
     ("402: over the quota", |row| Box::pin(refused::over_quota(row))),
     ("200 with `quota_limited`: over the quota", |row| Box::pin(refused::over_quota_with_a_200(row))),
     ("400: a bad event in a batch", |row| Box::pin(rejected::one_bad_event(row))),

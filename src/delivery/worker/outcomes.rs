@@ -22,8 +22,11 @@ impl Dispatcher {
             (Outcome::Discarded, _) => {
                 self.queue.settle(&part.events, Account::Dropped(DropReason::OverQuota));
                 state.suspects.accepted();
-                let what = "PostHog discards events, over the billing quota: pausing";
-                return self.refuse(&mut state, ErrorKind::QuotaExceeded, what);
+                return self.refuse(
+                    &mut state,
+                    ErrorKind::QuotaExceeded,
+                    "PostHog discards events, over the billing quota: pausing",
+                );
             }
             (_, Ok(_)) => {
                 self.queue.settle(&part.events, Account::Delivered);
@@ -43,7 +46,11 @@ impl Dispatcher {
                 // An answer about a token that is in use no more says nothing.
                 let is_stale = error.kind().is_about_the_token() && request.token != self.token();
                 if outcome == Outcome::Stop && !is_stale {
-                    self.refuse(&mut state, error.kind(), &paused(error));
+                    self.refuse(
+                        &mut state,
+                        error.kind(),
+                        &format!("delivery to PostHog pauses, events are kept: {error}"),
+                    );
                 }
             }
         }
@@ -149,7 +156,11 @@ impl Dispatcher {
         record.count(error.kind());
         // The first refusal after an acceptance may be an event's: the next attempt tells.
         if error.kind().meaning().fate == crate::error::Fate::Stop && !others_are_accepted {
-            self.refuse(state, error.kind(), &paused(error));
+            self.refuse(
+                state,
+                error.kind(),
+                &format!("delivery to PostHog pauses, events are kept: {error}"),
+            );
         }
     }
 
@@ -242,8 +253,11 @@ impl Dispatcher {
         let (mut state, refused) = (lock(&self.state), self.token_is_refused());
         // Without a token, nothing is sent anyway.
         if refused && self.token().is_some() {
-            let what = "a probe found the project token refused: delivery pauses, events are kept";
-            self.refuse(&mut state, ErrorKind::Unauthorized, what);
+            self.refuse(
+                &mut state,
+                ErrorKind::Unauthorized,
+                "a probe found the project token refused: delivery pauses, events are kept",
+            );
             state.pauses.rest(Instant::now());
         } else if !refused && state.pauses.refused() == Some(ErrorKind::Unauthorized) {
             self.recover(&mut state);
@@ -264,10 +278,6 @@ impl Dispatcher {
 
 /// How often single events are tried once they have been rejected for so long that they become dead letters.
 const HOPELESS_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
-
-fn paused(error: &Error) -> String {
-    format!("delivery to PostHog pauses, events are kept: {error}")
-}
 
 fn bytes(events: &[QueuedEvent]) -> usize {
     events.iter().map(|event| event.json.len()).sum()

@@ -364,9 +364,12 @@ impl Suspects {
         self.rejections = 0;
     }
 
-    /// Takes what failed in an outage, together with all others, so that it says nothing about the events.
+    /// Takes what failed in an outage, together with all others, so that it says nothing about the events. Once: an event that
+    /// fails in each of them is suspect.
     pub fn take_undecided(&mut self, now: Instant, evidence: &Evidence) -> Vec<Vec<QueuedEvent>> {
-        let is_undecided = |(_, record): &mut (_, Record)| !record.is_suspect(evidence, now);
+        let is_undecided = |(events, record): &mut (Vec<QueuedEvent>, Record)| {
+            !record.is_suspect(evidence, now) && events.iter().all(|event| event.attempts == 0)
+        };
         self.parts.extract_if(.., is_undecided).map(|(events, _)| events).collect()
     }
 
