@@ -39,12 +39,12 @@ pub(crate) async fn everything(row: &Row) {
     server.wait_for_requests(Route::Batch, 16).await;
     let still_here = parked.flush().await.is_err();
     row.shows("parked after 16 requests", still_here && server.request_count(Route::Batch) == 16);
+    row.shows_reasons(&parked.health(), &["rejected_events"]);
     capture(&parked, 100);
     // Batches are small by now, so the rest of a full one would linger.
     let _ = parked.flush().await;
     until(|| server.distinct() == 100).await;
     row.shows("all else goes on", true);
-    row.shows_reasons(&parked.health(), &["rejected_events"]);
     row.shows_nothing_noticed(&parked).await;
     assert_balanced(parked.stats());
 
