@@ -5,3 +5,4 @@ mod outage_log;
 #[cfg(feature = "spool")]
 mod outage_spool;
 mod trials;
+mod world;

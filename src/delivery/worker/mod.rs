@@ -55,7 +55,6 @@ pub struct Worker<L, Q> {
     live_attempts: JoinSet<Result<Option<Accepted>, Error>>,
     /// Beside the live ones.
     suspect_attempts: JoinSet<Result<Option<Accepted>, Error>>,
-    closing: bool,
 }
 
 impl<L: SlotService, Q: SlotService> Worker<L, Q> {
@@ -69,7 +68,6 @@ impl<L: SlotService, Q: SlotService> Worker<L, Q> {
             dispatcher,
             live_attempts: JoinSet::new(),
             suspect_attempts: JoinSet::new(),
-            closing: false,
         }
     }
 
@@ -84,7 +82,7 @@ impl<L: SlotService, Q: SlotService> Worker<L, Q> {
                 linger = None;
                 queue.step(State::make_due);
             }
-            if queue.is_closed() && !std::mem::replace(&mut self.closing, true) {
+            if queue.is_closed() {
                 dispatcher.on_closing();
             }
             // Before sending, not only when it is its turn below.
@@ -156,7 +154,7 @@ impl<L: SlotService, Q: SlotService> Worker<L, Q> {
         self.dispatcher.paused_until().is_some()
             || !self.dispatcher.is_closed()
             || !self.has_token()
-            || (self.closing && is_idle)
+            || (self.dispatcher.queue.is_closed() && is_idle)
     }
 
     fn on_end(&self, done: &Result<Result<Option<Accepted>, Error>, JoinError>) {

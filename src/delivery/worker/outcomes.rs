@@ -1,23 +1,25 @@
 //! What becomes of each attempt, by its [`Outcome`].
 
+use std::sync::MutexGuard;
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::attempt::Request;
 use super::dispatcher::{Dispatch, Dispatcher, Lane};
-use super::suspects::{Part, Record, Suspects, Verdict};
+use super::suspects::{Decision, Part, Record, Suspects};
 use crate::api::{Accepted, Outcome};
 use crate::delivery::ledger::Account;
 use crate::delivery::queue::QueuedEvent;
 use crate::delivery::{DeadLetter, DropReason};
-use crate::error::Suspicion;
+use crate::error::{Fate, Suspicion};
 use crate::rt::{foreign, lock, target};
 use crate::{Error, ErrorKind};
 
 impl Dispatcher {
     /// An attempt ended.
     pub fn ended(&self, part: Part, lane: Lane, request: Request, result: Result<&Accepted, &Error>) {
-        let mut state = lock(&self.state);
-        state.tries_undecided &= lane == Lane::Suspect || part.record.is_none();
+        let mut state = self.landed(&part, lane);
         let error = match (Outcome::of(result), result) {
             (Outcome::Discarded, _) => {
                 self.queue.settle(&part.events, Account::Dropped(DropReason::OverQuota));
@@ -58,10 +60,16 @@ impl Dispatcher {
         self.changed.notify_one();
     }
 
-    /// An attempt did not begin.
-    pub fn abandoned(&self, part: Part, lane: Lane) {
+    /// The state, after the end of an attempt with this part.
+    fn landed(&self, part: &Part, lane: Lane) -> MutexGuard<'_, Dispatch> {
         let mut state = lock(&self.state);
         state.tries_undecided &= lane == Lane::Suspect || part.record.is_none();
+        state
+    }
+
+    /// An attempt did not begin.
+    pub fn abandoned(&self, part: Part, lane: Lane) {
+        let mut state = self.landed(&part, lane);
         self.keep(&mut state, part);
         drop(state);
         self.changed.notify_one();
@@ -121,21 +129,21 @@ impl Dispatcher {
         }
         let is_hopeless =
             suspicion == Suspicion::Refusal && !world.accepts_others && state.suspects.rejected();
-        match record.verdict(events.len(), suspicion, error, world) {
-            Verdict::DeadLetter => {
+        match record.decide(events.len(), suspicion, error, world) {
+            Decision::DeadLetter => {
                 self.forgive(state, record.take_counted());
                 events.iter().for_each(|event| self.dead_letter(state, event.dead_letter(error)));
             }
-            Verdict::Search => {
+            Decision::Search => {
                 self.log_search(state, error, now);
                 let next = Suspects::pace(suspicion, world);
                 state.suspects.push_halves(self.queue.halve(events), &record, next);
             }
-            Verdict::Rejoin => {
+            Decision::Rejoin => {
                 self.queue.give_back_failed(&events);
                 state.suspects.take_case(&record).for_each(|part| self.queue.give_back_failed(&part));
             }
-            Verdict::Wait => state.suspects.push(events, record),
+            Decision::Wait => state.suspects.push(events, record),
         }
         if is_hopeless {
             self.park(state, error, now, world.is_hopeless);
@@ -155,7 +163,7 @@ impl Dispatcher {
         state.evidence.failed(now, record.case(), error.kind());
         record.count(error.kind());
         // The first refusal after an acceptance may be an event's: the next attempt tells.
-        if error.kind().meaning().fate == crate::error::Fate::Stop && !others_are_accepted {
+        if error.kind().meaning().fate == Fate::Stop && !others_are_accepted {
             self.refuse(
                 state,
                 error.kind(),
@@ -264,20 +272,22 @@ impl Dispatcher {
         }
     }
 
-    /// The last chance: a pause of our own must not use up shutdown's deadline.
+    /// The queue is closed. The last chance: a pause of our own must not use up shutdown's deadline.
     pub fn on_closing(&self) {
         let mut state = lock(&self.state);
+        if std::mem::replace(&mut state.is_closing, true) {
+            return;
+        }
         if state.pauses.refused().is_some() {
             state.pauses.end();
         }
-        state.is_closing = true;
         state.pauses.hurry();
         state.suspects.hurry(Instant::now());
     }
 }
 
 /// How often single events are tried once they have been rejected for so long that they become dead letters.
-const HOPELESS_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
+const HOPELESS_PAUSE: Duration = Duration::from_secs(5);
 
 fn bytes(events: &[QueuedEvent]) -> usize {
     events.iter().map(|event| event.json.len()).sum()

@@ -42,13 +42,12 @@ pub struct Record {
     failures: u32,
     /// How often in a row a single event failed while most others were accepted, and since when.
     alone: (u32, Instant),
-    /// Failures that breaker, alerts and [`Evidence`](super::evidence::Evidence) have counted.
-    /// The batch's parts share them.
+    /// Failures that breaker, alerts and [`Evidence`] have counted. The batch's parts share them.
     counted: Arc<Mutex<Vec<ErrorKind>>>,
     next: Instant,
 }
 
-/// What the verdict on a failure depends on besides the failure.
+/// What the decision about a failure depends on besides the failure.
 #[derive(Clone, Copy, Debug)]
 pub struct World {
     pub now: Instant,
@@ -71,7 +70,7 @@ impl World {
 
 /// What to do about events that failed once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Decision {
     /// Try them again, not before the time in their record.
     Wait,
     /// One of them is bad: search both halves.
@@ -137,7 +136,7 @@ impl Record {
         std::mem::take(&mut *lock(&self.counted))
     }
 
-    /// What the verdict on these events depends on.
+    /// What the decision about these events depends on.
     pub fn world(&self, evidence: &Evidence, now: Instant) -> World {
         World {
             now,
@@ -188,18 +187,18 @@ impl Record {
     }
 
     /// What to do about these events, after a failure that is recorded.
-    pub fn verdict(&self, events: usize, suspicion: Suspicion, error: &Error, world: World) -> Verdict {
+    pub fn decide(&self, events: usize, suspicion: Suspicion, error: &Error, world: World) -> Decision {
         if suspicion == Suspicion::Failure && self.is_part && world.mostly_accepts == Some(false) {
-            return Verdict::Rejoin;
+            return Decision::Rejoin;
         }
         let is_bad = match events {
             1 => self.is_bad_event(error, world),
             _ => self.has_bad_event(suspicion, world),
         };
         match (is_bad, events) {
-            (false, _) => Verdict::Wait,
-            (true, 1) => Verdict::DeadLetter,
-            (true, _) => Verdict::Search,
+            (false, _) => Decision::Wait,
+            (true, 1) => Decision::DeadLetter,
+            (true, _) => Decision::Search,
         }
     }
 
@@ -228,17 +227,13 @@ impl Record {
         is_long && failures >= FAILURES_OF_AN_EVENT
     }
 
-    fn is_refused_enough(&self) -> bool {
-        self.is_part || self.total() >= REFUSALS_OF_A_BATCH
-    }
-
     /// Whether these events go as two halves, because they were refused together, or because this is the last chance.
     pub fn must_be_searched(&self, is_suspect: bool, is_last_chance: bool) -> bool {
-        let is_refused = self.refusals > 0 && (!is_suspect || self.is_refused_enough());
-        is_refused || (is_last_chance && self.total() > 0)
+        let is_enough = !is_suspect || self.is_part || self.total() >= REFUSALS_OF_A_BATCH;
+        (self.refusals > 0 && is_enough) || (is_last_chance && self.total() > 0)
     }
 
-    /// The last chance: they are due at once.
+    /// The last chance: they are tried again as soon as a retry may come.
     pub fn hurry(&mut self, now: Instant) {
         self.next = self.next.min(now + FIRST_RETRY);
     }

@@ -1,12 +1,13 @@
 //! Without the feature `spool` there is no disk: every event is live, and nobody is owed anything.
 
-use std::convert::Infallible;
+mod trouble;
 
-use tokio::time::Instant;
+use std::convert::Infallible;
 
 use super::spool_health::SpoolHealth;
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{Account, DropReason, Ledger};
+pub use trouble::{Sample, Trouble};
 
 /// There is no thread to wake.
 #[derive(Debug, Default)]
@@ -32,41 +33,6 @@ pub enum Place {
 pub struct SpoolLink {
     pub journal: Journal,
     pub trouble: Trouble,
-}
-
-/// What the queue knows at one moment.
-#[derive(Debug)]
-#[allow(dead_code, reason = "only a spool needs to know")]
-pub struct Sample {
-    pub now: Instant,
-    pub is_paused: bool,
-    pub due_to: u64,
-    pub waits_from: u64,
-    pub unstored_from: u64,
-}
-
-/// Nothing can go to disk.
-#[derive(Debug, Default)]
-pub struct Trouble(());
-
-impl Trouble {
-    pub fn update(&mut self, _: Sample) -> bool {
-        false
-    }
-
-    pub fn delivered(&mut self, _: Instant) {}
-
-    pub fn spills(&self) -> bool {
-        false
-    }
-
-    pub fn stands_still(&self) -> bool {
-        false
-    }
-
-    pub fn changes_at(&self) -> Option<Instant> {
-        None
-    }
 }
 
 /// Nothing is on disk, so nothing happens to it.
