@@ -19,7 +19,7 @@ pub struct Memory {
     events: u64,
     bytes: usize,
     /// Those that take no room of new ones.
-    aside: Aside,
+    uncharged: Uncharged,
     /// Events that are on disk too.
     stored: u64,
     /// Those among the live ones.
@@ -27,16 +27,15 @@ pub struct Memory {
     live_bytes: usize,
 }
 
-/// Events that are on disk, and under way or read back from there. Their number is bounded by the batches under way and by
-/// two more, whatever the queue's own bounds, so they need not keep new events out: a small queue with large batches would
-/// be full of them, and drop what the disk has room for.
+/// Events that are on disk, and under way or read back from there. They need not keep new events out: a small queue with
+/// large batches would be full of them, and drop what the disk has room for.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Aside {
+struct Uncharged {
     events: u64,
     bytes: usize,
 }
 
-impl Aside {
+impl Uncharged {
     fn add(&mut self, event: &QueuedEvent) {
         self.events += 1;
         self.bytes += event.bytes();
@@ -63,9 +62,11 @@ impl Memory {
         self.events
     }
 
-    /// Those that take the room of new ones.
-    pub fn room_taken(&self) -> (u64, usize) {
-        (self.events - self.aside.events, self.bytes - self.aside.bytes)
+    /// Those that take the room of new ones. At most as many more take none, so that memory is bounded where PostHog
+    /// refuses batch after batch.
+    pub fn room_taken(&self, limits: &Limits) -> (u64, usize) {
+        let events = self.uncharged.events.min(limits.events as u64);
+        (self.events - events, self.bytes - self.uncharged.bytes.min(limits.bytes))
     }
 
     /// Live events that are on disk too: what can make room without a loss.
@@ -83,17 +84,17 @@ impl Memory {
 
     /// Whether one more event of this size has room.
     pub fn has_room(&self, bytes: usize, limits: &Limits) -> bool {
-        let (events, taken) = self.room_taken();
+        let (events, taken) = self.room_taken(limits);
         events < limits.events as u64 && taken + bytes <= limits.bytes
     }
 
     pub fn is_over_half(&self, limits: &Limits) -> bool {
-        let (events, bytes) = self.room_taken();
+        let (events, bytes) = self.room_taken(limits);
         events * 2 > limits.events as u64 || bytes * 2 > limits.bytes
     }
 
     pub fn is_under_half(&self, limits: &Limits) -> bool {
-        let (events, bytes) = self.room_taken();
+        let (events, bytes) = self.room_taken(limits);
         events < limits.events as u64 / 2 && bytes < limits.bytes / 2
     }
 
@@ -147,7 +148,7 @@ impl Memory {
         let events: Vec<_> = lane.drain(..count).collect();
         if !from_disk {
             events.iter().for_each(|event| self.count_live_out(event));
-            events.iter().filter(|event| event.stored).for_each(|event| self.aside.add(event));
+            events.iter().filter(|event| event.stored).for_each(|event| self.uncharged.add(event));
         }
         self.in_flight.push(InFlight { first, events: events.clone() });
         Some(events)
@@ -157,7 +158,7 @@ impl Memory {
     pub fn land(&mut self, first: u64) -> Option<Vec<QueuedEvent>> {
         let at = self.in_flight.iter().position(|batch| batch.first == first)?;
         let InFlight { events, .. } = self.in_flight.swap_remove(at);
-        events.iter().filter(|event| event.stored).for_each(|event| self.aside.remove(event));
+        events.iter().filter(|event| event.stored).for_each(|event| self.uncharged.remove(event));
         events.iter().for_each(|event| self.count_out(event));
         Some(events)
     }
@@ -194,7 +195,7 @@ impl Memory {
     /// Forgets the backlog, all of which is on disk.
     pub fn release_backlog(&mut self) -> VecDeque<QueuedEvent> {
         let released = std::mem::take(&mut self.backlog);
-        released.iter().for_each(|event| self.aside.remove(event));
+        released.iter().for_each(|event| self.uncharged.remove(event));
         released.iter().for_each(|event| self.count_out(event));
         released
     }
@@ -240,7 +241,7 @@ impl Memory {
     /// Puts an event that is counted where its place in the order is.
     fn put(&mut self, event: QueuedEvent) {
         if event.from_disk {
-            self.aside.add(&event);
+            self.uncharged.add(&event);
         } else {
             self.count_live_in(&event);
         }
@@ -313,7 +314,7 @@ impl Memory {
             let in_flight = self.in_flight.iter_mut().flat_map(|batch| &mut batch.events);
             let Some(event) = { in_flight }.find(|event| event.seq == seq) else { return false };
             event.stored = true;
-            self.aside.add(event);
+            self.uncharged.add(event);
         }
         self.stored += 1;
         true
@@ -326,7 +327,7 @@ impl Memory {
             std::mem::take(&mut self.backlog).into_iter().partition(is_missing);
         self.backlog = others;
         let mut unstored = missing.len();
-        missing.iter().for_each(|event| self.aside.remove(event));
+        missing.iter().for_each(|event| self.uncharged.remove(event));
         missing
             .into_iter()
             .for_each(|event| self.put(QueuedEvent { stored: false, from_disk: false, ..event }));
@@ -335,14 +336,14 @@ impl Memory {
             self.live_stored -= 1;
             unstored += 1;
         }
-        let mut gone = Aside::default();
+        let mut gone = Uncharged::default();
         for event in self.in_flight_mut().filter(|event| is_missing(event)) {
             (event.stored, event.from_disk) = (false, false);
             gone.add(event);
             unstored += 1;
         }
-        self.aside.events -= gone.events;
-        self.aside.bytes -= gone.bytes;
+        self.uncharged.events -= gone.events;
+        self.uncharged.bytes -= gone.bytes;
         self.stored -= unstored as u64;
         unstored as u64
     }
@@ -369,10 +370,10 @@ impl Memory {
         let all: Vec<_> = lanes.into_iter().flatten().chain(in_flight).collect();
         assert_eq!(self.events as usize, all.len());
         assert_eq!(self.bytes, all.iter().map(|event| event.bytes()).sum::<usize>());
-        let mut aside = Aside::default();
+        let mut uncharged = Uncharged::default();
         let in_flight = self.in_flight.iter().flat_map(|batch| &batch.events);
-        in_flight.filter(|event| event.stored).chain(&self.backlog).for_each(|event| aside.add(event));
-        assert_eq!(self.aside, aside);
+        in_flight.filter(|event| event.stored).chain(&self.backlog).for_each(|event| uncharged.add(event));
+        assert_eq!(self.uncharged, uncharged);
         assert_eq!(self.stored as usize, all.iter().filter(|event| event.stored).count());
         assert_eq!(self.live_stored, self.live.iter().filter(|event| event.stored).count());
         assert_eq!(self.live_bytes, self.live.iter().map(|event| event.json.len()).sum::<usize>());

@@ -30,10 +30,8 @@ pub struct State {
     /// Events of other processes are before this place.
     first_seq: u64,
     next_seq: u64,
-    /// Events before this place must not wait for a full batch.
+    /// Events before this place have waited for a full batch, and do not wait again.
     due_to: u64,
-    /// Live events before this place were sent at least once, full batches before they were due.
-    taken_to: u64,
     closed: Option<DropReason>,
     /// Everything was dropped; what a worker that still runs says no longer counts.
     abandoned: bool,
@@ -134,7 +132,7 @@ impl State {
 
     pub fn snapshot(&self) -> Snapshot {
         let Inherited { totals: Totals { captured, delivered, dropped }, found_lost } = self.inherited;
-        let (events, bytes) = self.memory.room_taken();
+        let (events, bytes) = self.memory.room_taken(&self.limits);
         Snapshot {
             fill: QueueFill {
                 events,
@@ -271,11 +269,11 @@ impl State {
 
     /// Takes the next batch that is full, or due though it is not: from the live events or from those that were read
     /// back from disk.
-    /// `most` events and bytes are a full batch.
+    /// `most` events and bytes are a full batch. What comes back from it is due.
     pub fn take(&mut self, most: (usize, usize), from_disk: bool) -> Option<Vec<QueuedEvent>> {
         let batch = self.memory.take(from_disk, self.due_to, self.first_seq, most);
         let last = batch.as_ref().and_then(|batch| batch.last()).filter(|last| !last.from_disk);
-        self.taken_to = last.map_or(0, |last| last.seq + 1).max(self.taken_to);
+        self.due_to = self.due_to.max(last.map_or(0, |last| last.seq + 1));
         self.concerned.spool |= from_disk && batch.is_some();
         batch
     }
@@ -338,7 +336,7 @@ impl State {
         let changes = self.spool.trouble.update(Sample {
             now: Instant::now(),
             is_paused,
-            due_to: self.due_to.max(self.taken_to),
+            due_to: self.due_to,
             waits_from: self.memory.first_live().unwrap_or(self.next_seq),
             unstored_from: self.memory.first_unstored().unwrap_or(self.next_seq),
         });
