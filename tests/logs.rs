@@ -230,6 +230,24 @@ async fn rejected_events_are_one_line_while_none_is_taken_and_two_once_some_are(
 }
 
 #[tokio::test]
+async fn each_attempt_is_a_line_at_debug_also_those_of_the_search_for_a_bad_event() {
+    let (log, _guard) = Log::start(Level::DEBUG);
+    let server = FakePostHog::start();
+    server.reject_events_named(&["poison"]);
+    let posthog = builder(&server).linger(MS(5)).build().unwrap();
+    posthog.capture(posthog_health::Event::new("poison", "user"));
+    capture(&posthog, 99);
+    while posthog.stats().dead_lettered == 0 {
+        capture(&posthog, 1);
+        tokio::time::sleep(MS(10)).await;
+    }
+    flush_lossy(&posthog).await;
+    let is_attempt = |line: &&str| line.contains("attempt answered") || line.contains("attempt to reach");
+    let attempts = log.text().lines().filter(is_attempt).count();
+    assert_eq!(attempts, server.request_count(posthog_health::testing::Route::Batch));
+}
+
+#[tokio::test]
 async fn what_a_dropped_client_loses_is_told() {
     let (log, _guard) = Log::start(Level::INFO);
     let server = FakePostHog::start();

@@ -2,14 +2,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tower::timeout::TimeoutLayer;
-use tower::{BoxError, Service, ServiceBuilder};
+use tower::{Service, ServiceBuilder};
 
 use crate::api::{Accepted, Batch, PostHogClassifier};
 use crate::config::Settings;
 use crate::credentials::{Credentials, ProjectToken};
 use crate::delivery::{AttemptClassifier, Dispatcher, Forgiven, Queue, SlotService, Worker, attempts};
 use crate::layers::{
-    CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, RateLimitLayer, RetryLayer, delivery_stack,
+    CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, ObserveLayer, RateLimitLayer, RetryLayer,
+    delivery_stack,
 };
 use crate::monitor::{AttemptObserver, Monitor, Sources, Surface};
 use crate::{ConfigError, Error, ErrorKind};
@@ -58,15 +59,17 @@ where
     let dispatcher =
         Dispatcher::new(queue, pacing, setback, Arc::clone(tokens), breaker.subscribe(), forgiven);
     let attempts = attempts(Arc::clone(&dispatcher), service);
-    // Neither a breaker nor an observer: the failures of suspects say nothing about PostHog. No retry: the dispatcher
+    // Neither a breaker nor the monitor: the failures of suspects say nothing about PostHog. No retry: the dispatcher
     // decides when.
     let suspect = ServiceBuilder::new()
         .layer(rate_limit.clone())
         // A `Retry-After` that an event provokes must not pause the others.
-        .map_err(|error: BoxError| match Error::from(error) {
+        .map_err(|error: Error| match error {
             error if error.kind() == ErrorKind::RateLimited => error,
             error => error.with_retry_after(None),
         })
+        .layer(ObserveLayer::new(AttemptObserver::unmonitored(Surface::Capture)))
+        .map_err(Error::from)
         .layer(TimeoutLayer::new(settings.request_timeout))
         .service(attempts.clone());
     let layers = DeliveryLayers {

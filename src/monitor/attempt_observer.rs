@@ -11,13 +11,19 @@ use crate::rt::{metrics, target};
 /// Passes each attempt to reach one surface to the [`Monitor`], to the metrics and to the log.
 #[derive(Clone, Debug)]
 pub struct AttemptObserver {
-    monitor: Arc<Monitor>,
+    /// `None` for attempts that say nothing about PostHog.
+    monitor: Option<Arc<Monitor>>,
     surface: Surface,
 }
 
 impl AttemptObserver {
     pub fn new(monitor: Arc<Monitor>, surface: Surface) -> Self {
-        Self { monitor, surface }
+        Self { monitor: Some(monitor), surface }
+    }
+
+    /// Only logs.
+    pub fn unmonitored(surface: Surface) -> Self {
+        Self { monitor: None, surface }
     }
 }
 
@@ -32,9 +38,11 @@ impl Observe<Option<Accepted>, Error> for AttemptObserver {
 
 impl Observe<Accepted, Error> for AttemptObserver {
     fn attempt(&self, latency: Duration, result: Result<&Accepted, &Error>) {
-        self.monitor.record(self.surface, latency, result);
         let surface = self.surface.as_str();
-        metrics::attempt(surface, latency);
+        if let Some(monitor) = &self.monitor {
+            monitor.record(self.surface, latency, result);
+            metrics::attempt(surface, latency);
+        }
         match result {
             Ok(_) => tracing::debug!(target: target::REQUESTS, surface, ?latency, "attempt answered"),
             Err(error) => {

@@ -117,6 +117,7 @@ impl World {
         // Time goes on meanwhile: the worker ends once nothing can be sent any more.
         while !self.process.worker.is_finished() {
             sleep(MS * 10).await;
+            self.disk_works().await;
         }
         self.queue.abandon();
         self.process.disk.ended().await;
@@ -137,13 +138,18 @@ impl World {
             each(self, n);
             clock.advance(step);
             sleep(step).await;
-            if self.queue.ledger().spooled > 0 {
-                let start = std::time::Instant::now();
-                in_real_time(|| start.elapsed() > MS / 5).await;
-            }
+            self.disk_works().await;
             if n % 10 == 0 {
                 self.note_pages();
             }
+        }
+    }
+
+    /// Gives the disk, which takes real time, a little of it.
+    async fn disk_works(&self) {
+        if self.queue.snapshot().spool.is_some() {
+            let start = std::time::Instant::now();
+            in_real_time(|| start.elapsed() > MS / 5).await;
         }
     }
 

@@ -1,5 +1,7 @@
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::limits::Limits;
 use super::queued::{InFlight, QueuedEvent};
 use crate::api::ENVELOPE_BYTES;
@@ -161,6 +163,13 @@ impl Memory {
         events.iter().filter(|event| event.stored).for_each(|event| self.uncharged.remove(event));
         events.iter().for_each(|event| self.count_out(event));
         Some(events)
+    }
+
+    /// Exchanges the JSON of a batch in flight for copies, and leaves it to be freed outside the lock.
+    pub fn swap_json(&mut self, first: u64, copies: &mut [Bytes]) {
+        let batch = self.in_flight.iter_mut().find(|batch| batch.first == first);
+        let events = batch.into_iter().flat_map(|batch| &mut batch.events);
+        events.zip(copies).for_each(|(event, copy)| std::mem::swap(&mut event.json, copy));
     }
 
     /// Divides a batch in flight into two.

@@ -45,11 +45,16 @@ impl Queue {
         self.put_back(batch, true);
     }
 
-    /// What comes back may stay for long, and gets memory of its own: a slice would keep a whole chunk from being freed,
-    /// most of which belongs to events that are gone.
     fn put_back(&self, batch: &[QueuedEvent], has_failed: bool) {
-        let mut own: Vec<_> = batch.iter().map(|event| Bytes::copy_from_slice(&event.json)).collect();
+        let mut own = copies(batch);
         self.step(|state| state.give_back(first(batch), &mut own, has_failed));
+    }
+
+    /// Gives a batch that stays in flight for long memory of its own.
+    pub fn detach(&self, batch: &mut [QueuedEvent]) {
+        let mut own = copies(batch);
+        batch.iter_mut().zip(&own).for_each(|(event, own)| event.json = own.clone());
+        self.step(|state| state.detach(first(batch), &mut own));
     }
 
     /// Divides a batch that is in flight into two.
@@ -69,4 +74,10 @@ impl Queue {
 /// The name of a batch between worker and queue. No batch is empty; an empty one has the name of none.
 fn first(batch: &[QueuedEvent]) -> u64 {
     batch.first().map_or(u64::MAX, |first| first.seq)
+}
+
+/// The JSON of events that may stay for long, in memory of its own: a slice would keep a whole chunk from being freed, most
+/// of which belongs to events that are gone.
+fn copies(batch: &[QueuedEvent]) -> Vec<Bytes> {
+    batch.iter().map(|event| Bytes::copy_from_slice(&event.json)).collect()
 }

@@ -186,6 +186,18 @@ fn an_event_that_comes_back_keeps_no_other_event_in_memory() {
 }
 
 #[test]
+fn a_batch_that_steps_aside_keeps_no_other_event_in_memory() {
+    let queue = queue(1_000, 10, Overflow::DropNewest);
+    let chunk = Bytes::from(vec![b'x'; 10_000]);
+    queue.enter(chunk.slice(..100), SystemTime::now(), None);
+    queue.step(State::make_due);
+    let mut batch = queue.step(|state| state.take((state.limits.batch_events, 1 << 20), false)).unwrap();
+    queue.detach(&mut batch);
+    assert!(chunk.is_unique());
+    assert_eq!(&batch[0].json[..], &[b'x'; 100][..]);
+}
+
+#[test]
 fn a_full_queue_refuses_before_an_event_is_encoded_unless_there_may_be_room() {
     let newest = queue(2, 1, Overflow::DropNewest);
     let oldest = queue(2, 1, Overflow::DropOldest);

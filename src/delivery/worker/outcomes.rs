@@ -112,11 +112,14 @@ impl Dispatcher {
 
     /// A batch failed, and one of its events may be the cause: it steps aside.
     fn failed(&self, state: &mut Dispatch, part: Part, lane: Lane, suspicion: Suspicion, error: &Error) {
-        let (Part { events, record }, now) = (part, Instant::now());
+        let (Part { mut events, record }, now) = (part, Instant::now());
         if error.kind() == ErrorKind::TooLarge && record.is_none() && self.shrinks(state, &events) {
             return;
         }
-        let mut record = record.unwrap_or_else(|| Record::new(&events, now));
+        let mut record = record.unwrap_or_else(|| {
+            self.queue.detach(&mut events);
+            Record::new(&events, now)
+        });
         // First, so that what a suspect is forgiven does not count against the others.
         self.count(state, &record, lane, error, now);
         let world = record.world(&state.evidence, now);

@@ -291,11 +291,8 @@ impl State {
 
     /// Puts a batch back in its place in the order, with its bytes in memory of their own.
     pub fn give_back(&mut self, first: u64, own: &mut [Bytes], has_failed: bool) {
-        let mut own = own.iter_mut();
+        self.memory.swap_json(first, own);
         for mut event in self.memory.land(first).into_iter().flatten() {
-            if let Some(own) = own.next() {
-                std::mem::swap(&mut event.json, own);
-            }
             event.attempts += u32::from(has_failed);
             if has_failed && event.stored {
                 self.spool.journal.attempt(event.seq, event.attempts);
@@ -303,6 +300,11 @@ impl State {
             self.memory.insert(event);
         }
         self.concerned.all = true;
+    }
+
+    /// Gives a batch that stays in flight these bytes of its own.
+    pub fn detach(&mut self, first: u64, own: &mut [Bytes]) {
+        self.memory.swap_json(first, own);
     }
 
     /// Divides a batch that is in flight into two.
