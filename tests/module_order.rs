@@ -210,11 +210,11 @@ struct Tree {
 impl Tree {
     fn read() -> Self {
         let (source, mut files) = (root().join("src"), Vec::new());
-        follow(&source.join("lib.rs"), &[], &mut files);
+        follow(&source.join("lib.rs"), &[], true, &mut files);
         let commands =
             fs::read_dir(source.join("bin")).into_iter().flatten().map(|entry| entry.unwrap().path());
         for command in commands.filter(|path| path.extension().is_some_and(|ending| ending == "rs")) {
-            follow(&command, &["bin".to_owned()], &mut files);
+            follow(&command, &["bin".to_owned()], true, &mut files);
         }
         let modules: BTreeSet<_> =
             files.iter().filter_map(|(_, module, _)| module.first().cloned()).collect();
@@ -232,21 +232,22 @@ impl Tree {
     }
 }
 
-/// Reads a file and the modules that it declares.
-fn follow(path: &Path, module: &[String], files: &mut Vec<(PathBuf, Vec<String>, File)>) {
+/// Reads a file and the modules that it declares. They are beside it if it `owns_folder`, as a crate's root, a `mod.rs` and
+/// a file that a `path` names do.
+fn follow(path: &Path, module: &[String], owns_folder: bool, files: &mut Vec<(PathBuf, Vec<String>, File)>) {
     let file = parse(&fs::read_to_string(path).unwrap(), module);
     let (folder, name) = (path.parent().unwrap(), path.file_stem().unwrap());
-    // The modules of a crate's root, which a command is, and of `mod.rs` are beside it.
-    let is_root = module.is_empty() || module == ["bin"];
-    let own = if is_root || name == "mod" { folder.to_owned() } else { folder.join(name) };
+    let own = if owns_folder { folder.to_owned() } else { folder.join(name) };
     for child in &file.modules {
         let below: PathBuf = child.module[module.len()..].iter().collect();
-        let candidates = [own.join(below.with_extension("rs")), own.join(below).join("mod.rs")];
+        let candidates =
+            [(own.join(below.with_extension("rs")), false), (own.join(below).join("mod.rs"), true)];
         // A stand-in is compiled in place of the module, by features.
-        let stand_ins = child.files.iter().map(|file| folder.join(file));
-        let found: Vec<_> = candidates.into_iter().chain(stand_ins).filter(|path| path.exists()).collect();
+        let stand_ins = child.files.iter().map(|file| (folder.join(file), true));
+        let found: Vec<_> =
+            candidates.into_iter().chain(stand_ins).filter(|(path, _)| path.exists()).collect();
         assert!(!found.is_empty(), "{}: no file of the module {}", path.display(), child.module.join("::"));
-        found.iter().for_each(|path| follow(path, &child.module, files));
+        found.iter().for_each(|(path, owns)| follow(path, &child.module, *owns, files));
     }
     files.push((path.to_owned(), module.to_owned(), file));
 }
