@@ -13,7 +13,7 @@ use posthog_health::routes::{HealthRoute, ReportBody};
 use posthog_health::testing::{FakePostHog, Reply, Route};
 use posthog_health::{Event, PostHog};
 use serde_json::Value;
-use support::{MS, builder, capture, until};
+use support::{MS, builder, capture, reject, until};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
@@ -119,12 +119,11 @@ async fn answers_are_json_and_not_stored_and_head_has_no_body() {
 #[tokio::test]
 async fn no_secret_and_no_event_is_in_it() {
     let server = FakePostHog::start();
-    server.batch().always(Reply::status(400).body("s3cret-property"));
+    server.reply_to_events_named("s3cret-event", Reply::status(400).body("s3cret-property"));
     let posthog = builder(&server).build().unwrap();
     let mut event = Event::new("s3cret-event", "s3cret-person");
     event.insert_prop("s3cret-key", "s3cret-property").unwrap();
-    posthog.capture(event);
-    until(|| posthog.stats().dead_lettered == 1).await;
+    reject(&posthog, event).await;
     server.batch().always(Reply::status(503).body(FakePostHog::TOKEN));
     capture(&posthog, 100);
     until(|| !posthog.alerts().is_empty()).await;

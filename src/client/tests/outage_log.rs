@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tower::service_fn;
 use tracing::Level;
 
-use self::log::Log;
+use self::log::{Log, install};
 use crate::api::{Accepted, Batch};
 use crate::client::pipeline::pipeline;
 use crate::config::Settings;
@@ -75,7 +75,7 @@ fn lines_of_an_hour(fault: Fault) -> Vec<String> {
         .with_target(false)
         .with_writer(log.clone())
         .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = install(subscriber);
     let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     clock::freeze(|clock| {
         runtime.block_on(async {

@@ -183,3 +183,29 @@ fn suspects_are_not_left_alone_behind_an_open_breaker() {
     });
     assert_eq!(report.waiting, 0, "{report:?}");
 }
+
+/// A wrong schema for two minutes, 100 events a second.
+#[test]
+#[cfg(feature = "spool")]
+fn refused_events_fill_the_disk_and_not_the_memory() {
+    for name in ["400", "403 with a page"] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        (settings.limits.events, settings.limits.batch_events) = (1_000, 50);
+        let all = Arc::new(|req: &Req| if req.at < SECOND * 120 { provoked(name) } else { (MS * 20, OK) });
+        simulate(async |clock| {
+            let mut world = World::start(settings, all, Some(directory.path())).await;
+            world
+                .run(clock, SECOND * 120, |world, _| {
+                    (0..10).for_each(|_| world.capture(false));
+                    let memory = world.queue.look(|state| state.memory().events());
+                    assert!(memory <= 3_000, "{name}: {memory} in memory");
+                })
+                .await;
+            world.run(clock, SECOND * 120, |_, _| ()).await;
+            let report = world.report();
+            assert_eq!((world.queue.ledger().dropped.total(), report.waiting), (0, 0), "{name} {report:?}");
+            world.shut_down().await;
+        });
+    }
+}

@@ -29,8 +29,9 @@ pub struct Memory {
     live_bytes: usize,
 }
 
-/// Events that are on disk, and under way or read back from there. They need not keep new events out: a small queue with
-/// large batches would be full of them, and drop what the disk has room for.
+/// Events that are on disk, and under way or read back from there. The worker bounds their number, by its attempts and by
+/// how much steps aside, so they need not keep new events out: a small queue with large batches would be full of them, and
+/// drop what the disk has room for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Uncharged {
     events: u64,
@@ -64,11 +65,9 @@ impl Memory {
         self.events
     }
 
-    /// Those that take the room of new ones. At most as many more take none, so that memory is bounded where PostHog
-    /// refuses batch after batch.
-    pub fn room_taken(&self, limits: &Limits) -> (u64, usize) {
-        let events = self.uncharged.events.min(limits.events as u64);
-        (self.events - events, self.bytes - self.uncharged.bytes.min(limits.bytes))
+    /// Those that take the room of new ones.
+    pub fn room_taken(&self) -> (u64, usize) {
+        (self.events - self.uncharged.events, self.bytes - self.uncharged.bytes)
     }
 
     /// Live events that are on disk too: what can make room without a loss.
@@ -86,17 +85,17 @@ impl Memory {
 
     /// Whether one more event of this size has room.
     pub fn has_room(&self, bytes: usize, limits: &Limits) -> bool {
-        let (events, taken) = self.room_taken(limits);
+        let (events, taken) = self.room_taken();
         events < limits.events as u64 && taken + bytes <= limits.bytes
     }
 
     pub fn is_over_half(&self, limits: &Limits) -> bool {
-        let (events, bytes) = self.room_taken(limits);
+        let (events, bytes) = self.room_taken();
         events * 2 > limits.events as u64 || bytes * 2 > limits.bytes
     }
 
     pub fn is_under_half(&self, limits: &Limits) -> bool {
-        let (events, bytes) = self.room_taken(limits);
+        let (events, bytes) = self.room_taken();
         events < limits.events as u64 / 2 && bytes < limits.bytes / 2
     }
 

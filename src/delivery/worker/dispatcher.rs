@@ -165,7 +165,11 @@ impl Dispatcher {
         Some(Attempt::new(Arc::clone(self), part, lane))
     }
 
+    /// None while a whole queue of events has stepped aside: new ones would fill the memory, and wait on disk instead.
     fn next_batch(&self, state: &mut Dispatch) -> Option<Part> {
+        if state.suspects.are_too_many(&self.limits) && !state.is_closing {
+            return None;
+        }
         let bytes = state.batch_size.bytes;
         let events = state.evidence.batch_events(self.limits.batch_events);
         let take = |from_disk| self.queue.step(|queue| queue.take((events, bytes), from_disk));

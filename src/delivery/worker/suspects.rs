@@ -324,16 +324,18 @@ impl Suspects {
     ) -> Option<Vec<QueuedEvent>> {
         let is_undecided =
             |(_, record): &&(_, Record)| record.refusals == 0 && !record.is_suspect(evidence, now);
-        let (mut events, mut bytes) = (0, 0);
-        for (part, _) in self.parts.iter().filter(is_undecided) {
-            events += part.len();
-            bytes += part.iter().map(QueuedEvent::bytes).sum::<usize>();
-        }
+        let (events, bytes) = size(self.parts.iter().filter(is_undecided));
         if events <= queue.events / UNDECIDED_SHARE && bytes <= queue.bytes / UNDECIDED_SHARE {
             return None;
         }
         let at = self.parts.iter().position(|part| is_undecided(&part))?;
         Some(self.parts.remove(at).0)
+    }
+
+    /// Whether as much has stepped aside as a queue of this size holds.
+    pub fn are_too_many(&self, queue: &Limits) -> bool {
+        let (events, bytes) = size(self.parts.iter());
+        events >= queue.events || bytes >= queue.bytes
     }
 
     /// Takes all parts of this batch.
@@ -392,4 +394,10 @@ impl Suspects {
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
+}
+
+/// The events of these parts, and their bytes.
+fn size<'a>(parts: impl Iterator<Item = &'a (Vec<QueuedEvent>, Record)>) -> (usize, usize) {
+    let bytes_of = |events: &[QueuedEvent]| events.iter().map(QueuedEvent::bytes).sum::<usize>();
+    parts.fold((0, 0), |(events, bytes), (part, _)| (events + part.len(), bytes + bytes_of(part)))
 }

@@ -132,7 +132,7 @@ impl State {
 
     pub fn snapshot(&self) -> Snapshot {
         let Inherited { totals: Totals { captured, delivered, dropped }, found_lost } = self.inherited;
-        let (events, bytes) = self.memory.room_taken(&self.limits);
+        let (events, bytes) = self.memory.room_taken();
         Snapshot {
             fill: QueueFill {
                 events,

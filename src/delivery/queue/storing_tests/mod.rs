@@ -388,19 +388,3 @@ fn in_an_outage_few_events_go_to_disk_ten_times_a_second_at_most() {
     assert_eq!([0, 20, 40, 99].map(&mut writes), [true, false, false, false]);
     assert!(writes(100));
 }
-
-/// Guarantee 5: batches that step aside, because PostHog refuses all of them, take memory though they are on disk too.
-#[test]
-fn batches_that_are_held_back_do_not_fill_the_memory_though_the_disk_has_room() {
-    let mut run = Run::new(Overflow::DropNewest, false);
-    run.step(Step::Trouble(true));
-    for _ in 0..200 {
-        run.step(Step::Capture { events: 5, durable: false });
-        run.step(Step::Take { from_disk: false });
-        run.turn(Write::Works, None);
-    }
-    run.check().unwrap();
-    let events = run.queue.limits().events as u64;
-    let held = run.queue.look(|state| state.memory().events());
-    assert!(held <= 2 * events, "{held}, where {events} have room");
-}
