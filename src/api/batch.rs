@@ -28,6 +28,7 @@ impl Api {
     /// Sends a batch.
     pub async fn batch(&self, batch: &Batch) -> Result<Accepted, Error> {
         let token = self.token()?;
+        self.check_refused_token(&token).await?;
         let compressors = self.compressors.as_ref();
         let request = || async {
             let body = batch.body(&token, SystemTime::now, compressors).await;

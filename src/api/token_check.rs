@@ -46,6 +46,22 @@ impl Api {
         }
     }
 
+    /// Asks about a token that a probe found refused before events are sent with it: PostHog's capture takes the events of
+    /// an unknown token, and throws them away.
+    ///
+    /// # Errors
+    ///
+    /// As long as the token is not known to be accepted again.
+    pub async fn check_refused_token(&self, token: &ProjectToken) -> Result<(), Error> {
+        if !self.tokens.is_unusable() {
+            return Ok(());
+        }
+        match self.check_token(token).await {
+            Finding::NotTheToken => Ok(()),
+            Finding::Refused | Finding::Unknown => Err(Error::new(ErrorKind::Unauthorized)),
+        }
+    }
+
     async fn check_token(&self, token: &ProjectToken) -> Finding {
         // Locked while PostHog is asked, so that others wait for the answer.
         let mut latest = self.token_checks.0.lock().await;
@@ -55,7 +71,11 @@ impl Api {
             return check.finding;
         }
         let finding = match self.probe(token).await.map_err(|error| error.kind()) {
-            Ok(()) | Err(ErrorKind::WrongHost) => Finding::NotTheToken,
+            Ok(()) => {
+                self.tokens.found(token, false);
+                Finding::NotTheToken
+            }
+            Err(ErrorKind::WrongHost) => Finding::NotTheToken,
             Err(ErrorKind::Unauthorized) => Finding::Refused,
             Err(_) => Finding::Unknown,
         };

@@ -74,6 +74,21 @@ async fn a_probe_that_finds_the_token_reset_holds_events_back_for_the_next() {
     assert_eq!(posthog.health_check().await.reasons, []);
 }
 
+/// Nobody asks for health again: delivery itself finds out that the token is accepted.
+#[tokio::test]
+async fn a_token_that_is_accepted_again_is_noticed_and_nothing_was_thrown_away() {
+    let server = FakePostHog::start();
+    let posthog = builder(&server).refusal_pause(MS(50)).probe_cache(HOUR).linger(MS(5)).build().unwrap();
+    server.forget_token(FakePostHog::TOKEN);
+    assert_eq!(posthog.health_check().await.reasons, [Reason::Unauthorized]);
+    capture(&posthog, 500);
+    // The probe of the health check, and one of delivery.
+    server.wait_for_requests(Route::Flags, 2).await;
+    server.know_token(FakePostHog::TOKEN);
+    until(|| posthog.stats().delivered == 500).await;
+    assert_eq!((server.distinct(), posthog.alerts().len()), (500, 1));
+}
+
 #[tokio::test]
 async fn a_new_token_ends_the_pause_of_the_old_one_at_once() {
     for status in [401, 403] {
