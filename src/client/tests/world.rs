@@ -145,11 +145,15 @@ impl World {
         }
     }
 
-    /// Gives the disk, which takes real time, a little of it.
+    /// Gives the disk, which takes real time, a little of it, and more while it has much to do.
     async fn disk_works(&self) {
         if self.queue.snapshot().spool.is_some() {
             let start = std::time::Instant::now();
-            in_real_time(|| start.elapsed() > MS / 5).await;
+            let has_much_to_do = || {
+                let fill = self.queue.snapshot().fill;
+                fill.events * 2 > fill.capacity && start.elapsed() < SECOND / 5
+            };
+            in_real_time(|| start.elapsed() > MS / 5 && !has_much_to_do()).await;
         }
     }
 

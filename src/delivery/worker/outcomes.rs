@@ -151,8 +151,6 @@ impl Dispatcher {
         if is_hopeless {
             self.park(state, error, now, world.is_hopeless);
         }
-        let oldest = state.suspects.pop_oldest_undecided(now, &state.evidence, &self.limits);
-        oldest.into_iter().for_each(|events| self.queue.give_back_failed(&events));
         self.forgiven.set_waiting(state.suspects.confirmed() as u64);
     }
 

@@ -280,10 +280,6 @@ struct Parked {
 /// accepted it is no accident but a wrong schema, and going on would cost two requests an event.
 const TOO_MANY_REJECTIONS: u32 = 16;
 
-/// A quarter of the queue may step aside while nothing is accepted. More take turns, because what is aside cannot leave memory
-/// for the disk.
-const UNDECIDED_SHARE: usize = 4;
-
 impl Suspects {
     pub fn push(&mut self, events: Vec<QueuedEvent>, record: Record) {
         self.parts.push((events, record));
@@ -315,26 +311,10 @@ impl Suspects {
         Some(Part { events, record: Some(record) })
     }
 
-    /// Takes the oldest batch that failed while nothing is accepted, if too much of a queue of this size has stepped aside.
-    pub fn pop_oldest_undecided(
-        &mut self,
-        now: Instant,
-        evidence: &Evidence,
-        queue: &Limits,
-    ) -> Option<Vec<QueuedEvent>> {
-        let is_undecided =
-            |(_, record): &&(_, Record)| record.refusals == 0 && !record.is_suspect(evidence, now);
-        let (events, bytes) = size(self.parts.iter().filter(is_undecided));
-        if events <= queue.events / UNDECIDED_SHARE && bytes <= queue.bytes / UNDECIDED_SHARE {
-            return None;
-        }
-        let at = self.parts.iter().position(|part| is_undecided(&part))?;
-        Some(self.parts.remove(at).0)
-    }
-
     /// Whether as much has stepped aside as a queue of this size holds.
     pub fn are_too_many(&self, queue: &Limits) -> bool {
-        let (events, bytes) = size(self.parts.iter());
+        let events = self.parts.iter().flat_map(|(events, _)| events);
+        let (events, bytes) = events.fold((0, 0), |(n, bytes), event| (n + 1, bytes + event.bytes()));
         events >= queue.events || bytes >= queue.bytes
     }
 
@@ -394,10 +374,4 @@ impl Suspects {
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
-}
-
-/// The events of these parts, and their bytes.
-fn size<'a>(parts: impl Iterator<Item = &'a (Vec<QueuedEvent>, Record)>) -> (usize, usize) {
-    let bytes_of = |events: &[QueuedEvent]| events.iter().map(QueuedEvent::bytes).sum::<usize>();
-    parts.fold((0, 0), |(events, bytes), (part, _)| (events + part.len(), bytes + bytes_of(part)))
 }
