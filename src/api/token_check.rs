@@ -29,6 +29,8 @@ enum Finding {
 
 /// How long a finding is used. Refusals that arrive together share one probe.
 const FRESH: Duration = Duration::from_secs(10);
+/// The same before events are sent. They share one probe if they leave together, and the next one after a pause asks anew.
+const FRESH_BEFORE: Duration = Duration::from_secs(1);
 
 impl Api {
     /// Decides what a refusal of this token means.
@@ -37,7 +39,7 @@ impl Api {
         if !error.kind().is_about_the_token() || self.tokens.current().as_ref() != Some(token) {
             return error;
         }
-        match self.check_token(token).await {
+        match self.check_token(token, FRESH).await {
             Finding::NotTheToken => error.with_kind(ErrorKind::WrongHost),
             Finding::Refused => error.with_kind(ErrorKind::Unauthorized),
             // PostHog answers 401 to a token that it does not know.
@@ -56,17 +58,17 @@ impl Api {
         if !self.tokens.is_unusable() {
             return Ok(());
         }
-        match self.check_token(token).await {
+        match self.check_token(token, FRESH_BEFORE).await {
             Finding::NotTheToken => Ok(()),
             Finding::Refused | Finding::Unknown => Err(Error::new(ErrorKind::Unauthorized)),
         }
     }
 
-    async fn check_token(&self, token: &ProjectToken) -> Finding {
+    async fn check_token(&self, token: &ProjectToken, fresh: Duration) -> Finding {
         // Locked while PostHog is asked, so that others wait for the answer.
         let mut latest = self.token_checks.0.lock().await;
         if let Some(check) =
-            latest.as_ref().filter(|check| check.token == *token && check.at.elapsed() < FRESH)
+            latest.as_ref().filter(|check| check.token == *token && check.at.elapsed() < fresh)
         {
             return check.finding;
         }
