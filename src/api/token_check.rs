@@ -29,7 +29,8 @@ enum Finding {
 
 /// How long a finding is used. Refusals that arrive together share one probe.
 const FRESH: Duration = Duration::from_secs(10);
-/// The same before events are sent. They share one probe if they leave together, and the next one after a pause asks anew.
+/// How long a finding is used before events are sent. Requests that leave together share one probe, and the request after
+/// a pause asks again.
 const FRESH_BEFORE: Duration = Duration::from_secs(1);
 
 impl Api {
@@ -48,12 +49,12 @@ impl Api {
         }
     }
 
-    /// Asks about a token that a probe found refused before events are sent with it: PostHog's capture takes the events of
-    /// an unknown token, and throws them away.
+    /// Asks PostHog about a token that a probe has found refused, before events are sent with it. PostHog's capture accepts
+    /// the events of an unknown token and discards them.
     ///
     /// # Errors
     ///
-    /// As long as the token is not known to be accepted again.
+    /// [`ErrorKind::Unauthorized`] until a probe finds the token accepted.
     pub async fn check_refused_token(&self, token: &ProjectToken) -> Result<(), Error> {
         if !self.tokens.is_unusable() {
             return Ok(());

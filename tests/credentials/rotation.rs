@@ -82,11 +82,14 @@ async fn a_token_that_is_accepted_again_is_noticed_and_nothing_was_thrown_away()
     server.forget_token(FakePostHog::TOKEN);
     assert_eq!(posthog.health_check().await.reasons, [Reason::Unauthorized]);
     capture(&posthog, 500);
-    // The probe of the health check, and one of delivery.
-    server.wait_for_requests(Route::Flags, 2).await;
+    // Delivery asks, again and again, and sends nothing.
+    let asked = server.request_count(Route::Flags);
+    until(|| server.request_count(Route::Flags) >= asked + 2).await;
+    assert_eq!(server.request_count(Route::Batch), 0);
     server.know_token(FakePostHog::TOKEN);
     until(|| posthog.stats().delivered == 500).await;
     assert_eq!((server.distinct(), posthog.alerts().len()), (500, 1));
+    assert_eq!(posthog.health().reasons, []);
 }
 
 #[tokio::test]

@@ -171,13 +171,19 @@ fn the_bound_of_bytes_is_exact() {
     assert_eq!(queue.snapshot().ledger.queued, 91);
 }
 
-#[test]
-fn an_event_that_comes_back_keeps_no_other_event_in_memory() {
-    let queue = queue(1_000, 10, Overflow::DropNewest);
+/// A chunk, and a batch of one event that is a slice of it.
+fn batch_in_a_chunk(queue: &Queue) -> (Bytes, Vec<QueuedEvent>) {
     let chunk = Bytes::from(vec![b'x'; 10_000]);
     queue.enter(chunk.slice(..100), SystemTime::now(), None);
     queue.step(State::make_due);
     let batch = queue.step(|state| state.take((state.limits.batch_events, 1 << 20), false)).unwrap();
+    (chunk, batch)
+}
+
+#[test]
+fn an_event_that_comes_back_keeps_no_other_event_in_memory() {
+    let queue = queue(1_000, 10, Overflow::DropNewest);
+    let (chunk, batch) = batch_in_a_chunk(&queue);
     queue.give_back_failed(&batch);
     drop(batch);
     assert!(chunk.is_unique());
@@ -188,10 +194,7 @@ fn an_event_that_comes_back_keeps_no_other_event_in_memory() {
 #[test]
 fn a_batch_that_steps_aside_keeps_no_other_event_in_memory() {
     let queue = queue(1_000, 10, Overflow::DropNewest);
-    let chunk = Bytes::from(vec![b'x'; 10_000]);
-    queue.enter(chunk.slice(..100), SystemTime::now(), None);
-    queue.step(State::make_due);
-    let mut batch = queue.step(|state| state.take((state.limits.batch_events, 1 << 20), false)).unwrap();
+    let (chunk, mut batch) = batch_in_a_chunk(&queue);
     queue.detach(&mut batch);
     assert!(chunk.is_unique());
     assert_eq!(&batch[0].json[..], &[b'x'; 100][..]);
