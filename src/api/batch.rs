@@ -11,7 +11,7 @@ use tower::{Service, service_fn};
 use super::{Accepted, Api, Compressors, LONGEST_ANSWER};
 use crate::credentials::ProjectToken;
 use crate::layers::Replay;
-use crate::rt::timestamp;
+use crate::rt::{clock, timestamp};
 use crate::{Error, ErrorKind};
 
 impl Api {
@@ -31,7 +31,7 @@ impl Api {
         self.check_refused_token(&token).await?;
         let compressors = self.compressors.as_ref();
         let request = || async {
-            let body = batch.body(&token, SystemTime::now, compressors).await;
+            let body = batch.body(&token, clock::wall, compressors).await;
             let body = body.map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
             let query = compressors.map(|_| "compression=gzip");
             let mut request = self.post_request("/batch/", query, body);
@@ -41,7 +41,7 @@ impl Api {
             Ok(request)
         };
         let answer = self.http.send(request, LONGEST_ANSWER).await?;
-        match answer.read(SystemTime::now(), self.longest_retry_after, token.expose()) {
+        match answer.read(clock::wall(), self.longest_retry_after, token.expose()) {
             Err(error) => Err(self.attribute(error, &token).await),
             accepted => accepted,
         }

@@ -29,13 +29,14 @@ mod token_check;
 
 use std::future::ready;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Request, Url};
 
 use crate::credentials::{Credentials, ProjectToken};
+use crate::rt::clock;
 use crate::{Error, ErrorKind};
 
 pub use answer::{Accepted, Answer, unexpected_json};
@@ -84,6 +85,6 @@ impl Api {
 
     /// The body of a success. An error does not show `secret`.
     fn body_of(&self, answer: Answer, secret: &str) -> Result<Vec<u8>, Error> {
-        answer.into_body(SystemTime::now(), self.longest_retry_after, secret)
+        answer.into_body(clock::wall(), self.longest_retry_after, secret)
     }
 }

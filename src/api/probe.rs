@@ -1,10 +1,11 @@
 //! `POST {host}/flags/` with `disable_flags`: PostHog checks the token and returns before it evaluates or counts
 //! anything, so the request is not billed.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::{Answer, Api, LONGEST_ANSWER};
 use crate::credentials::ProjectToken;
+use crate::rt::clock;
 use crate::{Error, ErrorKind};
 
 impl Api {
@@ -24,7 +25,7 @@ impl Answer {
     /// What the answer to a probe means.
     pub fn read_probe(self, token: &ProjectToken) -> Result<(), Error> {
         // The hint is for whoever sends again. A probe does not before its cache period is over.
-        let result = self.into_body(SystemTime::now(), Duration::ZERO, token.expose());
+        let result = self.into_body(clock::wall(), Duration::ZERO, token.expose());
         result.map(|_| ()).map_err(|error| match (error.kind(), error.status()) {
             // This request is never malformed and never large, and PostHog answers 401 to a token that it does not know. So
             // the answer is not PostHog's.

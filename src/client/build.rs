@@ -1,5 +1,5 @@
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use super::start::Start;
 use super::{Inner, PostHog};
@@ -7,7 +7,7 @@ use crate::ConfigError;
 use crate::config::{Configuration, Enrichment, PostHogBuilder};
 use crate::credentials::Opened;
 use crate::delivery::{DropReason, Encoder, Producer, Queue};
-use crate::rt::foreign;
+use crate::rt::{clock, foreign};
 
 impl PostHogBuilder {
     /// Checks the configuration and starts the client: one background task on the current runtime. It sends nothing yet.
@@ -55,6 +55,6 @@ impl PostHogBuilder {
 /// The place of the process's first event in the order of capture. A later process starts higher, so that the events of several processes have
 /// an order, and one more event between two of them has a place.
 fn first_seq() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX / 2)
 }

@@ -12,6 +12,7 @@ use crate::flags::FlagsClient;
 use crate::health::Probe;
 use crate::layers::CircuitBreakerHandle;
 use crate::monitor::Monitor;
+use crate::rt::simulated::in_process;
 use crate::rt::within;
 use crate::sdk::Sdk;
 
@@ -47,7 +48,7 @@ pub struct Task {
 impl Task {
     /// Spawns a task whose log lines name the client, as the span does.
     pub fn spawn(span: &Span, task: impl Future<Output = ()> + Send + 'static) -> Self {
-        let handle = tokio::spawn(task.instrument(span.clone()));
+        let handle = tokio::spawn(in_process(task.instrument(span.clone())));
         Self { abort: handle.abort_handle(), handle: tokio::sync::Mutex::new(Some(handle)) }
     }
 

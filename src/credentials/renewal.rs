@@ -78,7 +78,9 @@ impl<K: Key> Renewal<K> {
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut waiting = Vec::new();
+            // Whichever it is, the key is read once for all that wait. So none can starve another.
             tokio::select! {
+                biased;
                 Some(reload) = self.reloads.recv() => waiting.push(reload),
                 () = credentials.renewal_requested() => {}
                 () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {}

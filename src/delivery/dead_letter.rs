@@ -7,7 +7,7 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::rt::timestamp;
+use crate::rt::{clock, timestamp};
 use crate::{Error, ErrorKind};
 
 /// An event that PostHog does not accept as it is, set aside with PostHog's answer.
@@ -38,7 +38,7 @@ pub struct DeadLetter {
 impl DeadLetter {
     pub(crate) fn new(seq: u64, event: Bytes, error: &Error) -> Self {
         let answer = error.answer().map(str::to_owned);
-        Self { event, kind: error.kind(), status: error.status(), answer, at: SystemTime::now(), seq }
+        Self { event, kind: error.kind(), status: error.status(), answer, at: clock::wall(), seq }
     }
 
     /// The error that made it one, for the log.

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use posthog_rs::{Event, RequestContext};
 use serde_json::Value;
@@ -10,6 +9,7 @@ use super::event::AnyEvent;
 use super::hooks::is_inside;
 use super::ledger::DropReason;
 use super::queue::{Queue, State, Waiter};
+use crate::rt::clock;
 
 /// The way into the queue: everything that captures goes through here.
 ///
@@ -83,7 +83,7 @@ impl Producer {
             event.discard();
             return self.queue.refuse(reason, waiter);
         }
-        let captured_at = SystemTime::now();
+        let captured_at = clock::wall();
         match self.encoder.encode(event, captured_at) {
             Ok(json) => self.queue.enter(json, captured_at, waiter),
             Err(reason) => self.queue.refuse(reason, waiter),

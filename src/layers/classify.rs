@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use crate::Error;
+use crate::rt::clock;
 
 /// What an attempt's result means to the layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ impl HttpStatus {
     }
 
     fn of(&self, status: u16, headers: &HeaderMap) -> Verdict {
-        let hint = || retry_after(headers, SystemTime::now()).map(|d| d.min(self.longest_retry_after));
+        let hint = || retry_after(headers, clock::wall()).map(|d| d.min(self.longest_retry_after));
         match status {
             200..=399 => Verdict::Success,
             429 => Verdict::Throttled { retry_after: hint() },

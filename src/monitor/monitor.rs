@@ -78,14 +78,16 @@ impl Monitor {
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // A breaker may open and close within a second: a change is sampled at once, or its alert would be missed.
+            // The interval ticks seldom, and each turn does the same but for the last one's note.
             tokio::select! {
+                biased;
                 _ = every.tick() => {}
-                Ok(()) = capture.changed() => {}
-                Ok(()) = flags.changed() => {}
                 Ok(()) = token_refused.changed() => {
                     let refused = *token_refused.borrow_and_update();
                     lock(&self.state).traffic[Surface::Capture as usize].record_token(Instant::now(), refused);
                 }
+                Ok(()) = capture.changed() => {}
+                Ok(()) = flags.changed() => {}
             }
             self.heartbeat.beat();
             self.sample();

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "error-tracking")]
 mod block;
+pub mod clock;
 mod deadline;
 pub mod detached_thread;
 mod durations;
@@ -14,8 +15,12 @@ pub mod metrics;
 mod names;
 pub mod ring;
 mod setters;
+#[cfg_attr(not(feature = "simulation"), path = "simulated/disabled.rs")]
+#[allow(dead_code, unused_imports, reason = "until the simulation is written")]
+pub mod simulated;
 pub mod single_flight;
 pub mod target;
+pub mod thread;
 mod timestamp;
 
 #[cfg(feature = "error-tracking")]

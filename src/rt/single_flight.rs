@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::lock;
+use super::simulated::in_process;
 
 /// Does at most one piece of work per key at a time, and gives its result to all callers that asked meanwhile.
 ///
@@ -77,14 +78,14 @@ where
         state.in_flight.insert(key.clone(), joined.clone());
         // Weak, so that dropping the owner drops the tasks, too.
         let owner = Arc::downgrade(&self.state);
-        state.tasks.spawn(async move {
+        state.tasks.spawn(in_process(async move {
             let result = work.await;
             // Removed first, so that a caller that has seen the result never joins the work that gave it.
             if let Some(state) = owner.upgrade() {
                 lock(&state).in_flight.remove(&key);
             }
             sender.send_replace(Some(result));
-        });
+        }));
         Some(joined)
     }
 

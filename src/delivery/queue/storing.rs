@@ -1,13 +1,12 @@
 //! What the spool's thread does with the queue: it takes what is to be written, and tells what became of it. Events that
 //! are being written stay where they are; they may be sent and settled meanwhile.
 
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::spool_link::Watch;
 use super::{Queue, Read, SpoolIssue, SpoolWork, State};
 use crate::delivery::spool::{Applied, Fill};
-use crate::rt::target;
+use crate::rt::{clock, target};
 
 impl Queue {
     /// Tells that the spool does not work: everything goes on in memory.
@@ -17,10 +16,10 @@ impl Queue {
 
     /// Waits until the spool has something to do, or for as long as that.
     pub fn next_work(&self, longest: Duration) -> Option<SpoolWork> {
-        let until = Instant::now() + longest;
+        let until = clock::now() + longest;
         let mut state = self.state();
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             if let Some(work) = state.next_work(now) {
                 return Some(work);
             }
@@ -28,9 +27,21 @@ impl Queue {
                 return None;
             }
             let wait = state.sleep(now).min(until.saturating_duration_since(now));
-            let woken = self.spool_wake.wait_timeout(state, wait);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.spool_wake.wait(&self.state, state, wait);
             state.spool.wake();
+        }
+    }
+
+    /// Waits for a [call](Self::call_spool), or for as long as that.
+    pub fn wait_for_call(&self, longest: Duration) {
+        let until = clock::now() + longest;
+        let mut state = self.state();
+        while !state.spool.is_called() {
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.spool_wake.wait(&self.state, state, left);
         }
     }
 
@@ -42,7 +53,7 @@ impl Queue {
 
     /// Asks the disk for something. It has answered when the result is dropped.
     pub fn disk_round(&self) -> DiskRound<'_> {
-        if self.step(|state| state.spool.begin_round(Instant::now())) {
+        if self.step(|state| state.spool.begin_round(clock::now())) {
             self.watch_wake.notify_one();
         }
         DiskRound(self)
@@ -58,7 +69,7 @@ impl Queue {
     pub fn watch_disk(&self, log: impl Fn()) -> bool {
         let mut state = self.state();
         loop {
-            let wait = match state.watch_disk(Instant::now()) {
+            let wait = match state.watch_disk(clock::now()) {
                 Watch::End => return state.spool.has_ended(),
                 Watch::GiveUp { is_news } => {
                     self.conclude(state);
@@ -71,8 +82,7 @@ impl Queue {
                 Watch::LookAfter(wait) => wait,
                 Watch::Sleep => Duration::MAX,
             };
-            let woken = self.watch_wake.wait_timeout(state, wait);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.watch_wake.wait(&self.state, state, wait);
         }
     }
 

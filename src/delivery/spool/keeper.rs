@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use super::changes::Held;
 use super::clock::Clock;
@@ -11,8 +11,7 @@ use super::directory::{Directory, Opened};
 use super::store::Store;
 use super::takeover::Takeover;
 use crate::delivery::queue::{Queue, Read, SpoolIssue, SpoolWork, State};
-use crate::rt::Episode;
-use crate::rt::target;
+use crate::rt::{self, Episode, target};
 
 pub struct Keeper {
     queue: Arc<Queue>,
@@ -52,7 +51,7 @@ impl Keeper {
     pub fn run(mut self) {
         while let Err(error) = self.work() {
             self.queue.spool_failed(SpoolIssue::of(&error));
-            if self.failing.begins(Instant::now()) {
+            if self.failing.begins(rt::clock::now()) {
                 self.failure_is_logged = true;
                 tracing::warn!(target: target::SPOOL, "the spool fails, events stay in memory: {error}");
             }
@@ -150,13 +149,13 @@ impl Keeper {
         store: &mut Store,
         takeover: &mut Takeover,
     ) -> io::Result<()> {
-        let mut search_at = Instant::now();
+        let mut search_at = rt::clock::now();
         let last_write = (store.fill().events > 0).then_some(store.state.at);
-        let mut clock = Clock::after(last_write, SystemTime::now(), search_at);
+        let mut clock = Clock::after(last_write, rt::clock::wall(), search_at);
         loop {
-            let now = Instant::now();
+            let now = rt::clock::now();
             if store.fill().events == 0 {
-                clock = Clock::after(None, SystemTime::now(), now);
+                clock = Clock::after(None, rt::clock::wall(), now);
             }
             if now >= search_at {
                 search_at = now + SEARCH_EVERY;
@@ -184,7 +183,7 @@ impl Keeper {
             match self.queue.next_work(longest) {
                 Some(work) if work.is_last => {
                     self.take(work, store, directory, &clock)?;
-                    takeover.end();
+                    takeover.end(&self.queue);
                     return Ok(());
                 }
                 Some(work) => self.take(work, store, directory, &clock)?,
@@ -211,7 +210,7 @@ impl Keeper {
         let mut write_and_read = || {
             if let Some(changes) = &work.changes {
                 let done =
-                    store.apply(changes, clock.now(SystemTime::now(), Instant::now()), directory.free())?;
+                    store.apply(changes, clock.now(rt::clock::wall(), rt::clock::now()), directory.free())?;
                 // Nobody finds what is written to a file without a name.
                 directory.check_is_in_place()?;
                 applied = Some(done);
@@ -235,9 +234,9 @@ impl Keeper {
 
     /// Waits a pause. Returns whether the queue ended meanwhile.
     fn rest(&self) -> bool {
-        let until = Instant::now() + PAUSE;
+        let until = rt::clock::now() + PAUSE;
         loop {
-            match self.queue.next_work(until.saturating_duration_since(Instant::now())) {
+            match self.queue.next_work(until.saturating_duration_since(rt::clock::now())) {
                 Some(work) if work.is_last => return true,
                 Some(_) => {}
                 None => return false,

@@ -1,7 +1,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::changes::{Held, StoreError};
 use super::config::Bounds;
@@ -9,6 +9,7 @@ use super::directory::Directory;
 use super::files::sync_directory;
 use super::salvage::salvage;
 use crate::delivery::Overflow;
+use crate::rt::clock;
 
 /// A damaged file that was renamed, and replaced by a new one.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Directory {
     }
 
     fn free_name(damaged: &Path) -> io::Result<PathBuf> {
-        let mut seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut seconds = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         loop {
             let mut name = damaged.as_os_str().to_owned();
             name.push(format!(".damaged-{seconds}"));

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -15,6 +14,7 @@ use super::record::{HEADER, Kind, MAGIC, OVERHEAD, Record, length};
 use super::state::State;
 use super::store::Store;
 use crate::delivery::dead_letter::DeadLetter;
+use crate::rt::clock;
 
 /// Moves the whole records into a new store, as far as there is room. `free` is how much of the disk is free.
 pub fn salvage(
@@ -74,7 +74,7 @@ impl Chunk {
             totals: self.state.totals,
             ..Changes::default()
         };
-        let applied = store.apply(&changes, SystemTime::now(), free)?;
+        let applied = store.apply(&changes, clock::wall(), free)?;
         if applied.written < changes.put.len() {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "no room for what is left of it"));
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use super::changes::{Changes, Stored};
 use super::clock::{Clock, jump};
@@ -14,8 +14,8 @@ use crate::delivery::Overflow;
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::queue::{Queue, State};
-use crate::rt::detached_thread::spawn;
-use crate::rt::target;
+use crate::rt::thread::spawn;
+use crate::rt::{self, target};
 
 /// Moves events from another file to our own, a chunk at a time. Each chunk is written here before it is removed there, so a
 /// crash in between duplicates one chunk at most.
@@ -111,9 +111,11 @@ impl Takeover {
     }
 
     /// Waits a moment for the other file to be closed.
-    pub fn end(&mut self) {
-        if let Some(job) = self.job.take() {
-            let _ = job.recv_timeout(LAST_JOB);
+    pub fn end(&mut self, queue: &Queue) {
+        if let Some(job) = self.job.take()
+            && matches!(job.try_recv(), Err(mpsc::TryRecvError::Empty))
+        {
+            queue.wait_for_call(LAST_JOB);
         }
     }
 
@@ -160,7 +162,7 @@ impl Takeover {
             self.next_seq += 1;
             self.next_seq - 1
         };
-        let now = clock.now(SystemTime::now(), Instant::now());
+        let now = clock.now(rt::clock::wall(), rt::clock::now());
         // What that process wrote before its clock was set is not as old as it seems.
         let jump = jump(taken.written_at, now);
         let moved = |event: &Stored, seq| Stored { seq, at: event.at.saturating_add(jump), ..event.clone() };
@@ -219,7 +221,7 @@ impl Opened {
             totals: self.contents.totals,
             ..Changes::default()
         };
-        let applied = self.store.apply(&changes, SystemTime::now(), None)?;
+        let applied = self.store.apply(&changes, rt::clock::wall(), None)?;
         self.contents.totals.dropped.add(DropReason::Crash, applied.damaged);
         if taken.is_last() {
             self.store.compact_if_worth_it()?;

@@ -1,6 +1,5 @@
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
@@ -8,14 +7,14 @@ use super::config::SpoolConfig;
 use super::directory::Directory;
 use super::keeper::Keeper;
 use crate::delivery::queue::{Queue, SpoolIssue};
-use crate::rt::detached_thread::spawn;
+use crate::rt::thread::{Thread, spawn};
 use crate::rt::{lock, target};
 
 /// A handle to the spool's two threads: one asks the disk, and the other notices when the disk does not answer.
 #[derive(Debug)]
 pub struct Spool {
     has_ended: watch::Receiver<()>,
-    watcher: Mutex<Option<JoinHandle<()>>>,
+    watcher: Mutex<Option<Thread>>,
 }
 
 impl Spool {
@@ -48,7 +47,7 @@ impl Spool {
             };
             if watched.watch_disk(log) {
                 // It ends in a moment.
-                let _ = disk.join();
+                disk.join();
             }
             // Otherwise the disk hangs, and its thread is left behind.
         };
@@ -64,7 +63,7 @@ impl Spool {
         let watcher = lock(&self.watcher).take();
         if let Some(watcher) = watcher {
             // The thread has dropped its sender, so the join is short.
-            let _ = watcher.join();
+            watcher.join();
         }
     }
 }

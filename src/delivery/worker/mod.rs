@@ -26,6 +26,7 @@ use crate::Error;
 use crate::api::{Accepted, Outcome};
 use crate::credentials::ProjectToken;
 use crate::layers::CircuitState;
+use crate::rt::simulated::in_process;
 use crate::rt::{foreign, lock, target};
 pub use attempt::{AttemptClassifier, Slot, SlotService, attempts};
 pub use dispatcher::Dispatcher;
@@ -101,18 +102,20 @@ impl<L: SlotService, Q: SlotService> Worker<L, Q> {
             }
             let paused_until = dispatcher.paused_until();
             let may_try = paused_until.is_none() && self.has_token();
+            // What is rare comes first, and new events last, so that nothing starves. Each turn looks at all of them anyway.
             tokio::select! {
-                () = queue.woken() => {}
-                Some(done) = self.live_attempts.join_next() => self.on_end(&done),
-                Some(_) = self.suspect_attempts.join_next() => {}
-                () = dispatcher.changed.notified() => {}
-                () = moment(linger) => {}
+                biased;
                 () = moment(paused_until), if self.has_slot() => lock(&dispatcher.state).pauses.end(),
                 Ok(()) = self.token_refused.changed() => self.on_probe_verdict(),
                 Ok(()) = self.token.changed() => self.on_new_token(),
                 Ok(()) = self.breaker.changed() => {}
+                Some(done) = self.live_attempts.join_next() => self.on_end(&done),
+                Some(_) = self.suspect_attempts.join_next() => {}
+                () = dispatcher.changed.notified() => {}
+                () = moment(linger) => {}
                 () = moment(dispatcher.due(Lane::Live)), if may_try && self.has_slot() => {}
                 () = moment(dispatcher.due(Lane::Suspect)), if may_try && self.may_try_suspect() => {}
+                () = queue.woken() => {}
             }
         }
     }
@@ -139,12 +142,14 @@ impl<L: SlotService, Q: SlotService> Worker<L, Q> {
         while self.has_slot()
             && let Some(attempt) = self.dispatcher.choose(Lane::Live)
         {
-            self.live_attempts.spawn(self.live.clone().oneshot(Slot::of(attempt)).in_current_span());
+            let task = self.live.clone().oneshot(Slot::of(attempt)).in_current_span();
+            self.live_attempts.spawn(in_process(task));
         }
         while self.may_try_suspect()
             && let Some(attempt) = self.dispatcher.choose(Lane::Suspect)
         {
-            self.suspect_attempts.spawn(self.suspect.clone().oneshot(Slot::of(attempt)).in_current_span());
+            let task = self.suspect.clone().oneshot(Slot::of(attempt)).in_current_span();
+            self.suspect_attempts.spawn(in_process(task));
         }
     }
 

@@ -13,6 +13,7 @@ use self::stack::DefinitionsStack;
 pub use self::stack::definitions_stack;
 use crate::credentials::{Credentials, SecretKey};
 use crate::rt::lock;
+use crate::rt::simulated::in_process;
 
 /// Owns the poller and its task.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Definitions {
         let poller = Arc::clone(polling.poller.as_ref()?);
         // A task that is finished ended with its runtime, because polling itself does not end.
         if polling.task.as_ref().is_none_or(JoinHandle::is_finished) {
-            polling.task = Some(tokio::spawn(Arc::clone(&poller).poll()));
+            polling.task = Some(tokio::spawn(in_process(Arc::clone(&poller).poll())));
         }
         Some(poller)
     }

@@ -48,6 +48,7 @@ impl Poller {
                 None => self.poll_interval,
             };
             tokio::select! {
+                biased;
                 () = sleep(pause) => {}
                 Ok(()) = keys.changed() => {}
             }

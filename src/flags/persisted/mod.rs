@@ -25,7 +25,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use reqwest::Url;
 use tokio::sync::watch;
@@ -37,7 +37,8 @@ use self::format::{Digest, Entry};
 use super::cache::{AnswerCache, KnownFlags};
 use super::config::FlagsConfig;
 use crate::delivery::SpoolConfig;
-use crate::rt::{detached_thread, lock, target};
+use crate::rt::simulated::in_process;
+use crate::rt::{clock, detached_thread, lock, target};
 
 /// A process that is killed loses what it learned in this time. Ten megabytes a minute are little for any disk.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
@@ -104,7 +105,7 @@ impl Persisted {
 
     /// Starts the task that reads the file, and then writes it again and again.
     pub fn start(self: &Arc<Self>) {
-        let task = tokio::spawn(Arc::clone(self).run().in_current_span());
+        let task = tokio::spawn(in_process(Arc::clone(self).run().in_current_span()));
         *lock(&self.task) = Some(task);
     }
 
@@ -125,7 +126,7 @@ impl Persisted {
 
     async fn run(self: Arc<Self>) {
         let (persisted, now) = (Arc::clone(&self), Instant::now());
-        with_subscriber_in_thread(move || persisted.load(&mut lock(&persisted.disk), now)).await;
+        detached_thread::run(move || persisted.load(&mut lock(&persisted.disk), now)).await;
         self.is_loaded.send_replace(true);
         let mut every = interval_at(Instant::now() + WRITE_EVERY, WRITE_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -138,14 +139,14 @@ impl Persisted {
     /// Writes the file, if something was learned since it was written.
     pub async fn write(self: &Arc<Self>) {
         let (persisted, now) = (Arc::clone(self), Instant::now());
-        with_subscriber_in_thread(move || persisted.write_if_dirty(now)).await;
+        detached_thread::run(move || persisted.write_if_dirty(now)).await;
     }
 
     fn load(&self, disk: &mut Disk, now: Instant) {
         if std::mem::replace(&mut disk.was_read, true) {
             return;
         }
-        let time = SystemTime::now();
+        let time = clock::wall();
         match file::read(&self.directory) {
             Ok(content) => {
                 let (entries, damaged) = format::decode(&content, time, self.max_age);
@@ -188,15 +189,7 @@ impl Persisted {
         let restored = lock(&self.restored).clone();
         let entries = latest.into_iter().chain(restored);
         let entries = entries.map(|(digest, flags)| Entry::new(digest, &flags, now)).collect();
-        let content = format::encode(entries, SystemTime::now(), self.max_age, self.persons);
+        let content = format::encode(entries, clock::wall(), self.max_age, self.persons);
         file::write(&self.directory, &content)
     }
-}
-
-/// Works in a thread of its own, whose log lines go where the caller's do and name the client.
-async fn with_subscriber_in_thread(work: impl FnOnce() + Send + 'static) {
-    let subscriber = tracing::dispatcher::get_default(Clone::clone);
-    let span = tracing::Span::current();
-    detached_thread::run(move || tracing::dispatcher::with_default(&subscriber, || span.in_scope(work)))
-        .await;
 }

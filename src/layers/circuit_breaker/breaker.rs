@@ -1,10 +1,9 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use failsafe::clock;
 use tokio::sync::{Notify, watch};
 
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use super::open_until::OpenUntil;
 use super::permit::Permit;
 use super::phase::{CurrentPhase, Phase};
@@ -51,7 +50,7 @@ impl Shared {
         Self {
             config,
             phase: CurrentPhase::default(),
-            open_until: OpenUntil::passed(clock::now()),
+            open_until: OpenUntil::passed(machine::now()),
             gate: Mutex::new(gate),
             state: watch::Sender::new(CircuitState::Closed),
             transitions: Default::default(),
@@ -72,7 +71,7 @@ impl Shared {
     }
 
     pub fn open_time_left(&self) -> Duration {
-        self.open_until.left(clock::now())
+        self.open_until.left(machine::now())
     }
 
     /// Lets a call pass, or returns why not.
@@ -138,12 +137,12 @@ impl Shared {
             return;
         }
         if let Verdict::Failed { retry_after: Some(hint) } = verdict {
-            gate.policy.not_before(clock::now().checked_add(hint));
+            gate.policy.not_before(machine::now().checked_add(hint));
         }
         let was_probe = since.state() != CircuitState::Closed;
         let must_open = if was_probe { failed } else { gate.policy.record(failed) };
         let entered = if must_open {
-            let now = clock::now();
+            let now = machine::now();
             let time = gate.policy.opens(now, fastrand::f64());
             self.open_until.set(now + time);
             gate.machine.open(time);
@@ -190,12 +189,12 @@ impl Shared {
         self.transitions[state as usize].fetch_add(1, Ordering::Relaxed);
         self.state.send_replace(state);
         let is_news = match state {
-            CircuitState::Open if gate.episode.begins(clock::now()) && before == CircuitState::Closed => {
+            CircuitState::Open if gate.episode.begins(machine::now()) && before == CircuitState::Closed => {
                 gate.is_logged = true;
                 true
             }
             CircuitState::Closed => {
-                gate.episode.begins(clock::now());
+                gate.episode.begins(machine::now());
                 std::mem::take(&mut gate.is_logged)
             }
             _ => false,

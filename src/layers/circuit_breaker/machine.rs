@@ -1,7 +1,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use failsafe::{FailurePolicy, StateMachine};
+
+use crate::rt::{clock, simulated};
 
 /// failsafe's state machine. [`Policy`](super::policy::Policy) decides when it opens and for how long.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ impl Machine {
     /// Opens. It was closed or half open.
     pub fn open(&self, time: Duration) {
         self.open_time.replace(Some(time));
-        self.machine.on_error();
+        at(Duration::ZERO, || self.machine.on_error());
     }
 
     /// Closes. It was half open.
@@ -30,8 +32,29 @@ impl Machine {
 
     /// Whether calls may pass. An open machine becomes half open if its open time is over.
     pub fn may_probe(&self) -> bool {
-        self.machine.is_call_permitted()
+        // The machine wants more than the open time to have passed.
+        at(Duration::from_nanos(1), || self.machine.is_call_permitted())
     }
+}
+
+/// Returns the time by the machine's clock, or a simulation's time.
+#[inline]
+pub fn now() -> Instant {
+    if simulated::is_on() { clock::now() } else { failsafe::clock::now() }
+}
+
+/// Calls the machine. In a simulation, the machine's clock shows the simulation's time, that much later.
+fn at<T>(later: Duration, call: impl FnOnce() -> T) -> T {
+    /// The machine's clock can only be put forward, and begins at the time of the system's.
+    const AHEAD: Duration = Duration::from_secs(24 * 3600);
+
+    if !simulated::is_on() {
+        return call();
+    }
+    failsafe::clock::freeze(|machine| {
+        machine.advance((clock::now() + AHEAD + later).saturating_duration_since(machine.now()));
+        call()
+    })
 }
 
 /// Hands the open time to the machine, which owns its policy and gives no access to it. There is no contention, because

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{Account, Totals};
 use crate::delivery::spool::{Changes, Stored};
+use crate::rt::clock;
 
 /// What happened to events on disk since the spool was last told.
 #[derive(Debug, Default)]
@@ -81,12 +82,12 @@ impl Journal {
 
     /// Something must be written, though nothing happened that has a name here.
     pub fn touch(&mut self) {
-        self.since.get_or_insert_with(Instant::now);
+        self.since.get_or_insert_with(clock::now);
     }
 
     /// It is to be told at the next opportunity.
     pub fn make_due(&mut self) {
-        self.since = Instant::now().checked_sub(SETTLE_EVERY);
+        self.since = clock::now().checked_sub(SETTLE_EVERY);
     }
 
     pub fn is_empty(&self) -> bool {

@@ -3,7 +3,7 @@ mod journal;
 mod round;
 mod trouble;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -12,14 +12,13 @@ use super::spool_health::{SpoolHealth, SpoolIssue, SpoolState};
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{Account, DropReason, Ledger, Totals};
 use crate::delivery::spool::{Changes, Fill, Stored};
+use crate::rt::clock;
+pub use crate::rt::thread::Wake;
 use growth::Growth;
 use journal::{Journal, SETTLE_EVERY};
 use round::Round;
 pub use round::{PATIENCE, Watch};
 pub use trouble::{Sample, Trouble};
-
-/// Wakes the spool's thread.
-pub type Wake = std::sync::Condvar;
 
 /// Told when an event is on disk, or why it is not.
 pub type Waiter = oneshot::Sender<Result<(), DropReason>>;
@@ -36,7 +35,7 @@ pub struct SpoolLink {
     gather_until: Option<Instant>,
     spilled_at: Option<Instant>,
     pub journal: Journal,
-    waiters: HashMap<u64, Waiter>,
+    waiters: BTreeMap<u64, Waiter>,
     is_called: bool,
     has_ended: bool,
     /// The lowest place of an event of this process that may be on disk only.
@@ -147,11 +146,11 @@ impl SpoolLink {
         match waiter {
             Some(waiter) => {
                 self.waiters.insert(seq, waiter);
-                self.gather_until = Some(Instant::now());
+                self.gather_until = Some(clock::now());
                 true
             }
             None if begins => {
-                self.gather_until = Some(Instant::now() + GATHER);
+                self.gather_until = Some(clock::now() + GATHER);
                 true
             }
             None => false,
@@ -315,7 +314,7 @@ impl SpoolLink {
     }
 
     pub fn filled_up(&mut self) {
-        self.state = LinkState::Full(Instant::now() + FULL_FOR);
+        self.state = LinkState::Full(clock::now() + FULL_FOR);
         self.gather_until = None;
     }
 
@@ -333,7 +332,7 @@ impl SpoolLink {
 
     pub fn measured(&mut self, Fill { bytes, file_bytes, .. }: Fill) {
         (self.bytes, self.file_bytes) = (bytes, file_bytes);
-        self.growth.sample(Instant::now(), bytes);
+        self.growth.sample(clock::now(), bytes);
     }
 
     /// A full spool is tried again after a while.
@@ -429,7 +428,7 @@ impl SpoolLink {
     /// Nothing was read back: a record that cannot be read, probably. The next write removes it.
     pub fn read_nothing(&mut self) {
         self.journal.touch();
-        self.nothing_until = Some(Instant::now() + 2 * SETTLE_EVERY);
+        self.nothing_until = Some(clock::now() + 2 * SETTLE_EVERY);
     }
 
     /// What is to be written now, with these events.
@@ -469,7 +468,7 @@ impl SpoolLink {
 
     /// What has gathered is written at the next round.
     pub fn end_gathering(&mut self) {
-        self.gather_until = self.gather_until.and(Some(Instant::now()));
+        self.gather_until = self.gather_until.and(Some(clock::now()));
         self.spilled_at = None;
     }
 

@@ -14,7 +14,7 @@ use super::spool_link::{Place, Sample, SpoolLink, Waiter};
 use super::{QueueFill, Snapshot};
 use crate::delivery::dead_letter::{DeadLetter, DeadLetters};
 use crate::delivery::ledger::{Account, Accounts, DropReason, Ledger, Totals};
-use crate::rt::Episode;
+use crate::rt::{Episode, clock};
 use crate::{Error, ErrorKind};
 
 /// What the queue's lock guards: the ledger, the events in memory, what the spool is owed, and the order of capture.
@@ -146,7 +146,7 @@ impl State {
             found_lost,
             dead_lettered: self.dead_lettered,
             unmergeable: self.unmergeable,
-            spool: self.spool.health(self.ledger.spooled(), std::time::Instant::now()),
+            spool: self.spool.health(self.ledger.spooled(), clock::now()),
             last_loss: self.last_loss,
             last_dead_letter: self.last_dead_letter,
         }
