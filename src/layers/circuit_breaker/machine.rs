@@ -77,3 +77,24 @@ impl FailurePolicy for OpenTime {
 
     fn revived(&mut self) {}
 }
+
+#[cfg(all(test, feature = "simulation"))]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn in_a_simulation_the_open_time_is_simulated() {
+        simulated::run(1, SystemTime::UNIX_EPOCH, async |_| {
+            let (machine, hour) = (Machine::new(), Duration::from_secs(3600));
+            for _ in 0..100 {
+                assert!(machine.may_probe());
+                machine.open(hour);
+                tokio::time::sleep(hour - Duration::from_millis(1)).await;
+                assert!(!machine.may_probe());
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+}

@@ -22,7 +22,8 @@ pub struct Simulation {
 /// When `work` or a thread panics.
 pub fn run<T>(seed: u64, begins_at: SystemTime, work: impl AsyncFnOnce(&Simulation) -> T) -> T {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.expect("a runtime without I/O needs nothing of the system");
+    #[expect(clippy::expect_used, reason = "a runtime without I/O asks the system for nothing")]
+    let runtime = runtime.expect("a runtime");
     let world = {
         let _entered = runtime.enter();
         Arc::new(World::new(seed, begins_at, runtime.handle().clone()))

@@ -193,7 +193,7 @@ impl World {
     /// Gives the baton back for the last time.
     pub fn ended(&self, id: ThreadId) {
         let mut state = lock(&self.state);
-        for (_, thread) in &mut state.threads {
+        for thread in state.threads.values_mut() {
             if thread.phase == Phase::Joins(id) {
                 thread.phase = Phase::Ready;
             }

@@ -6,6 +6,8 @@ mod faults;
 mod hangs;
 mod keeper;
 mod model;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod store;
 
 use std::path::Path;

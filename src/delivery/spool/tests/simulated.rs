@@ -1,0 +1,81 @@
+//! The spool's threads in a simulation, on a real disk that answers at once.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+use super::super::config::SpoolConfig;
+use super::super::thread::Spool;
+use crate::config::Settings;
+use crate::delivery::queue::{Queue, State};
+use crate::rt::clock;
+use crate::rt::simulated::{Process, Simulation, run};
+
+const SECOND: Duration = Duration::from_secs(1);
+const BEGIN: Duration = Duration::from_secs(1_700_000_000);
+
+fn simulate<T>(seed: u64, work: impl AsyncFnOnce(&Simulation) -> T) -> T {
+    run(seed, SystemTime::UNIX_EPOCH + BEGIN, work)
+}
+
+fn start(process: &Process, directory: &tempfile::TempDir) -> (Arc<Queue>, Spool) {
+    let since = clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let queue = Arc::new(Queue::new(Settings::default().limits, since.as_nanos() as u64, None));
+    let config = SpoolConfig::at(directory.path()).min_free_disk(0);
+    let spool = process.enter(|| Spool::start(&queue, config));
+    (queue, spool)
+}
+
+async fn capture_durable(queue: &Queue) {
+    let (waiter, told) = oneshot::channel();
+    queue.enter(br#"{"event":"e"}"#[..].into(), clock::wall(), Some(waiter));
+    told.await.unwrap().unwrap();
+}
+
+/// What can be seen over a minute, with an end of the process or a kill in its middle.
+fn history(seed: u64, is_killed: bool) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    simulate(seed, async |simulation| {
+        let mut log = String::new();
+        let mut note = |queue: &Queue| {
+            let snapshot = queue.snapshot();
+            log += &format!("{:?} {:?} {:?}\n", clock::wall(), snapshot.ledger, snapshot.spool);
+        };
+        let process = simulation.process();
+        let (queue, spool) = start(&process, &directory);
+        for pause in [0, 3, 20, 500] {
+            capture_durable(&queue).await;
+            note(&queue);
+            sleep(Duration::from_millis(pause)).await;
+        }
+        if is_killed {
+            process.kill();
+        } else {
+            queue.close();
+            queue.stored().await;
+            queue.abandon();
+            timeout(SECOND, spool.ended()).await.unwrap();
+        }
+        assert!(process.is_over());
+        sleep(SECOND).await;
+        let process = simulation.process();
+        let (queue, _spool) = start(&process, &directory);
+        for _ in 0..30 {
+            sleep(SECOND).await;
+            note(&queue);
+        }
+        assert_eq!(queue.look(State::ledger).spooled, 4);
+        log
+    })
+}
+
+#[test]
+fn one_seed_has_one_history() {
+    for seed in 0..10 {
+        for is_killed in [false, true] {
+            assert_eq!(history(seed, is_killed), history(seed, is_killed), "seed {seed}");
+        }
+    }
+}
