@@ -16,6 +16,7 @@
 //!   [`Thread::join`](super::thread::Thread::join), for the same reason.
 
 mod process;
+mod record;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -27,9 +28,10 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 pub use process::{InProcess, Process, in_process};
+use record::{ProcessId, ThreadId};
 pub use run::{Simulation, run};
 pub use thread::{Thread, sleep};
-use world::{ProcessId, ThreadId, World};
+use world::World;
 
 thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };

@@ -4,7 +4,8 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use super::world::{ProcessId, World};
+use super::record::ProcessId;
+use super::world::World;
 use super::{Current, current};
 
 /// A simulated process: threads and tasks that end together.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tracing::Dispatch;
 use tracing::dispatcher::set_default;
 
-use super::world::{self, Phase, ThreadId, World};
+use super::record::{Phase, ThreadId};
+use super::world::{self, World};
 use super::{Current, current};
 
 /// A thread that runs only while it has the baton.

@@ -8,11 +8,9 @@ use fastrand::Rng;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use super::record::{Phase, ProcessId, Record, ThreadId};
 use super::thread::Killed;
 use crate::rt::lock;
-
-pub type ThreadId = u64;
-pub type ProcessId = u64;
 
 /// What the threads of a simulation share: above all the baton.
 #[derive(Debug)]
@@ -43,28 +41,6 @@ struct State {
     behind: Duration,
     /// What a thread panicked with.
     panicked: Option<Box<dyn Any + Send>>,
-}
-
-#[derive(Debug)]
-struct Record {
-    process: ProcessId,
-    phase: Phase,
-    turn: Arc<Condvar>,
-    thread: JoinHandle<()>,
-}
-
-/// What a thread does that has not the baton.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    Ready,
-    /// Until somebody notifies that address, if there is one, or until then.
-    Waits {
-        on: Option<usize>,
-        until: Option<Instant>,
-    },
-    /// Until that thread has ended.
-    Joins(ThreadId),
-    Ended,
 }
 
 /// What the task does next that passes the baton on.
@@ -288,23 +264,6 @@ impl State {
 
     fn killed_thread(&self) -> Option<ThreadId> {
         self.threads.iter().find(|(_, thread)| self.is_killed(thread.process)).map(|(id, _)| *id)
-    }
-}
-
-impl Record {
-    fn is_ready(&self, now: Instant) -> bool {
-        match self.phase {
-            Phase::Ready => true,
-            Phase::Waits { until, .. } => until.is_some_and(|until| until <= now),
-            Phase::Joins(_) | Phase::Ended => false,
-        }
-    }
-
-    fn until(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Waits { until, .. } => until,
-            _ => None,
-        }
     }
 }
 
