@@ -34,6 +34,7 @@ mod changes;
 mod clock;
 mod config;
 mod directory;
+mod disk;
 mod files;
 #[cfg(test)]
 mod fuzz;
@@ -56,6 +57,8 @@ mod transaction;
 
 pub use changes::{Applied, Changes, Contents, Fill, Stored};
 pub use config::{SpoolConfig, SpoolMode};
+#[cfg(feature = "simulation")]
+pub use disk::{Claim, Disk, Identity, Metadata, Readable, used_by};
 pub use files::{create_directory, open_file, sync_directory};
 #[cfg(feature = "preflight")]
 pub use inspect::SpoolInspection;
