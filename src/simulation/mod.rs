@@ -4,4 +4,4 @@
 mod disk;
 
 #[cfg_attr(not(test), expect(unused_imports, reason = "only tests have a world so far"))]
-pub use disk::{ProcessDisk, SimDisk};
+pub use disk::{Faults, ProcessDisk, SimDisk};

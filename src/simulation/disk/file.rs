@@ -44,8 +44,9 @@ impl File {
         }
     }
 
+    /// Whether pages are to be written back. A length is in the journal.
     pub fn is_dirty(&self) -> bool {
-        !self.unsynced.is_empty()
+        self.unsynced.iter().any(|change| matches!(change, Change::Write(..)))
     }
 
     pub fn sync(&mut self) {
@@ -66,13 +67,18 @@ impl File {
         let len = self.current.len();
         self.survive(random);
         if self.durable.len() != len {
-            // The length is in the journal, and that is written later.
+            // The journal is written later.
             self.unsynced.push(Change::Resize(len));
         }
         if random.bool() {
-            self.current.clone_from(&self.durable);
-            self.current.resize(len, 0);
+            self.evict();
         }
+    }
+
+    /// The kernel needs memory, so pages that it takes for clean are read from the disk again.
+    pub fn evict(&mut self) {
+        self.current.clone_from(&self.durable);
+        self.unsynced.iter().for_each(|change| change.apply(&mut self.current));
     }
 
     /// Changes one byte, on disk and in memory.
@@ -112,11 +118,11 @@ impl Change {
     }
 
     /// A write beyond the end is lost: the length that it needs did not survive.
-    fn apply(self, bytes: &mut Vec<u8>) {
+    fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
-            Self::Resize(len) => bytes.resize(len, 0),
+            Self::Resize(len) => bytes.resize(*len, 0),
             Self::Write(offset, data) => {
-                let within = cut(offset..offset + data.len(), bytes.len());
+                let within = cut(*offset..*offset + data.len(), bytes.len());
                 let data = &data[..within.len()];
                 bytes[within].copy_from_slice(data);
             }

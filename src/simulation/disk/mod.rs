@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use self::file::File;
 use self::state::State;
 use crate::rt::lock;
 pub use faults::Faults;
@@ -65,6 +66,11 @@ impl SimDisk {
     /// The power fails and is back: all processes are dead, and what was not synced is lost in part.
     pub fn lose_power(&self) {
         self.state().lose_power();
+    }
+
+    /// The kernel needs memory: what it takes for written is read from the disk again.
+    pub fn evict(&self) {
+        self.state().files.values_mut().for_each(File::evict);
     }
 
     /// Somebody removes all files. Open ones go on without a name.

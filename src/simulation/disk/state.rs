@@ -119,11 +119,11 @@ impl State {
     }
 
     pub fn sync(&mut self, handle: Handle, file: u64) -> io::Result<()> {
-        let forgets = self.faults.forgets && self.file(file).is_dirty();
         let fate = self.mutate(handle.process, 1);
-        let Self { files, random, .. } = self;
+        let Self { files, random, faults, .. } = self;
         let file = files.entry(file).or_default();
-        if forgets {
+        let fails = fate.result.is_err() || faults.fails.is_none();
+        if faults.forgets && fails && file.is_dirty() {
             file.forget(random);
             return fate.result.and(Err(io::Error::other("an I/O error of the device")));
         }
