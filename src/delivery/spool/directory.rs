@@ -7,12 +7,9 @@ use std::time::SystemTime;
 use super::changes::{Contents, Held, StoreError};
 use super::config::Bounds;
 use super::disk::{Claim, Disk, Identity, Metadata};
-use super::guard::guarded;
-use super::open::is_newer;
 use super::quarantine::SetAside;
-use super::record::{self, Record};
-use super::state::State;
 use super::store::Store;
+use super::taint::Tainted;
 use crate::rt::{lock, target};
 
 /// The spool's directory: `spool-0.redb`, `spool-1.redb`, …, one for each process that runs at the same time.
@@ -28,6 +25,7 @@ pub struct Directory {
     own: Mutex<Option<Own>>,
     /// Files in which there is nothing to take over, as long as they are not changed.
     known: Mutex<HashMap<u32, (Version, Known)>>,
+    pub tainted: Tainted,
 }
 
 #[derive(Clone)]
@@ -61,7 +59,8 @@ impl Directory {
     /// Makes the directory if it is missing.
     pub fn prepare(disk: Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
         disk.create_directory(path)?;
-        Ok(Self { path: path.to_owned(), disk, own: Mutex::default(), known: Mutex::default() })
+        let (own, known, tainted) = Default::default();
+        Ok(Self { path: path.to_owned(), disk, own, known, tainted })
     }
 
     /// Opens a slot for this process: the first that is free. A file that cannot be read is set aside, and what can be
@@ -174,77 +173,6 @@ impl Directory {
         })
     }
 
-    /// Opens a slot that is claimed.
-    fn open_slot(
-        &self,
-        slot: u32,
-        claim: &dyn Claim,
-        bounds: Bounds,
-        held: &Held,
-    ) -> Result<Opened, StoreError> {
-        let file = self.file(slot, "redb");
-        let salvaged = self.file(slot, "salvaged");
-        if !self.disk.exists(&file)? && self.disk.exists(&salvaged)? {
-            // The process that salvaged the file was stopped just before this.
-            self.disk.rename(&salvaged, &file)?;
-        }
-        if self.disk.exists(&file)? {
-            // Before all of it is checked, and perhaps repaired.
-            if self.is_newer(&file)? {
-                return Err(StoreError::Newer);
-            }
-        } else {
-            self.begin(&file, &self.file(slot, "new"), bounds)?;
-        }
-        let mut set_aside = Vec::new();
-        let opened = match self.open_file(&file, bounds, held) {
-            Err(StoreError::Damaged(problem)) => {
-                set_aside.push(self.set_aside(&file, &salvaged, bounds, problem)?);
-                self.open_file(&file, bounds, held)
-            }
-            opened => opened,
-        };
-        let (store, mut contents) = opened?;
-        if let Some(note) = read_note(claim)? {
-            store.recount(note, &mut contents);
-        }
-        self.disk.sync_directory(&self.path)?;
-        let written_at = store.state.at;
-        Ok(Opened { slot, store, contents, written_at, set_aside })
-    }
-
-    /// Whether a later version of this crate wrote the file. Reads no more than its header and says no if that is not enough,
-    /// because the file was not closed.
-    fn is_newer(&self, path: &Path) -> io::Result<bool> {
-        let file = self.disk.open(path)?;
-        Ok(guarded(|| is_newer(file)).unwrap_or(false))
-    }
-
-    /// Creates an empty file. The file is complete before it gets its name, so that a half-made file that a killed process left
-    /// is not mistaken for damage.
-    fn begin(&self, file: &Path, new: &Path, bounds: Bounds) -> Result<(), StoreError> {
-        drop(self.open_afresh(new, bounds)?);
-        self.disk.rename(new, file)?;
-        Ok(())
-    }
-
-    /// Opens an empty file, whatever was there under this name.
-    pub fn open_afresh(&self, path: &Path, bounds: Bounds) -> Result<Store, StoreError> {
-        if self.disk.exists(path)? {
-            self.disk.remove(path)?;
-        }
-        Ok(self.open_file(path, bounds, &Held::default())?.0)
-    }
-
-    pub fn open_file(
-        &self,
-        path: &Path,
-        bounds: Bounds,
-        held: &Held,
-    ) -> Result<(Store, Contents), StoreError> {
-        Store::open(self.disk.open(path)?, bounds, held.clone())
-    }
-
     /// Whether a file of a later version of this crate is in the directory.
     pub fn has_newer(&self) -> bool {
         (0..SLOTS).any(|slot| self.knows(slot) == Some(Known::Newer))
@@ -292,7 +220,7 @@ impl Directory {
         }
     }
 
-    fn file(&self, slot: u32, what: &str) -> PathBuf {
+    pub fn file(&self, slot: u32, what: &str) -> PathBuf {
         self.path.join(format!("spool-{slot}.{what}"))
     }
 }
@@ -305,11 +233,5 @@ impl Opened {
     }
 }
 
-fn read_note(claim: &dyn Claim) -> io::Result<Option<State>> {
-    let bytes = claim.read(LARGEST_NOTE)?;
-    let record = record::length(&bytes).and_then(|length| Record::read(bytes.get(..length)?));
-    Ok(record.and_then(|record| State::read(&record)))
-}
-
+/// At most as many as [`Tainted`] has bits.
 const SLOTS: u32 = 64;
-const LARGEST_NOTE: u64 = 64 << 10;

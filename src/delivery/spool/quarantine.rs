@@ -21,27 +21,21 @@ pub struct SetAside {
 impl Directory {
     /// Replaces a damaged file by a new one with the records that can be read. The new file is complete before it gets the name,
     /// so an interruption at any moment leaves the work either done or to be repeated.
-    pub fn set_aside(
-        &self,
-        file: &Path,
-        salvaged: &Path,
-        bounds: Bounds,
-        mut problem: String,
-    ) -> Result<SetAside, StoreError> {
+    pub fn set_aside(&self, slot: u32, bounds: Bounds, mut problem: String) -> Result<SetAside, StoreError> {
+        let file = &self.file(slot, "redb");
         let all = Bounds { bytes: u64::MAX, age: Duration::MAX, overflow: Overflow::DropNewest, ..bounds };
-        let mut store = self.open_afresh(salvaged, all)?;
+        let mut store = self.open_afresh(slot, "salvaged", all)?;
         if let Err(error) = salvage(&mut self.disk.read(file)?, &mut store, || self.free()) {
             problem = format!("{problem}; not all was salvaged: {error}");
         }
         drop(store);
-        let (store, contents) = self.open_file(salvaged, all, &Held::default())?;
+        let (store, contents) = self.open_file(slot, "salvaged", all, &Held::default())?;
         let salvaged_events = store.fill().events + contents.dead.len() as u64;
         drop(store);
 
         let path = self.free_name(file)?;
         self.disk.rename(file, &path)?;
-        self.disk.rename(salvaged, file)?;
-        self.disk.sync_directory(&self.path)?;
+        self.disk.rename(&self.file(slot, "salvaged"), file)?;
         Ok(SetAside { path, salvaged: salvaged_events, problem })
     }
 

@@ -3,6 +3,8 @@ mod directory;
 mod disk;
 mod failing_disk;
 mod faults;
+#[cfg(feature = "simulation")]
+mod forgets;
 mod hangs;
 mod keeper;
 mod model;

@@ -1,5 +1,6 @@
 //! The directory and its files on a simulated disk: what was acknowledged survives.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,11 +12,11 @@ use crate::delivery::spool::directory::{Directory, Opened};
 use crate::delivery::spool::thread::Spool;
 use crate::simulation::{ProcessDisk, SimDisk};
 
-fn disk(seed: u64) -> SimDisk {
+pub fn disk(seed: u64) -> SimDisk {
     SimDisk::new(seed, Arc::new(|_| {}))
 }
 
-fn open(process: &Arc<ProcessDisk>) -> std::io::Result<Opened> {
+fn open(process: &Arc<ProcessDisk>) -> io::Result<Opened> {
     Directory::prepare(Arc::clone(process) as _, Path::new("/spool"))?.open(WIDE)
 }
 
@@ -85,7 +86,7 @@ fn two_processes_have_a_slot_each_and_a_killed_ones_is_free() {
 }
 
 /// The spool of a whole process, whose disk a thread was given.
-fn start(process: &ProcessDisk, first_seq: u64) -> Process {
+pub fn start(process: &ProcessDisk, first_seq: u64) -> Process {
     let config = SpoolConfig::at("/spool").min_free_disk(0);
     process.enter(|| Process::start_by(first_seq, |queue| Spool::start(queue, config)))
 }
