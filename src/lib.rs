@@ -202,6 +202,8 @@ mod health;
 mod monitor;
 mod rt;
 mod sdk;
+#[cfg(feature = "simulation")]
+mod simulation;
 
 pub mod layers;
 #[cfg(feature = "preflight")]

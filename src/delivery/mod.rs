@@ -33,6 +33,8 @@ pub use queue::{Limits, Overflow, Queue, QueueFill, Snapshot, SpoolHealth, Spool
 pub use spool::Faults;
 #[cfg(feature = "preflight")]
 pub use spool::SpoolInspection;
+#[cfg(feature = "simulation")]
+pub use spool::{Claim, Disk, Identity, Metadata, Readable, used_by};
 pub use spool::{Spool, SpoolConfig};
 #[cfg(feature = "spool")]
 pub use spool::{SpoolMode, create_directory, open_file, sync_directory};

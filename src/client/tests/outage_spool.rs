@@ -145,8 +145,7 @@ async fn a_disk_that_hangs_stops_no_delivery_and_no_shutdown() {
     let (directory, sink, faults) = (tempfile::tempdir().unwrap(), Sink::default(), Faults::default());
     sink.is_up.store(true, Ordering::Relaxed);
     let config = SpoolConfig::at(directory.path()).mode(SpoolMode::WriteAhead);
-    let process =
-        Process::start_with(&sink, |queue| Spool::start_on(&faults, directory.path(), queue, config));
+    let process = Process::start_with(&sink, |queue| Spool::start_with(&faults, queue, config));
     let is = |state| process.queue.snapshot().spool.is_some_and(|spool| spool.state == state);
     process.wait(|_| is(SpoolState::Ready)).await;
     faults.hang();

@@ -1,22 +1,15 @@
 use std::collections::HashMap;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use redb::StorageBackend;
-use redb::backends::FileBackend;
-
 use super::changes::{Contents, Held, StoreError};
 use super::config::Bounds;
-use super::files::{Identity, create_directory, identity, open_file, sync_directory};
-use super::guard::guarded;
-use super::open::is_newer;
+use super::disk::{Claim, Disk, Identity, Metadata};
 use super::quarantine::SetAside;
-use super::record::{self, Record};
-use super::state::State;
 use super::store::Store;
+use super::taint::Tainted;
 use crate::rt::{lock, target};
 
 /// The spool's directory: `spool-0.redb`, `spool-1.redb`, …, one for each process that runs at the same time.
@@ -26,18 +19,19 @@ use crate::rt::{lock, target};
 /// emptied file is a slot for the next process, and a damaged file is set aside.
 pub struct Directory {
     pub path: PathBuf,
-    wrap: Wrap,
+    pub disk: Arc<dyn Disk>,
     /// The slot of this process. Kept while its store is closed and opened again, so that no other process
     /// takes over what this one holds in memory.
     own: Mutex<Option<Own>>,
     /// Files in which there is nothing to take over, as long as they are not changed.
-    known: Mutex<HashMap<u32, (Metadata, Known)>>,
+    known: Mutex<HashMap<u32, (Version, Known)>>,
+    pub tainted: Tainted,
 }
 
 #[derive(Clone)]
 struct Own {
     slot: u32,
-    claim: Arc<File>,
+    claim: Arc<dyn Claim>,
     file: Option<Identity>,
 }
 
@@ -49,7 +43,7 @@ enum Known {
 }
 
 /// A file's length, and when it was changed.
-type Metadata = (u64, SystemTime);
+type Version = (u64, SystemTime);
 
 /// A slot that was opened.
 pub struct Opened {
@@ -61,18 +55,12 @@ pub struct Opened {
     pub set_aside: Vec<SetAside>,
 }
 
-/// Wraps the file that redb uses. Only tests wrap it.
-pub type Wrap = Box<dyn Fn(FileBackend) -> Box<dyn StorageBackend> + Send + Sync>;
-
 impl Directory {
     /// Makes the directory if it is missing.
-    pub fn prepare(path: &Path) -> io::Result<Self> {
-        Self::prepare_with(path, Box::new(|file| Box::new(file)))
-    }
-
-    pub fn prepare_with(path: &Path, wrap: Wrap) -> io::Result<Self> {
-        create_directory(path)?;
-        Ok(Self { path: path.to_owned(), wrap, own: Mutex::default(), known: Mutex::default() })
+    pub fn prepare(disk: Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
+        disk.create_directory(path)?;
+        let (own, known, tainted) = Default::default();
+        Ok(Self { path: path.to_owned(), disk, own, known, tainted })
     }
 
     /// Opens a slot for this process: the first that is free. A file that cannot be read is set aside, and what can be
@@ -86,16 +74,16 @@ impl Directory {
     pub fn open_again(&self, bounds: Bounds, held: Held) -> io::Result<Opened> {
         let own = lock(&self.own).clone();
         if let Some(Own { slot, claim, file }) = own {
-            let is_ours = is_at(&self.file(slot, "lock"), identity(&claim.metadata()?));
+            let is_ours = self.is_at(&self.file(slot, "lock"), claim.identity()?);
             if !is_ours {
                 *lock(&self.own) = None;
             }
             // With another lock, it is ours as long as nobody else has it.
-            if is_ours || is_at(&self.file(slot, "redb"), file) {
+            if is_ours || self.is_at(&self.file(slot, "redb"), file) {
                 return self.open_first(slot..slot + 1, bounds, &held);
             }
         }
-        let is_new = |slot: &u32| !fs::exists(self.file(*slot, "redb")).unwrap_or(true);
+        let is_new = |slot: &u32| !self.disk.exists(&self.file(*slot, "redb")).unwrap_or(true);
         self.open_first((0..SLOTS).filter(is_new), bounds, &held)
     }
 
@@ -105,13 +93,14 @@ impl Directory {
         bounds: Bounds,
         held: &Held,
     ) -> io::Result<Opened> {
-        create_directory(&self.path)?;
+        self.disk.create_directory(&self.path)?;
         let mut failure = None;
         for slot in slots {
             let Some(claim) = self.claim_or(slot, &mut failure) else { continue };
-            match self.open_slot(slot, &claim, bounds, held) {
+            match self.open_slot(slot, &*claim, bounds, held) {
                 Ok(opened) => {
-                    let file = fs::metadata(self.file(slot, "redb")).ok().as_ref().and_then(identity);
+                    let metadata = self.disk.metadata(&self.file(slot, "redb"));
+                    let file = metadata.ok().and_then(|metadata| metadata.identity);
                     *lock(&self.own) = Some(Own { slot, claim, file });
                     return Ok(opened);
                 }
@@ -131,11 +120,11 @@ impl Directory {
         for slot in (0..SLOTS).filter(|slot| *slot != own) {
             let file = self.file(slot, "redb");
             // Opening a file checks all of it, so a file that is known is opened again only after a change.
-            if !fs::exists(&file)? || self.knows(slot).is_some() {
+            if !self.disk.exists(&file)? || self.knows(slot).is_some() {
                 continue;
             }
             let Some(claim) = self.claim_or(slot, &mut failure) else { continue };
-            match self.open_slot(slot, &claim, bounds, &Held::default()) {
+            match self.open_slot(slot, &*claim, bounds, &Held::default()) {
                 Ok(opened) if opened.is_empty() => {
                     drop(opened);
                     self.note(slot, Known::Empty);
@@ -154,7 +143,7 @@ impl Directory {
 
     /// Returns the free bytes of the disk, or `None` if the system does not report them.
     pub fn free(&self) -> Option<u64> {
-        fs4::available_space(&self.path).ok()
+        self.disk.free(&self.path)
     }
 
     /// Writes the counts beside our own file. The kernel keeps them if the process is killed. A loss of power may lose them, so
@@ -162,101 +151,26 @@ impl Directory {
     pub fn note_counts(&self, counts: &[u8]) -> io::Result<()> {
         let own = lock(&self.own).clone();
         match own {
-            Some(Own { claim, .. }) => {
-                let mut file = &*claim;
-                file.seek(io::SeekFrom::Start(0))?;
-                file.write_all(counts)
-            }
+            Some(Own { claim, .. }) => claim.write(counts),
             None => Ok(()),
         }
     }
 
     /// Locks a slot for as long as the file is open. Returns `None` if another process has it.
-    fn claim(&self, slot: u32) -> io::Result<Option<Arc<File>>> {
+    fn claim(&self, slot: u32) -> io::Result<Option<Arc<dyn Claim>>> {
         let own = lock(&self.own).clone();
         if let Some(own) = own.filter(|own| own.slot == slot) {
             return Ok(Some(own.claim));
         }
-        let file = open_file(&self.file(slot, "lock"))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Arc::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        self.disk.claim(&self.file(slot, "lock"))
     }
 
     /// Claims a slot, but keeps an error in `failure`: if one slot cannot be claimed, another may do. The first error is kept.
-    fn claim_or(&self, slot: u32, failure: &mut Option<io::Error>) -> Option<Arc<File>> {
+    fn claim_or(&self, slot: u32, failure: &mut Option<io::Error>) -> Option<Arc<dyn Claim>> {
         self.claim(slot).unwrap_or_else(|error| {
             failure.get_or_insert(error);
             None
         })
-    }
-
-    /// Opens a slot that is claimed.
-    fn open_slot(&self, slot: u32, claim: &File, bounds: Bounds, held: &Held) -> Result<Opened, StoreError> {
-        let file = self.file(slot, "redb");
-        let salvaged = self.file(slot, "salvaged");
-        if !fs::exists(&file)? && fs::exists(&salvaged)? {
-            // The process that salvaged the file was stopped just before this.
-            fs::rename(&salvaged, &file)?;
-        }
-        if fs::exists(&file)? {
-            // Before all of it is checked, and perhaps repaired.
-            if self.is_newer(&file)? {
-                return Err(StoreError::Newer);
-            }
-        } else {
-            self.begin(&file, &self.file(slot, "new"), bounds)?;
-        }
-        let mut set_aside = Vec::new();
-        let opened = match self.open_file(&file, bounds, held) {
-            Err(StoreError::Damaged(problem)) => {
-                set_aside.push(self.set_aside(&file, &salvaged, bounds, problem)?);
-                self.open_file(&file, bounds, held)
-            }
-            opened => opened,
-        };
-        let (store, mut contents) = opened?;
-        if let Some(note) = read_note(claim)? {
-            store.recount(note, &mut contents);
-        }
-        sync_directory(&self.path)?;
-        let written_at = store.state.at;
-        Ok(Opened { slot, store, contents, written_at, set_aside })
-    }
-
-    /// Whether a later version of this crate wrote the file. Reads no more than its header and says no if that is not enough,
-    /// because the file was not closed.
-    fn is_newer(&self, path: &Path) -> io::Result<bool> {
-        let file = FileBackend::new(open_file(path)?).map_err(io::Error::other)?;
-        Ok(guarded(|| is_newer((self.wrap)(file))).unwrap_or(false))
-    }
-
-    /// Creates an empty file. The file is complete before it gets its name, so that a half-made file that a killed process left
-    /// is not mistaken for damage.
-    fn begin(&self, file: &Path, new: &Path, bounds: Bounds) -> Result<(), StoreError> {
-        drop(self.open_afresh(new, bounds)?);
-        fs::rename(new, file)?;
-        Ok(())
-    }
-
-    /// Opens an empty file, whatever was there under this name.
-    pub fn open_afresh(&self, path: &Path, bounds: Bounds) -> Result<Store, StoreError> {
-        if fs::exists(path)? {
-            fs::remove_file(path)?;
-        }
-        Ok(self.open_file(path, bounds, &Held::default())?.0)
-    }
-
-    pub fn open_file(
-        &self,
-        path: &Path,
-        bounds: Bounds,
-        held: &Held,
-    ) -> Result<(Store, Contents), StoreError> {
-        let file = FileBackend::new(open_file(path)?).map_err(io::Error::other)?;
-        Store::open((self.wrap)(file), bounds, held.clone())
     }
 
     /// Whether a file of a later version of this crate is in the directory.
@@ -267,8 +181,8 @@ impl Directory {
     /// An error if our own files are no longer where they were: somebody removed them, or put others in their place.
     pub fn check_is_in_place(&self) -> io::Result<()> {
         let Some(Own { slot, claim, file }) = lock(&self.own).clone() else { return Ok(()) };
-        let claim = identity(&claim.metadata()?);
-        if is_at(&self.file(slot, "redb"), file) && is_at(&self.file(slot, "lock"), claim) {
+        let claim = claim.identity()?;
+        if self.is_at(&self.file(slot, "redb"), file) && self.is_at(&self.file(slot, "lock"), claim) {
             return Ok(());
         }
         Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, "its file was removed"))
@@ -277,13 +191,13 @@ impl Directory {
     /// What is known of a file that has not changed since.
     fn knows(&self, slot: u32) -> Option<Known> {
         let (then, known) = lock(&self.known).get(&slot).copied()?;
-        metadata(&self.file(slot, "redb")).is_ok_and(|now| now == then).then_some(known)
+        self.version(&self.file(slot, "redb")).is_ok_and(|now| now == then).then_some(known)
     }
 
     fn note(&self, slot: u32, known: Known) {
         let file = self.file(slot, "redb");
-        let Ok(metadata) = metadata(&file) else { return };
-        let before = lock(&self.known).insert(slot, (metadata, known));
+        let Ok(version) = self.version(&file) else { return };
+        let before = lock(&self.known).insert(slot, (version, known));
         if known == Known::Newer && before.is_none_or(|(_, before)| before != known) {
             tracing::warn!(
                 target: target::SPOOL,
@@ -293,7 +207,20 @@ impl Directory {
         }
     }
 
-    fn file(&self, slot: u32, what: &str) -> PathBuf {
+    fn version(&self, file: &Path) -> io::Result<Version> {
+        let Metadata { len, modified, .. } = self.disk.metadata(file)?;
+        Ok((len, modified))
+    }
+
+    /// Whether the file of that name is this one. What cannot be found out counts as yes.
+    fn is_at(&self, path: &Path, file: Option<Identity>) -> bool {
+        match self.disk.metadata(path) {
+            Ok(metadata) => file.is_none() || metadata.identity == file,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
+    pub fn file(&self, slot: u32, what: &str) -> PathBuf {
         self.path.join(format!("spool-{slot}.{what}"))
     }
 }
@@ -306,26 +233,5 @@ impl Opened {
     }
 }
 
-fn metadata(file: &Path) -> io::Result<Metadata> {
-    let metadata = fs::metadata(file)?;
-    Ok((metadata.len(), metadata.modified()?))
-}
-
-/// Whether the file of that name is this one. What cannot be found out counts as yes.
-fn is_at(path: &Path, file: Option<Identity>) -> bool {
-    match fs::metadata(path) {
-        Ok(metadata) => file.is_none() || identity(&metadata) == file,
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
-    }
-}
-
-fn read_note(mut claim: &File) -> io::Result<Option<State>> {
-    let mut bytes = Vec::new();
-    claim.seek(io::SeekFrom::Start(0))?;
-    claim.take(LARGEST_NOTE).read_to_end(&mut bytes)?;
-    let record = record::length(&bytes).and_then(|length| Record::read(bytes.get(..length)?));
-    Ok(record.and_then(|record| State::read(&record)))
-}
-
+/// At most as many as [`Tainted`] has bits.
 const SLOTS: u32 = 64;
-const LARGEST_NOTE: u64 = 64 << 10;

@@ -2,15 +2,14 @@
 
 pub use platform::{create_directory, identity, open_file, sync_directory};
 
-/// What tells a file from another one of the same name.
-pub type Identity = (u64, u64);
-
 #[cfg(unix)]
 mod platform {
     use std::fs::{DirBuilder, File, Metadata, OpenOptions};
     use std::io;
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
     use std::path::Path;
+
+    use crate::delivery::spool::disk::Identity;
 
     /// Creates the directory and its parents if they are missing.
     pub fn create_directory(path: &Path) -> io::Result<()> {
@@ -27,7 +26,7 @@ mod platform {
         File::open(path)?.sync_all()
     }
 
-    pub fn identity(metadata: &Metadata) -> Option<super::Identity> {
+    pub fn identity(metadata: &Metadata) -> Option<Identity> {
         Some((metadata.dev(), metadata.ino()))
     }
 }
@@ -37,6 +36,8 @@ mod platform {
     use std::fs::{File, Metadata, OpenOptions, create_dir_all};
     use std::io;
     use std::path::Path;
+
+    use crate::delivery::spool::disk::Identity;
 
     pub fn create_directory(path: &Path) -> io::Result<()> {
         create_dir_all(path)
@@ -51,7 +52,7 @@ mod platform {
     }
 
     /// There is no identity to read, and a file in use cannot be removed there.
-    pub fn identity(_: &Metadata) -> Option<super::Identity> {
+    pub fn identity(_: &Metadata) -> Option<Identity> {
         None
     }
 }

@@ -8,6 +8,7 @@ use super::changes::Held;
 use super::clock::Clock;
 use super::config::{SpoolConfig, SpoolMode};
 use super::directory::{Directory, Opened};
+use super::disk::Disk;
 use super::store::Store;
 use super::takeover::Takeover;
 use crate::delivery::queue::{Queue, Read, SpoolIssue, SpoolWork, State};
@@ -16,6 +17,7 @@ use crate::rt::{self, Episode, target};
 pub struct Keeper {
     queue: Arc<Queue>,
     config: SpoolConfig,
+    disk: Arc<dyn Disk>,
     directory: Option<Arc<Directory>>,
     /// Our slot, once we had one.
     slot: Option<u32>,
@@ -34,12 +36,12 @@ const PAUSE: Duration = Duration::from_secs(2);
 const SEARCH_EVERY: Duration = Duration::from_secs(10);
 
 impl Keeper {
-    /// In that directory, or in the configuration's.
-    pub fn new(queue: Arc<Queue>, config: SpoolConfig, directory: Option<Arc<Directory>>) -> Self {
+    pub fn new(queue: Arc<Queue>, config: SpoolConfig, disk: Arc<dyn Disk>) -> Self {
         Self {
             queue,
             config,
-            directory,
+            disk,
+            directory: None,
             slot: None,
             next_seq: 0,
             held: Held::default(),
@@ -67,7 +69,7 @@ impl Keeper {
         let round = queue.disk_round();
         let directory = match &self.directory {
             Some(directory) => Arc::clone(directory),
-            None => Arc::new(Directory::prepare(&self.config.directory)?),
+            None => Arc::new(Directory::prepare(Arc::clone(&self.disk), &self.config.directory)?),
         };
         self.directory = Some(Arc::clone(&directory));
         let (mut store, mut takeover) = match self.slot {

@@ -23,6 +23,12 @@
 //! Each value is a [`record`], which can be recognized without the rest of the file. [`salvage`] relies on that when the
 //! tree is damaged.
 //!
+//! # A failed `fsync`
+//!
+//! After a failed `fsync`, reads may return what is not on disk, and no later `fsync` writes it. So the file is
+//! [written anew](rewrite) from what it shows, under a new inode, before anything else is written. A process that ends
+//! before that leaves the file to the next one, which cannot know.
+//!
 //! # What a crash can cost
 //!
 //! A crash loses the events that no round had written. The next process counts them by the last note beside the file, which
@@ -34,6 +40,7 @@ mod changes;
 mod clock;
 mod config;
 mod directory;
+mod disk;
 mod files;
 #[cfg(test)]
 mod fuzz;
@@ -42,12 +49,16 @@ mod guard;
 mod inspect;
 mod keeper;
 mod open;
+mod overlay;
 mod quarantine;
 mod record;
+mod rewrite;
 mod salvage;
+mod slot;
 mod state;
 mod store;
 mod tables;
+mod taint;
 mod takeover;
 #[cfg(test)]
 mod tests;
@@ -56,6 +67,8 @@ mod transaction;
 
 pub use changes::{Applied, Changes, Contents, Fill, Stored};
 pub use config::{SpoolConfig, SpoolMode};
+#[cfg(feature = "simulation")]
+pub use disk::{Claim, Disk, Identity, Metadata, Readable, used_by};
 pub use files::{create_directory, open_file, sync_directory};
 #[cfg(feature = "preflight")]
 pub use inspect::SpoolInspection;

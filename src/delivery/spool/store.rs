@@ -1,5 +1,4 @@
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +10,7 @@ use redb::{Database, Error, ReadableDatabase, ReadableTableMetadata, StorageBack
 use super::backend::Measured;
 use super::changes::{Applied, Changes, Contents, Damaged, Fill, Held, StoreError, Stored};
 use super::config::Bounds;
+use super::disk::Claim;
 use super::guard::guarded;
 use super::open::read_in;
 use super::record::{Kind, Record};
@@ -41,7 +41,7 @@ pub struct Store {
     /// The length that the file had after the last compaction.
     compacted: u64,
     /// Other processes keep off the file as long as this lives.
-    pub claim: Option<Arc<File>>,
+    pub claim: Option<Arc<dyn Claim>>,
 }
 
 impl Store {

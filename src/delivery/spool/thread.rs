@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 use super::config::SpoolConfig;
-use super::directory::Directory;
+use super::disk::{Disk, current};
 use super::keeper::Keeper;
 use crate::delivery::queue::{Queue, SpoolIssue};
 use crate::rt::thread::{Thread, spawn};
@@ -19,14 +19,13 @@ pub struct Spool {
 
 impl Spool {
     pub fn start(queue: &Arc<Queue>, config: SpoolConfig) -> Self {
-        Self::start_in(None, queue, config)
+        Self::start_on(current(), queue, config)
     }
 
-    /// In that directory, or in the configuration's.
-    pub fn start_in(directory: Option<Arc<Directory>>, queue: &Arc<Queue>, config: SpoolConfig) -> Self {
+    pub fn start_on(disk: Arc<dyn Disk>, queue: &Arc<Queue>, config: SpoolConfig) -> Self {
         queue.step(|state| state.spool.expect(config.bounds.bytes));
         let (alive, has_ended) = watch::channel(());
-        let keeper = Keeper::new(Arc::clone(queue), config, directory);
+        let keeper = Keeper::new(Arc::clone(queue), config, disk);
         let ended = Ended(Arc::clone(queue));
         let asks = move || {
             let _ended = ended;

@@ -1,15 +1,17 @@
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::failing_disk::Faults;
 use super::{WIDE, at, drain, letter, put, seqs, set_version, stored};
 use crate::delivery::ledger::{DropReason, Totals};
 use crate::delivery::spool::changes::{Changes, Held, StoreError};
 use crate::delivery::spool::directory::{Directory, Opened};
+use crate::delivery::spool::disk::RealDisk;
 use crate::delivery::spool::store::Store;
 
 fn directory(temporary: &tempfile::TempDir) -> Directory {
-    Directory::prepare(temporary.path()).unwrap()
+    Directory::prepare(Arc::new(RealDisk), temporary.path()).unwrap()
 }
 
 fn open(directory: &Directory) -> Opened {
@@ -167,7 +169,7 @@ fn a_file_of_a_later_version_is_read_once_until_it_changes() {
     set(9);
 
     let faults = Faults::default();
-    let directory = Directory::prepare_with(temporary.path(), faults.wrap()).unwrap();
+    let directory = Directory::prepare(faults.disk(), temporary.path()).unwrap();
     let opened = open(&directory);
     assert!(!directory.has_newer(), "nobody has looked yet");
     let search = || {
@@ -198,12 +200,12 @@ fn only_the_owner_may_look() {
     let temporary = tempfile::tempdir().unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let nested = temporary.path().join("a/b");
-    drop(open(&Directory::prepare(&nested).unwrap()));
+    drop(open(&Directory::prepare(Arc::new(RealDisk), &nested).unwrap()));
     assert_eq!(mode(&nested), 0o700);
     for name in file_names(&nested) {
         assert_eq!(mode(&nested.join(name)), 0o600);
     }
     fs::set_permissions(&nested, fs::Permissions::from_mode(0o750)).unwrap();
-    Directory::prepare(&nested).unwrap();
+    Directory::prepare(Arc::new(RealDisk), &nested).unwrap();
     assert_eq!(mode(&nested), 0o750, "whoever made it chose");
 }

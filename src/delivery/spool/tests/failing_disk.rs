@@ -1,12 +1,13 @@
 //! A disk that fails or hangs on demand, for tests.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
 use redb::StorageBackend;
 
 use crate::delivery::spool::backend::forward_locks;
-use crate::delivery::spool::directory::Wrap;
+use crate::delivery::spool::disk::{Claim, Disk, Metadata, Readable, RealDisk};
 
 /// What goes wrong, from now on. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -24,13 +25,11 @@ struct Plan {
 }
 
 impl Faults {
-    /// For [`Directory::prepare_with`](crate::delivery::spool::directory::Directory::prepare_with).
-    pub fn wrap(&self) -> Wrap {
-        let faults = self.clone();
-        Box::new(move |file| faults.around(Box::new(file)))
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::new(FaultyDisk(self.clone()))
     }
 
-    pub fn around(&self, inner: Box<dyn StorageBackend>) -> Box<dyn StorageBackend> {
+    fn around(&self, inner: Box<dyn StorageBackend>) -> Box<dyn StorageBackend> {
         let mut plan = self.plan();
         plan.opened += 1;
         Box::new(Faulty { inner, faults: self.clone(), number: plan.opened - 1 })
@@ -77,6 +76,52 @@ impl Faults {
 
     fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
         self.0.0.lock().unwrap()
+    }
+}
+
+/// The machine's disk, whose open files fail.
+#[derive(Debug)]
+struct FaultyDisk(Faults);
+
+impl Disk for FaultyDisk {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageBackend>> {
+        Ok(self.0.around(RealDisk.open(path)?))
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        RealDisk.create_directory(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        RealDisk.exists(path)
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        RealDisk.metadata(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Box<dyn Readable>> {
+        RealDisk.read(path)
+    }
+
+    fn claim(&self, path: &Path) -> io::Result<Option<Arc<dyn Claim>>> {
+        RealDisk.claim(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_directory(path)
+    }
+
+    fn free(&self, path: &Path) -> Option<u64> {
+        RealDisk.free(path)
     }
 }
 

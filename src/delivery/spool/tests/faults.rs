@@ -11,7 +11,7 @@ fn after_an_error_of_the_disk_everything_is_done_again_and_nothing_is_lost() {
     for (fail, kind) in fail.into_iter().zip([ErrorKind::StorageFull, ErrorKind::Other]) {
         let temporary = tempfile::tempdir().unwrap();
         let faults = Faults::default();
-        let directory = Directory::prepare_with(temporary.path(), faults.wrap()).unwrap();
+        let directory = Directory::prepare(faults.disk(), temporary.path()).unwrap();
         let opened = directory.open(WIDE).unwrap();
         let (slot, mut store) = (opened.slot, opened.store);
         store.apply(&put(0..10), at(1000), None).unwrap();
@@ -43,7 +43,7 @@ fn after_an_error_of_the_disk_everything_is_done_again_and_nothing_is_lost() {
 fn an_unreadable_disk_is_an_error_and_no_damage() {
     let temporary = tempfile::tempdir().unwrap();
     let faults = Faults::default();
-    let directory = Directory::prepare_with(temporary.path(), faults.wrap()).unwrap();
+    let directory = Directory::prepare(faults.disk(), temporary.path()).unwrap();
     drop(directory.open(WIDE).unwrap());
     faults.fail_reads(Some(ErrorKind::Other));
     assert!(directory.open(WIDE).is_err());

@@ -35,9 +35,13 @@ impl Process {
         first_seq: u64,
         change: fn(SpoolConfig) -> SpoolConfig,
     ) -> Self {
-        let queue = Arc::new(Queue::new(Settings::default().limits, first_seq, None));
         let config = change(SpoolConfig::at(directory.path()).min_free_disk(0));
-        let spool = Spool::start_on(faults, directory.path(), &queue, config);
+        Self::start_by(first_seq, |queue| Spool::start_with(faults, queue, config))
+    }
+
+    pub fn start_by(first_seq: u64, start: impl FnOnce(&Arc<Queue>) -> Spool) -> Self {
+        let queue = Arc::new(Queue::new(Settings::default().limits, first_seq, None));
+        let spool = start(&queue);
         Self { queue, spool }
     }
 

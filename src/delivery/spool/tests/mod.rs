@@ -3,14 +3,18 @@ mod directory;
 mod disk;
 mod failing_disk;
 mod faults;
+#[cfg(feature = "simulation")]
+mod forgets;
+#[cfg(feature = "simulation")]
+mod full;
 mod hangs;
 mod keeper;
 mod model;
 #[cfg(feature = "simulation")]
+mod power;
 mod simulated;
 mod store;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +22,6 @@ use bytes::Bytes;
 
 use super::changes::{Changes, Stored};
 use super::config::{Bounds, SpoolConfig};
-use super::directory::Directory;
 use super::store::Store;
 use super::thread::Spool;
 use crate::delivery::Overflow;
@@ -36,9 +39,8 @@ const WIDE: Bounds = Bounds {
 
 impl Spool {
     /// A spool on a disk that fails or hangs on demand.
-    pub fn start_on(faults: &Faults, path: &Path, queue: &Arc<Queue>, config: SpoolConfig) -> Self {
-        let directory = Directory::prepare_with(path, faults.wrap()).unwrap();
-        Self::start_in(Some(Arc::new(directory)), queue, config)
+    pub fn start_with(faults: &Faults, queue: &Arc<Queue>, config: SpoolConfig) -> Self {
+        Self::start_on(faults.disk(), queue, config)
     }
 }
 
