@@ -4,5 +4,6 @@ mod bad_events;
 mod outage_log;
 #[cfg(feature = "spool")]
 mod outage_spool;
+mod suspects;
 mod trials;
 mod world;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::world::{Fares, MS, OK, Report, Req, SECOND, World, content, provoked, simulate};
 use crate::config::Settings;
 
-fn run(settings: Settings, fares: Fares, seconds: u32, mut each: impl FnMut(&mut World, u32)) -> Report {
+pub fn run(settings: Settings, fares: Fares, seconds: u32, mut each: impl FnMut(&mut World, u32)) -> Report {
     simulate(async |clock| {
         let mut world = World::start(settings, fares, None).await;
         world.run(clock, SECOND * seconds, |world, n| each(world, n)).await;

@@ -189,7 +189,7 @@ impl Dispatcher {
     }
 
     /// A batch that was refused often enough is not sent again as it is. When there are no other events, its halves are the
-    /// others, so one refusal is enough.
+    /// others, so one refusal is enough, and three failures.
     fn next_suspect(&self, state: &mut Dispatch, is_suspect: bool, now: Instant) -> Option<Part> {
         let Part { events, record } = state.suspects.pop(now, is_suspect, &state.evidence)?;
         match record {

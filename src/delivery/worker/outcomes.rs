@@ -122,6 +122,7 @@ impl Dispatcher {
         });
         // First, so that what a suspect is forgiven does not count against the others.
         self.count(state, &record, lane, error, now);
+        record.turns_to(suspicion, now);
         let world = record.world(&state.evidence, now);
         record.failed(&events, suspicion, error, world, fastrand::f64());
         if events.len() == 1 && error.kind() == ErrorKind::BadRequest {

@@ -30,7 +30,7 @@ impl Part {
 pub struct Record {
     /// The batch that they came from, by the place of its first event.
     case: u64,
-    /// When that batch failed first.
+    /// When that batch failed first, or was refused first after it had failed.
     since: Instant,
     /// When these events, or those that they are a half of, failed last.
     last: Instant,
@@ -38,8 +38,12 @@ pub struct Record {
     is_confirmed: bool,
     /// Whether they are a part of it.
     is_part: bool,
+    /// How these events, or those that they are a half of, failed last.
+    suspicion: Option<Suspicion>,
     refusals: u32,
     failures: u32,
+    /// Attempts in a row that came to nothing.
+    nothings: u32,
     /// How often in a row a single event failed while most others were accepted, and since when.
     alone: (u32, Instant),
     /// Failures that breaker, alerts and [`Evidence`] have counted. The batch's parts share them.
@@ -113,8 +117,10 @@ impl Record {
             last: now,
             is_confirmed: false,
             is_part: false,
+            suspicion: None,
             refusals: 0,
             failures: 0,
+            nothings: 0,
             alone: (0, now),
             counted: Arc::default(),
             next: now,
@@ -156,6 +162,16 @@ impl Record {
         self.is_confirmed || self.accepts_others(evidence, now)
     }
 
+    /// These events are refused after they have failed. That is another trouble, so what was accepted since the failure says
+    /// nothing about the refusal.
+    pub fn turns_to(&mut self, suspicion: Suspicion, now: Instant) {
+        if suspicion == Suspicion::Refusal && self.suspicion == Some(Suspicion::Failure) {
+            self.since = now;
+            (self.refusals, self.failures) = (0, 0);
+        }
+        self.suspicion = Some(suspicion);
+    }
+
     /// Records a failure of these `events`. `jitter` is from 0 to 1.
     pub fn failed(
         &mut self,
@@ -182,7 +198,7 @@ impl Record {
         let longest = if self.is_confirmed { longest } else { longest.min(LONGEST_UNDECIDED_RETRY) };
         let wait = first.saturating_mul(1 << doublings).min(longest);
         let wait = wait.max(error.retry_after().unwrap_or_default());
-        self.last = world.now;
+        (self.last, self.nothings) = (world.now, 0);
         self.next = world.now + wait + FIRST_RETRY.mul_f64(jitter);
     }
 
@@ -227,10 +243,12 @@ impl Record {
         is_long && failures >= FAILURES_OF_AN_EVENT
     }
 
-    /// Whether these events go as two halves, because they were refused together, or because this is the last chance.
+    /// Whether these events go as two halves, because they were refused together or failed together often, or because this
+    /// is the last chance.
     pub fn must_be_searched(&self, is_suspect: bool, is_last_chance: bool) -> bool {
         let is_enough = !is_suspect || self.is_part || self.total() >= REFUSALS_OF_A_BATCH;
-        (self.refusals > 0 && is_enough) || (is_last_chance && self.total() > 0)
+        let fails_alone = !is_suspect && self.failures >= FAILURES_OF_A_BATCH;
+        (self.refusals > 0 && is_enough) || fails_alone || (is_last_chance && self.total() > 0)
     }
 
     /// The last chance: they are tried again as soon as a retry may come.
@@ -240,7 +258,8 @@ impl Record {
 
     /// An attempt came to nothing that says anything about these events.
     pub fn after_nothing(self, now: Instant) -> Self {
-        Self { next: now + FAILED_RETRY, ..self }
+        let wait = FAILED_RETRY.saturating_mul(1 << self.nothings.min(31)).min(LONGEST_UNDECIDED_RETRY);
+        Self { next: now + wait, nothings: self.nothings + 1, ..self }
     }
 
     fn total(&self) -> u32 {
