@@ -74,7 +74,9 @@ enum LinkState {
 enum Sleep {
     #[default]
     Awake,
-    /// It looks again in a moment.
+    /// It notes the counts in a moment.
+    Noting,
+    /// It looks again in a moment, and need not be told of each event.
     Light,
     /// Somebody must wake it when anything changes.
     Deep,
@@ -159,13 +161,13 @@ impl SpoolLink {
 
     /// Whether the spool's thread does not know that there is something to note.
     pub fn sleeps_through(&self, ledger: &Ledger) -> bool {
-        self.sleep == Sleep::Deep && self.noted.0 != *ledger
+        matches!(self.sleep, Sleep::Light | Sleep::Deep) && self.noted.0 != *ledger
     }
 
     /// Whether the spool's thread must be woken for live events that are to be on disk: for a batch of them. It looks for
     /// fewer by itself.
     pub fn wakes_for(&self, is_batch: bool) -> bool {
-        self.sleep == Sleep::Deep || (self.sleep == Sleep::Light && is_batch)
+        self.sleep == Sleep::Deep || (self.sleep != Sleep::Awake && is_batch)
     }
 
     /// Wakes the spool's thread: whether it slept.
@@ -405,8 +407,8 @@ impl SpoolLink {
     /// How long nothing may be due unless somebody tells.
     pub fn sleep(&mut self, ledger: &Ledger, now: Instant, spills: bool) -> Duration {
         let (sleep, longest) = match self.state {
+            _ if self.is_usable() && self.noted.0 != *ledger => (Sleep::Noting, NOTE_EVERY),
             LinkState::Full(_) => (Sleep::Light, FULL_FOR),
-            LinkState::Ready if self.noted.0 != *ledger => (Sleep::Light, NOTE_EVERY),
             LinkState::Ready if spills => (Sleep::Light, SPILL_EVERY),
             _ if !self.journal.is_empty() => (Sleep::Light, SETTLE_EVERY),
             _ => (Sleep::Deep, LEDGER_EVERY),

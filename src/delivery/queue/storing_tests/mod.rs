@@ -304,6 +304,44 @@ fn in_an_outage_the_disk_is_woken_for_a_batch_and_not_for_each_event() {
     assert_eq!(wakes, [6]);
 }
 
+/// What was delivered goes to disk within a second. What is lost meanwhile is noted at once all the same: if the process is
+/// killed in this second, the next one knows of it.
+#[test]
+fn a_loss_wakes_a_disk_that_sleeps_until_it_is_told_what_was_delivered() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Trouble(true));
+    run.step(Step::Capture { events: 1, durable: false });
+    run.turn(Write::Works, None);
+    run.step(Step::Trouble(false));
+    run.step(Step::Take { from_disk: false });
+    run.step(Step::Deliver);
+    run.queue.state().spool.make_note_due();
+    run.turn(Write::Works, None);
+
+    let mut state = run.queue.state();
+    let now = std::time::Instant::now();
+    let lose = |state: &mut State| {
+        state.refuse(DropReason::QueueFull, None);
+        state.take_wakes().spool
+    };
+    assert_eq!(state.sleep(now), Duration::from_secs(1), "the counts are noted");
+    assert!(lose(&mut state));
+    assert!(state.sleep(now) <= Duration::from_millis(20));
+    assert!(!lose(&mut state), "it notes the counts in a moment anyway");
+}
+
+/// A note needs no room.
+#[test]
+fn a_full_disk_still_notes_the_counts_in_a_moment() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Trouble(true));
+    run.step(Step::Capture { events: 1, durable: false });
+    run.turn(Write::HasRoomFor(0), None);
+    run.step(Step::Capture { events: 1, durable: false });
+    let now = std::time::Instant::now();
+    assert!(run.queue.state().sleep(now) <= Duration::from_millis(20));
+}
+
 /// In an outage too: a write for each event would wear the disk out.
 #[test]
 fn with_write_ahead_events_gather_in_an_outage_as_well() {
