@@ -137,6 +137,7 @@
 //! | `error-tracking` | no | `PostHog::capture_exception`: errors and panics, by the SDK's error tracking |
 //! | `metrics` | no | what is counted, for the [recorder](https://docs.rs/metrics) that the service has installed |
 //! | `preflight` | no | `PostHog::preflight`: the go-live checklist as code; with it `webhook` |
+//! | `simulation` | no | nothing for a service: simulated time, threads and disk, for this crate's own tests |
 //! | `spool` | no | `PostHogBuilder::spool`, `SpoolConfig`, `PostHog::capture_durable`: events on disk, in a [redb](https://docs.rs/redb) file |
 //! | `testing` | no | `testing::FakePostHog`: an in-process PostHog for your tests |
 //! | `webhook` | no | `webhook`: lets PostHog's webhooks in, and nobody else's |
@@ -239,6 +240,10 @@ pub use monitor::{
     Alert, AlertName, AlertTransition, AlertTransitions, AlertsConfig, RolloutConfig, RolloutReason,
     RolloutVerdict, Severity, Surface,
 };
+
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use simulation::simulate_main;
 
 #[cfg(doctest)]
 mod pages;

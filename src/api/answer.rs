@@ -26,6 +26,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The answer, of which no more than this is read.
+    pub fn cut(mut self, longest: usize) -> Self {
+        if let Ok(body) = &mut self.body {
+            body.truncate(longest);
+        }
+        self
+    }
+
     /// What PostHog means by it.
     pub fn read(
         self,

@@ -7,6 +7,7 @@ use tokio::task_local;
 use tower::util::MapResponseLayer;
 
 use super::Answer;
+use super::simulated::{self, Simulated};
 use crate::rt::target;
 use crate::{Error, ErrorKind};
 
@@ -17,6 +18,8 @@ pub struct Http {
     pooled: Client,
     /// Keeps no connection, so each of its requests has a new one.
     fresh: Client,
+    /// Answers in the place of both, in a simulation.
+    simulated: Option<Simulated>,
 }
 
 impl Http {
@@ -35,7 +38,8 @@ impl Http {
 
     fn build(builder: impl Fn() -> ClientBuilder) -> reqwest::Result<Self> {
         let pooled = builder().connector_layer(MapResponseLayer::new(note_connection)).build()?;
-        Ok(Self { pooled, fresh: builder().pool_max_idle_per_host(0).build()? })
+        let fresh = builder().pool_max_idle_per_host(0).build()?;
+        Ok(Self { pooled, fresh, simulated: simulated::current() })
     }
 
     /// The client for requests of the SDK.
@@ -52,6 +56,9 @@ impl Http {
     where
         R: Future<Output = Result<Request, Error>>,
     {
+        if let Some(simulated) = &self.simulated {
+            return simulated.send(request().await?).await.map(|answer| answer.cut(longest));
+        }
         let first = request().await?;
         let mut sent = body_bytes(&first);
         let (mut result, is_fresh) = self.on_pooled(first).await;

@@ -25,6 +25,8 @@ mod fuzz;
 mod http;
 mod outcome;
 mod probe;
+#[cfg_attr(not(feature = "simulation"), path = "simulated/disabled.rs")]
+pub mod simulated;
 mod token_check;
 
 use std::future::ready;

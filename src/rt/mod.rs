@@ -16,7 +16,6 @@ mod names;
 pub mod ring;
 mod setters;
 #[cfg_attr(not(feature = "simulation"), path = "simulated/disabled.rs")]
-#[allow(dead_code, unused_imports, reason = "until the simulation is written")]
 pub mod simulated;
 pub mod single_flight;
 pub mod target;

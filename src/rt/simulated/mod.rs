@@ -27,7 +27,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-pub use process::{InProcess, Process, in_process};
+pub use process::{Process, in_process};
 use record::{ProcessId, ThreadId};
 pub use run::{Simulation, run};
 pub use thread::{Thread, sleep};

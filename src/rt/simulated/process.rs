@@ -34,11 +34,6 @@ impl Process {
         work()
     }
 
-    /// Drives the future in the process. After [`kill`](Self::kill) it drops the future and never resolves.
-    pub fn scope<F: Future>(&self, future: F) -> InProcess<F> {
-        InProcess { future: Some(future), process: Some(self.clone()) }
-    }
-
     /// Kills the process: its tasks are driven no further, and its threads unwind where they wait.
     ///
     /// On the runtime's thread the threads have ended when this returns. A thread of the process itself runs on until it
@@ -52,12 +47,14 @@ impl Process {
     }
 
     /// Whether no thread of it is left.
+    #[cfg(test)]
     pub fn is_over(&self) -> bool {
         !self.world.has_threads(self.id)
     }
 }
 
-/// Puts a task into the process of its starter. Outside of a simulation it changes nothing.
+/// Puts a task into the process of its starter. Once the process is killed, the future is dropped and never resolves.
+/// Outside of a simulation it changes nothing.
 pub fn in_process<F: Future>(future: F) -> InProcess<F> {
     let process = current().map(|Current { world, process: id, .. }| Process { world, id });
     InProcess { future: Some(future), process }

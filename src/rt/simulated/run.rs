@@ -30,7 +30,7 @@ pub fn run<T>(seed: u64, begins_at: SystemTime, work: impl AsyncFnOnce(&Simulati
     };
     fastrand::seed(world.bits());
     let entered = Current { world: Arc::clone(&world), process: FIRST_PROCESS, thread: None }.enter();
-    let run = Run { ends: Ends(Arc::clone(&world)), runtime, _entered: entered };
+    let run = Run { _ends: Ends(Arc::clone(&world)), runtime, _entered: entered };
     let result = run.runtime.block_on(async {
         tokio::spawn(pass_the_baton(Arc::clone(&world)));
         work(&Simulation { world }).await
@@ -74,7 +74,7 @@ async fn pass_the_baton(world: Arc<World>) {
 /// Ends in this order: the threads, then the tasks, and both while this thread is in the simulation. So what the tasks
 /// drop cannot start a thread outside of it.
 struct Run {
-    ends: Ends,
+    _ends: Ends,
     runtime: Runtime,
     _entered: Entered,
 }

@@ -159,7 +159,7 @@ fn what_is_killed_runs_no_further() {
             let inner = counts(Arc::clone(&dropped), sleep_and_wait);
             start(move || start(inner));
         });
-        let mut task = tokio::spawn(process.scope(std::future::pending::<()>()));
+        let mut task = process.enter(|| tokio::spawn(in_process(std::future::pending::<()>())));
         tokio::time::sleep(10 * HOUR).await;
         assert!(!process.is_over());
         process.kill();

@@ -117,6 +117,7 @@ impl World {
         lock(&self.state).is_killed(process)
     }
 
+    #[cfg(test)]
     pub fn has_threads(&self, process: ProcessId) -> bool {
         lock(&self.state).threads.values().any(|thread| thread.process == process)
     }

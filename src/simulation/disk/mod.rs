@@ -14,6 +14,8 @@
 mod faults;
 mod file;
 mod handles;
+#[cfg(test)]
+mod inspect;
 mod locks;
 mod names;
 mod process;
@@ -23,11 +25,10 @@ mod tests;
 
 use std::fmt::{self, Debug, Formatter};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use self::file::File;
 use self::state::State;
 use crate::rt::lock;
 pub use faults::Faults;
@@ -68,11 +69,6 @@ impl SimDisk {
         self.state().lose_power();
     }
 
-    /// The kernel needs memory: what it takes for written is read from the disk again.
-    pub fn evict(&self) {
-        self.state().files.values_mut().for_each(File::evict);
-    }
-
     /// Somebody removes all files. Open ones go on without a name.
     pub fn lose_files(&self) {
         self.state().names.remove_all();
@@ -99,23 +95,6 @@ impl SimDisk {
         self.state().names.current.keys().cloned().collect()
     }
 
-    /// Returns what a read of the whole file would.
-    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
-        let mut state = self.state();
-        let file = state.find(path).ok()?;
-        Some(state.file(file).current.clone())
-    }
-
-    /// Returns how many operations were begun.
-    pub fn operations(&self) -> u64 {
-        self.state().operations
-    }
-
-    /// Returns how many operations changed something, or made changes durable.
-    pub fn mutations(&self) -> u64 {
-        self.state().mutations
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -124,7 +103,6 @@ impl SimDisk {
     fn begin(&self, process: u64) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
         state.is_alive(process)?;
-        state.operations += 1;
         let mut wait = state.faults.slow;
         loop {
             if !wait.is_zero() {

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use redb::StorageBackend;
 
@@ -42,6 +42,11 @@ impl ProcessDisk {
 
     pub fn is_alive(&self) -> bool {
         self.disk.state().is_alive(self.number).is_ok()
+    }
+
+    /// When the process was killed.
+    pub fn died_at(&self) -> Option<Instant> {
+        self.disk.state().deaths.get(&self.number).copied()
     }
 
     fn begin(&self) -> io::Result<MutexGuard<'_, State>> {

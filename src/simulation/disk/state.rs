@@ -1,11 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::faults::Faults;
 use super::file::File;
 use super::locks::{Handle, Locks};
 use super::names::Names;
+use crate::rt::clock;
 
 /// All that a machine's disk and kernel know.
 #[derive(Debug)]
@@ -17,13 +19,17 @@ pub struct State {
     pub locks: Locks,
     /// The living ones, and after how many more mutations each is killed.
     pub processes: BTreeMap<u64, Option<u64>>,
+    /// When each of the others was killed.
+    pub deaths: BTreeMap<u64, Instant>,
     pub faults: Faults,
     /// Of 256 writes or syncs, so many fail if any do.
     pub failing: u16,
-    pub operations: u64,
     pub mutations: u64,
     last_number: u64,
 }
+
+/// Bytes of a page of the kernel's cache.
+pub const PAGE: usize = 4096;
 
 /// How far a mutation of several parts gets.
 pub struct Fate {
@@ -46,9 +52,9 @@ impl State {
             directories: BTreeSet::new(),
             locks: Locks::default(),
             processes: BTreeMap::new(),
+            deaths: BTreeMap::new(),
             faults: Faults::default(),
             failing: 0,
-            operations: 0,
             mutations: 0,
             last_number: 0,
         }
@@ -65,7 +71,9 @@ impl State {
     }
 
     pub fn kill(&mut self, process: u64) {
-        self.processes.remove(&process);
+        if self.processes.remove(&process).is_some() {
+            self.deaths.insert(process, clock::now());
+        }
         self.locks.release_all_of(process);
     }
 
@@ -101,6 +109,9 @@ impl State {
     pub fn write(&mut self, handle: Handle, file: u64, offset: usize, data: &[u8]) -> io::Result<()> {
         self.check_growth(file, offset + data.len())?;
         let Fate { parts, result } = self.mutate(handle.process, data.len());
+        // The kernel copies page by page, and ends only between two.
+        let pages = ((offset + parts) / PAGE * PAGE).saturating_sub(offset);
+        let parts = if parts < data.len() { pages } else { parts };
         let modified = self.mutations;
         let file = self.file(file);
         file.write(offset, &data[..parts]);

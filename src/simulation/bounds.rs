@@ -1,0 +1,49 @@
+//! What the oracle tolerates, with the derivation of each number. None is longer than the longest configured pause and 60 s.
+
+use std::time::Duration;
+
+use super::config::Config;
+
+/// How often the oracle looks between two steps.
+pub const LOOK: Duration = Duration::from_secs(5);
+
+/// Beyond the longest configured pause: the requests that find out that PostHog is well again (one of each of the pauses
+/// of retry, breaker and limiter, each at most as long as the longest), and the queue's backlog at the limiter's rate.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// A world that is well delivers everything within this time. If there are bad events, it accepts something within this time,
+/// and ends their search within this time more: a batch fails three times, and six halvings take a request's timeout and 5 s
+/// each.
+pub fn liveness(config: &Config) -> Duration {
+    config.longest_pause() + GRACE
+}
+
+/// Health names a trouble this long after it began to show: the disk is given up after 2 s and retried every 2 s, a request
+/// fails after its timeout, and the next look comes after [`LOOK`].
+pub fn named(config: &Config) -> Duration {
+    config.settings().request_timeout + Duration::from_secs(15)
+}
+
+/// An alert may fire this long after its cause: High Latency looks back 5 min, an alert resolves 5 min after its condition
+/// has ceased to hold, or after the next success, which the longest pause may delay.
+pub fn alert_remembers(config: &Config) -> Duration {
+    config.longest_pause() + Duration::from_secs(2 * 300 + 60)
+}
+
+/// Health remembers losses and dead letters for a minute.
+pub const NEWS: Duration = Duration::from_secs(60);
+
+/// What a kill costs of a write-ahead spool on a disk that works: the events of 5 ms and of one write, by the documentation;
+/// a write takes a few operations.
+pub const WRITTEN_AHEAD: Duration = Duration::from_millis(100);
+
+/// The counts of this time before a kill may be unknown to the next process: the note beside the file is 20 ms old at most.
+pub const UNNOTED: Duration = Duration::from_millis(100);
+/// Before a loss of power: the counts in the file are 10 s old at most, and the commit takes its time.
+pub const UNCOUNTED: Duration = Duration::from_secs(11);
+
+/// The file takes up to 2.6 times its events while it is written to, by the documentation, and redb begins with a few MiB.
+pub const FILE_FACTOR: f64 = 2.6;
+pub const FILE_BASE: u64 = 8 << 20;
+/// Dead letters are in the file too, by default up to these bytes.
+pub const DEAD_LETTER_BYTES: u64 = 16 << 20;

@@ -1,0 +1,454 @@
+//! The simulated PostHog, and the network before it.
+
+use std::future::pending;
+use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Request;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep};
+
+use super::disk::ProcessDisk;
+use super::plan::{EventKind, Fault, Provokes};
+use super::world::{Answered, State, World, id_of, millis};
+use crate::api::Answer;
+use crate::api::simulated::Network;
+use crate::rt::clock;
+use crate::{Error, ErrorKind};
+
+/// The way from one process to PostHog.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    pub world: World,
+    pub process: usize,
+    /// It tells whether the process lives.
+    pub disk: Arc<ProcessDisk>,
+}
+
+/// What the alert High Latency calls slow, by default.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// Longer than any request may take.
+const FOREVER: Duration = Duration::from_secs(86_400);
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    api_key: &'a str,
+    sent_at: &'a str,
+    #[serde(borrow)]
+    batch: Vec<Sent<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Sent<'a> {
+    uuid: &'a str,
+    timestamp: &'a str,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug)]
+struct Fate {
+    /// How often the events are taken.
+    taken: u32,
+    /// After the arrival.
+    delay: Duration,
+    reply: Reply,
+    by_content: bool,
+    why: String,
+}
+
+#[derive(Clone, Debug)]
+enum Reply {
+    Status {
+        status: u16,
+        is_page: bool,
+        retry_after: Option<u32>,
+        body: &'static str,
+    },
+    /// The answer breaks off.
+    Cut,
+    None(ErrorKind),
+}
+
+impl Fate {
+    fn accepted() -> Self {
+        let reply =
+            Reply::Status { status: 200, is_page: false, retry_after: None, body: r#"{"status":"Ok"}"# };
+        Self { taken: 1, delay: Duration::ZERO, reply, by_content: false, why: "takes".into() }
+    }
+
+    fn refused(status: u16, is_page: bool, retry_after: Option<u32>) -> Self {
+        let body = match status {
+            _ if is_page => "<html><body>a page</body></html>",
+            401 => "API key is not valid",
+            _ => "refused",
+        };
+        let reply = Reply::Status { status, is_page, retry_after, body };
+        let page = if is_page { " with a page" } else { "" };
+        let hint = retry_after.map_or(String::new(), |hint| format!(", Retry-After: {hint}"));
+        let why = format!("answers {status}{page}{hint} to");
+        Self { taken: 0, reply, why, ..Self::accepted() }
+    }
+
+    fn lost(kind: ErrorKind) -> Self {
+        Self {
+            taken: 0,
+            reply: Reply::None(kind),
+            why: format!("({}) does not get", kind.as_str()),
+            ..Self::accepted()
+        }
+    }
+}
+
+impl Network for Wire {
+    fn send(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send + '_>> {
+        Box::pin(async move {
+            self.lives().await;
+            if !request.url().path().ends_with("/batch/") {
+                return self.probe(request).await;
+            }
+            let (ids, travel, fate) = {
+                let mut state = self.world.lock();
+                let (ids, key, size) = receive(&mut state, self.process, &request);
+                let travel = Duration::from_millis(state.rng.u64(5..50));
+                let fate = judge(&mut state, &ids, key, size);
+                (ids, travel, fate)
+            };
+            let fresh = self.world.lock().is_fresh(&ids);
+            let mut given_up = GivenUp(Some((self, fate.by_content, fresh)), Instant::now());
+            sleep(travel).await;
+            self.world.lock().arrives(self.process, &ids, &fate);
+            sleep(fate.delay).await;
+            self.lives().await;
+            given_up.0 = None;
+            self.world.lock().answers(self.process, &ids, &fate);
+            fate.reply.into_result()
+        })
+    }
+}
+
+/// A request that the client gives up: it took too long.
+struct GivenUp<'a>(Option<(&'a Wire, bool, bool)>, Instant);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        let Some((wire, by_content, fresh)) = self.0 else { return };
+        let answered = Answered::Failed { status: 0, by_content, fresh };
+        wire.world.lock().had_slow |= self.1.elapsed() >= SLOW;
+        wire.world.lock().processes[wire.process].answers.push((Instant::now(), answered));
+    }
+}
+
+impl Wire {
+    /// A process that was killed does nothing any more, although its tasks are still there.
+    async fn lives(&self) {
+        if !self.disk.is_alive() {
+            pending::<()>().await;
+        }
+    }
+
+    async fn probe(&self, request: Request) -> Result<Answer, Error> {
+        let (travel, fate) = {
+            let mut state = self.world.lock();
+            let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+            let key = serde_json::from_slice::<serde_json::Value>(body).ok();
+            let key = key.and_then(|body| body["api_key"].as_str().and_then(token_number));
+            let travel = Duration::from_millis(state.rng.u64(5..50));
+            (travel, judge_probe(&mut state, key))
+        };
+        sleep(travel + fate.delay).await;
+        let mut state = self.world.lock();
+        state.coverage.count("probe", fate.why.clone());
+        state.note(format_args!("PostHog {} a probe of process {}", fate.why, self.process));
+        let refused = matches!(fate.reply, Reply::Status { status: 401, .. });
+        let now = Instant::now();
+        state.processes[self.process].probed(refused, now);
+        drop(state);
+        fate.reply.into_result()
+    }
+}
+
+/// A request leaves the client: checks what is in it. Returns its events, the number of its token, and its size before
+/// compression, which does not depend on the order of members.
+fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>, Option<u32>, usize) {
+    let now = Instant::now();
+    let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+    let mut inflated = Vec::new();
+    let body = if request.headers().contains_key(CONTENT_ENCODING) {
+        // What cannot be inflated is no JSON either.
+        let _ = flate2::read::GzDecoder::new(body).read_to_end(&mut inflated);
+        &inflated[..]
+    } else {
+        body
+    };
+    state.requests += 1;
+    let Ok(Body { api_key, sent_at, batch }) = serde_json::from_slice::<Body<'_>>(body) else {
+        state.violate("a batch is what PostHog takes", format_args!("{} bytes are not", body.len()));
+        return (Vec::new(), None, 0);
+    };
+    let wall = millis(clock::wall());
+    let sent = humantime::parse_rfc3339(sent_at).map(millis).unwrap_or_default();
+    if (wall - sent).abs() > 1 {
+        state
+            .violate("each attempt has a fresh send time", format_args!("sent_at is {} ms old", wall - sent));
+    }
+    let settings = state.config.settings().clone();
+    if batch.len() > settings.batch_events || (body.len() > settings.batch_bytes + 1_000 && batch.len() > 1) {
+        let text = format!("{} events in {} bytes", batch.len(), body.len());
+        state.violate("a batch stays within its bounds", text);
+    }
+    let mut ids = Vec::with_capacity(batch.len());
+    for Sent { uuid, timestamp } in batch {
+        let Some(id) = id_of(uuid).filter(|id| *id < state.events.len()) else {
+            state.violate("only captured events are sent", uuid);
+            continue;
+        };
+        let event = &mut state.events[id];
+        event.sent += 1;
+        let first = event.timestamp.get_or_insert_with(|| timestamp.to_owned());
+        if first != timestamp {
+            let text = format!("event {id} had {first} and has {timestamp}");
+            state.violate("an event keeps its timestamp", text);
+        } else if event.sent == 1 {
+            let at = humantime::parse_rfc3339(timestamp).map(millis).unwrap_or_default();
+            if at < millis(event.wall.0) || at > millis(event.wall.1) {
+                let text = format!("event {id} has {timestamp}, captured at {:?}", event.wall);
+                state.violate("an event has the time of its capture", text);
+            }
+        }
+        ids.push(id);
+    }
+    let again = ids.iter().find(|id| state.events[**id].acknowledged_to == Some(process));
+    if let Some(id) = again.filter(|_| !state.disk_was_troubled && !state.replayed) {
+        let text = format!("process {process} sends event {id} again");
+        state.violate("a delivered event is not sent again", text);
+    }
+    let mut sorted = ids.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    if sorted.len() < ids.len() {
+        state.violate("an event is once in a batch", format_args!("{ids:?}"));
+    }
+    let left_alone = state.processes[process].left_alone_until.filter(|until| *until > now);
+    if let Some(until) = left_alone {
+        let text = format!("process {process} sends {} ms early", (until - now).as_millis());
+        state.violate("no request starts inside a Retry-After", text);
+    }
+    let observed = &mut state.processes[process];
+    if observed.is_over {
+        state.violate("a process that has ended sends nothing", format_args!("process {process}"));
+        return (ids, None, 0);
+    }
+    observed.requests.push(now);
+    // The rate limit holds for live batches and for those that are searched for a bad event, each alone.
+    let recent = observed.requests.iter().rev().take_while(|at| now - **at < Duration::from_secs(10)).count();
+    let most = 2 * (settings.burst as usize + 10 * settings.rate as usize) + 2;
+    if recent > most {
+        state.violate("requests stay within the rate limit", format_args!("{recent} in 10 s"));
+    }
+    let known = state.processes[process].token_refused_at.filter(|at| now - *at > Duration::from_secs(1));
+    let key = token_number(api_key);
+    if let Some(at) = known.filter(|_| state.knows_the_token_is_refused(key)) {
+        let text = format!("a probe said {} ms ago that the token is unknown", (now - at).as_millis());
+        state.violate("no event is sent with a token that is known as refused", text);
+    }
+    (ids, key, body.len())
+}
+
+fn judge(state: &mut State, ids: &[usize], key: Option<u32>, size: usize) -> Fate {
+    if key != Some(state.token) {
+        return Fate::refused(401, false, None);
+    }
+    for trouble in state.troubles() {
+        if state.rng.u8(..100) >= trouble.share {
+            continue;
+        }
+        let fate = match trouble.fault {
+            Fault::Status { status, retry_after } => Fate::refused(status, false, retry_after),
+            Fault::Page { status } => Fate::refused(status, true, None),
+            Fault::Refused => Fate::lost(ErrorKind::Connect),
+            Fault::NoName => Fate::lost(ErrorKind::Dns),
+            Fault::NoTls => Fate::lost(ErrorKind::Tls),
+            Fault::Reset => Fate::lost(ErrorKind::ConnectionLost),
+            Fault::Hang => Fate { taken: 0, delay: FOREVER, why: "hangs on".into(), ..Fate::accepted() },
+            Fault::Slow { millis } => {
+                let delay = Duration::from_millis(millis.into());
+                Fate { delay, why: "slowly takes".into(), ..Fate::accepted() }
+            }
+            Fault::AnswerLost => Fate {
+                reply: Reply::None(ErrorKind::ConnectionLost),
+                why: "takes, with a lost answer,".into(),
+                ..Fate::accepted()
+            },
+            Fault::AnswerCut => {
+                Fate { reply: Reply::Cut, why: "takes, with a cut answer,".into(), ..Fate::accepted() }
+            }
+            Fault::Twice => Fate { taken: 2, why: "twice takes".into(), ..Fate::accepted() },
+            Fault::BodyLimit { bytes } if size > bytes as usize => Fate::refused(413, false, None),
+            Fault::BodyLimit { .. } | Fault::TokenRotated => continue,
+            Fault::OverQuota => Fate {
+                reply: Reply::Status {
+                    status: 200,
+                    is_page: false,
+                    retry_after: None,
+                    body: r#"{"status":1,"quota_limited":["events"]}"#,
+                },
+                why: "takes, over quota,".into(),
+                ..Fate::accepted()
+            },
+            Fault::TokenRefused => Fate::refused(401, false, None),
+            Fault::TokenUnknown => Fate { why: "takes, for nobody,".into(), ..Fate::accepted() },
+        };
+        return fate;
+    }
+    let provokes = ids.iter().find_map(|id| match state.events[*id].kind {
+        EventKind::Bad(provokes) => Some(provokes),
+        _ => None,
+    });
+    let Some(provokes) = provokes else { return Fate::accepted() };
+    let fate = match provokes {
+        Provokes::BadRequest => Fate::refused(400, false, None),
+        Provokes::ForbiddenPage => Fate::refused(403, true, None),
+        Provokes::TooLarge => Fate::refused(413, false, None),
+        Provokes::ServerError => Fate::refused(500, false, None),
+        Provokes::GatewayPage => Fate::refused(502, true, None),
+        Provokes::Reset => Fate::lost(ErrorKind::ConnectionLost),
+        Provokes::Hang => Fate { taken: 0, delay: FOREVER, why: "hangs on".into(), ..Fate::accepted() },
+    };
+    Fate { by_content: true, ..fate }
+}
+
+fn judge_probe(state: &mut State, key: Option<u32>) -> Fate {
+    if key != Some(state.token) {
+        return Fate::refused(401, false, None);
+    }
+    for trouble in state.troubles() {
+        if state.rng.u8(..100) >= trouble.share {
+            continue;
+        }
+        return match trouble.fault {
+            Fault::Status { status: status @ (404 | 408 | 429 | 500..), retry_after } => {
+                Fate::refused(status, false, retry_after)
+            }
+            Fault::Page { status } => Fate::refused(status, true, None),
+            Fault::Refused => Fate::lost(ErrorKind::Connect),
+            Fault::NoName => Fate::lost(ErrorKind::Dns),
+            Fault::NoTls => Fate::lost(ErrorKind::Tls),
+            Fault::Reset | Fault::AnswerLost => Fate::lost(ErrorKind::ConnectionLost),
+            Fault::AnswerCut => Fate { reply: Reply::Cut, ..Fate::accepted() },
+            Fault::Hang => Fate { delay: FOREVER, why: "hangs on".into(), ..Fate::accepted() },
+            Fault::Slow { millis } => {
+                Fate { delay: Duration::from_millis(millis.into()), ..Fate::accepted() }
+            }
+            Fault::TokenRefused | Fault::TokenUnknown => Fate::refused(401, false, None),
+            _ => continue,
+        };
+    }
+    Fate::accepted()
+}
+
+impl State {
+    /// Whether the token of this number is one that PostHog does not know now.
+    fn knows_the_token_is_refused(&mut self, key: Option<u32>) -> bool {
+        let is_unknown = |trouble: &super::plan::Trouble| {
+            // With any other refusal nothing is lost.
+            trouble.share == 100 && trouble.fault == Fault::TokenUnknown
+        };
+        key == Some(self.token) && self.troubles().iter().any(is_unknown)
+    }
+
+    /// Whether it is the first request for each of these events.
+    fn is_fresh(&self, ids: &[usize]) -> bool {
+        ids.iter().all(|id| self.events[*id].sent == 1)
+    }
+
+    fn arrives(&mut self, process: usize, ids: &[usize], fate: &Fate) {
+        self.note(format_args!("PostHog {} {} of process {process}", fate.why, list(ids)));
+        let now = Instant::now();
+        for id in ids {
+            let event = &mut self.events[*id];
+            event.accepted += fate.taken;
+            if fate.taken > 0 {
+                event.accepted_at.get_or_insert(now);
+            }
+        }
+    }
+
+    fn answers(&mut self, process: usize, ids: &[usize], fate: &Fate) {
+        let now = Instant::now();
+        let fresh = self.is_fresh(ids);
+        let answered = fate.answered(fresh);
+        if matches!(answered, Answered::Accepted | Answered::OverQuota) {
+            for id in ids {
+                let event = &mut self.events[*id];
+                event.is_over_quota |= answered == Answered::OverQuota && event.acknowledged_to.is_none();
+                event.acknowledged_to = Some(process);
+            }
+        }
+        let longest = self.config.settings().longest_retry_after;
+        // Events that failed before are tried on their own, so that what they provoke holds up no others.
+        let observed = &mut self.processes[process];
+        observed.answers.push((now, answered));
+        if answered == Answered::Accepted {
+            (observed.token_refused_at, observed.token_was_refused_last) = (None, false);
+        }
+        if let (true, Reply::Status { retry_after: Some(hint), .. }) = (fresh, &fate.reply) {
+            // A hint is capped by the configuration.
+            let until = now + Duration::from_secs((*hint).into()).min(longest);
+            observed.left_alone_until = observed.left_alone_until.max(Some(until));
+        }
+        self.coverage.count("answer", fate.why.split(" to").next().unwrap_or_default());
+    }
+}
+
+impl Fate {
+    fn answered(&self, fresh: bool) -> Answered {
+        match self.reply {
+            Reply::Status { status: 200, is_page: false, body, .. } if body.contains("quota") => {
+                Answered::OverQuota
+            }
+            Reply::Status { status: 200, is_page: false, .. } => Answered::Accepted,
+            Reply::Status { status, .. } => Answered::Failed { status, by_content: self.by_content, fresh },
+            Reply::Cut | Reply::None(_) => Answered::Failed { status: 0, by_content: self.by_content, fresh },
+        }
+    }
+}
+
+impl Reply {
+    fn into_result(self) -> Result<Answer, Error> {
+        let answer = |status, headers, body| Ok(Answer { status, headers, body });
+        match self {
+            Self::Status { status, is_page, retry_after, body } => {
+                let mut headers = HeaderMap::new();
+                let kind = if is_page { "text/html" } else { "text/plain" };
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+                if let Some(hint) = retry_after {
+                    headers.insert(RETRY_AFTER, HeaderValue::from(hint));
+                }
+                answer(status, headers, Ok(body.as_bytes().to_vec()))
+            }
+            Self::Cut => answer(200, HeaderMap::new(), Err("the connection was closed".into())),
+            Self::None(kind) => Err(Error::new(kind)),
+        }
+    }
+}
+
+fn list(ids: &[usize]) -> String {
+    match ids {
+        [] => "no event".into(),
+        [id] => format!("event {id}"),
+        [first, .., last] => format!("{} events ({first} to {last})", ids.len()),
+    }
+}
+
+/// The tokens of the world, by their numbers.
+pub fn token(number: u32) -> String {
+    format!("phc_simulated_{number}")
+}
+
+fn token_number(token: &str) -> Option<u32> {
+    token.strip_prefix("phc_simulated_")?.parse().ok()
+}

@@ -1,0 +1,285 @@
+//! What the oracle knows of its own: the events that were captured, and what the world did with them.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::config::Config;
+use super::coverage::Coverage;
+use super::history::{History, Lines};
+use super::oracle::Ended;
+use super::plan::{DiskFault, EventKind, Trouble};
+
+/// Everything outside of the client, shared by the driver, the simulated PostHog and the hooks.
+#[derive(Clone, Debug)]
+pub struct World(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+pub struct State {
+    pub config: Config,
+    begun: Instant,
+    pub history: History,
+    pub coverage: Coverage,
+    pub rng: fastrand::Rng,
+    /// By their ids.
+    pub events: Vec<Captured>,
+    /// By their numbers.
+    pub processes: Vec<Observed>,
+    /// PostHog's, until when.
+    pub troubles: Vec<(Trouble, Instant)>,
+    /// The number of the token that is valid. The tokens before it were replaced.
+    pub token: u32,
+    /// What broke a rule first.
+    pub violation: Option<Violation>,
+    pub step: usize,
+    /// With batches.
+    pub requests: u64,
+    /// Dead letters were sent again.
+    pub replayed: bool,
+    /// The disk was in trouble, or will not be asked again.
+    pub disk_was_troubled: bool,
+    /// A fault happened that may cost events that were on disk.
+    pub destroyed: bool,
+    /// The wall clock jumped.
+    pub jumped: bool,
+    /// There was a second process at the disk.
+    pub shared_disk: bool,
+    /// PostHog was in trouble.
+    pub had_trouble: bool,
+    /// PostHog answered slowly.
+    pub had_slow: bool,
+    /// Something refused good events while others were accepted, so that they look like bad ones.
+    pub had_refusals: bool,
+    /// The spool was full, so it took no more events.
+    pub spool_was_full: bool,
+    /// The trouble that the disk is in.
+    pub disk_fault: Option<DiskFault>,
+}
+
+/// An event, from the side of the service and of PostHog.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    pub kind: EventKind,
+    /// Of the process that captured it.
+    pub process: usize,
+    pub at: Instant,
+    /// The wall clock around the call.
+    pub wall: (SystemTime, SystemTime),
+    pub durable: Durable,
+    /// How often PostHog took it.
+    pub accepted: u32,
+    pub accepted_at: Option<Instant>,
+    /// The process that has had the answer of its delivery.
+    pub acknowledged_to: Option<usize>,
+    /// The answer said that PostHog discards it, over quota.
+    pub is_over_quota: bool,
+    /// How often it was in a request.
+    pub sent: u32,
+    /// As PostHog saw it first.
+    pub timestamp: Option<String>,
+    /// It was captured after the end of its client's admission.
+    pub is_late: bool,
+    /// The call of `capture` has returned.
+    pub is_done: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    No,
+    Waits,
+    OnDisk,
+    Refused,
+}
+
+/// What was seen of a process.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Until when PostHog asked it to be left alone, by answers that it has had.
+    pub left_alone_until: Option<Instant>,
+    /// The latest answers to batches: when, and what it was.
+    pub answers: Vec<(Instant, Answered)>,
+    /// When requests with batches began.
+    pub requests: Vec<Instant>,
+    /// Since when two probes or more have found its token refused.
+    pub token_refused_at: Option<Instant>,
+    /// The latest probe that was answered found it refused.
+    pub token_was_refused_last: bool,
+    /// A probe has found it refused at some time.
+    pub token_was_refused: bool,
+    /// When its spool was open first.
+    pub opened: Option<Instant>,
+    pub ended: Option<(Instant, Ended)>,
+    /// It accepts no more events.
+    pub is_closed: bool,
+    /// Nothing of it is left.
+    pub is_over: bool,
+}
+
+impl Observed {
+    /// A probe was answered.
+    pub fn probed(&mut self, refused: bool, now: Instant) {
+        // The client asks once more before it believes it.
+        let believes = refused && self.token_was_refused_last;
+        self.token_refused_at = believes.then(|| self.token_refused_at.unwrap_or(now));
+        self.token_was_refused_last = refused;
+        self.token_was_refused |= refused;
+    }
+
+    pub fn is_crashed(&self) -> bool {
+        self.ended.is_some_and(|(_, how)| how != Ended::InOrder)
+    }
+}
+
+/// What the client saw at the end of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answered {
+    Accepted,
+    OverQuota,
+    /// With its status, or 0 without an answer. `by_content`: an event provoked it.
+    /// `fresh`: it was the first attempt of all its events.
+    Failed {
+        status: u16,
+        by_content: bool,
+        fresh: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub step: usize,
+    pub rule: &'static str,
+    pub text: String,
+}
+
+impl World {
+    pub fn new(seed: u64, config: &Config, lines: Lines) -> Self {
+        let state = State {
+            config: config.clone(),
+            begun: Instant::now(),
+            history: History::new(lines),
+            coverage: Coverage::default(),
+            rng: fastrand::Rng::with_seed(seed ^ 0x5eed),
+            events: Vec::new(),
+            processes: Vec::new(),
+            troubles: Vec::new(),
+            token: 0,
+            violation: None,
+            step: 0,
+            requests: 0,
+            replayed: false,
+            disk_was_troubled: false,
+            destroyed: false,
+            jumped: false,
+            shared_disk: false,
+            had_trouble: false,
+            had_slow: false,
+            had_refusals: false,
+            spool_was_full: false,
+            disk_fault: None,
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes something in the history.
+    pub fn note(&self, text: impl Display) {
+        self.lock().note(text);
+    }
+}
+
+impl State {
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    pub fn note(&mut self, text: impl Display) {
+        let at = self.elapsed();
+        self.history.note(at, text);
+    }
+
+    /// Notes that a rule is broken. The first one counts.
+    pub fn violate(&mut self, rule: &'static str, text: impl Display) {
+        if self.violation.is_none() {
+            self.note(format_args!("VIOLATION of \"{rule}\": {text}"));
+            self.violation = Some(Violation { step: self.step, rule, text: text.to_string() });
+        }
+    }
+
+    /// Registers an event that is about to be captured. Returns its uuid.
+    pub fn captures(
+        &mut self,
+        process: usize,
+        kind: EventKind,
+        wall: SystemTime,
+        durable: Durable,
+    ) -> (usize, Uuid) {
+        let id = self.events.len();
+        self.events.push(Captured {
+            kind,
+            process,
+            at: Instant::now(),
+            wall: (wall, wall),
+            durable,
+            accepted: 0,
+            accepted_at: None,
+            acknowledged_to: None,
+            is_over_quota: false,
+            sent: 0,
+            timestamp: None,
+            is_late: self.processes[process].is_closed,
+            is_done: false,
+        });
+        (id, uuid_of(id))
+    }
+
+    /// The call that captures an event has returned.
+    pub fn captured(&mut self, id: usize, wall: SystemTime) {
+        let event = &mut self.events[id];
+        event.wall.1 = wall;
+        event.is_done = true;
+    }
+
+    /// The troubles of PostHog that are under way.
+    pub fn troubles(&mut self) -> Vec<Trouble> {
+        let now = Instant::now();
+        self.troubles.retain(|(_, until)| *until > now);
+        self.troubles.iter().map(|(trouble, _)| *trouble).collect()
+    }
+
+    /// When PostHog first took events after that.
+    pub fn accepted_since(&self, after: Instant) -> Option<Instant> {
+        self.events.iter().filter_map(|event| event.accepted_at).filter(|at| *at > after).min()
+    }
+
+    /// Counts of events by a property.
+    pub fn count(&self, is: impl Fn(&Captured) -> bool) -> u64 {
+        self.events.iter().filter(|event| is(event)).count() as u64
+    }
+}
+
+/// The uuids tell the ids.
+const FIRST_UUID: u128 = 0x5151_5151_0000_4000_8000_0000_0000_0000;
+
+fn uuid_of(id: usize) -> Uuid {
+    Uuid::from_u128(FIRST_UUID + id as u128)
+}
+
+/// The id of an event with this uuid, if one of ours has it.
+pub fn id_of(uuid: &str) -> Option<usize> {
+    let uuid = Uuid::parse_str(uuid).ok()?;
+    usize::try_from(uuid.as_u128().checked_sub(FIRST_UUID)?).ok()
+}
+
+/// Milliseconds since 1970.
+pub fn millis(at: SystemTime) -> i128 {
+    match at.duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_millis() as i128,
+        Err(before) => -(before.duration().as_millis() as i128),
+    }
+}
