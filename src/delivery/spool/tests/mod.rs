@@ -12,6 +12,7 @@ mod keeper;
 mod model;
 #[cfg(feature = "simulation")]
 mod power;
+#[cfg(feature = "simulation")]
 mod simulated;
 mod store;
 
