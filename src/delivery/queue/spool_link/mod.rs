@@ -167,7 +167,13 @@ impl SpoolLink {
     /// Whether the spool's thread must be woken for live events that are to be on disk: for a batch of them. It looks for
     /// fewer by itself.
     pub fn wakes_for(&self, is_batch: bool) -> bool {
-        self.sleep == Sleep::Deep || (self.sleep != Sleep::Awake && is_batch)
+        match self.sleep {
+            Sleep::Awake => false,
+            Sleep::Noting => is_batch,
+            // The counts are to be noted in a moment.
+            Sleep::Light => is_batch || self.is_usable(),
+            Sleep::Deep => true,
+        }
     }
 
     /// Wakes the spool's thread: whether it slept.

@@ -330,6 +330,31 @@ fn a_loss_wakes_a_disk_that_sleeps_until_it_is_told_what_was_delivered() {
     assert!(!lose(&mut state), "it notes the counts in a moment anyway");
 }
 
+/// The same for what is captured.
+#[test]
+fn a_capture_wakes_a_disk_that_sleeps_until_it_is_told_what_was_delivered() {
+    let mut run = Run::new(Overflow::DropNewest, false);
+    run.step(Step::Trouble(true));
+    run.step(Step::Capture { events: 1, durable: false });
+    run.turn(Write::Works, None);
+    run.step(Step::Trouble(false));
+    run.step(Step::Take { from_disk: false });
+    run.step(Step::Deliver);
+    run.queue.state().spool.make_note_due();
+    run.turn(Write::Works, None);
+
+    let mut state = run.queue.state();
+    let now = std::time::Instant::now();
+    let capture = |state: &mut State| {
+        drop(state.enter("{}".into(), std::time::SystemTime::now(), None));
+        state.take_wakes().spool
+    };
+    assert_eq!(state.sleep(now), Duration::from_secs(1), "the counts are noted");
+    assert!(capture(&mut state));
+    assert!(state.sleep(now) <= Duration::from_millis(20));
+    assert!(!capture(&mut state), "it notes the counts in a moment anyway");
+}
+
 /// A note needs no room.
 #[test]
 fn a_full_disk_still_notes_the_counts_in_a_moment() {
