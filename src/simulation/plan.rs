@@ -426,7 +426,7 @@ impl Draft {
             let drawn =
                 if self.rng.bool() { one } else { Provokes::ALL[self.rng.usize(..Provokes::ALL.len())] };
             // Each hang takes a request's time to find, one after the other.
-            let provokes = if drawn == Provokes::Hang && bad > 3 { Provokes::ServerError } else { drawn };
+            let provokes = if drawn == Provokes::Hang && bad > 1 { Provokes::ServerError } else { drawn };
             let (at, make) = (self.any_time(), Make { kind: EventKind::Bad(provokes), ..self.make() });
             self.add(at, Action::Capture { events: 1, make });
         }

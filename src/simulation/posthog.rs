@@ -249,7 +249,12 @@ fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>,
     if recent > most {
         state.violate("requests stay within the rate limit", format_args!("{recent} in 10 s"));
     }
-    let known = state.processes[process].token_refused_at.filter(|at| now - *at > Duration::from_secs(1));
+    // While capture refuses the token too, nothing is lost, and an attempt is as good as a probe.
+    let refuses = |answered| matches!(answered, Answered::Failed { status: 401, .. });
+    let observed = &state.processes[process];
+    let is_refused = observed.answers.last().is_some_and(|(_, answered)| refuses(*answered));
+    let long_ago = |at: &Instant| now - *at > Duration::from_secs(1);
+    let known = observed.token_refused_at.filter(|at| long_ago(at) && !is_refused);
     let key = token_number(api_key);
     if let Some(at) = known.filter(|_| state.knows_the_token_is_refused(key)) {
         let text = format!("a probe said {} ms ago that the token is unknown", (now - at).as_millis());

@@ -56,7 +56,7 @@ pub fn look(service: &Service, state: &mut State) {
         };
         let has_cause = match alert.name {
             AlertName::ApiDown => {
-                failed(|status| matches!(status, 0 | 408 | 500..|200| 404 | 403 | 302)) || is_quiet()
+                failed(|status| matches!(status, 0 | 200 | 401 | 403 | 404 | 408 | 500..)) || is_quiet()
             }
             AlertName::AuthFailures => {
                 failed(|status| matches!(status, 401 | 403)) || observed.token_was_refused
