@@ -304,10 +304,8 @@ fn in_an_outage_the_disk_is_woken_for_a_batch_and_not_for_each_event() {
     assert_eq!(wakes, [6]);
 }
 
-/// What was delivered goes to disk within a second. What is lost meanwhile is noted at once all the same: if the process is
-/// killed in this second, the next one knows of it.
-#[test]
-fn a_loss_wakes_a_disk_that_sleeps_until_it_is_told_what_was_delivered() {
+/// A disk that knows the counts, and is told within a second that its event was delivered.
+fn noted_and_not_told() -> Run {
     let mut run = Run::new(Overflow::DropNewest, false);
     run.step(Step::Trouble(true));
     run.step(Step::Capture { events: 1, durable: false });
@@ -317,7 +315,14 @@ fn a_loss_wakes_a_disk_that_sleeps_until_it_is_told_what_was_delivered() {
     run.step(Step::Deliver);
     run.queue.state().spool.make_note_due();
     run.turn(Write::Works, None);
+    run
+}
 
+/// What was delivered goes to disk within a second. What is lost meanwhile is noted at once all the same: if the process is
+/// killed in this second, the next one knows of it.
+#[test]
+fn a_loss_wakes_a_disk_that_sleeps_until_it_is_told_what_was_delivered() {
+    let run = noted_and_not_told();
     let mut state = run.queue.state();
     let now = std::time::Instant::now();
     let lose = |state: &mut State| {
@@ -333,16 +338,7 @@ fn a_loss_wakes_a_disk_that_sleeps_until_it_is_told_what_was_delivered() {
 /// The same for what is captured.
 #[test]
 fn a_capture_wakes_a_disk_that_sleeps_until_it_is_told_what_was_delivered() {
-    let mut run = Run::new(Overflow::DropNewest, false);
-    run.step(Step::Trouble(true));
-    run.step(Step::Capture { events: 1, durable: false });
-    run.turn(Write::Works, None);
-    run.step(Step::Trouble(false));
-    run.step(Step::Take { from_disk: false });
-    run.step(Step::Deliver);
-    run.queue.state().spool.make_note_due();
-    run.turn(Write::Works, None);
-
+    let run = noted_and_not_told();
     let mut state = run.queue.state();
     let now = std::time::Instant::now();
     let capture = |state: &mut State| {
