@@ -184,7 +184,6 @@ fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>,
     } else {
         body
     };
-    state.requests += 1;
     let Ok(Body { api_key, sent_at, batch }) = serde_json::from_slice::<Body<'_>>(body) else {
         state.violate("a batch is what PostHog takes", format_args!("{} bytes are not", body.len()));
         return (Vec::new(), None, 0);

@@ -257,7 +257,6 @@ impl Driver<'_> {
             }
             Action::ClockJump { forward, by } => {
                 self.simulation.jump(by, forward);
-                self.world.lock().jumped = true;
                 self.count("life", "clock jump");
             }
             Action::PostHog(trouble) => self.trouble(trouble),

@@ -35,16 +35,12 @@ pub struct State {
     /// What broke a rule first.
     pub violation: Option<Violation>,
     pub step: usize,
-    /// With batches.
-    pub requests: u64,
     /// Dead letters were sent again.
     pub replayed: bool,
     /// The disk was in trouble, or will not be asked again.
     pub disk_was_troubled: bool,
     /// A fault happened that may cost events that were on disk.
     pub destroyed: bool,
-    /// The wall clock jumped.
-    pub jumped: bool,
     /// There was a second process at the disk.
     pub shared_disk: bool,
     /// PostHog was in trouble.
@@ -168,11 +164,9 @@ impl World {
             token: 0,
             violation: None,
             step: 0,
-            requests: 0,
             replayed: false,
             disk_was_troubled: false,
             destroyed: false,
-            jumped: false,
             shared_disk: false,
             had_trouble: false,
             had_slow: false,

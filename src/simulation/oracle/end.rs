@@ -75,18 +75,22 @@ fn survivors(state: &mut State, ledger: &Ledger, letters: &[usize]) {
 
 /// The accounts of all processes together, as far as no crash has made them uncertain.
 fn accounts(state: &mut State, ledger: &Ledger) {
+    // Counts on disk may be gone, by no fault of the client.
+    if state.destroyed || state.disk_was_troubled {
+        return;
+    }
     let captured = state.count(|event| event.is_done);
     let delivered = state.count(|event| event.acknowledged_to.is_some() && !event.is_over_quota);
     let accepted = state.count(|event| event.accepted > 0);
-    if ledger.captured > captured && !state.counts_are_lost() {
+    if ledger.captured > captured {
         let text = format!("the ledger has {}, the services {captured}", ledger.captured);
         state.violate("every capture is counted once", text);
     }
-    if ledger.delivered > accepted && !state.counts_are_lost() {
+    if ledger.delivered > accepted {
         let text = format!("the ledger has {}, PostHog took {accepted}", ledger.delivered);
         state.violate("nothing is counted as delivered that was not", text);
     }
-    if state.counts_are_lost() || state.processes.iter().any(|process| process.is_crashed()) {
+    if state.processes.iter().any(|process| process.is_crashed()) {
         return lost_counts(state, ledger, captured);
     }
     if ledger.captured != captured {
@@ -101,18 +105,15 @@ fn accounts(state: &mut State, ledger: &Ledger) {
 
 /// A crash may cost the counts of the last moment, and no others.
 fn lost_counts(state: &mut State, ledger: &Ledger, captured: u64) {
-    if state.counts_are_lost() {
-        return;
-    }
     let unknown = state.count(|event| {
         let observed = &state.processes[event.process];
-        let before = match observed.ended {
+        let (crashed_at, uncertain) = match observed.ended {
             Some((at, Ended::Killed)) => (at, bounds::UNNOTED),
             Some((at, Ended::PowerLost)) => (at, bounds::UNCOUNTED),
             _ => return false,
         };
         let is_open = observed.opened.is_none_or(|opened| event.at < opened + Duration::from_secs(1));
-        is_open || before.0.saturating_duration_since(event.at) <= before.1
+        is_open || crashed_at.saturating_duration_since(event.at) <= uncertain
     });
     if ledger.captured + unknown < captured {
         let text = format!(
@@ -124,11 +125,6 @@ fn lost_counts(state: &mut State, ledger: &Ledger, captured: u64) {
 }
 
 impl State {
-    /// Whether counts on disk may be gone, by no fault of the client.
-    fn counts_are_lost(&self) -> bool {
-        self.destroyed || self.disk_was_troubled
-    }
-
     /// Bad events of which the client may still not know what they are.
     pub fn undecided(&self, letters: &[usize]) -> u64 {
         let is_undecided = |(id, event): &(usize, &Captured)| {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::simulation::bounds;
+use crate::simulation::plan::DiskFault;
 use crate::simulation::service::Service;
 use crate::simulation::world::{Answered, State};
 use crate::{HealthReport, Ledger, Reason};
@@ -16,7 +17,7 @@ pub struct Memory {
     /// Since when the tasks have been gone.
     pub stopped: Option<Instant>,
     /// Since when the disk has been in this trouble, with something to write.
-    disk: Option<(super::super::plan::DiskFault, Instant)>,
+    disk: Option<(DiskFault, Instant)>,
     seen: BTreeSet<&'static str>,
 }
 
@@ -114,7 +115,6 @@ impl Memory {
     }
 
     fn disk(&mut self, state: &mut State, report: &HealthReport, now: Instant) {
-        use super::super::plan::DiskFault::*;
         let fault = state.disk_fault;
         if self.disk.map(|(fault, _)| fault) != fault {
             self.disk = fault.map(|fault| (fault, now));
@@ -124,7 +124,9 @@ impl Memory {
         if now - since < Duration::from_secs(20) || report.spool.is_none() {
             return;
         }
-        if fault == Hangs && !has(report, &[Reason::SpoolFailing, Reason::ShuttingDown, Reason::ShutDown]) {
+        if fault == DiskFault::Hangs
+            && !has(report, &[Reason::SpoolFailing, Reason::ShuttingDown, Reason::ShutDown])
+        {
             let text = format!("it hangs since {} s: {:?}", (now - since).as_secs(), report.reasons);
             state.violate("health names the disk's trouble", text);
         }
