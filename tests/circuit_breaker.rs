@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use failsafe::clock;
 use posthog_health::layers::CircuitState;
-use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer, Verdict};
+use posthog_health::layers::{
+    CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer, Verdict, WaitIn,
+};
 use posthog_health::{Error, ErrorKind};
 use support::{AsAnswered, FAILED, OK, THROTTLED};
 use tokio::sync::Notify;
@@ -278,7 +280,7 @@ async fn half_open_admits_exactly_n_of_a_thousand_simultaneous_calls() {
 async fn a_waiting_call_goes_when_a_probe_is_due() {
     let layer = CircuitBreakerLayer::new(config().window(1).min_calls(1).open_time(MS(2), MS(2)), AsAnswered)
         .unwrap()
-        .wait_when_open();
+        .wait_when_open(WaitIn::Call);
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let service = layer.layer(service_fn(move |verdict: Verdict| {
@@ -308,8 +310,8 @@ async fn a_waiting_call_goes_when_the_probe_before_it_is_dropped() {
     let config = config().window(1).min_calls(1).open_time(MS(1), MS(1));
     let probes = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&probes);
-    let service = CircuitBreakerLayer::new(config, AsAnswered).unwrap().wait_when_open().layer(service_fn(
-        move |verdict: Verdict| {
+    let service = CircuitBreakerLayer::new(config, AsAnswered).unwrap().wait_when_open(WaitIn::Call).layer(
+        service_fn(move |verdict: Verdict| {
             let is_first_probe = verdict == OK && counted.fetch_add(1, Ordering::SeqCst) == 0;
             async move {
                 if is_first_probe {
@@ -317,8 +319,8 @@ async fn a_waiting_call_goes_when_the_probe_before_it_is_dropped() {
                 }
                 Ok::<_, Error>(verdict)
             }
-        },
-    ));
+        }),
+    );
     service.clone().oneshot(FAILED).await.unwrap();
     let probe = tokio::spawn(service.clone().oneshot(OK));
     while probes.load(Ordering::SeqCst) == 0 {

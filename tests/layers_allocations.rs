@@ -13,7 +13,8 @@ use std::time::Duration;
 use posthog_health::layers::CircuitState;
 use posthog_health::layers::{
     CircuitBreakerConfig, CircuitBreakerLayer, CircuitOpen, Classify, DeliveryLayers, Observe,
-    RateLimitConfig, RateLimitLayer, Replay, RetryConfig, RetryLayer, Verdict, delivery_stack,
+    RateLimitConfig, RateLimitExceeded, RateLimitLayer, Replay, RetryConfig, RetryLayer, Verdict,
+    delivery_stack,
 };
 use posthog_health::testing::{FakePostHog, Reply};
 use posthog_health::{Error, Event, PostHog, TypedEvent};
@@ -26,6 +27,12 @@ struct Rejected;
 
 impl From<CircuitOpen> for Rejected {
     fn from(_: CircuitOpen) -> Self {
+        Self
+    }
+}
+
+impl From<RateLimitExceeded> for Rejected {
+    fn from(_: RateLimitExceeded) -> Self {
         Self
     }
 }

@@ -236,7 +236,7 @@ async fn an_open_breaker_spends_no_attempt_and_no_token() {
     let handle = layers.circuit_breaker.handle();
     let limited = layers.rate_limit.clone();
     let script = Script::new([FAILED]);
-    let stack = delivery_stack::<_, Request, Error, _, _>(layers, script.service::<Request>());
+    let stack = delivery_stack::<_, Request, Error, _, _, _>(layers, script.service::<Request>());
 
     // The first attempt opens the breaker; the retry is rejected and returned at once.
     let error = stack.clone().oneshot(Request).await.unwrap_err();
@@ -261,7 +261,7 @@ async fn each_retry_takes_a_token_and_timeouts_are_seen() {
     let layers =
         layers(CircuitBreakerConfig::default(), RateLimitConfig::default().rate(1).burst(1), seen.clone());
     let hang = service_fn(|_: Request| std::future::pending::<Result<Verdict, Error>>());
-    let stack = delivery_stack::<_, Request, Error, _, _>(layers, hang);
+    let stack = delivery_stack::<_, Request, Error, _, _, _>(layers, hang);
     let start = Instant::now();
     let error = stack.oneshot(Request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -282,7 +282,7 @@ async fn an_abandoned_attempt_is_seen() {
     let seen = Seen::default();
     let layers = layers(CircuitBreakerConfig::default(), RateLimitConfig::default(), seen.clone());
     let hang = service_fn(|_: Request| std::future::pending::<Result<Verdict, Error>>());
-    let stack = delivery_stack::<_, Request, Error, _, _>(layers, hang);
+    let stack = delivery_stack::<_, Request, Error, _, _, _>(layers, hang);
     let _ = tokio::time::timeout(MS(100), stack.oneshot(Request)).await;
     assert_eq!(seen.0.lock().unwrap()[0].1, "abandoned");
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use posthog_health::Error;
 use posthog_health::layers::{
     CircuitBreakerConfig, CircuitBreakerLayer, CircuitOpen, Classify, DeliveryLayers, Observe,
-    RateLimitConfig, RateLimitLayer, Replay, RetryConfig, RetryLayer, Verdict, delivery_stack,
+    RateLimitConfig, RateLimitExceeded, RateLimitLayer, Replay, RetryConfig, RetryLayer, Verdict,
+    delivery_stack,
 };
 use tower::{Layer, Service, ServiceBuilder};
 use tower_resilience::circuitbreaker as theirs_breaker;
@@ -37,6 +38,12 @@ pub(crate) struct Rejected(Option<Duration>);
 impl From<CircuitOpen> for Rejected {
     fn from(open: CircuitOpen) -> Self {
         Self(open.retry_in)
+    }
+}
+
+impl From<RateLimitExceeded> for Rejected {
+    fn from(exceeded: RateLimitExceeded) -> Self {
+        Self(Some(exceeded.retry_in))
     }
 }
 
@@ -135,7 +142,7 @@ pub(crate) mod ours {
             observer: Nobody,
             timeout: Duration::from_secs(10),
         };
-        delivery_stack::<_, _, Error, _, _>(layers, Nothing)
+        delivery_stack::<_, _, Error, _, _, _>(layers, Nothing)
     }
 }
 

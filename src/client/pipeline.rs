@@ -10,7 +10,7 @@ use crate::credentials::{Credentials, ProjectToken};
 use crate::delivery::{AttemptClassifier, Dispatcher, Forgiven, Queue, SlotService, Worker, attempts};
 use crate::layers::{
     CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, ObserveLayer, RateLimitLayer, RetryLayer,
-    delivery_stack,
+    WaitIn, delivery_stack,
 };
 use crate::monitor::{AttemptObserver, Monitor, Sources, Surface};
 use crate::{ConfigError, Error, ErrorKind};
@@ -41,7 +41,7 @@ where
     let classifier = AttemptClassifier;
     let retry = RetryLayer::new(settings.retry.clone(), classifier)?;
     let circuit_breaker =
-        CircuitBreakerLayer::new(settings.circuit_breaker.clone(), classifier)?.wait_when_open();
+        CircuitBreakerLayer::new(settings.circuit_breaker.clone(), classifier)?.wait_when_open(WaitIn::Call);
     let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), classifier)?;
     let flags_breaker = CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone(), PostHogClassifier)?;
     let forgiven = Arc::<Forgiven>::default();

@@ -25,6 +25,7 @@ named! {
     /// | `bad_request` | no | Split | Refusal | Success | | RejectedEvents |
     /// | `too_large` | no | Split | Refusal | Success | | RejectedEvents |
     /// | `circuit_open` | yes | Retry | | NotAttempted | | |
+    /// | `rate_limit_exceeded` | yes | Retry | | NotAttempted | | |
     ///
     /// - The batch: its [`Outcome`](crate::Outcome). An attempt that fails is logged at debug. A batch that stops delivery, and
     ///   the first event of a split batch that becomes a dead letter, are logged at warn, once an episode.
@@ -72,6 +73,9 @@ named! {
         /// The circuit breaker is open, and no attempt was made. Retryable, after
         /// [`Error::retry_after`](crate::Error::retry_after).
         CircuitOpen = "circuit_open",
+        /// The call would have waited for this process's own rate limit for too long, and no attempt was made. Retryable, after
+        /// [`Error::retry_after`](crate::Error::retry_after). Delivery waits instead, so it never has it.
+        RateLimitExceeded = "rate_limit_exceeded",
     }
 }
 
@@ -156,6 +160,7 @@ impl ErrorKind {
             Self::BadRequest => (Split, Some(Suspicion::Refusal), Success, None, Some(RejectedEvents), "the request is rejected as malformed"),
             Self::TooLarge => (Split, Some(Suspicion::Refusal), Success, None, Some(RejectedEvents), "the request is rejected as too large"),
             Self::CircuitOpen => (Retry, None, NotAttempted, None, None, "circuit breaker open"),
+            Self::RateLimitExceeded => (Retry, None, NotAttempted, None, None, "rate limit exceeded"),
         };
         Meaning { fate, suspicion, breaker, alert, reason, text }
     }

@@ -1,7 +1,11 @@
+use std::any::Any;
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use http::StatusCode;
+use http::header::{HeaderMap, RETRY_AFTER};
+use tower::BoxError;
 
+use super::{CircuitOpen, RateLimitExceeded};
 use crate::Error;
 use crate::rt::clock;
 
@@ -26,31 +30,56 @@ pub enum Verdict {
         /// How long the service asked to be left alone.
         retry_after: Option<Duration>,
     },
-    /// The call never reached the service, because an open circuit breaker rejected it. No layer counts it.
+    /// The call never reached the service, because an open circuit breaker or a rate limit rejected it. No layer counts it.
     NotAttempted,
 }
 
 /// Decides what a result means. The layers act on the [`Verdict`] alone.
 ///
-/// A classifier is cloned into each layer, so keep it cheap to clone.
+/// A closure is a classifier too, if it names the types of its argument:
+///
+/// ```
+/// use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerLayer, Verdict};
+/// use tower::BoxError;
+///
+/// let layer = CircuitBreakerLayer::new(CircuitBreakerConfig::default(), |result: Result<&String, &BoxError>| match result {
+///     Ok(answer) if answer != "busy" => Verdict::Success,
+///     _ => Verdict::Failed { retry_after: None },
+/// });
+/// # let _ = layer;
+/// ```
+///
+/// A classifier is cloned into each layer, so keep it cheap to clone. Recognise [`CircuitOpen`] and [`RateLimitExceeded`] as
+/// [`Verdict::NotAttempted`] if there are further layers above, as [`HttpStatus`] does.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not tell what `Result<{Res}, {Err}>` means",
     label = "the layer has no classifier for what comes out of the service below it",
-    note = "`HttpStatus` is for `Result<reqwest::Response, posthog_health::Error>`: put \
-            `.map_err(posthog_health::Error::from)` between the layers and the service",
-    note = "for another answer or error, implement `Classify<{Res}, {Err}>` for a type of yours"
+    note = "`HttpStatus` is for the responses of `reqwest` and of `http`, with any error",
+    note = "for another answer, use a closure, or implement `Classify<{Res}, {Err}>` for a type of yours"
 )]
 pub trait Classify<Res, Err> {
     /// Returns what this result means.
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict;
 }
 
+impl<F, Res, Err> Classify<Res, Err> for F
+where
+    F: Fn(Result<&Res, &Err>) -> Verdict,
+{
+    #[inline]
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        self(result)
+    }
+}
+
 /// Classifies HTTP answers by status: 2xx and 3xx succeed, 429 throttles, 408 and 5xx fail, and the rest is refused.
-/// Errors fail, except a rejection by an open circuit breaker, which is no attempt.
+/// Errors fail, except a rejection by an open circuit breaker or a rate limit, which is no attempt.
 ///
-/// It is made for a `reqwest::Client` (a `tower::Service<reqwest::Request>` since 0.13) below
-/// `map_err(posthog_health::Error::from)`, which makes one error type of reqwest's, tower's timeout's and the circuit
-/// breaker's.
+/// It takes `reqwest::Response` and `http::Response` with any body, so it fits reqwest, hyper, tonic and axum. gRPC's failures
+/// have status 200: use a closure that reads `grpc-status`. It finds a rejection in an [`Error`], in a `BoxError` and the
+/// sources of what is in it, and as itself.
+///
+/// The answer is judged by its head. A body that breaks off afterwards is not seen.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpStatus {
     longest_retry_after: Duration,
@@ -81,14 +110,59 @@ impl Default for HttpStatus {
     }
 }
 
-impl Classify<reqwest::Response, Error> for HttpStatus {
-    fn classify(&self, result: Result<&reqwest::Response, &Error>) -> Verdict {
+impl<Res: Head, Err: 'static> Classify<Res, Err> for HttpStatus {
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result {
             Ok(response) => self.of(response.status().as_u16(), response.headers()),
-            Err(error) if !error.kind().is_attempt() => Verdict::NotAttempted,
+            Err(error) if is_rejection(error) => Verdict::NotAttempted,
             Err(_) => Verdict::Failed { retry_after: None },
         }
     }
+}
+
+/// The head of an HTTP response.
+pub trait Head {
+    fn status(&self) -> StatusCode;
+    fn headers(&self) -> &HeaderMap;
+}
+
+impl Head for reqwest::Response {
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+}
+
+impl<B> Head for http::Response<B> {
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+}
+
+/// Whether a layer of ours rejected the call.
+fn is_rejection(error: &dyn Any) -> bool {
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return !error.kind().is_attempt();
+    }
+    let Some(error) = error.downcast_ref::<BoxError>() else {
+        return error.is::<CircuitOpen>() || error.is::<RateLimitExceeded>();
+    };
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
+    while let Some(error) = next {
+        let is_ours = error.downcast_ref::<Error>().is_some_and(|error| !error.kind().is_attempt());
+        if is_ours || error.is::<CircuitOpen>() || error.is::<RateLimitExceeded>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Reads `Retry-After` as [RFC 9110 §10.2.3](https://www.rfc-editor.org/rfc/rfc9110#field.retry-after)
@@ -145,6 +219,43 @@ mod tests {
         );
         let cut = HttpStatus::default().longest_retry_after(Duration::from_secs(7)).of(429, &headers);
         assert_eq!(cut, Verdict::Throttled { retry_after: Some(Duration::from_secs(7)) });
+    }
+
+    #[test]
+    fn a_rejection_is_found_in_any_box() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] BoxError);
+
+        let exceeded = RateLimitExceeded { retry_in: Duration::ZERO };
+        let rejections: [BoxError; 4] = [
+            CircuitOpen { retry_in: None }.into(),
+            exceeded.into(),
+            Error::from(CircuitOpen { retry_in: None }).into(),
+            Outer(Outer(exceeded.into()).into()).into(),
+        ];
+        for error in rejections {
+            let result: Result<&http::Response<()>, _> = Err(&error);
+            assert_eq!(HttpStatus::default().classify(result), Verdict::NotAttempted, "{error:?}");
+        }
+        let other: BoxError = Outer("no route".into()).into();
+        let result: Result<&http::Response<()>, _> = Err(&other);
+        assert_eq!(HttpStatus::default().classify(result), Verdict::Failed { retry_after: None });
+    }
+
+    #[test]
+    fn a_response_of_http_is_judged_by_its_status() {
+        let answers = |status: u16| {
+            let response =
+                http::Response::builder().status(status).header(RETRY_AFTER, "7").body("").unwrap();
+            let result: Result<_, &std::io::Error> = Ok(&response);
+            HttpStatus::default().classify(result)
+        };
+        let retry_after = Some(Duration::from_secs(7));
+        assert_eq!(answers(204), Verdict::Success);
+        assert_eq!(answers(404), Verdict::Refused);
+        assert_eq!(answers(429), Verdict::Throttled { retry_after });
+        assert_eq!(answers(503), Verdict::Failed { retry_after });
     }
 
     proptest! {

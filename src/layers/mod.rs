@@ -56,7 +56,7 @@
 
 mod circuit_breaker;
 mod classify;
-mod gated;
+mod gate;
 #[cfg(test)]
 mod loom_support;
 mod observe;
@@ -69,9 +69,9 @@ pub use circuit_breaker::{
     CircuitState,
 };
 pub use classify::{Classify, HttpStatus, Verdict, retry_after};
-pub use gated::GatedFuture;
+pub use gate::{GatedFuture, WaitIn};
 pub use observe::{Observe, ObserveLayer, Observed, ObservedFuture};
-pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitHandle, RateLimitLayer};
+pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitExceeded, RateLimitHandle, RateLimitLayer};
 pub(crate) use retry::backoff;
-pub use retry::{Replay, RetryConfig, RetryHandle, RetryLayer, RetryPolicy};
+pub use retry::{Replay, ReplayWith, Replayed, RetryConfig, RetryHandle, RetryLayer, RetryPolicy};
 pub use stack::{DeliveryLayers, delivery_stack};

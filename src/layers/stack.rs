@@ -4,15 +4,16 @@ use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
 use super::{
-    CircuitBreakerLayer, CircuitOpen, Classify, Observe, ObserveLayer, RateLimitLayer, Replay, RetryLayer,
+    CircuitBreakerLayer, CircuitOpen, Classify, Observe, ObserveLayer, RateLimitExceeded, RateLimitLayer,
+    ReplayWith, Replayed, RetryLayer,
 };
 
 /// What [`delivery_stack`] is made of.
 #[derive(Clone, Debug)]
 #[allow(clippy::exhaustive_structs, reason = "a list of the stack's parts: a new part is a breaking change")]
-pub struct DeliveryLayers<C, O> {
+pub struct DeliveryLayers<C, O, R = Replayed> {
     /// The outermost layer: each attempt is one call of the layers below.
-    pub retry: RetryLayer<C>,
+    pub retry: RetryLayer<C, R>,
     /// Keep its [handle](CircuitBreakerLayer::handle) to see its state.
     pub circuit_breaker: CircuitBreakerLayer<C>,
     /// Limits attempts.
@@ -27,8 +28,8 @@ pub struct DeliveryLayers<C, O> {
 ///
 /// `E` is the error type above the timeout: [`Error`](crate::Error), `tower::BoxError`, or your own that can
 /// be made from one.
-pub fn delivery_stack<S, Req, E, C, O>(
-    layers: DeliveryLayers<C, O>,
+pub fn delivery_stack<S, Req, E, C, O, R>(
+    layers: DeliveryLayers<C, O, R>,
     service: S,
 ) -> impl Service<Req, Response = S::Response, Error = E, Future: Send> + Clone + Send
 where
@@ -36,8 +37,9 @@ where
     S::Response: Send,
     S::Error: Into<BoxError>,
     S::Future: Send,
-    Req: Replay + Send,
-    E: From<BoxError> + From<CircuitOpen> + Send,
+    Req: Send,
+    R: ReplayWith<Req> + Clone + Send,
+    E: From<BoxError> + From<CircuitOpen> + From<RateLimitExceeded> + Send,
     C: Classify<S::Response, E> + Clone + Send,
     O: Observe<S::Response, E> + Clone + Send,
 {

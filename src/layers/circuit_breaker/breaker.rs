@@ -1,10 +1,11 @@
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
+use super::half_open::{Answer, HalfOpen};
 use super::machine::{self, Machine};
-use super::open_until::OpenUntil;
+use super::open_until::{Left, OpenUntil};
 use super::permit::Permit;
 use super::phase::{CurrentPhase, Phase};
 use super::policy::Policy;
@@ -24,6 +25,7 @@ pub struct Shared {
     state: watch::Sender<CircuitState>,
     /// Counts by the new state.
     transitions: [AtomicU64; CircuitState::ALL.len()],
+    rejected: AtomicU64,
     /// Notified of each state change and of each permit that is returned.
     pub changed: Arc<Notify>,
 }
@@ -32,10 +34,43 @@ pub struct Shared {
 struct Gate {
     policy: Policy,
     machine: Machine,
-    free_probes: u32,
+    half_open: HalfOpen,
+    /// An operator has forced the state. Results count for nothing.
+    is_forced: bool,
     episode: Episode,
     /// The episode's beginning was logged, so its end will be.
     is_logged: bool,
+}
+
+/// Why a call may not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The open time is not over.
+    For(Duration),
+    /// All permits are out, until then at the latest.
+    Probing(Instant),
+    /// Until an operator ends it.
+    Forced,
+}
+
+impl Closed {
+    /// How long to wait before asking again, unless something changes before.
+    pub fn wait(self) -> Option<Duration> {
+        match self {
+            Self::For(time) => Some(time),
+            Self::Probing(until) => Some(until.saturating_duration_since(machine::now())),
+            Self::Forced => None,
+        }
+    }
+}
+
+impl From<Closed> for CircuitOpen {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::For(time) => Self { retry_in: Some(time) },
+            Closed::Probing(_) | Closed::Forced => Self { retry_in: None },
+        }
+    }
 }
 
 impl Shared {
@@ -43,7 +78,8 @@ impl Shared {
         let gate = Gate {
             policy: Policy::new(config.clone()),
             machine: Machine::new(),
-            free_probes: 0,
+            half_open: HalfOpen::new(0, machine::now()),
+            is_forced: false,
             episode: Episode::default(),
             is_logged: false,
         };
@@ -54,12 +90,18 @@ impl Shared {
             gate: Mutex::new(gate),
             state: watch::Sender::new(CircuitState::Closed),
             transitions: Default::default(),
+            rejected: AtomicU64::new(0),
             changed: Arc::default(),
         }
     }
 
+    #[inline]
     pub fn state(&self) -> CircuitState {
         self.phase.read().state()
+    }
+
+    pub fn name(&self) -> Option<&str> {
+        self.config.name.as_deref()
     }
 
     pub fn subscribe(&self) -> watch::Receiver<CircuitState> {
@@ -70,13 +112,25 @@ impl Shared {
         self.transitions[to as usize].load(Ordering::Relaxed)
     }
 
-    pub fn open_time_left(&self) -> Duration {
+    pub fn count_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
+    pub fn failure_rate(&self) -> Option<f64> {
+        self.gate().policy.failure_rate(machine::now())
+    }
+
+    pub fn open_time_left(&self) -> Left {
         self.open_until.left(machine::now())
     }
 
     /// Lets a call pass, or returns why not.
     #[inline]
-    pub fn admit(self: &Arc<Self>) -> Result<Permit, CircuitOpen> {
+    pub fn admit(self: &Arc<Self>) -> Result<Permit, Closed> {
         let phase = self.phase.read();
         if phase.state() == CircuitState::Closed {
             return Ok(self.permit(phase));
@@ -85,35 +139,64 @@ impl Shared {
     }
 
     #[inline(never)]
-    fn admit_to_probe(self: &Arc<Self>) -> Result<Permit, CircuitOpen> {
-        let retry_in = self.open_time_left();
-        if !retry_in.is_zero() {
-            return Err(CircuitOpen { retry_in: Some(retry_in) });
+    fn admit_to_probe(self: &Arc<Self>) -> Result<Permit, Closed> {
+        match self.open_time_left() {
+            Left::Time(time) => Err(Closed::For(time)),
+            Left::Endless => Err(Closed::Forced),
+            Left::Nothing => self.probe().map(|phase| self.permit(phase)),
         }
-        self.probe().map(|phase| self.permit(phase))
     }
 
     #[inline]
     fn permit(self: &Arc<Self>, phase: Phase) -> Permit {
-        Permit { breaker: Arc::clone(self), phase, settled: false }
+        Permit { breaker: Arc::clone(self), phase, is_settled: false, is_parked: false }
     }
 
     #[cold]
-    fn probe(&self) -> Result<Phase, CircuitOpen> {
+    fn probe(&self) -> Result<Phase, Closed> {
+        let now = machine::now();
         let mut gate = self.gate();
-        if !gate.machine.may_probe() {
-            return Err(CircuitOpen { retry_in: Some(self.open_time_left()) });
+        // It may have been opened since.
+        match self.open_until.left(now) {
+            Left::Nothing if gate.machine.may_probe() => {}
+            Left::Endless => return Err(Closed::Forced),
+            Left::Time(time) => return Err(Closed::For(time)),
+            Left::Nothing => return Err(Closed::For(Duration::ZERO)),
         }
-        let state = self.state();
-        let entered = (state == CircuitState::Open).then_some(CircuitState::HalfOpen);
-        if entered.is_some() {
-            gate.free_probes = self.config.probes;
+        let mut entered = None;
+        match self.state() {
+            CircuitState::Closed => return Ok(self.phase.read()),
+            CircuitState::Open => {
+                gate.half_open = HalfOpen::new(self.config.probes, now);
+                entered = Some(CircuitState::HalfOpen);
+            }
+            CircuitState::HalfOpen => {}
         }
-        if gate.free_probes == 0 && state != CircuitState::Closed {
-            return Err(CircuitOpen { retry_in: None });
+        match gate.half_open.ask(now, self.config.probe_timeout) {
+            Answer::Permit => Ok(self.publish(gate, entered)),
+            Answer::Wait(until) => Err(Closed::Probing(until)),
+            Answer::Hung => {
+                let time = self.open(&mut gate);
+                self.publish(gate, Some(CircuitState::Open));
+                Err(Closed::For(time))
+            }
+            Answer::Idle => {
+                gate.half_open = HalfOpen::new(self.config.probes, now);
+                gate.half_open.ask(now, self.config.probe_timeout);
+                // Another phase, in which the old permits are void.
+                self.phase.enter(CircuitState::HalfOpen);
+                Ok(self.phase.read())
+            }
         }
-        gate.free_probes = gate.free_probes.saturating_sub(1);
-        Ok(self.publish(gate, entered))
+    }
+
+    /// Opens for the time that is due now, and returns it.
+    fn open(&self, gate: &mut Gate) -> Duration {
+        let now = machine::now();
+        let time = gate.policy.opens(now, fastrand::f64());
+        self.open_until.set(now + time);
+        gate.machine.open(time);
+        time
     }
 
     /// Records a call's result, unless the state has changed since the call was let pass.
@@ -122,7 +205,7 @@ impl Shared {
         let failed = match verdict {
             Verdict::Success | Verdict::Refused => false,
             Verdict::Failed { .. } => true,
-            Verdict::Throttled { .. } | Verdict::NotAttempted => return self.release(since),
+            Verdict::Throttled { .. } | Verdict::NotAttempted => return self.release(since, false),
         };
         let phase = self.phase.read();
         if !failed && phase.is_spotless() && phase.is_same(since) {
@@ -131,48 +214,121 @@ impl Shared {
         self.record(since, failed, verdict);
     }
 
+    /// Records an error that came instead of a call.
+    pub fn observe(&self, verdict: Verdict) {
+        let phase = self.phase.read();
+        if phase.state() == CircuitState::Closed {
+            self.settle(phase, verdict);
+        }
+    }
+
     fn record(&self, since: Phase, failed: bool, verdict: Verdict) {
         let mut gate = self.gate();
-        if !self.phase.read().is_same(since) {
+        if !self.phase.read().is_same(since) || gate.is_forced {
             return;
         }
         if let Verdict::Failed { retry_after: Some(hint) } = verdict {
             gate.policy.not_before(machine::now().checked_add(hint));
         }
         let was_probe = since.state() != CircuitState::Closed;
-        let must_open = if was_probe { failed } else { gate.policy.record(failed) };
+        let must_open = if was_probe { failed } else { gate.policy.record(failed, machine::now()) };
         let entered = if must_open {
-            let now = machine::now();
-            let time = gate.policy.opens(now, fastrand::f64());
-            self.open_until.set(now + time);
-            gate.machine.open(time);
+            self.open(&mut gate);
             CircuitState::Open
-        } else if was_probe {
-            gate.policy.recovers();
+        } else if !was_probe {
+            return self.phase.set_spotless(gate.policy.is_spotless());
+        } else if gate.half_open.succeed() >= self.config.needed_successes() {
+            gate.policy.recovers(machine::now());
             gate.machine.close();
             CircuitState::Closed
         } else {
-            return self.phase.set_spotless(gate.policy.is_spotless());
+            drop(gate);
+            return self.changed.notify_waiters();
         };
         self.publish(gate, Some(entered));
     }
 
     /// Returns the permit of a probe that says nothing about the service.
     #[inline]
-    pub fn release(&self, since: Phase) {
+    pub fn release(&self, since: Phase, was_parked: bool) {
         if since.state() != CircuitState::Closed {
-            self.release_probe(since);
+            self.release_probe(since, was_parked);
         }
     }
 
     #[cold]
-    fn release_probe(&self, since: Phase) {
+    fn release_probe(&self, since: Phase, was_parked: bool) {
         let mut gate = self.gate();
         if self.phase.read().is_same(since) {
-            gate.free_probes += 1;
+            gate.half_open.release(was_parked);
         }
         drop(gate);
         self.changed.notify_waiters();
+    }
+
+    /// A probe's permit is kept for a call that may come (`true`), or its call begins. Returns false if it is void.
+    #[cold]
+    pub fn park_probe(&self, since: Phase, parks: bool) -> bool {
+        if !self.is_current(since) {
+            return false;
+        }
+        let mut gate = self.gate();
+        let is_current = self.phase.read().is_same(since);
+        if is_current && parks {
+            gate.half_open.park();
+        } else if is_current {
+            gate.half_open.unpark();
+        }
+        is_current
+    }
+
+    /// Whether a permit of that phase is still good. Permits that have been out for too long are not.
+    pub fn is_current(&self, since: Phase) -> bool {
+        if since.state() != CircuitState::HalfOpen {
+            return self.phase.read().is_same(since);
+        }
+        let mut gate = self.gate();
+        if !self.phase.read().is_same(since) {
+            return false;
+        }
+        match gate.half_open.look(machine::now()) {
+            Some(Answer::Hung) => {
+                self.open(&mut gate);
+                self.publish(gate, Some(CircuitState::Open));
+                false
+            }
+            // Whoever asks next makes a new phase.
+            Some(Answer::Idle) => false,
+            _ => true,
+        }
+    }
+
+    /// How long a permit of that phase is good at most, if it is a probe's.
+    pub fn time_left(&self, since: Phase) -> Option<Duration> {
+        (since.state() == CircuitState::HalfOpen).then_some(self.config.probe_timeout)
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase.read()
+    }
+
+    /// An operator decides: open or closed, or by results again.
+    pub fn force(&self, state: Option<CircuitState>) {
+        let mut gate = self.gate();
+        gate.is_forced = state.is_some();
+        gate.machine.reset();
+        gate.policy = Policy::new(self.config.clone());
+        let state = state.unwrap_or(CircuitState::Closed);
+        if state == CircuitState::Open {
+            self.open_until.set_endless();
+        } else {
+            self.open_until.set(machine::now());
+        }
+        self.publish(gate, Some(state));
+    }
+
+    pub fn is_forced(&self) -> bool {
+        self.gate().is_forced
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -186,6 +342,11 @@ impl Shared {
         let before = self.state();
         self.phase.enter(state);
         let phase = self.phase.read();
+        if before == state {
+            drop(gate);
+            self.changed.notify_waiters();
+            return phase;
+        }
         self.transitions[state as usize].fetch_add(1, Ordering::Relaxed);
         self.state.send_replace(state);
         let is_news = match state {
@@ -200,30 +361,39 @@ impl Shared {
             _ => false,
         };
         drop(gate);
-        log(before, state, self.open_time_left(), is_news);
+        self.log(before, state, is_news);
         self.changed.notify_waiters();
         phase
     }
-}
 
-/// Logs an episode at info or above once when it begins and once when it first ends.
-fn log(before: CircuitState, entered: CircuitState, probe_in: Duration, is_news: bool) {
-    match (before, entered) {
-        (_, CircuitState::Open) if is_news => {
-            tracing::warn!(target: target::LAYERS, ?probe_in, "circuit breaker open")
-        }
-        (CircuitState::Closed, CircuitState::Open) => {
-            tracing::debug!(target: target::LAYERS, ?probe_in, "circuit breaker open, as lately")
-        }
-        (_, CircuitState::Open) => {
-            tracing::debug!(target: target::LAYERS, ?probe_in, "circuit breaker open again: a probe failed")
-        }
-        (_, CircuitState::HalfOpen) => tracing::debug!(target: target::LAYERS, "circuit breaker half open"),
-        (_, CircuitState::Closed) if is_news => {
-            tracing::info!(target: target::LAYERS, "circuit breaker closed")
-        }
-        (_, CircuitState::Closed) => {
-            tracing::debug!(target: target::LAYERS, "circuit breaker closed, as lately")
+    /// Logs an episode at info or above once when it begins and once when it first ends.
+    fn log(&self, before: CircuitState, entered: CircuitState, is_news: bool) {
+        let breaker = self.name();
+        let probe_in = match self.open_time_left() {
+            Left::Nothing => Some(Duration::ZERO),
+            Left::Time(time) => Some(time),
+            Left::Endless => None,
+        };
+        let probe_in = probe_in.map(tracing::field::debug);
+        match (before, entered) {
+            (_, CircuitState::Open) if is_news => {
+                tracing::warn!(target: target::LAYERS, breaker, probe_in, "circuit breaker open")
+            }
+            (CircuitState::Closed, CircuitState::Open) => {
+                tracing::debug!(target: target::LAYERS, breaker, probe_in, "circuit breaker open, as lately")
+            }
+            (_, CircuitState::Open) => {
+                tracing::debug!(target: target::LAYERS, breaker, probe_in, "circuit breaker open again: a probe failed")
+            }
+            (_, CircuitState::HalfOpen) => {
+                tracing::debug!(target: target::LAYERS, breaker, "circuit breaker half open")
+            }
+            (_, CircuitState::Closed) if is_news => {
+                tracing::info!(target: target::LAYERS, breaker, "circuit breaker closed")
+            }
+            (_, CircuitState::Closed) => {
+                tracing::debug!(target: target::LAYERS, breaker, "circuit breaker closed, as lately")
+            }
         }
     }
 }

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ConfigError;
@@ -8,32 +9,60 @@ use crate::rt::setters;
 /// explains how the values work together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CircuitBreakerConfig {
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) window: u32,
+    pub(super) window_time: Duration,
     pub(crate) min_calls: u32,
     pub(crate) failure_rate: f64,
     pub(crate) open_time: Duration,
     pub(crate) longest_open_time: Duration,
     pub(super) probes: u32,
+    pub(super) successes: Option<u32>,
+    pub(crate) probe_timeout: Duration,
 }
 
 impl Default for CircuitBreakerConfig {
     fn default() -> Self {
         Self {
+            name: None,
             window: 10,
+            window_time: Duration::from_secs(300),
             min_calls: 5,
             failure_rate: 0.5,
             open_time: Duration::from_secs(1),
             longest_open_time: Duration::from_secs(10),
             probes: 1,
+            successes: None,
+            probe_timeout: Duration::from_secs(30),
         }
     }
 }
 
 impl CircuitBreakerConfig {
+    /// Names the breaker in its log lines and by its [handle](super::CircuitBreakerHandle::name). By default it has no name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How many probes must succeed before the breaker closes. The default is the number of [`probes`](Self::probes). A
+    /// failure among them opens it again at once.
+    #[must_use]
+    pub fn successes(mut self, calls: u32) -> Self {
+        self.successes = Some(calls);
+        self
+    }
+
     setters! {
         /// How many of the latest results decide. The default is 10, because delivery makes few, large calls: two a second at
         /// 200 events/s, so ten are a few seconds of traffic. For a busy service use more.
         pub fn window(mut self, calls: u32 => window);
+
+        /// How long a result counts. The default is 5 min, so that failures hours apart do not open the breaker, and an outage
+        /// does that meets one call a minute. For a window of time alone, choose more results than that time brings: memory
+        /// is 24 bytes for each, and a result costs the same however many there are.
+        pub fn window_time(mut self, time: Duration => window_time);
 
         /// How many results there must be before the breaker can open. The default is 5, because fewer say little.
         pub fn min_calls(mut self, calls: u32 => min_calls);
@@ -47,6 +76,15 @@ impl CircuitBreakerConfig {
 
         /// How many calls may be in flight at once while the breaker is half open. The default is 1.
         pub fn probes(mut self, calls: u32 => probes);
+
+        /// How long the probes may take, and how long an idle handle keeps a probe's permit. When all permits have been out for
+        /// so long, the breaker opens again if a call hangs, and gives new permits if none is under way. The default is 30 s,
+        /// longer than most timeouts below a breaker, which should end a call first.
+        pub fn probe_timeout(mut self, time: Duration => probe_timeout);
+    }
+
+    pub(super) fn needed_successes(&self) -> u32 {
+        self.successes.unwrap_or(self.probes)
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
@@ -60,6 +98,19 @@ impl CircuitBreakerConfig {
             self.open_time,
             check::HOUR,
         )?;
-        check::within("circuit_breaker.probes", self.probes, 1, 1000)
+        check::duration(
+            "circuit_breaker.window_time",
+            self.window_time,
+            check::MILLISECOND,
+            24 * check::HOUR,
+        )?;
+        check::within("circuit_breaker.probes", self.probes, 1, 1000)?;
+        check::within("circuit_breaker.successes", self.needed_successes(), 1, 1000)?;
+        check::duration(
+            "circuit_breaker.probe_timeout",
+            self.probe_timeout,
+            check::MILLISECOND,
+            24 * check::HOUR,
+        )
     }
 }

@@ -5,9 +5,10 @@ use tokio::sync::watch;
 
 use super::CircuitState;
 use super::breaker::Shared;
+use super::open_until::Left;
 
-/// Reads the state of a circuit breaker and changes nothing. [`CircuitBreakerLayer::handle`](super::CircuitBreakerLayer::handle)
-/// returns it. Clones read the same breaker.
+/// Reads the state of a circuit breaker, and lets an operator decide it.
+/// [`CircuitBreakerLayer::handle`](super::CircuitBreakerLayer::handle) returns it. Clones share the breaker.
 #[derive(Clone, Debug)]
 pub struct CircuitBreakerHandle {
     pub(super) shared: Arc<Shared>,
@@ -19,9 +20,53 @@ impl CircuitBreakerHandle {
         self.shared.state()
     }
 
-    /// Returns the time until the next probe is due, or `None` unless the breaker is open.
+    /// Returns the name that the configuration gives the breaker.
+    pub fn name(&self) -> Option<&str> {
+        self.shared.name()
+    }
+
+    /// Returns the time until the next probe is due, or `None` unless the breaker is open and will probe.
     pub fn retry_in(&self) -> Option<Duration> {
-        (self.state() == CircuitState::Open).then(|| self.shared.open_time_left())
+        if self.state() != CircuitState::Open {
+            return None;
+        }
+        match self.shared.open_time_left() {
+            Left::Nothing => Some(Duration::ZERO),
+            Left::Time(time) => Some(time),
+            Left::Endless => None,
+        }
+    }
+
+    /// Returns how many calls the breaker has rejected.
+    pub fn rejected(&self) -> u64 {
+        self.shared.rejected()
+    }
+
+    /// Returns the share of failures among the results that count now, from 0 to 1, or `None` if there is none.
+    pub fn failure_rate(&self) -> Option<f64> {
+        self.shared.failure_rate()
+    }
+
+    /// Opens the breaker until [`force_closed`](Self::force_closed) or [`reset`](Self::reset): no call reaches the service,
+    /// and nothing probes it.
+    pub fn force_open(&self) {
+        self.shared.force(Some(CircuitState::Open));
+    }
+
+    /// Closes the breaker until [`force_open`](Self::force_open) or [`reset`](Self::reset): all calls reach the service,
+    /// whatever they find.
+    pub fn force_closed(&self) {
+        self.shared.force(Some(CircuitState::Closed));
+    }
+
+    /// Closes the breaker, forgets all results, and lets results decide again.
+    pub fn reset(&self) {
+        self.shared.force(None);
+    }
+
+    /// Whether [`force_open`](Self::force_open) or [`force_closed`](Self::force_closed) is in force.
+    pub fn is_forced(&self) -> bool {
+        self.shared.is_forced()
     }
 
     /// Returns how often the breaker has changed to this state.

@@ -30,6 +30,11 @@ impl Machine {
         self.machine.on_success();
     }
 
+    /// Closes, whatever it was.
+    pub fn reset(&self) {
+        self.machine.reset();
+    }
+
     /// Whether calls may pass. An open machine becomes half open if its open time is over.
     pub fn may_probe(&self) -> bool {
         // The machine wants more than the open time to have passed.

@@ -1,10 +1,12 @@
 //! Stops calling a service that fails. The docs are those of [`CircuitBreakerLayer`].
 //!
-//! `breaker` is shared by all clones. Its `policy` decides on a `window` of results, `machine` is failsafe's state machine,
-//! and `phase` and `open_until` are what calls read without the lock. A `permit` is the right to make one call.
+//! `breaker` is shared by all clones. Its `policy` decides on a `window` of results, `half_open` on who probes, `machine` is
+//! failsafe's state machine, and `phase` and `open_until` are what calls read without the lock. A `permit` is the right to make
+//! one call, and `service` the [gate](crate::layers::gate) before a service.
 
 mod breaker;
 mod config;
+mod half_open;
 mod handle;
 #[cfg(test)]
 mod loom_tests;
@@ -34,7 +36,7 @@ use crate::{Error, ErrorKind};
 #[error("circuit breaker open{}", self.until_probe())]
 #[non_exhaustive]
 pub struct CircuitOpen {
-    /// The time until the next probe is due, or `None` while probes are in flight.
+    /// The time until the next probe is due, or `None` while probes are in flight or an operator keeps the breaker open.
     pub retry_in: Option<Duration>,
 }
 

@@ -3,12 +3,23 @@ use std::time::{Duration, Instant};
 use super::sync::{AtomicU64, Ordering};
 
 /// When the open time ends, for those who ask without the lock. In the future only while the breaker is open:
-/// only time ends that state.
+/// only time ends that state, unless an operator has forced it.
 #[derive(Debug)]
 pub struct OpenUntil {
     /// What the nanoseconds count from.
     start: Instant,
     nanos: AtomicU64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// What is left of the open time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    Nothing,
+    Time(Duration),
+    /// It does not end by itself.
+    Endless,
 }
 
 impl OpenUntil {
@@ -18,13 +29,20 @@ impl OpenUntil {
 
     pub fn set(&self, until: Instant) {
         let nanos = until.saturating_duration_since(self.start).as_nanos();
-        self.nanos.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
+        self.nanos.store(u64::try_from(nanos).unwrap_or(NEVER - 1), Ordering::Release);
     }
 
-    /// Time left, zero when it is over.
+    pub fn set_endless(&self) {
+        self.nanos.store(NEVER, Ordering::Release);
+    }
+
     #[inline]
-    pub fn left(&self, now: Instant) -> Duration {
-        let until = Duration::from_nanos(self.nanos.load(Ordering::Acquire));
-        until.saturating_sub(now.saturating_duration_since(self.start))
+    pub fn left(&self, now: Instant) -> Left {
+        let nanos = self.nanos.load(Ordering::Acquire);
+        if nanos == NEVER {
+            return Left::Endless;
+        }
+        let left = Duration::from_nanos(nanos).saturating_sub(now.saturating_duration_since(self.start));
+        if left.is_zero() { Left::Nothing } else { Left::Time(left) }
     }
 }

@@ -15,19 +15,25 @@ pub struct Policy {
 
 impl Policy {
     pub fn new(config: CircuitBreakerConfig) -> Self {
-        let window = Window::new(config.window);
+        let window = Window::new(config.window, config.window_time);
         Self { config, window, openings: 0, not_before: None }
     }
 
     /// Records a call. Returns true if the breaker must open.
-    pub fn record(&mut self, failed: bool) -> bool {
-        self.window.record(failed);
+    pub fn record(&mut self, failed: bool, now: Instant) -> bool {
+        self.window.record(failed, now);
         failed && self.must_open()
     }
 
     fn must_open(&self) -> bool {
         self.window.len() >= self.config.min_calls as usize
             && self.window.failure_rate() >= self.config.failure_rate
+    }
+
+    /// Returns the share of failures in the window, or `None` if it is empty.
+    pub fn failure_rate(&mut self, now: Instant) -> Option<f64> {
+        self.window.forget(now);
+        (self.window.len() > 0).then(|| self.window.failure_rate())
     }
 
     /// Whether one more success would change nothing.
@@ -48,9 +54,9 @@ impl Policy {
     }
 
     /// Forgets the past. The success of the probe is the first call of a new window.
-    pub fn recovers(&mut self) {
+    pub fn recovers(&mut self, now: Instant) {
         self.window.clear();
-        self.window.record(false);
+        self.window.record(false, now);
         self.openings = 0;
         self.not_before = None;
     }

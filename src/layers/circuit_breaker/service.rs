@@ -3,12 +3,12 @@ use std::task::{Context, Poll};
 
 use tower::{Layer, Service};
 
-use super::breaker::Shared;
-use super::permit::{Permit, permit};
-use super::{CircuitBreakerConfig, CircuitBreakerHandle, CircuitOpen};
+use super::breaker::{Closed, Shared};
+use super::permit::{Permit, expired, permit};
+use super::{CircuitBreakerConfig, CircuitBreakerHandle, CircuitOpen, CircuitState};
 use crate::ConfigError;
-use crate::layers::Classify;
-use crate::layers::gated::GatedFuture;
+use crate::layers::gate::{Gate, Gated, GatedFuture, Signal, Waiting};
+use crate::layers::{Classify, Verdict, WaitIn};
 
 /// Stops calling a service that fails, and finds out gently when it has recovered.
 ///
@@ -18,37 +18,51 @@ use crate::layers::gated::GatedFuture;
 ///               failure rate reached
 ///   ┌────────┐ ─────────────────────────────────► ┌──────┐
 ///   │ closed │                                    │ open │ ◄──┐ a probe failed:
-///   └────────┘ ◄──────────┐                       └──────┘    │ open for longer
-///                 a probe │                          │ open time over
-///               succeeded │   ┌───────────┐          │        │
+///   └────────┘ ◄──────────┐                       └──────┘    │ or hung:
+///                  probes │                          │ open time over
+///               succeeded │   ┌───────────┐          │        │ open for longer
 ///                         └── │ half open │ ◄────────┘        │
 ///                             └───────────┘ ──────────────────┘
 /// ```
 ///
-/// - **Closed.** Calls pass. The last `window` results decide: when at least `min_calls` of them are there and the share of
-///   failures reaches the threshold, the breaker opens. The window slides call by call, so a thousand old successes do not
-///   hide ten new failures, and recording costs the same however many calls it holds.
+/// - **Closed.** Calls pass. The last `window` results of the last `window_time` decide: when at least `min_calls` of them are
+///   there and the share of failures reaches the threshold, the breaker opens. The window slides call by call, so a thousand
+///   old successes do not hide ten new failures, and recording costs the same however many calls it holds.
 /// - **Open.** Calls are rejected with [`CircuitOpen`] at once, or [wait](Self::wait_when_open). The open time starts at
 ///   1 s and doubles with each failed probe up to 10 s. It is shortened by up to a tenth at random, so that many clients do
 ///   not probe in step. It never undercuts a `Retry-After` that a failure carried.
 /// - **Half open.** `failsafe` alone would admit every call. Here at most `probes` calls are in flight. A probe that is
-///   dropped before its end returns its permit. The first success closes the breaker, a failure opens it again.
+///   dropped before its end returns its permit. The breaker closes when `successes` probes have succeeded. A failure opens it
+///   again, and so does a probe that hangs for `probe_timeout`.
+///
+/// An operator can [force it open or closed](CircuitBreakerHandle::force_open), and [reset](CircuitBreakerHandle::reset) it.
 ///
 /// The [`Verdict`](crate::layers::Verdict) decides what counts: only `Failed` is a failure. `Refused` is a success, because
 /// the service is alive. `Throttled` counts as neither, so a breaker never opens on 429s. Results of calls that began in an
 /// earlier state are ignored. Slow calls are successes: put a timeout below the breaker, and those that exceed it are
 /// failures.
 ///
+/// **A call ends with its response's head.** A body that breaks off or hangs afterwards counts as a success, because the
+/// breaker never sees it. If bodies matter, put the layers around a service that reads them, as this crate's own delivery does.
+///
+/// # Readiness
+///
+/// The breaker decides before it asks the service whether it is ready, so an open breaker rejects at once, also while the
+/// service is busy or hangs. What `poll_ready` decides holds in `call`. A call that is rejected or waits gives back what the
+/// service has reserved for it (a permit of `ConcurrencyLimit`, a place in a `Buffer`); the breaker drops the polled service
+/// and goes on with a clone. An error of the service's `poll_ready` is a result like that of a call.
+///
 /// # Defaults
 ///
-/// Half of the last 10 calls failed, at least 5; open for 1 s doubling to 10 s; 1 probe; calls are rejected while open.
+/// Half of the last 10 calls within 5 min failed, at least 5; open for 1 s doubling to 10 s; 1 probe, of 30 s at most; calls
+/// are rejected while open.
 /// Each method of [`CircuitBreakerConfig`] gives the reason.
 ///
 /// # Cost
 ///
-/// A call that passes a closed breaker, or is rejected, allocates nothing in the breaker and reads no clock. While the
-/// window holds only successes, one more changes nothing and is not recorded, so the calls of a healthy service take no
-/// lock. Neither do rejected calls.
+/// A call that passes a closed breaker, or is rejected, allocates nothing in the breaker. While the window holds only
+/// successes, one more changes nothing and is not recorded, so the calls of a healthy service take no lock and read no clock.
+/// Rejected calls take no lock.
 ///
 /// # Clone
 ///
@@ -80,8 +94,7 @@ use crate::layers::gated::GatedFuture;
 /// ```
 #[derive(Clone, Debug)]
 pub struct CircuitBreakerLayer<C> {
-    shared: Arc<Shared>,
-    waits: bool,
+    gate: BreakerGate,
     classifier: C,
 }
 
@@ -93,21 +106,21 @@ impl<C> CircuitBreakerLayer<C> {
     /// When a value of `config` is zero, absurd, or does not fit the others.
     pub fn new(config: CircuitBreakerConfig, classifier: C) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { shared: Arc::new(Shared::new(config)), waits: false, classifier })
+        let gate = BreakerGate { shared: Arc::new(Shared::new(config)), wait_in: None };
+        Ok(Self { gate, classifier })
     }
 
-    /// Makes calls wait while the breaker is open, until they may probe the service or the breaker closes. By default they
-    /// fail at once, for callers that have something better to do than wait. Waiting suits background work. Bound the
-    /// number of callers that can wait.
+    /// Makes calls wait while the breaker is open, until they may probe the service or the breaker closes. [`WaitIn`] has the
+    /// trade-offs. By default calls fail at once, for callers that have something better to do than wait.
     #[must_use]
-    pub fn wait_when_open(mut self) -> Self {
-        self.waits = true;
+    pub fn wait_when_open(mut self, wait_in: WaitIn) -> Self {
+        self.gate.wait_in = Some(wait_in);
         self
     }
 
-    /// Returns a handle that reads the breaker's state.
+    /// Returns a handle that reads the breaker's state, and lets an operator decide it.
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle { shared: Arc::clone(&self.shared) }
+        CircuitBreakerHandle { shared: Arc::clone(&self.gate.shared) }
     }
 }
 
@@ -115,8 +128,7 @@ impl<S, C: Clone> Layer<S> for CircuitBreakerLayer<C> {
     type Service = CircuitBreaker<S, C>;
 
     fn layer(&self, service: S) -> Self::Service {
-        let (shared, classifier) = (Arc::clone(&self.shared), self.classifier.clone());
-        CircuitBreaker { service, shared, waits: self.waits, classifier }
+        CircuitBreaker { gated: Gated::new(service, self.gate.clone(), self.classifier.clone()) }
     }
 }
 
@@ -126,10 +138,7 @@ impl<S, C: Clone> Layer<S> for CircuitBreakerLayer<C> {
 /// [`Error`](crate::Error) are such errors.
 #[derive(Clone, Debug)]
 pub struct CircuitBreaker<S, C> {
-    service: S,
-    shared: Arc<Shared>,
-    waits: bool,
-    classifier: C,
+    gated: Gated<S, BreakerGate, C>,
 }
 
 impl<S, C, Req> Service<Req> for CircuitBreaker<S, C>
@@ -140,23 +149,59 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = GatedFuture<S, Permit, C, Req>;
+    type Future = GatedFuture<S, BreakerGate, C, Req>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.service.poll_ready(cx)
+        self.gated.poll_ready(cx)
     }
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let classifier = self.classifier.clone();
-        match self.shared.admit() {
-            Ok(permit) => GatedFuture::called(self.service.call(request), permit, classifier),
-            Err(_) if self.waits => {
-                let permit = Box::pin(permit(Arc::clone(&self.shared)));
-                GatedFuture::waiting(&mut self.service, request, permit, classifier)
-            }
-            Err(open) => GatedFuture::rejected(open.into(), classifier),
-        }
+        self.gated.call(request)
+    }
+}
+
+/// The breaker as a gate, with what becomes of calls while it is open.
+#[derive(Clone, Debug)]
+pub struct BreakerGate {
+    shared: Arc<Shared>,
+    /// `None`: they are rejected.
+    wait_in: Option<WaitIn>,
+}
+
+impl Gate for BreakerGate {
+    type Pass = Permit;
+    type Rejected = CircuitOpen;
+
+    #[inline]
+    fn decides_in_call(&self) -> bool {
+        self.shared.state() == CircuitState::Closed
+    }
+
+    #[inline]
+    fn pass(&self) -> Result<Permit, CircuitOpen> {
+        self.shared.admit().map_err(Closed::into)
+    }
+
+    fn wait_in(&self) -> Option<WaitIn> {
+        self.wait_in
+    }
+
+    fn wait(&self) -> Waiting<Self> {
+        let permit = permit(Arc::clone(&self.shared));
+        Box::pin(async move { Ok(permit.await) })
+    }
+
+    fn changed(&self, pass: Option<&Permit>) -> Option<Signal> {
+        Some(Box::pin(expired(Arc::clone(&self.shared), pass.map(|permit| permit.phase))))
+    }
+
+    fn observe(&self, verdict: Verdict) {
+        self.shared.observe(verdict);
+    }
+
+    fn count_rejected(&self) {
+        self.shared.count_rejected();
     }
 }

@@ -1,32 +1,44 @@
+use std::cell::Cell;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use tokio::sync::Notify;
-use tokio::time::Instant;
 
+use super::RateLimitExceeded;
+use super::queue::{LATE, Waiters};
 use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::token::Token;
 use crate::layers::Verdict;
 use crate::rt::Episode;
 use crate::rt::target;
 
-/// The tokens and the pause, shared by all clones of a layer.
+/// The tokens, the pause and the waiters, shared by all clones of a layer.
 #[derive(Debug)]
 pub struct Bucket {
-    tokens: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<std::time::Instant>>,
-    /// Whether there is an episode. Calls read it instead of taking the lock, and it is written while the lock is held.
-    is_throttled: AtomicBool,
-    throttle: Mutex<Throttle>,
+    tokens: RateLimiter<NotKeyed, InMemoryState, BucketClock, NoOpMiddleware<Instant>>,
+    /// The time between two tokens.
+    period: Duration,
+    /// Whether somebody waits or the service has asked for less. Calls read it instead of taking the lock, and it is written
+    /// while the lock is held.
+    is_busy: AtomicBool,
+    state: Mutex<State>,
     first_pause: Duration,
     longest_pause: Duration,
-    /// Notified when a scout returns.
-    pub scout_back: Arc<Notify>,
     waits: AtomicU64,
     waited_ns: AtomicU64,
+    rejected: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiters: Waiters,
+    /// When the next token is there, as far as is known. Before that nobody need ask.
+    next_token: Option<Instant>,
+    throttle: Throttle,
 }
 
 /// An episode in which the service asks for less. It lasts from the first 429 to the next call that the service answers.
@@ -36,62 +48,107 @@ struct Throttle {
     until: Option<Instant>,
     /// 429s in a row. Those that arrive within one pause count as one.
     streak: u32,
-    /// The scout is in flight: the call that finds out whether the episode is over.
-    scouting: bool,
+    /// When the scout got its token: the call that finds out whether the episode is over.
+    scout: Option<Instant>,
     /// Limits log lines.
     episode: Episode,
 }
 
-/// What a call without a token has to wait for.
-#[derive(Debug)]
-pub enum Wait {
-    For(Duration),
-    ForScout,
+/// How long the others wait for a scout. It is the timeout of a request by default, which should end it first.
+const LONGEST_SCOUT: Duration = Duration::from_secs(10);
+
+/// A call has no token yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoToken {
+    /// When its token is there, unless calls before it leave.
+    pub at: Instant,
+    /// When to ask again: then, or when the scout has been away for too long.
+    pub due: Instant,
+}
+
+impl From<NoToken> for RateLimitExceeded {
+    fn from(NoToken { at, .. }: NoToken) -> Self {
+        Self { retry_in: at.saturating_duration_since(now()) }
+    }
 }
 
 impl Bucket {
     pub fn new(quota: Quota, first_pause: Duration, longest_pause: Duration) -> Self {
         Self {
-            tokens: RateLimiter::direct_with_clock(quota, TokioClock),
-            is_throttled: AtomicBool::new(false),
-            throttle: Mutex::default(),
+            tokens: RateLimiter::direct_with_clock(quota, BucketClock),
+            period: quota.replenish_interval(),
+            is_busy: AtomicBool::new(false),
+            state: Mutex::default(),
             first_pause,
             longest_pause,
-            scout_back: Arc::default(),
             waits: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
         }
     }
 
-    /// Takes a token, or returns what to wait for before asking again.
+    /// Takes a token, unless somebody waits for it or it is not there.
     #[inline]
-    pub fn take(self: &Arc<Self>) -> Result<Token, Wait> {
-        let is_scout =
-            if self.is_paused() { self.take_throttled()? } else { self.take_one().map(|()| false)? };
-        Ok(Token { bucket: Arc::clone(self), is_scout })
+    pub fn take(self: &Arc<Self>) -> Result<Token, NoToken> {
+        if !self.is_busy() && self.tokens.check().is_ok() {
+            return Ok(self.token(false));
+        }
+        self.turn(&mut None, None)
     }
 
-    #[inline]
-    fn take_one(&self) -> Result<(), Wait> {
-        self.tokens.check().map_err(|until| Wait::For(until.wait_time_from(TokioClock.now())))
-    }
-
-    /// Takes a token in an episode. Returns true if this call is the scout.
+    /// Takes a token if it is this ticket's turn, or else waits in line if there is a waker.
     #[cold]
-    fn take_throttled(&self) -> Result<bool, Wait> {
-        let mut throttle = self.throttle();
-        if let Some(until) = throttle.until {
-            let left = until.saturating_duration_since(Instant::now());
-            if !left.is_zero() {
-                return Err(Wait::For(left));
-            }
-            if throttle.scouting {
-                return Err(Wait::ForScout);
+    pub fn turn(self: &Arc<Self>, ticket: &mut Option<u64>, waker: Option<&Waker>) -> Result<Token, NoToken> {
+        let now = now();
+        let mut state = self.state();
+        let State { waiters, next_token, throttle } = &mut *state;
+        if throttle.due(now) <= now && waiters.is_turn(*ticket, now) {
+            match self.check(*next_token, now) {
+                Ok(at) => {
+                    let is_scout = throttle.begins_scouting(now);
+                    if let Some(ticket) = ticket.take() {
+                        waiters.leave(ticket);
+                    }
+                    *next_token = Some(at + self.period);
+                    let next = state.next(now);
+                    self.publish(state, next);
+                    return Ok(self.token(is_scout));
+                }
+                Err(until) => *next_token = Some(until),
             }
         }
-        self.take_one()?;
-        throttle.scouting = throttle.until.is_some();
-        Ok(throttle.scouting)
+        let line = self.period.saturating_mul(waiters.before(*ticket));
+        let next_token = next_token.unwrap_or(now);
+        let at = throttle.until.unwrap_or(now).max(next_token).checked_add(line).unwrap_or(now + FOREVER);
+        let due = throttle.due(now).max(next_token).checked_add(line).unwrap_or(now + FOREVER);
+        if let Some(waker) = waker {
+            *ticket = Some(waiters.wait(*ticket, due, waker));
+            // A waiter that missed its moment may have made room.
+            let next = state.next(now);
+            self.publish(state, next.filter(|next| !next.will_wake(waker)));
+        }
+        Err(NoToken { at, due })
+    }
+
+    /// Asks the bucket as of the moment when the token was there, so that a late timer costs no rate.
+    fn check(&self, next_token: Option<Instant>, now: Instant) -> Result<Instant, Instant> {
+        let at = next_token.map_or(now, |at| at.clamp(now.checked_sub(LATE).unwrap_or(now), now));
+        ASKED_AT.set(Some(at));
+        let checked = self.tokens.check();
+        ASKED_AT.set(None);
+        checked.map(|()| at).map_err(|until| until.earliest_possible())
+    }
+
+    /// A waiter leaves without a token.
+    pub fn leave(&self, ticket: u64) {
+        let mut state = self.state();
+        state.waiters.leave(ticket);
+        let next = state.next(now());
+        self.publish(state, next);
+    }
+
+    fn token(self: &Arc<Self>, is_scout: bool) -> Token {
+        Token { bucket: Arc::clone(self), is_scout, good_until: None }
     }
 
     /// Learns from a call's result.
@@ -101,15 +158,17 @@ impl Bucket {
             Verdict::Throttled { retry_after } => self.pause(retry_after, true),
             Verdict::Failed { retry_after: Some(hint) } => self.pause(Some(hint), false),
             // A service that refuses a request has time for it.
-            Verdict::Success | Verdict::Refused if self.is_paused() => self.resume(),
+            Verdict::Success | Verdict::Refused if self.is_busy() => self.resume(),
             Verdict::Success | Verdict::Refused => {}
             Verdict::Failed { retry_after: None } | Verdict::NotAttempted => {}
         }
     }
 
     pub fn scout_is_back(&self) {
-        self.throttle().scouting = false;
-        self.scout_back.notify_waiters();
+        let mut state = self.state();
+        state.throttle.scout = None;
+        let next = state.next(now());
+        self.publish(state, next);
     }
 
     /// Counts a call that had to wait for its token.
@@ -127,26 +186,28 @@ impl Bucket {
         Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed))
     }
 
+    pub fn count_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
     #[inline]
+    fn is_busy(&self) -> bool {
+        self.is_busy.load(Ordering::Acquire)
+    }
+
     pub fn is_paused(&self) -> bool {
-        self.is_throttled.load(Ordering::Acquire)
+        self.is_busy() && self.state().throttle.until.is_some()
     }
 
     fn pause(&self, hint: Option<Duration>, grows: bool) {
-        let now = Instant::now();
-        let mut throttle = self.throttle();
-        let in_pause = throttle.until.is_some_and(|until| now < until);
-        let begins = throttle.episode.begins(now.into_std()) && throttle.until.is_none();
-        let mut pause = hint.unwrap_or_default();
-        if grows {
-            throttle.streak = throttle.streak.saturating_add(u32::from(!in_pause));
-            let doublings = throttle.streak.saturating_sub(1).min(31);
-            pause = pause.max(self.first_pause.saturating_mul(1 << doublings).min(self.longest_pause));
-        }
-        let until = now.checked_add(pause).unwrap_or(now + FOREVER);
-        throttle.until = throttle.until.max(Some(until));
-        self.is_throttled.store(true, Ordering::Release);
-        drop(throttle);
+        let now = now();
+        let mut state = self.state();
+        let (begins, pause) = state.throttle.pause(now, hint, grows, self.first_pause, self.longest_pause);
+        self.publish(state, None);
         if begins {
             tracing::info!(target: target::LAYERS, ?pause, "asked to slow down: pausing");
         } else {
@@ -156,30 +217,101 @@ impl Bucket {
 
     #[cold]
     fn resume(&self) {
-        let mut throttle = self.throttle();
-        if throttle.until.is_some_and(|until| until <= Instant::now()) {
-            throttle.until = None;
-            throttle.streak = 0;
-            self.is_throttled.store(false, Ordering::Release);
+        let now = now();
+        let mut state = self.state();
+        if state.throttle.until.is_some_and(|until| until <= now) {
+            state.throttle.until = None;
+            state.throttle.streak = 0;
+            let next = state.next(now);
+            self.publish(state, next);
         }
     }
 
-    fn throttle(&self) -> MutexGuard<'_, Throttle> {
-        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes what others read without the lock, and wakes after it.
+    fn publish(&self, mut state: MutexGuard<'_, State>, next: Option<Waker>) {
+        let anybody_waits = state.waiters.anybody_waits();
+        if !anybody_waits {
+            state.next_token = None;
+        }
+        let is_busy = anybody_waits || state.throttle.until.is_some();
+        self.is_busy.store(is_busy, Ordering::Release);
+        drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
+}
+
+impl State {
+    /// Returns the waker of the first waiter if its token is there before its timer.
+    fn next(&mut self, now: Instant) -> Option<Waker> {
+        let at = self.throttle.due(now).max(self.next_token.unwrap_or(now));
+        self.waiters.hurry(at)
+    }
+}
+
+impl Throttle {
+    /// When the pause ends and the scout is back, or now.
+    fn due(&self, now: Instant) -> Instant {
+        let Some(until) = self.until else { return now };
+        let scout = self.scout.map_or(now, |since| since + LONGEST_SCOUT);
+        until.max(scout).max(now)
+    }
+
+    /// Returns true if the call that has a token now is the scout.
+    fn begins_scouting(&mut self, now: Instant) -> bool {
+        self.scout = self.until.map(|_| now);
+        self.scout.is_some()
+    }
+
+    /// Returns whether an episode begins, and how long to pause.
+    fn pause(
+        &mut self,
+        now: Instant,
+        hint: Option<Duration>,
+        grows: bool,
+        first: Duration,
+        longest: Duration,
+    ) -> (bool, Duration) {
+        let in_pause = self.until.is_some_and(|until| now < until);
+        let begins = self.episode.begins(now) && self.until.is_none();
+        let mut pause = hint.unwrap_or_default();
+        if grows {
+            self.streak = self.streak.saturating_add(u32::from(!in_pause));
+            let doublings = self.streak.saturating_sub(1).min(31);
+            pause = pause.max(first.saturating_mul(1 << doublings).min(longest));
+        }
+        self.until = self.until.max(Some(now.checked_add(pause).unwrap_or(now + FOREVER)));
+        (begins, pause)
     }
 }
 
 /// Longer than any process lives, and short enough for the clock to represent.
 const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
-/// Runs governor on tokio's clock, so that a paused clock steers it in tests.
+/// Returns the time by tokio's clock, so that a paused one steers the bucket in tests.
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+thread_local! {
+    /// The moment that the bucket is asked as of, if it is not the present one.
+    static ASKED_AT: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Runs governor on tokio's clock.
 #[derive(Clone, Copy, Debug)]
-struct TokioClock;
+struct BucketClock;
 
-impl Clock for TokioClock {
-    type Instant = std::time::Instant;
+impl Clock for BucketClock {
+    type Instant = Instant;
 
-    fn now(&self) -> Self::Instant {
-        Instant::now().into_std()
+    #[inline]
+    fn now(&self) -> Instant {
+        ASKED_AT.get().unwrap_or_else(now)
     }
 }

@@ -2,3 +2,4 @@
 
 pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(super) use std::sync::{Mutex, MutexGuard};
+pub(super) use tokio::time::sleep_until;

@@ -1,17 +1,26 @@
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
-
-use super::bucket::{Bucket, Wait};
+use super::RateLimitExceeded;
+use super::bucket::{Bucket, now};
+use super::sync::sleep_until;
 use crate::layers::Verdict;
-use crate::layers::gated::Pass;
+use crate::layers::gate::Pass;
 
 /// The right to make one call.
 #[derive(Debug)]
 pub struct Token {
     pub bucket: Arc<Bucket>,
     pub is_scout: bool,
+    /// Until when an idle handle keeps it.
+    pub good_until: Option<Instant>,
 }
+
+/// How long an idle handle keeps its token. Calls with older tokens would exceed the rate.
+const RESERVED: Duration = Duration::from_secs(1);
 
 impl Token {
     #[inline]
@@ -28,6 +37,18 @@ impl Pass for Token {
         self.bucket.settle(verdict);
         self.end_scouting();
     }
+
+    fn park(&mut self) {
+        self.good_until.get_or_insert_with(|| now() + RESERVED);
+    }
+
+    fn unpark(&mut self) -> bool {
+        self.is_current()
+    }
+
+    fn is_current(&self) -> bool {
+        self.good_until.is_none_or(|until| now() < until)
+    }
 }
 
 impl Drop for Token {
@@ -37,21 +58,42 @@ impl Drop for Token {
     }
 }
 
-/// Waits for a token.
-pub(super) async fn token(bucket: Arc<Bucket>) -> Token {
-    let started = Instant::now();
-    loop {
-        // Registered before asking, so that a scout that comes back in between is not missed.
-        let scout_back = Arc::clone(&bucket.scout_back).notified_owned();
-        tokio::pin!(scout_back);
-        scout_back.as_mut().enable();
-        match bucket.take() {
-            Ok(token) => {
-                bucket.count_wait(started.elapsed());
-                return token;
-            }
-            Err(Wait::For(time)) => tokio::time::sleep(time).await,
-            Err(Wait::ForScout) => scout_back.await,
+/// A place in line, which is given up when it is dropped.
+struct Place {
+    bucket: Arc<Bucket>,
+    ticket: Option<u64>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.bucket.leave(ticket);
         }
     }
+}
+
+/// Waits for a token, but not for longer than that.
+pub async fn token(bucket: Arc<Bucket>, longest: Option<Duration>) -> Result<Token, RateLimitExceeded> {
+    let started = now();
+    let deadline = longest.and_then(|longest| started.checked_add(longest));
+    let mut place = Place { bucket, ticket: None };
+    let mut sleep = pin!(sleep_until(started.into()));
+    poll_fn(|cx| {
+        loop {
+            let no_token = match place.bucket.turn(&mut place.ticket, Some(cx.waker())) {
+                Ok(token) => {
+                    place.bucket.count_wait(now().saturating_duration_since(started));
+                    return Poll::Ready(Ok(token));
+                }
+                Err(no_token) => no_token,
+            };
+            if deadline.is_some_and(|deadline| no_token.at > deadline || now() >= deadline) {
+                return Poll::Ready(Err(no_token.into()));
+            }
+            let due = deadline.map_or(no_token.due, |deadline| deadline.min(no_token.due));
+            sleep.as_mut().reset(due.into());
+            ready!(sleep.as_mut().poll(cx));
+        }
+    })
+    .await
 }

@@ -7,4 +7,4 @@ mod policy;
 
 pub(crate) use backoff::backoff;
 pub use config::RetryConfig;
-pub use policy::{Replay, RetryHandle, RetryLayer, RetryPolicy};
+pub use policy::{Replay, ReplayWith, Replayed, RetryHandle, RetryLayer, RetryPolicy};

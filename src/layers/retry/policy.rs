@@ -15,9 +15,13 @@ use crate::layers::{Classify, Verdict};
 use crate::rt::target;
 
 /// A request that can be sent again.
+///
+/// `reqwest::Request` and `http::Request` with a body that is `Clone` are such requests. For other types there is
+/// [`RetryLayer::replay_with`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent again",
-    note = "implement `Replay` for it: `self.clone()` will do if it is `Clone`; `reqwest::Request` has it"
+    note = "`reqwest::Request` and `http::Request<B>` with `B: Clone` can, and you may implement `Replay` for a type of yours",
+    note = "for other requests, `RetryLayer::replay_with` takes a closure; with `|_| None` they are tried once"
 )]
 pub trait Replay: Sized {
     /// Returns the same request once more, or `None` if that is impossible (a streaming body). Then it is tried once.
@@ -27,6 +31,41 @@ pub trait Replay: Sized {
 impl Replay for reqwest::Request {
     fn replay(&self) -> Option<Self> {
         self.try_clone()
+    }
+}
+
+impl<B: Clone> Replay for http::Request<B> {
+    fn replay(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+/// Makes the copy of a request that a retry sends. [`Replayed`] asks the request itself, and a closure is one too.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot copy a `{Req}` to send it again",
+    note = "the request has to implement `Replay`, as `reqwest::Request` does, and `http::Request<B>` with `B: Clone`",
+    note = "for other requests, `RetryLayer::replay_with` takes a closure; with `|_| None` they are tried once"
+)]
+pub trait ReplayWith<Req> {
+    /// Returns the same request once more, or `None` if that is impossible. Then it is tried once.
+    fn replay(&self, request: &Req) -> Option<Req>;
+}
+
+/// Copies requests by their own [`Replay`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Replayed;
+
+impl<Req: Replay> ReplayWith<Req> for Replayed {
+    #[inline]
+    fn replay(&self, request: &Req) -> Option<Req> {
+        request.replay()
+    }
+}
+
+impl<F: Fn(&Req) -> Option<Req>, Req> ReplayWith<Req> for F {
+    #[inline]
+    fn replay(&self, request: &Req) -> Option<Req> {
+        self(request)
     }
 }
 
@@ -79,8 +118,8 @@ impl Replay for reqwest::Request {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-pub struct RetryLayer<C> {
-    policy: RetryPolicy<C>,
+pub struct RetryLayer<C, R = Replayed> {
+    policy: RetryPolicy<C, R>,
 }
 
 impl<C> RetryLayer<C> {
@@ -93,7 +132,35 @@ impl<C> RetryLayer<C> {
         config.validate()?;
         let budget = SharedBudget::new(config.share);
         let shared = Arc::new(Shared { config, budget, retries: RetryHandle::default() });
-        Ok(Self { policy: RetryPolicy { shared, classifier, attempts_made: 0 } })
+        Ok(Self { policy: RetryPolicy { shared, classifier, replay: Replayed, attempts_made: 0 } })
+    }
+}
+
+impl<C, R> RetryLayer<C, R> {
+    /// Copies requests by a closure and not by their own [`Replay`]. A request for which it returns `None` is tried once.
+    ///
+    /// ```
+    /// use posthog_health::layers::{HttpStatus, RetryConfig, RetryLayer};
+    ///
+    /// // A body that streams can be sent once. Requests without one can be sent again.
+    /// let layer = RetryLayer::new(RetryConfig::default(), HttpStatus::default())?.replay_with(
+    ///     |request: &http::Request<Option<std::fs::File>>| {
+    ///         request.body().is_none().then(|| {
+    ///             let mut copy = http::Request::new(None);
+    ///             *copy.method_mut() = request.method().clone();
+    ///             *copy.uri_mut() = request.uri().clone();
+    ///             *copy.headers_mut() = request.headers().clone();
+    ///             copy
+    ///         })
+    ///     },
+    /// );
+    /// # let _ = layer;
+    /// # Ok::<(), posthog_health::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn replay_with<F>(self, replay: F) -> RetryLayer<C, F> {
+        let RetryPolicy { shared, classifier, attempts_made, .. } = self.policy;
+        RetryLayer { policy: RetryPolicy { shared, classifier, replay, attempts_made } }
     }
 
     /// Returns a handle that reads the count of retries.
@@ -102,8 +169,8 @@ impl<C> RetryLayer<C> {
     }
 }
 
-impl<S, C: Clone> Layer<S> for RetryLayer<C> {
-    type Service = Retry<RetryPolicy<C>, S>;
+impl<S, C: Clone, R: Clone> Layer<S> for RetryLayer<C, R> {
+    type Service = Retry<RetryPolicy<C, R>, S>;
 
     fn layer(&self, service: S) -> Self::Service {
         Retry::new(self.policy.clone(), service)
@@ -124,9 +191,10 @@ impl RetryHandle {
 
 /// Decides whether to try again and how long to wait before, as a [`tower::retry::Policy`]. [`RetryLayer`] makes it.
 #[derive(Clone, Debug)]
-pub struct RetryPolicy<C> {
+pub struct RetryPolicy<C, R = Replayed> {
     shared: Arc<Shared>,
     classifier: C,
+    replay: R,
     attempts_made: u32,
 }
 
@@ -138,10 +206,10 @@ struct Shared {
     retries: RetryHandle,
 }
 
-impl<C, Req, Res, Err> Policy<Req, Res, Err> for RetryPolicy<C>
+impl<C, R, Req, Res, Err> Policy<Req, Res, Err> for RetryPolicy<C, R>
 where
     C: Classify<Res, Err>,
-    Req: Replay,
+    R: ReplayWith<Req>,
 {
     type Future = Sleep;
 
@@ -171,11 +239,11 @@ where
 
     #[inline]
     fn clone_request(&mut self, request: &Req) -> Option<Req> {
-        request.replay()
+        self.replay.replay(request)
     }
 }
 
-impl<C> RetryPolicy<C> {
+impl<C, R> RetryPolicy<C, R> {
     /// The backoff above its floor, and never less than the hint. Clients that were given the same hint are spread by a first
     /// backoff on top of it.
     fn wait(&self, hint: Option<Duration>) -> Duration {

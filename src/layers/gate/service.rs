@@ -1,0 +1,227 @@
+use std::fmt::{self, Debug, Formatter};
+use std::mem;
+use std::task::{Context, Poll, ready};
+
+use tower::Service;
+
+use super::turn::Stop;
+use super::{Gate, GatedFuture, Signal, Turn, WaitIn, poll_changed};
+use crate::layers::Classify;
+
+/// A service behind a gate.
+pub struct Gated<S, G: Gate, C> {
+    service: S,
+    gate: G,
+    classifier: C,
+    next: Next<G>,
+    /// The service was asked whether it is ready, so it may have reserved something for a call, or be about to.
+    is_polled: bool,
+    changed: Option<Signal>,
+}
+
+/// What is decided about the next call.
+enum Next<G: Gate> {
+    /// Nothing: `call` decides.
+    Undecided,
+    /// It has its turn, and waits in `poll_ready` or has a pass.
+    Turn(Turn<G>),
+    /// It is rejected.
+    Rejected(G::Rejected),
+    /// It will wait for its turn in its future.
+    Waits,
+}
+
+impl<S, G: Gate, C> Gated<S, G, C> {
+    pub fn new(service: S, gate: G, classifier: C) -> Self {
+        Self { service, gate, classifier, next: Next::Undecided, is_polled: false, changed: None }
+    }
+}
+
+/// A clone is a handle of its own: nothing is decided for it.
+impl<S: Clone, G: Gate, C: Clone> Clone for Gated<S, G, C> {
+    fn clone(&self) -> Self {
+        Self::new(self.service.clone(), self.gate.clone(), self.classifier.clone())
+    }
+}
+
+impl<S: Debug, G: Gate + Debug, C: Debug> Debug for Gated<S, G, C> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { service, gate, classifier, .. } = self;
+        f.debug_struct("Gated")
+            .field("service", service)
+            .field("gate", gate)
+            .field("classifier", classifier)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, G, C> Gated<S, G, C>
+where
+    S: Clone,
+    G: Gate,
+    C: Clone,
+{
+    /// The gate decides first, then the service is asked.
+    #[inline]
+    pub fn poll_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
+    where
+        S: Service<Req>,
+        C: Classify<S::Response, S::Error>,
+    {
+        if matches!(self.next, Next::Undecided) && self.gate.decides_in_call() {
+            let polled = self.service.poll_ready(cx);
+            if matches!(polled, Poll::Ready(Ok(()))) {
+                return polled;
+            }
+            if ready!(self.not_ready(polled, cx))? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.decide(cx)
+    }
+
+    /// The service is not ready. Returns false once the gate has to decide anew.
+    #[cold]
+    fn not_ready<Req>(
+        &mut self,
+        polled: Poll<Result<(), S::Error>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, S::Error>>
+    where
+        S: Service<Req>,
+        C: Classify<S::Response, S::Error>,
+    {
+        self.is_polled = true;
+        match polled {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(true)),
+            Poll::Ready(Err(error)) => {
+                self.gate.observe(self.classifier.classify(Err(&error)));
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => poll_changed(&mut self.changed, &self.gate, None, cx).map(|()| Ok(false)),
+        }
+    }
+
+    #[cold]
+    fn decide<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>>
+    where
+        S: Service<Req>,
+        C: Classify<S::Response, S::Error>,
+    {
+        if matches!(self.next, Next::Rejected(_) | Next::Waits) {
+            self.next = Next::Undecided;
+        }
+        loop {
+            match &mut self.next {
+                Next::Undecided if self.gate.decides_in_call() => {
+                    let polled = self.service.poll_ready(cx);
+                    if ready!(self.not_ready(polled, cx))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Next::Undecided if self.gate.wait_in() == Some(WaitIn::Call) => match self.gate.pass() {
+                    Ok(pass) => self.next = Next::Turn(Turn::new(Some(pass))),
+                    Err(_) => return Poll::Ready(Ok(self.decided(Next::Waits))),
+                },
+                Next::Undecided => self.next = Next::Turn(Turn::new(None)),
+                Next::Turn(turn) => {
+                    self.is_polled = true;
+                    match ready!(turn.poll(&self.gate, &mut self.service, &self.classifier, cx)) {
+                        Ok(()) => {
+                            turn.park();
+                            return Poll::Ready(Ok(()));
+                        }
+                        Err(Stop::Expired) => self.next = Next::Undecided,
+                        Err(Stop::Rejected(rejected)) => {
+                            return Poll::Ready(Ok(self.decided(Next::Rejected(rejected))));
+                        }
+                        Err(Stop::Failed(error)) => {
+                            self.next = Next::Undecided;
+                            return Poll::Ready(Err(error));
+                        }
+                    }
+                }
+                Next::Rejected(_) | Next::Waits => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// The next call does not reach the service that was polled.
+    fn decided(&mut self, next: Next<G>) {
+        self.next = next;
+        self.changed = None;
+        if mem::take(&mut self.is_polled) {
+            self.release();
+        }
+    }
+
+    /// Gives back what the service has reserved. Only dropping it does that, and a clone reserves nothing.
+    fn release(&mut self) {
+        self.service = self.service.clone();
+    }
+
+    // `always`, as in `GatedFuture::poll`.
+    #[inline(always)]
+    pub fn call<Req>(&mut self, request: Req) -> GatedFuture<S, G, C, Req>
+    where
+        S: Service<Req>,
+        S::Error: From<G::Rejected>,
+    {
+        if !matches!(self.next, Next::Undecided) {
+            return self.call_as_decided(request);
+        }
+        match self.gate.pass() {
+            Ok(pass) => GatedFuture::called(self.service.call(request), pass, self.classifier.clone()),
+            Err(rejected) => self.refuse(request, rejected),
+        }
+    }
+
+    #[cold]
+    fn call_as_decided<Req>(&mut self, request: Req) -> GatedFuture<S, G, C, Req>
+    where
+        S: Service<Req>,
+        S::Error: From<G::Rejected>,
+    {
+        self.is_polled = false;
+        self.changed = None;
+        let pass = match mem::replace(&mut self.next, Next::Undecided) {
+            Next::Rejected(rejected) => return self.reject(rejected),
+            Next::Waits => return self.wait(request),
+            Next::Turn(turn) => turn.into_pass(),
+            Next::Undecided => None,
+        };
+        match pass.map_or_else(|| self.gate.pass(), Ok) {
+            Ok(pass) => GatedFuture::called(self.service.call(request), pass, self.classifier.clone()),
+            Err(rejected) => self.refuse(request, rejected),
+        }
+    }
+
+    /// The service is ready, and the call may not pass.
+    #[cold]
+    fn refuse<Req>(&mut self, request: Req, rejected: G::Rejected) -> GatedFuture<S, G, C, Req>
+    where
+        S: Service<Req>,
+        S::Error: From<G::Rejected>,
+    {
+        self.is_polled = false;
+        self.changed = None;
+        self.release();
+        if self.gate.wait_in().is_some() { self.wait(request) } else { self.reject(rejected) }
+    }
+
+    fn reject<Req>(&mut self, rejected: G::Rejected) -> GatedFuture<S, G, C, Req>
+    where
+        S: Service<Req>,
+        S::Error: From<G::Rejected>,
+    {
+        self.gate.count_rejected();
+        GatedFuture::rejected(rejected.into(), self.classifier.clone())
+    }
+
+    fn wait<Req>(&mut self, request: Req) -> GatedFuture<S, G, C, Req>
+    where
+        S: Service<Req>,
+    {
+        GatedFuture::waiting(self.service.clone(), self.gate.clone(), request, self.classifier.clone())
+    }
+}

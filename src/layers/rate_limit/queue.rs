@@ -1,0 +1,97 @@
+use std::collections::BTreeMap;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// Who waits for a token, in order of arrival. It is pure: time is an argument, and wakers are returned.
+///
+/// Each waiter has a timer for the moment when its token should be there, so that one wake gets it its token. If the moment
+/// comes earlier, because somebody before it has gone, the first waiter is woken. A waiter that is not polled when its moment
+/// has come, because its task does something else, gives way to whoever asks. It keeps its place for when it is polled.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    /// By their tickets.
+    waiting: BTreeMap<u64, Waiter>,
+    /// Those that missed their moment.
+    missed: BTreeMap<u64, Waiter>,
+    next_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    /// When its timer wakes it.
+    due: Instant,
+    waker: Waker,
+}
+
+/// How late a waiter may be: timers have a resolution of a millisecond, and tasks wait for a thread.
+pub const LATE: Duration = Duration::from_millis(10);
+
+impl Waiters {
+    /// Whether anybody waits who has not missed its moment.
+    pub fn anybody_waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// How many stand before this ticket, or before a newcomer.
+    pub fn before(&self, ticket: Option<u64>) -> u32 {
+        let count = match ticket {
+            // Tickets that are gone count too. That only makes a timer late, and who is first is woken anyway.
+            Some(ticket) => match self.waiting.first_key_value() {
+                Some((first, _)) => ticket.saturating_sub(*first),
+                None => 0,
+            },
+            None => self.waiting.len() as u64,
+        };
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a token that is there now is this ticket's, or a newcomer's. The first waiter gives way if it misses its moment.
+    pub fn is_turn(&mut self, ticket: Option<u64>, now: Instant) -> bool {
+        let Some((&first, waiter)) = self.waiting.first_key_value() else { return true };
+        if ticket.is_some_and(|ticket| ticket <= first) {
+            return true;
+        }
+        let misses = now.saturating_duration_since(waiter.due) > LATE;
+        if misses && let Some(waiter) = self.waiting.remove(&first) {
+            self.missed.insert(first, waiter);
+        }
+        misses
+    }
+
+    /// Waits, with a timer for that moment. Returns the ticket.
+    pub fn wait(&mut self, ticket: Option<u64>, due: Instant, waker: &Waker) -> u64 {
+        let ticket = ticket.unwrap_or_else(|| {
+            self.next_ticket += 1;
+            self.next_ticket
+        });
+        self.missed.remove(&ticket);
+        match self.waiting.get_mut(&ticket) {
+            Some(waiter) => {
+                waiter.due = due;
+                waiter.waker.clone_from(waker);
+            }
+            None => {
+                self.waiting.insert(ticket, Waiter { due, waker: waker.clone() });
+            }
+        }
+        ticket
+    }
+
+    /// Leaves, with a token or without one.
+    pub fn leave(&mut self, ticket: u64) {
+        self.waiting.remove(&ticket);
+        self.missed.remove(&ticket);
+    }
+
+    /// The token of the first waiter is there at that moment. Returns its waker if its timer is for a later one.
+    pub fn hurry(&mut self, at: Instant) -> Option<Waker> {
+        let mut first = self.waiting.first_entry()?;
+        let waiter = first.get_mut();
+        // A timer's resolution is no difference.
+        if waiter.due <= at + Duration::from_millis(1) {
+            return None;
+        }
+        waiter.due = at;
+        Some(waiter.waker.clone())
+    }
+}
