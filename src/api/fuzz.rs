@@ -82,7 +82,8 @@ fn hint() {
             let mut response = http::Response::new("");
             *response.status_mut() = status.try_into().unwrap();
             *response.headers_mut() = headers([(RETRY_AFTER, input)]);
-            let verdict = HttpStatus::default().longest_retry_after(LONGEST).classify(Ok(&response.into()));
+            let answer: Result<_, &crate::Error> = Ok(&response);
+            let verdict = HttpStatus::default().longest_retry_after(LONGEST).classify(answer);
             let (Verdict::Throttled { retry_after } | Verdict::Failed { retry_after }) = verdict else {
                 panic!("{verdict:?}")
             };

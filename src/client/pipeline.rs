@@ -41,9 +41,11 @@ where
     let classifier = AttemptClassifier;
     let retry = RetryLayer::new(settings.retry.clone(), classifier)?;
     let circuit_breaker =
-        CircuitBreakerLayer::new(settings.circuit_breaker.clone(), classifier)?.wait_when_open(WaitIn::Call);
+        CircuitBreakerLayer::new(settings.circuit_breaker.clone().or_name("capture"), classifier)?
+            .wait_when_open(WaitIn::Call);
     let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), classifier)?;
-    let flags_breaker = CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone(), PostHogClassifier)?;
+    let flags_breaker =
+        CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone().or_name("flags"), PostHogClassifier)?;
     let forgiven = Arc::<Forgiven>::default();
     let breaker = circuit_breaker.handle();
     let sources = Sources {

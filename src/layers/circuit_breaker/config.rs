@@ -83,6 +83,12 @@ impl CircuitBreakerConfig {
         pub fn probe_timeout(mut self, time: Duration => probe_timeout);
     }
 
+    /// Names the breaker unless it has a name.
+    pub(crate) fn or_name(mut self, name: &str) -> Self {
+        self.name.get_or_insert_with(|| name.into());
+        self
+    }
+
     pub(super) fn needed_successes(&self) -> u32 {
         self.successes.unwrap_or(self.probes)
     }

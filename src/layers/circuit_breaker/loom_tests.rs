@@ -143,3 +143,20 @@ fn who_waits_for_a_probe_is_woken() {
         model(two, |_| {});
     }
 }
+
+/// A failure that comes at the same time as an operator's decision changes nothing about it.
+#[test]
+fn an_operator_has_the_last_word() {
+    for state in [CircuitState::Open, CircuitState::Closed] {
+        let two = move || {
+            let breaker = spotless(LONG);
+            let operator = Arc::clone(&breaker);
+            (result(&breaker, FAILED), move || operator.force(Some(state)), breaker)
+        };
+        let end = match state {
+            CircuitState::Open => |breaker: &Shared| assert_eq!(breaker.open_time_left(), Left::Endless),
+            _ => |breaker: &Shared| assert_eq!(breaker.state(), CircuitState::Closed),
+        };
+        model(two, end);
+    }
+}

@@ -99,8 +99,8 @@ impl Bucket {
     /// Takes a token if it is this ticket's turn, or else waits in line if there is a waker.
     #[cold]
     pub fn turn(self: &Arc<Self>, ticket: &mut Option<u64>, waker: Option<&Waker>) -> Result<Token, NoToken> {
-        let now = now();
         let mut state = self.state();
+        let now = now();
         let State { waiters, next_token, throttle } = &mut *state;
         if throttle.due(now) <= now && waiters.is_turn(*ticket, now) {
             match self.check(*next_token, now) {

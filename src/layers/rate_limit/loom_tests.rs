@@ -5,6 +5,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::layers::Verdict;
@@ -25,22 +26,28 @@ mod sync {
     pub(super) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(super) use loom::sync::{Mutex, MutexGuard};
 
-    /// Time does not pass.
-    pub(super) struct Sleep;
+    /// Time passes only for timers that are due within a second.
+    pub(super) struct Sleep(tokio::time::Instant);
 
-    pub(super) fn sleep_until(_: tokio::time::Instant) -> Sleep {
-        Sleep
+    pub(super) fn sleep_until(due: tokio::time::Instant) -> Sleep {
+        Sleep(due)
     }
 
     impl Sleep {
-        pub(super) fn reset(self: std::pin::Pin<&mut Self>, _: tokio::time::Instant) {}
+        pub(super) fn reset(mut self: std::pin::Pin<&mut Self>, due: tokio::time::Instant) {
+            self.0 = due;
+        }
     }
 
     impl Future for Sleep {
         type Output = ();
 
         fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
-            std::task::Poll::Pending
+            if self.0 > tokio::time::Instant::now() + std::time::Duration::from_secs(1) {
+                return std::task::Poll::Pending;
+            }
+            loom::thread::yield_now();
+            std::task::Poll::Ready(())
         }
     }
 }
@@ -106,4 +113,23 @@ fn who_waits_for_the_scout_is_woken() {
         };
         model(two, |_| {});
     }
+}
+
+/// Who is first in line leaves, and does not take the wake of the second with it.
+#[test]
+fn who_waits_behind_one_that_leaves_is_woken() {
+    let two = || {
+        let bucket = bucket();
+        bucket.settle(throttled(Duration::ZERO));
+        let (mut scout, waiting) = (bucket.take().unwrap(), Arc::clone(&bucket));
+        let mut first = Box::pin(token(Arc::clone(&bucket), None));
+        let polled = first.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+        let leaves = move || {
+            scout.settle(Verdict::Success);
+            drop(first);
+        };
+        (leaves, move || drop(loom::future::block_on(token(waiting, None))), bucket)
+    };
+    model(two, |_| {});
 }
