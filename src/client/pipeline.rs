@@ -40,12 +40,14 @@ where
 {
     let classifier = AttemptClassifier;
     let retry = RetryLayer::new(settings.retry.clone(), classifier)?;
-    let circuit_breaker =
-        CircuitBreakerLayer::new(settings.circuit_breaker.clone().or_name("capture"), classifier)?
-            .wait_when_open(WaitIn::Call);
+    // A probe waits for the limiter too, and its own timeout ends it.
+    let longest_wait = settings.longest_retry_after.max(settings.rate_limit.longest_pause);
+    let breaker =
+        settings.circuit_breaker.clone().around("capture", longest_wait + 2 * settings.request_timeout);
+    let circuit_breaker = CircuitBreakerLayer::new(breaker, classifier)?.wait_when_open(WaitIn::Call);
     let rate_limit = RateLimitLayer::new(settings.rate_limit.clone(), classifier)?;
-    let flags_breaker =
-        CircuitBreakerLayer::new(settings.flags.circuit_breaker.clone().or_name("flags"), PostHogClassifier)?;
+    let breaker = settings.flags.circuit_breaker.clone().around("flags", 2 * settings.flags.timeout);
+    let flags_breaker = CircuitBreakerLayer::new(breaker, PostHogClassifier)?;
     let forgiven = Arc::<Forgiven>::default();
     let breaker = circuit_breaker.handle();
     let sources = Sources {

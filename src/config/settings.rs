@@ -103,6 +103,12 @@ impl Settings {
         // The layers check their own settings when they are made; these are dropped again.
         RetryLayer::new(self.retry.clone(), PostHogClassifier)?;
         CircuitBreakerLayer::new(self.circuit_breaker.clone(), PostHogClassifier)?;
-        RateLimitLayer::new(self.rate_limit.clone(), PostHogClassifier).map(drop)
+        RateLimitLayer::new(self.rate_limit.clone(), PostHogClassifier)?;
+        if self.rate_limit.longest_wait.is_some() {
+            let remedy =
+                "leave it out: delivery waits for its tokens, because its events have nowhere else to go";
+            return Err(ConfigError::new("rate_limit.longest_wait", "is set", remedy));
+        }
+        Ok(())
     }
 }

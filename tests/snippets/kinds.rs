@@ -123,15 +123,14 @@ pub(crate) fn alerts_and_log_lines(block: &Block) -> Option<String> {
         let is_series = line
             .split_once('\t')
             .is_some_and(|(value, labels)| value.parse::<f64>().is_ok() && labels.contains('='));
-        let message =
-            line.split_once(": posthog_health::").and_then(|(_, rest)| {
-                let (target, text) = rest.split_once(": ")?;
-                let fixed = text.split([':', '=']).next()?;
-                Some(logging.contains(&format!(
-                    "`posthog_health::{target}` | `{}",
-                    fixed.trim_end_matches(" probe_in")
-                )))
-            });
+        let message = line.split_once(": posthog_health::").and_then(|(_, rest)| {
+            let (target, text) = rest.split_once(": ")?;
+            let fixed = text.split([':', '=']).next()?;
+            Some(logging.contains(&format!(
+                "`posthog_health::{target}` | `{}",
+                fixed.trim_end_matches(" probe_in").trim_end_matches(" breaker")
+            )))
+        });
         !(is_alert || is_series || message == Some(true))
     });
     unknown.map(|line| format!("neither an alert, a series nor a line of docs/logging.md: {line}"))

@@ -1,10 +1,10 @@
 //! Who gets which token: first come, first served, at the full rate.
 
 use std::future::{Future, poll_fn, ready};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use posthog_health::layers::{RateLimitConfig, RateLimitHandle, RateLimitLayer, Verdict, WaitIn};
@@ -248,4 +248,27 @@ async fn a_handle_that_is_polled_again_keeps_its_place() {
     sleep(MS(100)).await;
     assert_pending!(second.poll_ready());
     assert!(matches!(first.poll_ready(), Poll::Ready(Ok(()))));
+}
+
+/// The task of a waiting call, which its waker keeps alive.
+struct Task(Mutex<Option<Pin<Box<dyn Future<Output = Result<Verdict, Error>> + Send>>>>);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// With the lock held, this would be a deadlock.
+#[tokio::test(start_paused = true)]
+async fn a_waker_may_be_the_last_owner_of_another_call() {
+    let (service, _) = limited(rate(10), WaitIn::Call);
+    service.clone().oneshot(OK).await.unwrap();
+    let mut other = Box::pin(service.clone().oneshot(OK));
+    assert!(other.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let task = Arc::new(Task(Mutex::new(Some(other))));
+    let mut call = Box::pin(service.clone().oneshot(OK));
+    assert!(call.as_mut().poll(&mut Context::from_waker(&Waker::from(task))).is_pending());
+    assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let begun = Instant::now();
+    call.await.unwrap();
+    assert!(begun.elapsed() <= MS(101), "the other call has left the line: {:?}", begun.elapsed());
 }

@@ -69,7 +69,9 @@ fn the_page_tells_which_alerts_wake_somebody() {
 const PAGE: &str = include_str!("../../../docs/defaults.md");
 
 /// Told in words, or by a link to a section of their own.
-const IN_WORDS: [&str; 12] = [
+const IN_WORDS: [&str; 14] = [
+    "name",
+    "successes",
     "credentials",
     "retry",
     "circuit_breaker",

@@ -83,9 +83,10 @@ impl CircuitBreakerConfig {
         pub fn probe_timeout(mut self, time: Duration => probe_timeout);
     }
 
-    /// Names the breaker unless it has a name.
-    pub(crate) fn or_name(mut self, name: &str) -> Self {
+    /// Names the breaker unless it has a name, and gives its probes at least that time.
+    pub(crate) fn around(mut self, name: &str, longest_call: Duration) -> Self {
         self.name.get_or_insert_with(|| name.into());
+        self.probe_timeout = self.probe_timeout.max(longest_call);
         self
     }
 
@@ -116,7 +117,7 @@ impl CircuitBreakerConfig {
             "circuit_breaker.probe_timeout",
             self.probe_timeout,
             check::MILLISECOND,
-            24 * check::HOUR,
+            72 * check::HOUR,
         )
     }
 }

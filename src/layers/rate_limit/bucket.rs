@@ -106,12 +106,11 @@ impl Bucket {
             match self.check(*next_token, now) {
                 Ok(at) => {
                     let is_scout = throttle.begins_scouting(now);
-                    if let Some(ticket) = ticket.take() {
-                        waiters.leave(ticket);
-                    }
+                    let gone = ticket.take().and_then(|ticket| waiters.leave(ticket));
                     *next_token = Some(at + self.period);
                     let next = state.next(now);
                     self.publish(state, next);
+                    drop(gone);
                     return Ok(self.token(is_scout));
                 }
                 Err(until) => *next_token = Some(until),
@@ -122,10 +121,12 @@ impl Bucket {
         let at = throttle.until.unwrap_or(now).max(next_token).checked_add(line).unwrap_or(now + FOREVER);
         let due = throttle.due(now).max(next_token).checked_add(line).unwrap_or(now + FOREVER);
         if let Some(waker) = waker {
-            *ticket = Some(waiters.wait(*ticket, due, waker));
+            let (own, old) = waiters.wait(*ticket, due, waker);
+            *ticket = Some(own);
             // A waiter that missed its moment may have made room.
             let next = state.next(now);
-            self.publish(state, next.filter(|next| !next.will_wake(waker)));
+            self.publish(state, next);
+            drop(old);
         }
         Err(NoToken { at, due })
     }
@@ -142,9 +143,10 @@ impl Bucket {
     /// A waiter leaves without a token.
     pub fn leave(&self, ticket: u64) {
         let mut state = self.state();
-        state.waiters.leave(ticket);
+        let gone = state.waiters.leave(ticket);
         let next = state.next(now());
         self.publish(state, next);
+        drop(gone);
     }
 
     fn token(self: &Arc<Self>, is_scout: bool) -> Token {

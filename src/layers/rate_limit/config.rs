@@ -15,7 +15,7 @@ pub struct RateLimitConfig {
     pub(crate) burst: u32,
     pub(crate) pause: Duration,
     pub(crate) longest_pause: Duration,
-    pub(super) longest_wait: Option<Duration>,
+    pub(crate) longest_wait: Option<Duration>,
 }
 
 impl Default for RateLimitConfig {
@@ -34,7 +34,7 @@ impl Default for RateLimitConfig {
 impl RateLimitConfig {
     /// How long a call waits for its token at most. With zero it does not wait. A call that would wait longer is rejected with
     /// [`RateLimitExceeded`](super::RateLimitExceeded), and at once if the calls before it in line are too many. By default calls
-    /// wait for as long as it takes.
+    /// wait for as long as it takes, as those of delivery always do.
     #[must_use]
     pub fn longest_wait(mut self, time: Duration) -> Self {
         self.longest_wait = Some(time);

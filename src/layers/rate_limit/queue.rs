@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// Who waits for a token, in order of arrival. It is pure: time is an argument, and wakers are returned.
+/// Who waits for a token, in order of arrival. It is pure: time is an argument, and wakers are returned, because to wake one and
+/// to drop one is to run code of the executor, which may come back here.
 ///
 /// Each waiter has a timer for the moment when its token should be there, so that one wake gets it its token. If the moment
 /// comes earlier, because somebody before it has gone, the first waiter is woken. A waiter that is not polled when its moment
@@ -58,29 +59,26 @@ impl Waiters {
         misses
     }
 
-    /// Waits, with a timer for that moment. Returns the ticket.
-    pub fn wait(&mut self, ticket: Option<u64>, due: Instant, waker: &Waker) -> u64 {
+    /// Waits, with a timer for that moment. Returns the ticket, and a waker that is of no use any more.
+    pub fn wait(&mut self, ticket: Option<u64>, due: Instant, waker: &Waker) -> (u64, Option<Waker>) {
         let ticket = ticket.unwrap_or_else(|| {
             self.next_ticket += 1;
             self.next_ticket
         });
-        self.missed.remove(&ticket);
-        match self.waiting.get_mut(&ticket) {
-            Some(waiter) => {
-                waiter.due = due;
-                waiter.waker.clone_from(waker);
-            }
-            None => {
-                self.waiting.insert(ticket, Waiter { due, waker: waker.clone() });
-            }
-        }
-        ticket
+        let before = self.missed.remove(&ticket).or_else(|| self.waiting.remove(&ticket));
+        let (waker, old) = match before {
+            Some(waiter) if waiter.waker.will_wake(waker) => (waiter.waker, None),
+            Some(waiter) => (waker.clone(), Some(waiter.waker)),
+            None => (waker.clone(), None),
+        };
+        self.waiting.insert(ticket, Waiter { due, waker });
+        (ticket, old)
     }
 
-    /// Leaves, with a token or without one.
-    pub fn leave(&mut self, ticket: u64) {
-        self.waiting.remove(&ticket);
-        self.missed.remove(&ticket);
+    /// Leaves, with a token or without one. Returns the waker.
+    pub fn leave(&mut self, ticket: u64) -> Option<Waker> {
+        let waiter = self.waiting.remove(&ticket).or_else(|| self.missed.remove(&ticket));
+        waiter.map(|waiter| waiter.waker)
     }
 
     /// The token of the first waiter is there at that moment. Returns its waker if its timer is for a later one.
