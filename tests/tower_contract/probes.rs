@@ -23,7 +23,7 @@ async fn answer(asked: Option<Verdict>) -> Result<Verdict, Error> {
 #[test]
 fn a_hung_probe_opens_it_again_and_another_follows() {
     failsafe::clock::freeze(|time| {
-        let layer = layer(breaker().probe_timeout(MS(5000)));
+        let layer = layer(breaker().longest_probe(MS(5000)));
         let service = layer.layer(service_fn(answer));
         let call = |asked| {
             let mut call = task::spawn(service.clone().oneshot(asked));
@@ -51,7 +51,7 @@ fn a_hung_probe_opens_it_again_and_another_follows() {
 #[tokio::test]
 async fn who_waits_is_not_held_up_by_a_hung_probe() {
     for wait_in in [WaitIn::Call, WaitIn::PollReady] {
-        let config = breaker().open_time(MS(1), MS(1)).probe_timeout(MS(20));
+        let config = breaker().open_time(MS(1), MS(1)).longest_probe(MS(20));
         let layer = layer(config).wait_when_open(wait_in);
         let service = layer.layer(service_fn(answer));
         service.clone().oneshot(Some(FAILED)).await.unwrap();
@@ -94,7 +94,7 @@ fn one_success_among_failures_does_not_close_it() {
 #[test]
 fn an_idle_handle_loses_its_permit_and_its_call_is_decided_anew() {
     failsafe::clock::freeze(|time| {
-        let layer = layer(breaker().probe_timeout(MS(5000)));
+        let layer = layer(breaker().longest_probe(MS(5000)));
         let service = layer.layer(service_fn(answer));
         assert_ready_ok!(task::spawn(service.clone().oneshot(Some(FAILED))).poll());
         time.advance(MS(1001));

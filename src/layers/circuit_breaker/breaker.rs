@@ -172,7 +172,7 @@ impl Shared {
             }
             CircuitState::HalfOpen => {}
         }
-        match gate.half_open.ask(now, self.config.probe_timeout) {
+        match gate.half_open.ask(now, self.config.longest_probe) {
             Answer::Permit => Ok(self.publish(gate, entered)),
             Answer::Wait(until) => Err(Closed::Probing(until)),
             Answer::Hung => {
@@ -182,7 +182,7 @@ impl Shared {
             }
             Answer::Idle => {
                 gate.half_open = HalfOpen::new(self.config.probes, now);
-                gate.half_open.ask(now, self.config.probe_timeout);
+                gate.half_open.ask(now, self.config.longest_probe);
                 // Another phase, in which the old permits are void.
                 self.phase.enter(CircuitState::HalfOpen);
                 Ok(self.phase.read())
@@ -305,7 +305,7 @@ impl Shared {
 
     /// How long a permit of that phase is good at most, if it is a probe's.
     pub fn time_left(&self, since: Phase) -> Option<Duration> {
-        (since.state() == CircuitState::HalfOpen).then_some(self.config.probe_timeout)
+        (since.state() == CircuitState::HalfOpen).then_some(self.config.longest_probe)
     }
 
     pub fn phase(&self) -> Phase {

@@ -18,7 +18,7 @@ pub struct CircuitBreakerConfig {
     pub(crate) longest_open_time: Duration,
     pub(super) probes: u32,
     pub(super) successes: Option<u32>,
-    pub(crate) probe_timeout: Duration,
+    pub(crate) longest_probe: Duration,
 }
 
 impl Default for CircuitBreakerConfig {
@@ -33,7 +33,7 @@ impl Default for CircuitBreakerConfig {
             longest_open_time: Duration::from_secs(10),
             probes: 1,
             successes: None,
-            probe_timeout: Duration::from_secs(30),
+            longest_probe: Duration::from_secs(30),
         }
     }
 }
@@ -80,13 +80,13 @@ impl CircuitBreakerConfig {
         /// How long the probes may take, and how long an idle handle keeps a probe's permit. When all permits have been out for
         /// so long, the breaker opens again if a call hangs, and gives new permits if none is under way. The default is 30 s,
         /// longer than most timeouts below a breaker, which should end a call first.
-        pub fn probe_timeout(mut self, time: Duration => probe_timeout);
+        pub fn longest_probe(mut self, time: Duration => longest_probe);
     }
 
     /// Names the breaker unless it has a name, and gives its probes at least that time.
     pub(crate) fn around(mut self, name: &str, longest_call: Duration) -> Self {
         self.name.get_or_insert_with(|| name.into());
-        self.probe_timeout = self.probe_timeout.max(longest_call);
+        self.longest_probe = self.longest_probe.max(longest_call);
         self
     }
 
@@ -114,8 +114,8 @@ impl CircuitBreakerConfig {
         check::within("circuit_breaker.probes", self.probes, 1, 1000)?;
         check::within("circuit_breaker.successes", self.needed_successes(), 1, 1000)?;
         check::duration(
-            "circuit_breaker.probe_timeout",
-            self.probe_timeout,
+            "circuit_breaker.longest_probe",
+            self.longest_probe,
             check::MILLISECOND,
             72 * check::HOUR,
         )

@@ -33,7 +33,7 @@ use crate::layers::{Classify, Verdict, WaitIn};
 ///   not probe in step. It never undercuts a `Retry-After` that a failure carried.
 /// - **Half open.** `failsafe` alone would admit every call. Here at most `probes` calls are in flight. A probe that is
 ///   dropped before its end returns its permit. The breaker closes when `successes` probes have succeeded. A failure opens it
-///   again, and so does a probe that hangs for `probe_timeout`.
+///   again, and so does a probe that hangs for `longest_probe`.
 ///
 /// An operator can [force it open or closed](CircuitBreakerHandle::force_open), and [reset](CircuitBreakerHandle::reset) it.
 ///
