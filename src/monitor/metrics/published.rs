@@ -3,7 +3,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use metrics::{Label, counter, gauge};
+use metrics::{Key, Label, Level, Metadata, with_recorder};
 
 use super::samples::Samples;
 use crate::rt::lock;
@@ -21,8 +21,7 @@ pub struct Published {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Series {
     kind: Kind,
-    name: &'static str,
-    labels: Vec<Label>,
+    key: Key,
 }
 
 /// This client's part of a gauge.
@@ -37,6 +36,9 @@ type Sums = HashMap<Series, Arc<AtomicU64>>;
 /// The sums of all clients' gauges, by recorder. Gauges are set with every sample, changed or not, since an exporter may
 /// drop a series that is not updated. The lock is not held while a recorder runs, because that is foreign code.
 static SUMS: Mutex<BTreeMap<usize, Sums>> = Mutex::new(BTreeMap::new());
+
+/// The same as by the macros of the crate `metrics`.
+static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
 impl Published {
     /// Publishes the present values. A recorder that is new gets the counters from their beginning.
@@ -101,13 +103,13 @@ impl Part {
 /// Identifies the recorder by its address. The service may install one after it has built a client, and tests install
 /// one for each thread.
 fn recorder() -> usize {
-    metrics::with_recorder(|recorder| std::ptr::from_ref(recorder).cast::<()>().addr())
+    with_recorder(|recorder| std::ptr::from_ref(recorder).cast::<()>().addr())
 }
 
 impl Series {
     pub fn new(metric: &Metric, labels: &[(&'static str, &'static str)]) -> Self {
-        let labels = labels.iter().map(|(key, value)| Label::from_static_parts(key, value)).collect();
-        Self { kind: metric.kind, name: metric.name, labels }
+        let labels: Vec<_> = labels.iter().map(|(key, value)| Label::from_static_parts(key, value)).collect();
+        Self { kind: metric.kind, key: Key::from_parts(metric.name, labels) }
     }
 
     /// The sum of all clients.
@@ -116,10 +118,10 @@ impl Series {
     }
 
     fn count(&self, more: u64) {
-        record(|| counter!(self.name, self.labels.clone()).increment(more));
+        record(|| with_recorder(|recorder| recorder.register_counter(&self.key, &METADATA).increment(more)));
     }
 
     fn set(&self, sum: u64) {
-        record(|| gauge!(self.name, self.labels.clone()).set(sum as f64));
+        record(|| with_recorder(|recorder| recorder.register_gauge(&self.key, &METADATA).set(sum as f64)));
     }
 }
