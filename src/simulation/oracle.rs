@@ -4,6 +4,8 @@ mod alerts;
 mod end;
 mod health;
 
+use std::collections::BTreeSet;
+
 use tokio::time::Instant;
 
 use super::bounds;
@@ -18,6 +20,8 @@ pub struct Oracle {
     process: Option<usize>,
     captured: u64,
     ledger: Option<Ledger>,
+    /// The dead letters that were judged.
+    letters: BTreeSet<usize>,
     health: health::Memory,
 }
 
@@ -54,6 +58,10 @@ impl Oracle {
             state.violate("dead letters stay within their bound", format_args!("{dead_lettered}"));
         }
         for letter in &letters {
+            // Each is judged once, because a large one takes long to parse.
+            if super::world::id_in(&letter.event).is_some_and(|id| !self.letters.insert(id)) {
+                continue;
+            }
             let json = serde_json::to_value(letter).unwrap_or_default();
             let id = json["event"]["uuid"].as_str().and_then(super::world::id_of);
             let kind = id.and_then(|id| state.events.get(id)).map(|event| event.kind);

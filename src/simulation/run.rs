@@ -14,7 +14,7 @@ use super::oracle::{self, Ended, Oracle};
 use super::plan::{Action, DiskFault, DiskTrouble, EventKind, Fault, Make, Plan, Trouble};
 use super::service::{Service, polled};
 use super::words::seconds;
-use super::world::{Violation, World, id_of};
+use super::world::{Violation, World, id_in};
 use crate::rt::simulated::{self, Simulation};
 use crate::{DropReason, SpoolState};
 
@@ -496,9 +496,5 @@ impl Driver<'_> {
 }
 
 fn letters(service: &Service) -> Vec<usize> {
-    let letters = service.client.dead_letters();
-    let uuid = |letter| {
-        serde_json::to_value(letter).ok().and_then(|json| json["event"]["uuid"].as_str().and_then(id_of))
-    };
-    letters.iter().filter_map(uuid).collect()
+    service.client.dead_letters().iter().filter_map(|letter| id_in(&letter.event)).collect()
 }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use memchr::memmem;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -268,6 +269,13 @@ fn uuid_of(id: usize) -> Uuid {
 pub fn id_of(uuid: &str) -> Option<usize> {
     let uuid = Uuid::parse_str(uuid).ok()?;
     usize::try_from(uuid.as_u128().checked_sub(FIRST_UUID)?).ok()
+}
+
+/// The id of an event by its JSON. No other member of our events has this name.
+pub fn id_in(event: &[u8]) -> Option<usize> {
+    const MEMBER: &[u8] = br#""uuid":""#;
+    let uuid = event.get(memmem::find(event, MEMBER)? + MEMBER.len()..)?.get(..36)?;
+    id_of(str::from_utf8(uuid).ok()?)
 }
 
 /// Milliseconds since 1970.

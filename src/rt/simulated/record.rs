@@ -1,4 +1,3 @@
-use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -10,8 +9,6 @@ pub type ProcessId = u64;
 pub struct Record {
     pub process: ProcessId,
     pub phase: Phase,
-    /// It gets the baton.
-    pub turn: Arc<Condvar>,
     pub thread: JoinHandle<()>,
 }
 

@@ -1,7 +1,8 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
@@ -15,9 +16,12 @@ use crate::rt::lock;
 /// What the threads of a simulation share: above all the baton.
 #[derive(Debug)]
 pub struct World {
+    /// Only who has the baton locks it, so nobody waits for the lock.
     state: Mutex<State>,
-    /// The runtime's thread has the baton back.
-    returned: Condvar,
+    /// The thread that has the baton, or [`RUNTIME`].
+    holder: AtomicU64,
+    /// The runtime's thread.
+    main: Thread,
     /// Wakes the task that passes the baton on.
     changed: Notify,
     /// Simulated threads enter it, so that they read its clock.
@@ -29,8 +33,6 @@ pub struct World {
 #[derive(Debug)]
 struct State {
     dice: Rng,
-    /// The thread that has the baton. `None` for the runtime's.
-    holder: Option<ThreadId>,
     threads: BTreeMap<ThreadId, Record>,
     last_thread: ThreadId,
     last_process: ProcessId,
@@ -52,14 +54,16 @@ pub enum Next {
 /// The process of all that no other process was entered for.
 pub const FIRST_PROCESS: ProcessId = 0;
 
+/// No simulated thread has this number.
+const RUNTIME: ThreadId = 0;
+
 impl World {
-    /// In the runtime, whose clock is paused.
+    /// In the runtime, whose clock is paused, and on its thread.
     pub fn new(seed: u64, begins_at: SystemTime, runtime: Handle) -> Self {
         let state = State {
             dice: Rng::with_seed(seed),
-            holder: None,
             threads: BTreeMap::new(),
-            last_thread: 0,
+            last_thread: RUNTIME,
             last_process: FIRST_PROCESS,
             killed: BTreeSet::new(),
             is_over: false,
@@ -67,8 +71,15 @@ impl World {
             behind: Duration::ZERO,
             panicked: None,
         };
-        let (returned, changed) = (Condvar::new(), Notify::new());
-        Self { state: Mutex::new(state), returned, changed, runtime, started: now(), begins_at }
+        Self {
+            state: Mutex::new(state),
+            holder: AtomicU64::new(RUNTIME),
+            main: thread::current(),
+            changed: Notify::new(),
+            runtime,
+            started: now(),
+            begins_at,
+        }
     }
 
     pub fn bits(&self) -> u64 {
@@ -96,12 +107,9 @@ impl World {
 
     /// Ends a process. The runtime's thread waits until its threads have ended.
     pub fn kill(&self, process: ProcessId) {
-        let mut state = lock(&self.state);
-        state.killed.insert(process);
-        let is_runtime = state.holder.is_none();
-        drop(state);
+        lock(&self.state).killed.insert(process);
         self.changed.notify_one();
-        if is_runtime {
+        if self.has_baton(RUNTIME) {
             self.end_threads();
         }
     }
@@ -146,7 +154,7 @@ impl World {
         let id = state.last_thread + 1;
         let thread = start(id)?;
         state.last_thread = id;
-        state.threads.insert(id, Record { process, phase: Phase::Ready, turn: Arc::default(), thread });
+        state.threads.insert(id, Record { process, phase: Phase::Ready, thread });
         drop(state);
         self.changed.notify_one();
         Ok(id)
@@ -154,17 +162,16 @@ impl World {
 
     /// Gives the baton back, and waits in that phase until it comes.
     pub fn pause(&self, id: ThreadId, phase: Phase) {
-        let mut state = lock(&self.state);
-        if let Some(thread) = state.threads.get_mut(&id) {
+        if let Some(thread) = lock(&self.state).threads.get_mut(&id) {
             thread.phase = phase;
         }
-        self.give_back(&mut state);
-        self.wait_for_turn(state, id);
+        self.give(RUNTIME, &self.main);
+        self.wait_for_baton(id);
     }
 
     /// Waits for the baton after the start.
     pub fn begin(&self, id: ThreadId) {
-        self.wait_for_turn(lock(&self.state), id);
+        self.wait_for_baton(id);
     }
 
     /// Gives the baton back for the last time.
@@ -178,18 +185,23 @@ impl World {
         if let Some(thread) = state.threads.get_mut(&id) {
             thread.phase = Phase::Ended;
         }
-        self.give_back(&mut state);
+        drop(state);
+        self.give(RUNTIME, &self.main);
     }
 
-    fn give_back(&self, state: &mut State) {
-        state.holder = None;
-        self.returned.notify_one();
+    /// Gives the baton to a thread, which must not be this one.
+    fn give(&self, id: ThreadId, thread: &Thread) {
+        self.holder.store(id, Ordering::Release);
+        thread.unpark();
     }
 
-    fn wait_for_turn(&self, mut state: MutexGuard<'_, State>, id: ThreadId) {
-        let Some(turn) = state.threads.get(&id).map(|thread| Arc::clone(&thread.turn)) else { return };
-        while state.holder != Some(id) {
-            state = turn.wait(state).unwrap_or_else(PoisonError::into_inner);
+    fn has_baton(&self, id: ThreadId) -> bool {
+        self.holder.load(Ordering::Acquire) == id
+    }
+
+    fn wait_for_baton(&self, id: ThreadId) {
+        while !self.has_baton(id) {
+            thread::park();
         }
     }
 
@@ -227,13 +239,11 @@ impl World {
 
     /// Passes the baton from the runtime's thread to that one, and waits until it comes back.
     pub fn pass(&self, id: ThreadId) {
+        let thread = lock(&self.state).threads.get(&id).map(|record| record.thread.thread().clone());
+        let Some(thread) = thread else { return };
+        self.give(id, &thread);
+        self.wait_for_baton(RUNTIME);
         let mut state = lock(&self.state);
-        let Some(thread) = state.threads.get(&id) else { return };
-        thread.turn.notify_one();
-        state.holder = Some(id);
-        while state.holder.is_some() {
-            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
         if state.threads.get(&id).is_none_or(|thread| thread.phase != Phase::Ended) {
             return;
         }

@@ -10,6 +10,8 @@ pub struct File {
     durable: Vec<u8>,
     /// The changes since the last sync.
     unsynced: Vec<Change>,
+    /// The data of these writes, one after the other.
+    written: Vec<u8>,
     /// Rises with each change.
     pub modified: u64,
 }
@@ -17,8 +19,8 @@ pub struct File {
 #[derive(Debug)]
 enum Change {
     Resize(usize),
-    /// Within one sector.
-    Write(usize, Vec<u8>),
+    /// Within one sector, from this offset on, what is in this range of [`File::written`].
+    Write(usize, Range<usize>),
 }
 
 /// A disk writes whole sectors.
@@ -37,10 +39,13 @@ impl File {
         }
         self.current[offset..end].copy_from_slice(data);
         let mut start = offset;
+        let mut from = self.written.len();
+        self.written.extend_from_slice(data);
         while start < end {
             let stop = end.min((start / SECTOR + 1) * SECTOR);
-            self.unsynced.push(Change::Write(start, data[start - offset..stop - offset].to_vec()));
-            start = stop;
+            let to = from + (stop - start);
+            self.unsynced.push(Change::Write(start, from..to));
+            (start, from) = (stop, to);
         }
     }
 
@@ -51,8 +56,9 @@ impl File {
 
     pub fn sync(&mut self) {
         for change in self.unsynced.drain(..) {
-            change.apply(&mut self.durable);
+            change.apply(&self.written, &mut self.durable);
         }
+        self.written.clear();
     }
 
     /// The power fails: each sector is as it was after any of its writes since the last sync, or before them.
@@ -78,7 +84,7 @@ impl File {
     /// The kernel needs memory, so pages that it takes for clean are read from the disk again.
     pub fn evict(&mut self) {
         self.current.clone_from(&self.durable);
-        self.unsynced.iter().for_each(|change| change.apply(&mut self.current));
+        self.unsynced.iter().for_each(|change| change.apply(&self.written, &mut self.current));
     }
 
     /// Changes one byte, on disk and in memory.
@@ -103,9 +109,10 @@ impl File {
             let left = left.entry(change.sector()).or_default();
             if *left > 0 {
                 *left -= 1;
-                change.apply(&mut self.durable);
+                change.apply(&self.written, &mut self.durable);
             }
         }
+        self.written.clear();
     }
 }
 
@@ -118,12 +125,12 @@ impl Change {
     }
 
     /// A write beyond the end is lost: the length that it needs did not survive.
-    fn apply(&self, bytes: &mut Vec<u8>) {
+    fn apply(&self, written: &[u8], bytes: &mut Vec<u8>) {
         match self {
             Self::Resize(len) => bytes.resize(*len, 0),
             Self::Write(offset, data) => {
                 let within = cut(*offset..*offset + data.len(), bytes.len());
-                let data = &data[..within.len()];
+                let data = &written[data.clone()][..within.len()];
                 bytes[within].copy_from_slice(data);
             }
         }
