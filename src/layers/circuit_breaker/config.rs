@@ -26,7 +26,7 @@ impl Default for CircuitBreakerConfig {
         Self {
             name: None,
             window: 10,
-            window_time: Duration::from_secs(300),
+            window_time: Duration::from_secs(3600),
             min_calls: 5,
             failure_rate: 0.5,
             open_time: Duration::from_secs(1),
@@ -59,9 +59,9 @@ impl CircuitBreakerConfig {
         /// 200 events/s, so ten are a few seconds of traffic. For a busy service use more.
         pub fn window(mut self, calls: u32 => window);
 
-        /// How long a result counts. The default is 5 min, so that failures hours apart do not open the breaker, and an outage
-        /// does that meets one call a minute. For a window of time alone, choose more results than that time brings: memory
-        /// is 24 bytes for each, and a result costs the same however many there are.
+        /// How long a result counts. The default is 1 h: failures hours apart do not open the breaker, and a quiet client, with a
+        /// call a minute, still has a full window to judge by. For a window of time alone, choose more results than that time
+        /// brings: memory is 24 bytes for each, and a result costs the same however many there are.
         pub fn window_time(mut self, time: Duration => window_time);
 
         /// How many results there must be before the breaker can open. The default is 5, because fewer say little.

@@ -54,7 +54,7 @@ use crate::layers::{Classify, Verdict, WaitIn};
 ///
 /// # Defaults
 ///
-/// Half of the last 10 calls within 5 min failed, at least 5; open for 1 s doubling to 10 s; 1 probe, of 30 s at most; calls
+/// Half of the last 10 calls within an hour failed, at least 5; open for 1 s doubling to 10 s; 1 probe, of 30 s at most; calls
 /// are rejected while open.
 /// Each method of [`CircuitBreakerConfig`] gives the reason.
 ///
