@@ -89,7 +89,7 @@ async fn a_newcomer_does_not_overtake_and_who_leaves_makes_room() {
         for gone in [9, 4, 0] {
             drop(calls.remove(gone));
         }
-        let calls: JoinSet<_> = calls.into_iter().map(|call| async move { call.await }).collect();
+        let calls: JoinSet<_> = calls.into_iter().collect();
         // The token is there at the same moment as this newcomer.
         sleep(MS(100)).await;
         let newcomer = Arc::clone(&order);
@@ -250,8 +250,12 @@ async fn a_handle_that_is_polled_again_keeps_its_place() {
     assert!(matches!(first.poll_ready(), Poll::Ready(Ok(()))));
 }
 
+type Call = Pin<Box<dyn Future<Output = Result<Verdict, Error>> + Send>>;
+
 /// The task of a waiting call, which its waker keeps alive.
-struct Task(Mutex<Option<Pin<Box<dyn Future<Output = Result<Verdict, Error>> + Send>>>>);
+struct Task {
+    _call: Mutex<Call>,
+}
 
 impl Wake for Task {
     fn wake(self: Arc<Self>) {}
@@ -264,7 +268,7 @@ async fn a_waker_may_be_the_last_owner_of_another_call() {
     service.clone().oneshot(OK).await.unwrap();
     let mut other = Box::pin(service.clone().oneshot(OK));
     assert!(other.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    let task = Arc::new(Task(Mutex::new(Some(other))));
+    let task = Arc::new(Task { _call: Mutex::new(other) });
     let mut call = Box::pin(service.clone().oneshot(OK));
     assert!(call.as_mut().poll(&mut Context::from_waker(&Waker::from(task))).is_pending());
     assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());

@@ -36,6 +36,9 @@ struct Call<S, G: Gate, Req> {
     turn: Turn<G>,
 }
 
+/// A call that has begun, and its pass.
+type Called<S, G, Req> = Result<(<S as Service<Req>>::Future, <G as Gate>::Pass), <S as Service<Req>>::Error>;
+
 impl<S: Service<Req>, G: Gate, C, Req> GatedFuture<S, G, C, Req> {
     #[inline]
     pub(super) fn rejected(error: S::Error, classifier: C) -> Self {
@@ -91,11 +94,7 @@ impl<S, G: Gate, Req> Call<S, G, Req> {
     /// Calls the service when it is this call's turn. It is a function of its own, so that the poll of a call that passes at
     /// once stays small enough to be inlined.
     #[cold]
-    fn poll<C>(
-        &mut self,
-        classifier: &C,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(S::Future, G::Pass), S::Error>>
+    fn poll<C>(&mut self, classifier: &C, cx: &mut Context<'_>) -> Poll<Called<S, G, Req>>
     where
         S: Service<Req>,
         S::Error: From<G::Rejected>,

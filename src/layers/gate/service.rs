@@ -121,7 +121,10 @@ where
                 }
                 Next::Undecided if self.gate.wait_in() == Some(WaitIn::Call) => match self.gate.pass() {
                     Ok(pass) => self.next = Next::Turn(Turn::new(Some(pass))),
-                    Err(_) => return Poll::Ready(Ok(self.decided(Next::Waits))),
+                    Err(_) => {
+                        self.decided(Next::Waits);
+                        return Poll::Ready(Ok(()));
+                    }
                 },
                 Next::Undecided => self.next = Next::Turn(Turn::new(None)),
                 Next::Turn(turn) => {
@@ -133,7 +136,8 @@ where
                         }
                         Err(Stop::Expired) => self.next = Next::Undecided,
                         Err(Stop::Rejected(rejected)) => {
-                            return Poll::Ready(Ok(self.decided(Next::Rejected(rejected))));
+                            self.decided(Next::Rejected(rejected));
+                            return Poll::Ready(Ok(()));
                         }
                         Err(Stop::Failed(error)) => {
                             self.next = Next::Undecided;

@@ -22,6 +22,9 @@ pub enum Stop<R, E> {
     Expired,
 }
 
+/// Whether the call may be made.
+pub type Turned<G, E> = Result<(), Stop<<G as Gate>::Rejected, E>>;
+
 impl<G: Gate> Turn<G> {
     pub fn new(pass: Option<G::Pass>) -> Self {
         Self { pass, waiting: None, changed: None }
@@ -34,7 +37,7 @@ impl<G: Gate> Turn<G> {
         service: &mut S,
         classifier: &C,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Stop<G::Rejected, S::Error>>>
+    ) -> Poll<Turned<G, S::Error>>
     where
         S: Service<Req>,
         C: Classify<S::Response, S::Error>,

@@ -53,6 +53,7 @@ pub trait ReplayWith<Req> {
 
 /// Copies requests by their own [`Replay`].
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct Replayed;
 
 impl<Req: Replay> ReplayWith<Req> for Replayed {
