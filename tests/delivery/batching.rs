@@ -67,6 +67,6 @@ async fn the_rate_limit_holds() {
     capture(&posthog, 21);
     posthog.flush().await.unwrap();
     let requests = batches(&server);
-    // A token may be taken 10 ms late, and the next in time; and the first request has to connect.
-    assert!(requests[20].at - requests[0].at >= MS(180));
+    // A token may be taken 50 ms late, and the last in time; and the first request has to connect.
+    assert!(requests[20].at - requests[0].at >= MS(140));
 }

@@ -41,6 +41,19 @@ fn a_rejected_call_gives_back_the_permit_of_the_service() {
 }
 
 #[test]
+fn a_handle_that_is_ready_gives_back_the_permit_of_the_service_when_it_is_asked_again() {
+    let layer = layer(breaker());
+    let service = layer.layer(one_at_a_time());
+    let (mut idle, mut other) = (Spawn::new(service.clone()), Spawn::new(service));
+    assert_ready_ok!(idle.poll_ready());
+    layer.handle().force_open();
+    assert_ready_ok!(idle.poll_ready());
+    layer.handle().reset();
+    assert_ready_ok!(other.poll_ready(), "the next call of the idle handle is rejected");
+    assert_eq!(kind_of!(idle.call(OK)), ErrorKind::CircuitOpen);
+}
+
+#[test]
 fn a_handle_that_was_waiting_for_the_service_when_it_is_rejected_leaves_the_line() {
     let layer = layer(breaker());
     let service = layer.layer(one_at_a_time());

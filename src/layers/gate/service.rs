@@ -14,17 +14,18 @@ pub struct Gated<S, G: Gate, C> {
     gate: G,
     classifier: C,
     next: Next<G>,
-    /// The service was asked whether it is ready, so it may have reserved something for a call, or be about to.
-    is_polled: bool,
-    changed: Option<Signal>,
 }
 
-/// What is decided about the next call.
+/// What is decided about the next call. It is small, because each clone and each move of the service takes it along.
 enum Next<G: Gate> {
     /// Nothing: `call` decides.
     Undecided,
+    /// Nothing: `call` decides. The service is ready, and may have reserved something for it.
+    Ready,
+    /// Nothing, and the service is not ready. The signal tells that the gate has to decide.
+    Busy(Option<Signal>),
     /// It has its turn, and waits in `poll_ready` or has a pass.
-    Turn(Turn<G>),
+    Turn(Box<Turn<G>>),
     /// It is rejected.
     Rejected(G::Rejected),
     /// It will wait for its turn in its future.
@@ -33,7 +34,7 @@ enum Next<G: Gate> {
 
 impl<S, G: Gate, C> Gated<S, G, C> {
     pub fn new(service: S, gate: G, classifier: C) -> Self {
-        Self { service, gate, classifier, next: Next::Undecided, is_polled: false, changed: None }
+        Self { service, gate, classifier, next: Next::Undecided }
     }
 }
 
@@ -68,9 +69,10 @@ where
         S: Service<Req>,
         C: Classify<S::Response, S::Error>,
     {
-        if matches!(self.next, Next::Undecided) && self.gate.decides_in_call() {
+        if matches!(self.next, Next::Undecided | Next::Ready) && self.gate.decides_in_call() {
             let polled = self.service.poll_ready(cx);
             if matches!(polled, Poll::Ready(Ok(()))) {
+                self.next = Next::Ready;
                 return polled;
             }
             if ready!(self.not_ready(polled, cx))? {
@@ -91,14 +93,25 @@ where
         S: Service<Req>,
         C: Classify<S::Response, S::Error>,
     {
-        self.is_polled = true;
         match polled {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(true)),
+            Poll::Ready(Ok(())) => {
+                self.next = Next::Ready;
+                Poll::Ready(Ok(true))
+            }
             Poll::Ready(Err(error)) => {
+                self.next = Next::Undecided;
                 self.gate.observe(self.classifier.classify(Err(&error)));
                 Poll::Ready(Err(error))
             }
-            Poll::Pending => poll_changed(&mut self.changed, &self.gate, None, cx).map(|()| Ok(false)),
+            Poll::Pending => {
+                let mut signal = match mem::replace(&mut self.next, Next::Undecided) {
+                    Next::Busy(signal) => signal,
+                    _ => None,
+                };
+                let changed = poll_changed(&mut signal, &self.gate, None, cx);
+                self.next = Next::Busy(signal);
+                changed.map(|()| Ok(false))
+            }
         }
     }
 
@@ -113,30 +126,36 @@ where
         }
         loop {
             match &mut self.next {
-                Next::Undecided if self.gate.decides_in_call() => {
+                Next::Undecided | Next::Ready | Next::Busy(_) if self.gate.decides_in_call() => {
                     let polled = self.service.poll_ready(cx);
                     if ready!(self.not_ready(polled, cx))? {
                         return Poll::Ready(Ok(()));
                     }
                 }
-                Next::Undecided if self.gate.wait_in() == Some(WaitIn::Call) => match self.gate.pass() {
-                    Ok(pass) => self.next = Next::Turn(Turn::new(Some(pass))),
-                    Err(_) => {
-                        self.decided(Next::Waits);
+                Next::Undecided | Next::Ready | Next::Busy(_) => {
+                    let wait_in = self.gate.wait_in();
+                    let pass = self.gate.pass();
+                    let next = match pass {
+                        Ok(pass) => Next::Turn(Box::new(Turn::new(Some(pass)))),
+                        Err(rejected) if wait_in.is_none() => Next::Rejected(rejected),
+                        Err(_) if wait_in == Some(WaitIn::Call) => Next::Waits,
+                        Err(_) => Next::Turn(Box::new(Turn::new(None))),
+                    };
+                    let is_polled = !matches!(self.next, Next::Undecided);
+                    if self.decided(next, is_polled) {
                         return Poll::Ready(Ok(()));
                     }
-                },
-                Next::Undecided => self.next = Next::Turn(Turn::new(None)),
+                }
                 Next::Turn(turn) => {
-                    self.is_polled = true;
                     match ready!(turn.poll(&self.gate, &mut self.service, &self.classifier, cx)) {
                         Ok(()) => {
                             turn.park();
                             return Poll::Ready(Ok(()));
                         }
-                        Err(Stop::Expired) => self.next = Next::Undecided,
+                        Err(Stop::Expired) => self.next = Next::Busy(None),
                         Err(Stop::Rejected(rejected)) => {
-                            self.decided(Next::Rejected(rejected));
+                            let is_polled = turn.is_polled;
+                            self.decided(Next::Rejected(rejected), is_polled);
                             return Poll::Ready(Ok(()));
                         }
                         Err(Stop::Failed(error)) => {
@@ -150,13 +169,14 @@ where
         }
     }
 
-    /// The next call does not reach the service that was polled.
-    fn decided(&mut self, next: Next<G>) {
+    /// Goes on with the next call. Returns true if it does not reach the service, which then keeps nothing for it.
+    fn decided(&mut self, next: Next<G>, is_polled: bool) -> bool {
+        let ends = matches!(next, Next::Rejected(_) | Next::Waits);
         self.next = next;
-        self.changed = None;
-        if mem::take(&mut self.is_polled) {
+        if ends && is_polled {
             self.release();
         }
+        ends
     }
 
     /// Gives back what the service has reserved. Only dropping it does that, and a clone reserves nothing.
@@ -171,9 +191,10 @@ where
         S: Service<Req>,
         S::Error: From<G::Rejected>,
     {
-        if !matches!(self.next, Next::Undecided) {
+        if !matches!(self.next, Next::Undecided | Next::Ready) {
             return self.call_as_decided(request);
         }
+        self.next = Next::Undecided;
         match self.gate.pass() {
             Ok(pass) => GatedFuture::called(self.service.call(request), pass, self.classifier.clone()),
             Err(rejected) => self.refuse(request, rejected),
@@ -186,13 +207,11 @@ where
         S: Service<Req>,
         S::Error: From<G::Rejected>,
     {
-        self.is_polled = false;
-        self.changed = None;
         let pass = match mem::replace(&mut self.next, Next::Undecided) {
             Next::Rejected(rejected) => return self.reject(rejected),
             Next::Waits => return self.wait(request),
             Next::Turn(turn) => turn.into_pass(),
-            Next::Undecided => None,
+            Next::Undecided | Next::Ready | Next::Busy(_) => None,
         };
         match pass.map_or_else(|| self.gate.pass(), Ok) {
             Ok(pass) => GatedFuture::called(self.service.call(request), pass, self.classifier.clone()),
@@ -207,8 +226,6 @@ where
         S: Service<Req>,
         S::Error: From<G::Rejected>,
     {
-        self.is_polled = false;
-        self.changed = None;
         self.release();
         if self.gate.wait_in().is_some() { self.wait(request) } else { self.reject(rejected) }
     }

@@ -9,7 +9,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
 use super::RateLimitExceeded;
-use super::queue::{LATE, Waiters};
+use super::queue::Waiters;
 use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::token::Token;
 use crate::layers::Verdict;
@@ -56,6 +56,9 @@ struct Throttle {
 
 /// How long the others wait for a scout. It is the timeout of a request by default, which should end it first.
 const LONGEST_SCOUT: Duration = Duration::from_secs(10);
+
+/// How late a token may be taken as of its own moment. A busy machine wakes a task tens of milliseconds late.
+const LATE: Duration = Duration::from_millis(50);
 
 /// A call has no token yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,8 +24,8 @@ struct Waiter {
     waker: Waker,
 }
 
-/// How late a waiter may be: timers have a resolution of a millisecond, and tasks wait for a thread.
-pub const LATE: Duration = Duration::from_millis(10);
+/// How late a waiter may be before others go first: timers have a resolution of a millisecond, and tasks wait for a thread.
+const LATE: Duration = Duration::from_millis(10);
 
 impl Waiters {
     /// Whether anybody waits who has not missed its moment.

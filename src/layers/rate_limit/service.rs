@@ -34,7 +34,7 @@ use crate::layers::{Classify, Verdict, WaitIn};
 ///
 /// A waiting call whose future is not polled when its token is there gives way to the next one after 10 ms, and gets the next
 /// token when it is polled again. Timers are late by a millisecond or more. A call takes the token of the moment that its timer
-/// was set for, up to 10 ms ago, so that lateness costs no rate.
+/// was set for, up to 50 ms ago, so that lateness costs no rate.
 ///
 /// # Defaults
 ///
