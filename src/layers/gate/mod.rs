@@ -40,7 +40,7 @@ pub trait Gate: Clone {
     /// The right to make one call.
     type Pass: Pass;
     /// Why a call does not pass.
-    type Rejected;
+    type Rejected: Copy;
 
     /// Whether `poll_ready` asks only the service, because `call` decides.
     fn decides_in_call(&self) -> bool;

@@ -13,28 +13,36 @@ pub struct Gated<S, G: Gate, C> {
     service: S,
     gate: G,
     classifier: C,
-    next: Next<G>,
+    next: Next<G::Rejected>,
+    /// There while `next` says so. Boxed, because each clone and each move of the service takes it along.
+    slow: Option<Box<Slow<G>>>,
 }
 
-/// What is decided about the next call. It is small, because each clone and each move of the service takes it along.
-enum Next<G: Gate> {
+/// What is decided about the next call. It owns nothing, so that a call that passes at once has nothing to drop.
+#[derive(Clone, Copy)]
+enum Next<R> {
     /// Nothing: `call` decides.
     Undecided,
     /// Nothing: `call` decides. The service is ready, and may have reserved something for it.
     Ready,
-    /// Nothing, and the service is not ready. The signal tells that the gate has to decide.
-    Busy(Option<Signal>),
-    /// It has its turn, and waits in `poll_ready` or has a pass.
-    Turn(Box<Turn<G>>),
     /// It is rejected.
-    Rejected(G::Rejected),
+    Rejected(R),
     /// It will wait for its turn in its future.
     Waits,
+    /// See there.
+    Slow,
+}
+
+enum Slow<G: Gate> {
+    /// `call` decides, and the service is not ready. The signal tells that the gate has to decide.
+    Busy(Option<Signal>),
+    /// The call has its turn, and waits in `poll_ready` or has a pass.
+    Turn(Turn<G>),
 }
 
 impl<S, G: Gate, C> Gated<S, G, C> {
     pub fn new(service: S, gate: G, classifier: C) -> Self {
-        Self { service, gate, classifier, next: Next::Undecided }
+        Self { service, gate, classifier, next: Next::Undecided, slow: None }
     }
 }
 
@@ -95,22 +103,20 @@ where
     {
         match polled {
             Poll::Ready(Ok(())) => {
-                self.next = Next::Ready;
+                (self.next, self.slow) = (Next::Ready, None);
                 Poll::Ready(Ok(true))
             }
             Poll::Ready(Err(error)) => {
-                self.next = Next::Undecided;
+                (self.next, self.slow) = (Next::Undecided, None);
                 self.gate.observe(self.classifier.classify(Err(&error)));
                 Poll::Ready(Err(error))
             }
             Poll::Pending => {
-                let mut signal = match mem::replace(&mut self.next, Next::Undecided) {
-                    Next::Busy(signal) => signal,
-                    _ => None,
-                };
-                let changed = poll_changed(&mut signal, &self.gate, None, cx);
-                self.next = Next::Busy(signal);
-                changed.map(|()| Ok(false))
+                self.next = Next::Slow;
+                match &mut **self.slow.get_or_insert_with(|| Box::new(Slow::Busy(None))) {
+                    Slow::Busy(signal) => poll_changed(signal, &self.gate, None, cx).map(|()| Ok(false)),
+                    Slow::Turn(_) => Poll::Pending,
+                }
             }
         }
     }
@@ -121,62 +127,55 @@ where
         S: Service<Req>,
         C: Classify<S::Response, S::Error>,
     {
-        if matches!(self.next, Next::Rejected(_) | Next::Waits) {
-            self.next = Next::Undecided;
-        }
         loop {
-            match &mut self.next {
-                Next::Undecided | Next::Ready | Next::Busy(_) if self.gate.decides_in_call() => {
-                    let polled = self.service.poll_ready(cx);
-                    if ready!(self.not_ready(polled, cx))? {
+            if let Some(Slow::Turn(turn)) = self.slow.as_deref_mut() {
+                match ready!(turn.poll(&self.gate, &mut self.service, &self.classifier, cx)) {
+                    Ok(()) => {
+                        turn.park();
                         return Poll::Ready(Ok(()));
                     }
-                }
-                Next::Undecided | Next::Ready | Next::Busy(_) => {
-                    let wait_in = self.gate.wait_in();
-                    let pass = self.gate.pass();
-                    let next = match pass {
-                        Ok(pass) => Next::Turn(Box::new(Turn::new(Some(pass)))),
-                        Err(rejected) if wait_in.is_none() => Next::Rejected(rejected),
-                        Err(_) if wait_in == Some(WaitIn::Call) => Next::Waits,
-                        Err(_) => Next::Turn(Box::new(Turn::new(None))),
-                    };
-                    let is_polled = !matches!(self.next, Next::Undecided);
-                    if self.decided(next, is_polled) {
+                    Err(Stop::Expired) => self.slow = Some(Box::new(Slow::Busy(None))),
+                    Err(Stop::Rejected(rejected)) => {
+                        let is_polled = turn.is_polled;
+                        self.ends(Next::Rejected(rejected), is_polled);
                         return Poll::Ready(Ok(()));
                     }
-                }
-                Next::Turn(turn) => {
-                    match ready!(turn.poll(&self.gate, &mut self.service, &self.classifier, cx)) {
-                        Ok(()) => {
-                            turn.park();
-                            return Poll::Ready(Ok(()));
-                        }
-                        Err(Stop::Expired) => self.next = Next::Busy(None),
-                        Err(Stop::Rejected(rejected)) => {
-                            let is_polled = turn.is_polled;
-                            self.decided(Next::Rejected(rejected), is_polled);
-                            return Poll::Ready(Ok(()));
-                        }
-                        Err(Stop::Failed(error)) => {
-                            self.next = Next::Undecided;
-                            return Poll::Ready(Err(error));
-                        }
+                    Err(Stop::Failed(error)) => {
+                        (self.next, self.slow) = (Next::Undecided, None);
+                        return Poll::Ready(Err(error));
                     }
                 }
-                Next::Rejected(_) | Next::Waits => return Poll::Ready(Ok(())),
+            } else if self.gate.decides_in_call() {
+                let polled = self.service.poll_ready(cx);
+                if ready!(self.not_ready(polled, cx))? {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                let is_polled = matches!(self.next, Next::Ready | Next::Slow);
+                let pass = match (self.gate.pass(), self.gate.wait_in()) {
+                    (Ok(pass), _) => Some(pass),
+                    (Err(_), Some(WaitIn::PollReady)) => None,
+                    (Err(_), Some(WaitIn::Call)) => {
+                        self.ends(Next::Waits, is_polled);
+                        return Poll::Ready(Ok(()));
+                    }
+                    (Err(rejected), None) => {
+                        self.ends(Next::Rejected(rejected), is_polled);
+                        return Poll::Ready(Ok(()));
+                    }
+                };
+                self.next = Next::Slow;
+                self.slow = Some(Box::new(Slow::Turn(Turn::new(pass))));
             }
         }
     }
 
-    /// Goes on with the next call. Returns true if it does not reach the service, which then keeps nothing for it.
-    fn decided(&mut self, next: Next<G>, is_polled: bool) -> bool {
-        let ends = matches!(next, Next::Rejected(_) | Next::Waits);
-        self.next = next;
-        if ends && is_polled {
+    /// The next call does not reach the service, which then keeps nothing for it.
+    fn ends(&mut self, next: Next<G::Rejected>, is_polled: bool) {
+        (self.next, self.slow) = (next, None);
+        if is_polled {
             self.release();
         }
-        ends
     }
 
     /// Gives back what the service has reserved. Only dropping it does that, and a clone reserves nothing.
@@ -207,11 +206,15 @@ where
         S: Service<Req>,
         S::Error: From<G::Rejected>,
     {
-        let pass = match mem::replace(&mut self.next, Next::Undecided) {
+        let slow = self.slow.take();
+        match mem::replace(&mut self.next, Next::Undecided) {
             Next::Rejected(rejected) => return self.reject(rejected),
             Next::Waits => return self.wait(request),
-            Next::Turn(turn) => turn.into_pass(),
-            Next::Undecided | Next::Ready | Next::Busy(_) => None,
+            Next::Undecided | Next::Ready | Next::Slow => {}
+        }
+        let pass = match slow.map(|slow| *slow) {
+            Some(Slow::Turn(turn)) => turn.into_pass(),
+            Some(Slow::Busy(_)) | None => None,
         };
         match pass.map_or_else(|| self.gate.pass(), Ok) {
             Ok(pass) => GatedFuture::called(self.service.call(request), pass, self.classifier.clone()),
