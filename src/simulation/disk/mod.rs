@@ -18,6 +18,7 @@ mod handles;
 mod inspect;
 mod locks;
 mod names;
+mod newer;
 mod process;
 mod state;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use self::file::File;
 use self::state::State;
 use crate::rt::lock;
 pub use faults::Faults;
@@ -72,6 +74,11 @@ impl SimDisk {
     /// Somebody removes all files. Open ones go on without a name.
     pub fn lose_files(&self) {
         self.state().names.remove_all();
+    }
+
+    /// The kernel needs its memory.
+    pub fn evict(&self) {
+        self.state().files.values_mut().for_each(File::evict);
     }
 
     /// One byte of a file changes by itself. Returns which, unless all files are empty.
