@@ -74,3 +74,10 @@ pub const SEARCHED: Duration = Duration::from_secs(25);
 pub fn spilled(config: &Config) -> Duration {
     config.settings().linger + Duration::from_secs(4)
 }
+
+/// Batches halve down to single events, eight refusals and their short pauses, and parts are tried again after a minute at
+/// most.
+pub const HELD_UP: Duration = Duration::from_secs(120);
+
+/// A flipped byte costs what is in one page: 4 KiB of events, of 200 bytes at least.
+pub const DAMAGED: usize = 20;

@@ -84,6 +84,18 @@ impl Incidents {
         self.disk_faults().all(|(_, begun, until)| begun.max(until) + time <= now)
     }
 
+    /// Whether nothing was wrong with the disk for so long before then.
+    pub fn disk_was_well_before(&self, then: Instant, time: Duration) -> bool {
+        let mut troubles = self.disk_faults().filter(|(fault, ..)| fault.troubles());
+        troubles.all(|(_, begun, until)| begun > then || begun.max(until) + time < then)
+    }
+
+    /// How often a byte flipped. `None` if files were removed, too.
+    pub fn flips_only(&self) -> Option<usize> {
+        let is = |wanted| self.disk_faults().filter(|(fault, ..)| *fault == wanted).count();
+        (is(DiskFault::FilesRemoved) == 0).then_some(is(DiskFault::ByteFlips))
+    }
+
     /// When somebody removed the files. `None` if something else was wrong with the disk, too.
     pub fn removals_only(&self) -> Option<Vec<Instant>> {
         let troubles = self.disk_faults().filter(|(fault, ..)| fault.troubles());

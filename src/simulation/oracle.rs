@@ -77,25 +77,20 @@ impl Oracle {
                 ),
             }
         }
-        match (&state.config.spool, report.spool) {
-            (Some(spool), Some(health)) => {
-                let most = spool.max_bytes;
-                if health.bytes > most && health.state != SpoolState::Opening {
-                    state.violate("the spool stays within its bound", format_args!("{} bytes", health.bytes));
-                }
-                let contents = most.saturating_add(bounds::DEAD_LETTER_BYTES);
-                let file = (contents as f64 * bounds::FILE_FACTOR) as u64 + bounds::FILE_BASE;
-                if health.state == SpoolState::Full {
-                    state.incidents.add_once(Incident::SpoolFull);
-                }
-                if health.file_bytes > file {
-                    state.violate(
-                        "the file stays within its bound",
-                        format_args!("{} bytes", health.file_bytes),
-                    );
-                }
+        if let (Some(spool), Some(health)) = (&state.config.spool, report.spool) {
+            let most = spool.max_bytes;
+            let contents = most.saturating_add(bounds::DEAD_LETTER_BYTES);
+            let file = (contents as f64 * bounds::FILE_FACTOR) as u64 + bounds::FILE_BASE;
+            if health.bytes > most && health.state != SpoolState::Opening {
+                state.violate("the spool stays within its bound", format_args!("{} bytes", health.bytes));
             }
-            _ => {}
+            if health.state == SpoolState::Full {
+                state.incidents.add_once(Incident::SpoolFull);
+            }
+            if health.file_bytes > file {
+                let text = format!("{} bytes", health.file_bytes);
+                state.violate("the file stays within its bound", text);
+            }
         }
         let was_alone = number == 0 && state.processes.len() == 1;
         if state.config.spool.is_none() || (was_alone && !state.incidents.disk_was_troubled()) {

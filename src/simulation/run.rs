@@ -46,6 +46,7 @@ pub fn run(plan: &Plan, lines: Lines) -> Outcome {
             world: world.clone(),
             disk,
             oracle: Oracle::default(),
+            looked: Instant::now(),
             main: None,
             next_start: Some(Instant::now()),
             neighbour: None,
@@ -76,6 +77,8 @@ struct Driver<'a> {
     world: World,
     disk: SimDisk,
     oracle: Oracle,
+    /// When it looked last.
+    looked: Instant,
     main: Option<Service>,
     /// When the next process starts, while there is none.
     next_start: Option<Instant>,
@@ -98,7 +101,8 @@ impl Driver<'_> {
             }
             self.world.lock().step = index;
             self.perform(&step.action).await;
-            if !matches!(step.action, Action::Capture { events: ..10, .. }) {
+            let is_long = self.looked.elapsed() >= bounds::LOOK;
+            if is_long || !matches!(step.action, Action::Capture { events: ..10, .. }) {
                 self.look();
             }
         }
@@ -180,6 +184,7 @@ impl Driver<'_> {
     }
 
     fn look(&mut self) {
+        self.looked = Instant::now();
         if let Some(service) = &self.main {
             self.oracle.look(service, &self.world);
         }

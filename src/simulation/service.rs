@@ -45,7 +45,7 @@ impl Service {
     pub fn start(world: &World, process: simulated::Process, disk: Arc<ProcessDisk>) -> Self {
         let (number, config) = {
             let mut state = world.lock();
-            state.processes.push(Observed::default());
+            state.processes.push(Observed { started: Some(Instant::now()), ..Observed::default() });
             let number = state.processes.len() - 1;
             state.note(format_args!("process {number} starts"));
             (number, state.config.clone())

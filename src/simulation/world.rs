@@ -108,6 +108,8 @@ pub struct Observed {
     pub token_was_refused_last: bool,
     /// A probe has found it refused at some time.
     pub token_was_refused: bool,
+    /// `None` only before it has started.
+    pub started: Option<Instant>,
     /// When its spool was open first.
     pub opened: Option<Instant>,
     pub ended: Option<(Instant, Ended)>,

@@ -91,7 +91,9 @@ impl SimDisk {
             lengths.extend((len > 0).then(|| (path.clone(), *file, len)));
         }
         let (path, file, len) = random.choice(lengths)?;
-        let offset = random.usize(0..len);
+        // Most of a file is empty, and does not matter.
+        let is_used = |offset: &usize| files.get(&file).is_some_and(|file| file.current[*offset] != 0);
+        let offset = (0..100).map(|_| random.usize(0..len)).find(is_used).unwrap_or(0);
         let bits = random.u8(1..);
         state.file(file).flip(offset, bits);
         Some((path, offset))

@@ -25,7 +25,9 @@ pub fn look(service: &Service, state: &mut State, report: &HealthReport) {
         state.violate("a spool whose files were removed begins new ones", format_args!("{files:?}"));
     }
     // Damage weighs more, and without room nobody searches.
-    let other = state.incidents.disk_was_destroyed() || spool.state != SpoolState::Ready;
+    let other = state.incidents.disk_was_destroyed()
+        || spool.state != SpoolState::Ready
+        || report.reasons.contains(&Reason::SpoolFilling);
     let is_there =
         state.incidents.has(Incident::Disk(DiskFault::NewerFile)) && files.iter().any(|file| file == newer);
     if is_there && !other && !report.reasons.contains(&Reason::SpoolDamaged) {

@@ -55,29 +55,34 @@ fn survivors(state: &mut State, ledger: &Ledger, letters: &[usize]) {
         let text = format!("event {id} was on disk, and is gone: {event:?}");
         state.violate("what is acknowledged survives", text);
     }
-    // An event is on disk a moment after its capture, or after it has waited too long, unless the disk is in trouble.
-    let Some(spool) = &state.config.spool else { return };
     let was_full = state.incidents.has(Incident::SpoolFull) || ledger.dropped.count(QueueFull) > 0;
-    if state.incidents.disk_was_troubled() || was_full {
+    let (Some(spool), Some(flips), false) = (&state.config.spool, state.incidents.flips_only(), was_full)
+    else {
         return;
-    }
-    let (within, rule) = if spool.is_write_ahead {
+    };
+    // An event is on disk a moment after its capture, or after it has waited too long.
+    let was_troubled = state.incidents.disk_was_troubled();
+    let (within, rule) = if spool.is_write_ahead && !was_troubled {
         (bounds::WRITTEN_AHEAD, "what is written ahead survives")
     } else {
         (bounds::spilled(&state.config), "what waits for long survives")
     };
-    let lost = state.events.iter().enumerate().find(|(id, event)| {
+    let is_lost = |(id, event): &(usize, &Captured)| {
         let observed = &state.processes[event.process];
         let Some((at, Ended::Killed | Ended::PowerLost)) = observed.ended else { return false };
         let opened = observed.opened.is_some_and(|opened| event.at > opened);
         let is_old = at.saturating_duration_since(event.at) > within;
         // The tasks know what waits.
-        let is_served = spool.is_write_ahead || observed.tasks_ended.is_none();
+        let is_served = (spool.is_write_ahead && !was_troubled) || observed.tasks_ended.is_none();
         let was_kept = opened && is_old && is_served && event.is_done && !event.is_late;
-        event.kind.is_good() && was_kept && !is_safe((*id, event))
-    });
-    if let Some((id, event)) = lost {
-        let text = format!("event {id} is gone: {event:?}");
+        let was_well = state.incidents.disk_was_well_before(at, bounds::SEARCHED) || flips > 0;
+        let is_in = event.kind.is_good() && event.durable != Durable::Refused;
+        is_in && was_kept && was_well && !is_safe((*id, event))
+    };
+    let mut lost = state.events.iter().enumerate().filter(is_lost);
+    // Each flip may cost a page.
+    if let Some((id, event)) = lost.nth(flips * bounds::DAMAGED) {
+        let text = format!("event {id} is gone, beyond {flips} pages: {event:?}");
         state.violate(rule, text);
     }
 }

@@ -3,14 +3,15 @@
 use tokio::time::Instant;
 
 use crate::simulation::bounds;
+use crate::simulation::plan::EventKind;
 use crate::simulation::service::Service;
-use crate::simulation::world::{Durable, State};
+use crate::simulation::world::{Captured, Durable, State};
 use crate::{DropReason, Ledger};
 
 /// Events for which there was no room, so that nobody knows which of those that wait they are.
 fn without_room(ledger: &Ledger) -> u64 {
     use DropReason::*;
-    [QueueFull, SpoolFull, SpoolExpired, SpoolUnavailable]
+    [QueueFull, SpoolFull, SpoolExpired, SpoolUnavailable, Crash]
         .map(|reason| ledger.dropped.count(reason))
         .iter()
         .sum()
@@ -36,7 +37,32 @@ pub fn look(service: &Service, state: &mut State, ledger: &Ledger) {
             state.violate("delivery does not rest while PostHog accepts", text);
         }
     }
+    if is_served {
+        held_up(state, number, ledger, now);
+    }
     durable(state, number, ledger, now);
+}
+
+/// What is refused at once for a bad event holds up others only briefly.
+fn held_up(state: &mut State, number: usize, ledger: &Ledger, now: Instant) {
+    let provokes = |event: &Captured| match event.kind {
+        EventKind::Bad(provokes) => Some(provokes),
+        _ => None,
+    };
+    let others = state.events.iter().filter_map(provokes).any(|provokes| !provokes.is_refusal());
+    let calm = now - bounds::liveness(&state.config);
+    let is_calm = state.incidents.posthog_was_well_since(calm) && !state.processes[number].token_was_refused;
+    if others || !is_calm || state.config.spool.is_some() {
+        return;
+    }
+    let late = state.count(|event| {
+        let is_due = event.process == number && event.is_done && !event.is_late && event.kind.is_good();
+        is_due && event.accepted == 0 && now - event.at > bounds::HELD_UP
+    });
+    if late > without_room(ledger) {
+        let text = format!("{late} wait for {} s, and PostHog is well", bounds::HELD_UP.as_secs());
+        state.violate("a bad event that is refused holds up others only briefly", text);
+    }
 }
 
 /// Callers that wait for the disk.

@@ -35,7 +35,7 @@ impl Memory {
             let text = format!("the tasks ended {} s ago: {:?}", (now - since).as_secs(), report.reasons);
             state.violate("health names a runtime that has ended", text);
         }
-        self.disk(state, report, now);
+        self.disk(service, state, report, now);
     }
 
     /// The latest answers were failures, and nothing was accepted for a while.
@@ -68,7 +68,8 @@ impl Memory {
         }
         let expected: &[Reason] = match status {
             0 => &[Reason::Unreachable, Reason::BreakerOpen],
-            401 => &[Reason::Unauthorized],
+            // If the probe is answered, something on the way refuses.
+            401 => &[Reason::Unauthorized, Reason::WrongHost],
             402 => &[Reason::QuotaExceeded],
             429 => &[Reason::RateLimited],
             408 | 500.. => &[Reason::ServerError, Reason::BreakerOpen],
@@ -110,8 +111,9 @@ impl Memory {
         }
     }
 
-    fn disk(&self, state: &mut State, report: &HealthReport, now: Instant) {
+    fn disk(&self, service: &Service, state: &mut State, report: &HealthReport, now: Instant) {
         let Some(since) = state.incidents.disk_hangs_since() else { return };
+        let since = state.processes[service.number].started.map_or(since, |started| since.max(started));
         // Ten seconds until the directory is searched again, and two until the disk is given up.
         if now - since < Duration::from_secs(20) || report.spool.is_none() {
             return;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::draw::Draft;
-use super::{Action, DiskFault, DiskTrouble, EventKind, Fault, Make, Patience, Trouble};
+use super::{Action, DiskFault, DiskTrouble, EventKind, Fault, Make, Patience, Provokes, Trouble};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -22,6 +22,8 @@ impl Draft {
             (7, true) => self.backlog_that_is_too_old(at),
             (8, true) => self.newer_file(at),
             (9, true) => self.quiet_power_loss(at),
+            (10, true) => self.damage_of_a_backlog(at),
+            (11, _) => self.bad_event_in_each_batch(),
             _ => {}
         }
     }
@@ -93,11 +95,14 @@ impl Draft {
         for _ in 0..6 {
             let later = self.millis(0..20_000);
             self.durable(at + later, None);
+            // More than one page of them.
+            let later = self.millis(0..10_000);
+            self.captures(at + later, 50);
         }
         if self.rng.bool() {
             self.disk(at + lasts + SECOND * 2, DiskFault::Evicts, SECOND);
         }
-        let later = self.millis(0..20_000);
+        let later = self.millis(20_000..60_000);
         let down = self.down();
         self.add(at + lasts + later, Action::PowerLoss { down });
     }
@@ -170,5 +175,34 @@ impl Draft {
         let down = self.down();
         let later = self.millis(20_000..60_000);
         self.add(at + later, Action::PowerLoss { down });
+    }
+
+    /// Most of a damaged file can be read.
+    fn damage_of_a_backlog(&mut self, at: Duration) {
+        self.outage(at, SECOND * 120);
+        for second in 0..5 {
+            self.captures(at + SECOND * second, 40);
+        }
+        self.disk(at + SECOND * 30, DiskFault::ByteFlips, SECOND);
+        let later = self.millis(30_010..40_000);
+        self.crash(at + later);
+    }
+
+    /// A mistake in the service, one event a second. PostHog is well, and the search of each batch takes some requests.
+    fn bad_event_in_each_batch(&mut self) {
+        let settings = self.config.settings();
+        if settings.rate < 20 || settings.queue_events < 2_000 {
+            return;
+        }
+        self.steps.retain(|step| !matches!(step.action, Action::PostHog(_)));
+        // Other refusals count as an outage of PostHog before they are understood.
+        let provokes = [Provokes::BadRequest, Provokes::TooLarge][self.rng.usize(..2)];
+        let bad = Make { kind: EventKind::Bad(provokes), is_typed: true, size: 100 };
+        for second in 0..240 {
+            let at = SECOND * (200 + second);
+            self.captures(at, 4);
+            self.add(at, Action::Capture { events: 1, make: bad });
+            self.captures(at, 5);
+        }
     }
 }

@@ -29,7 +29,7 @@ pub struct Draft {
     pub rng: Rng,
     pub minutes: u64,
     pub config: Config,
-    steps: Vec<Step>,
+    pub steps: Vec<Step>,
 }
 
 impl Draft {
@@ -72,7 +72,7 @@ impl Draft {
         let one = Provokes::ALL[self.rng.usize(..Provokes::ALL.len())];
         for _ in 0..bad {
             // Many come from one mistake, whose search does not take minutes for each.
-            let drawn = if bad > 8 && matches!(one, Provokes::Hang | Provokes::Unavailable) {
+            let drawn = if bad > 8 && !one.is_refusal() {
                 Provokes::BadRequest
             } else if bad > 8 || self.rng.bool() {
                 one

@@ -80,6 +80,11 @@ impl EventKind {
 }
 
 impl Provokes {
+    /// Whether the answer comes at once, and again whenever the event comes.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::BadRequest | Self::ForbiddenPage | Self::Forbidden | Self::TooLarge)
+    }
+
     pub const ALL: [Self; 9] = [
         Self::BadRequest,
         Self::ForbiddenPage,
