@@ -81,3 +81,6 @@ pub const HELD_UP: Duration = Duration::from_secs(120);
 
 /// A flipped byte costs what is in one page: 4 KiB of events, of 200 bytes at least.
 pub const DAMAGED: usize = 20;
+
+/// The longest time without a process, and until the next one writes the counts.
+pub const TAKES_NOTE: Duration = Duration::from_secs(45);

@@ -21,6 +21,7 @@ pub enum Incident {
         forward: bool,
         by: Duration,
     },
+    PowerLoss,
     /// A request took so long that the client gave it up.
     SlowRequest,
 }
@@ -43,6 +44,12 @@ impl Incidents {
 
     pub fn has(&self, incident: Incident) -> bool {
         self.0.iter().any(|(other, ..)| *other == incident)
+    }
+
+    /// Whether the power failed in this time.
+    pub fn power_was_lost(&self, from: Instant, until: Instant) -> bool {
+        let is = |incident: &Incident| *incident == Incident::PowerLoss;
+        self.0.iter().any(|(incident, at, _)| is(incident) && (from..until).contains(at))
     }
 
     fn troubles(&self) -> impl Iterator<Item = (Trouble, Instant, Instant)> + '_ {
@@ -86,7 +93,8 @@ impl Incidents {
 
     /// Whether nothing was wrong with the disk for so long before then.
     pub fn disk_was_well_before(&self, then: Instant, time: Duration) -> bool {
-        let mut troubles = self.disk_faults().filter(|(fault, ..)| fault.troubles());
+        let lasts = |fault: &DiskFault| fault.troubles() && *fault != DiskFault::ByteFlips;
+        let mut troubles = self.disk_faults().filter(|(fault, ..)| lasts(fault));
         troubles.all(|(_, begun, until)| begun > then || begun.max(until) + time < then)
     }
 
@@ -131,7 +139,8 @@ impl Incidents {
     }
 
     pub fn posthog_was_slow(&self) -> bool {
-        let is_slow = |(trouble, ..): (Trouble, _, _)| matches!(trouble.fault, Fault::Slow { .. });
+        let is_slow =
+            |(trouble, ..): (Trouble, _, _)| matches!(trouble.fault, Fault::Slow { .. } | Fault::Hang);
         self.troubles().any(is_slow) || self.has(Incident::SlowRequest)
     }
 

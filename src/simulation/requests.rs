@@ -134,22 +134,19 @@ impl State {
         }
     }
 
-    /// Half open, the breaker lets only its probes pass. Whether it is not closed for certain.
+    /// Half open, the breaker lets only its probe pass. With more than one, those of earlier times may still be on their
+    /// way. Returns whether the breaker is not closed for certain.
     fn passes_the_breaker(&mut self, process: usize) -> bool {
         let settings = self.config.settings();
         // What passed before it opened has failed too.
         let certain = settings.window as usize + settings.in_flight;
-        // The probes of a half-open time may still be on their way in the next, but for the one that failed.
-        let probes = 2 * settings.probes - 1;
         let observed = &self.processes[process];
         // An attempt that is held back for its token counts as a success, and is not seen here.
         if observed.requests.failures_in_a_row < certain || observed.token_was_refused {
             return false;
         }
-        let probing = observed.requests.probing + 1;
-        if probing > probes {
-            let text = format!("{probing} at once, and {probes} may be");
-            self.violate("a half-open breaker lets only its probes pass", text);
+        if settings.probes == 1 && observed.requests.probing > 0 {
+            self.violate("a half-open breaker lets only its probe pass", "another one is on its way");
         }
         true
     }

@@ -240,6 +240,7 @@ impl Driver<'_> {
             }
             Action::PowerLoss { down } => {
                 self.count("life", "power loss");
+                self.world.lock().incidents.add(Incident::PowerLoss, Instant::now());
                 self.disk.lose_power();
                 if let Some((service, _)) = self.neighbour.take() {
                     self.oracle.ends(&service, &self.world, Ended::PowerLost);

@@ -57,7 +57,11 @@ pub fn look(service: &Service, state: &mut State) {
         };
         let has_cause = match alert.name {
             AlertName::ApiDown => {
-                failed(|status| matches!(status, 0 | 200 | 401 | 403 | 404 | 408 | 500..)) || is_quiet()
+                // A breaker that opens after few failures leaves only the bad events to be tried.
+                let opens_soon = state.config.settings().window <= 4 && any_failed();
+                failed(|status| matches!(status, 0 | 200 | 401 | 403 | 404 | 408 | 500..))
+                    || is_quiet()
+                    || opens_soon
             }
             AlertName::AuthFailures => failed(|status| status == 401) || observed.token_was_refused,
             AlertName::RateLimited => failed(|status| status == 429),

@@ -75,7 +75,7 @@ fn survivors(state: &mut State, ledger: &Ledger, letters: &[usize]) {
         // The tasks know what waits.
         let is_served = (spool.is_write_ahead && !was_troubled) || observed.tasks_ended.is_none();
         let was_kept = opened && is_old && is_served && event.is_done && !event.is_late;
-        let was_well = state.incidents.disk_was_well_before(at, bounds::SEARCHED) || flips > 0;
+        let was_well = state.incidents.disk_was_well_before(at, bounds::SEARCHED);
         let is_in = event.kind.is_good() && event.durable != Durable::Refused;
         is_in && was_kept && was_well && !is_safe((*id, event))
     };
@@ -143,6 +143,10 @@ fn lost_counts(state: &mut State, ledger: &Ledger, captured: u64) {
     let unknown = state.count(|event| {
         let observed = &state.processes[event.process];
         let (crashed_at, uncertain) = match observed.ended {
+            // A note that the next process has not written to the file may be lost with the power.
+            Some((at, Ended::Killed)) if state.incidents.power_was_lost(at, at + bounds::TAKES_NOTE) => {
+                (at, bounds::UNCOUNTED)
+            }
             Some((at, Ended::Killed)) => (at, bounds::UNNOTED),
             Some((at, Ended::PowerLost)) => (at, bounds::UNCOUNTED),
             _ => return false,

@@ -28,7 +28,7 @@ pub fn look(service: &Service, state: &mut State, ledger: &Ledger) {
     let flows_since = observed.requests.flows_since.max(observed.requests.fresh_begun);
     let rests =
         observed.requests.flows_since.is_some() && flows_since.is_some_and(|since| now - since > within);
-    if is_served && rests && !observed.token_was_refused_last {
+    if is_served && rests && !observed.token_was_refused_last && !has_many_aside(state, number) {
         let waiting = state.waiting(number, within);
         // What was on disk may be gone with the files.
         let known = ledger.queued + ledger.spooled;
@@ -43,6 +43,13 @@ pub fn look(service: &Service, state: &mut State, ledger: &Ledger) {
     durable(state, number, ledger, now);
 }
 
+/// Nothing more is taken from the queue while as much as it holds has failed. An event has 6 kB at most.
+fn has_many_aside(state: &State, number: usize) -> bool {
+    let settings = state.config.settings();
+    let aside = state.count(|event| event.process == number && event.sent > 0 && event.accepted == 0);
+    aside * 2 >= settings.queue_events as u64 || aside * 12_000 >= settings.queue_bytes as u64
+}
+
 /// What is refused at once for a bad event holds up others only briefly.
 fn held_up(state: &mut State, number: usize, ledger: &Ledger, now: Instant) {
     let provokes = |event: &Captured| match event.kind {
@@ -52,14 +59,16 @@ fn held_up(state: &mut State, number: usize, ledger: &Ledger, now: Instant) {
     let others = state.events.iter().filter_map(provokes).any(|provokes| !provokes.is_refusal());
     let calm = now - bounds::liveness(&state.config);
     let is_calm = state.incidents.posthog_was_well_since(calm) && !state.processes[number].token_was_refused;
-    if others || !is_calm || state.config.spool.is_some() {
+    // Good events that look like bad ones become dead letters.
+    let is_excused = others || state.incidents.looked_like_bad_events();
+    if is_excused || !is_calm || state.config.spool.is_some() {
         return;
     }
     let late = state.count(|event| {
         let is_due = event.process == number && event.is_done && !event.is_late && event.kind.is_good();
         is_due && event.accepted == 0 && now - event.at > bounds::HELD_UP
     });
-    if late > without_room(ledger) {
+    if late.min(ledger.queued) > without_room(ledger) {
         let text = format!("{late} wait for {} s, and PostHog is well", bounds::HELD_UP.as_secs());
         state.violate("a bad event that is refused holds up others only briefly", text);
     }
