@@ -68,8 +68,8 @@ impl Memory {
         }
         let expected: &[Reason] = match status {
             0 => &[Reason::Unreachable, Reason::BreakerOpen],
-            // If the probe is answered, something on the way refuses.
-            401 => &[Reason::Unauthorized, Reason::WrongHost],
+            // A probe tells whose refusal it is: PostHog's, that of something on the way, or nobody knows.
+            401 | 403 => &[Reason::Unauthorized, Reason::WrongHost, Reason::Unreachable, Reason::ServerError],
             402 => &[Reason::QuotaExceeded],
             429 => &[Reason::RateLimited],
             408 | 500.. => &[Reason::ServerError, Reason::BreakerOpen],
