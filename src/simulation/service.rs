@@ -27,7 +27,7 @@ const DIRECTORY: &str = "/simulated/spool";
 pub const NEWER_FILE: &str = "/simulated/spool/spool-9.redb";
 
 /// How long a hook blocks.
-const BLOCKS: Duration = Duration::from_secs(1);
+pub const BLOCKS: Duration = Duration::from_secs(1);
 
 pub struct Service {
     pub number: usize,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::simulation::bounds;
 use crate::simulation::incidents::Incident;
+use crate::simulation::plan::EventKind;
+use crate::simulation::service::BLOCKS;
 use crate::simulation::world::{Captured, Durable, State};
 use crate::{DropReason, Ledger};
 
@@ -152,7 +154,9 @@ fn lost_counts(state: &mut State, ledger: &Ledger, captured: u64) {
             _ => return false,
         };
         let is_open = observed.opened.is_none_or(|opened| event.at < opened + Duration::from_secs(1));
-        is_open || crashed_at.saturating_duration_since(event.at) <= uncertain
+        // It is counted when its hook has returned.
+        let hook = if event.kind == EventKind::HookBlocks { BLOCKS } else { Duration::ZERO };
+        is_open || crashed_at.saturating_duration_since(event.at) <= uncertain + hook
     });
     if ledger.captured + unknown < captured {
         let text = format!(
