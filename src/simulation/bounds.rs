@@ -47,3 +47,40 @@ pub const FILE_FACTOR: f64 = 2.6;
 pub const FILE_BASE: u64 = 8 << 20;
 /// Dead letters are in the file too, by default up to these bytes.
 pub const DEAD_LETTER_BYTES: u64 = 16 << 20;
+
+/// The first retry of a batch, by PostHog's contract for SDKs.
+pub const FIRST_RETRY: Duration = Duration::from_millis(100);
+
+/// Acceptances and failures of this time belong together.
+pub const OTHERS: Duration = Duration::from_secs(50);
+
+/// An event that is too old expires with the next write. The counts are written every 10 s.
+pub const EXPIRES: Duration = Duration::from_secs(30);
+
+/// While PostHog accepts, events wait for their linger period, and for a request of the slots that is given up. The rest is
+/// for the rate limit and for a disk that is given up after 2 s.
+pub fn prompt(config: &Config) -> Duration {
+    let settings = config.settings();
+    settings.linger + settings.request_timeout + Duration::from_secs(15)
+}
+
+/// A durable capture waits for one write, or until the disk is given up after 2 s.
+pub const DURABLE: Duration = Duration::from_secs(15);
+
+/// The directory is searched every 10 s, and a spool that fails is tried again after 2 s.
+pub const SEARCHED: Duration = Duration::from_secs(25);
+
+/// In trouble, an event is on disk 2 s after it is due, within 250 ms and one write more. So a kill does not lose it.
+pub fn spilled(config: &Config) -> Duration {
+    config.settings().linger + Duration::from_secs(4)
+}
+
+/// Batches halve down to single events, eight refusals and their short pauses, and parts are tried again after a minute at
+/// most.
+pub const HELD_UP: Duration = Duration::from_secs(120);
+
+/// A flipped byte costs what is in one page: 4 KiB of events, of 200 bytes at least.
+pub const DAMAGED: usize = 20;
+
+/// The longest time without a process, and until the next one writes the counts.
+pub const TAKES_NOTE: Duration = Duration::from_secs(45);

@@ -1,7 +1,9 @@
 //! The rules. They know what was captured, what the world did, and what the public API returns.
 
 mod alerts;
+mod disk;
 mod end;
+mod flow;
 mod health;
 
 use std::collections::BTreeSet;
@@ -9,6 +11,7 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 
 use super::bounds;
+use super::incidents::Incident;
 use super::service::Service;
 use super::world::{State, World};
 use crate::{DropReason, Ledger, SpoolState};
@@ -54,7 +57,7 @@ impl Oracle {
         if events > settings.queue_events as u64 || bytes > settings.queue_bytes as u64 {
             state.violate("memory stays within its bounds", format_args!("{events} events, {bytes} bytes"));
         }
-        if dead_lettered > settings.dead_letter_events as u64 && !state.shared_disk {
+        if dead_lettered > settings.dead_letter_events as u64 && !state.incidents.has(Incident::Neighbour) {
             state.violate("dead letters stay within their bound", format_args!("{dead_lettered}"));
         }
         for letter in &letters {
@@ -67,40 +70,43 @@ impl Oracle {
             let kind = id.and_then(|id| state.events.get(id)).map(|event| event.kind);
             match kind {
                 Some(kind) if !kind.is_good() => {}
-                _ if state.had_refusals => {}
+                _ if state.incidents.looked_like_bad_events() => {}
                 _ => state.violate(
                     "no good event is a dead letter",
                     format_args!("event {id:?}: {}", json["reason"]),
                 ),
             }
         }
-        match (&state.config.spool, report.spool) {
-            (Some(spool), Some(health)) => {
-                let most = spool.max_bytes;
-                if health.bytes > most && health.state != SpoolState::Opening {
-                    state.violate("the spool stays within its bound", format_args!("{} bytes", health.bytes));
-                }
-                let contents = most.saturating_add(bounds::DEAD_LETTER_BYTES);
-                let file = (contents as f64 * bounds::FILE_FACTOR) as u64 + bounds::FILE_BASE;
-                state.spool_was_full |= health.state == SpoolState::Full;
-                if health.file_bytes > file {
-                    state.violate(
-                        "the file stays within its bound",
-                        format_args!("{} bytes", health.file_bytes),
-                    );
-                }
+        if let (Some(spool), Some(health)) = (&state.config.spool, report.spool) {
+            let most = spool.max_bytes;
+            let contents = most.saturating_add(bounds::DEAD_LETTER_BYTES);
+            let file = (contents as f64 * bounds::FILE_FACTOR) as u64 + bounds::FILE_BASE;
+            if health.bytes > most && health.state != SpoolState::Opening {
+                state.violate("the spool stays within its bound", format_args!("{} bytes", health.bytes));
             }
-            _ => self.memory_only(service, state, &ledger),
+            if health.state == SpoolState::Full {
+                state.incidents.add_once(Incident::SpoolFull);
+            }
+            if health.file_bytes > file {
+                let text = format!("{} bytes", health.file_bytes);
+                state.violate("the file stays within its bound", text);
+            }
+        }
+        let was_alone = number == 0 && state.processes.len() == 1;
+        if state.config.spool.is_none() || (was_alone && !state.incidents.disk_was_troubled()) {
+            self.accounts(service, state, &ledger);
         }
         if report.spool.is_none_or(|spool| spool.state != SpoolState::Opening) {
             state.processes[number].opened.get_or_insert(Instant::now());
         }
         self.health.look(service, state, &report);
+        flow::look(service, state, &ledger);
+        disk::look(service, state, &report);
         alerts::look(service, state);
     }
 
-    /// Without a spool each account is known exactly.
-    fn memory_only(&self, service: &Service, state: &mut State, ledger: &Ledger) {
+    /// As long as nothing comes from the disk, each account is known exactly.
+    fn accounts(&self, service: &Service, state: &mut State, ledger: &Ledger) {
         let number = service.number;
         let is_own = |event: &super::world::Captured| event.process == number && event.is_done;
         let captured = state.count(is_own);
@@ -156,11 +162,6 @@ fn has_other_causes(reason: DropReason, state: &State) -> bool {
 pub use end::{Ended, look as at_the_end};
 
 impl Oracle {
-    /// The tasks of the process have ended.
-    pub fn tasks_ended(&mut self) {
-        self.health.stopped = Some(Instant::now());
-    }
-
     /// A process has ended.
     pub fn ends(&mut self, service: &Service, world: &World, how: Ended) {
         let state = &mut *world.lock();

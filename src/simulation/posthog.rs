@@ -12,7 +12,9 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use super::disk::ProcessDisk;
+use super::incidents::Incident;
 use super::plan::{EventKind, Fault, Provokes};
+use super::requests::Exchange;
 use super::world::{Answered, State, World, id_of, millis};
 use crate::api::Answer;
 use crate::api::simulated::Network;
@@ -110,35 +112,49 @@ impl Network for Wire {
             if !request.url().path().ends_with("/batch/") {
                 return self.probe(request).await;
             }
-            let (ids, travel, fate) = {
+            let (exchange, travel, fate) = {
                 let mut state = self.world.lock();
                 let (ids, key, size) = receive(&mut state, self.process, &request);
                 let travel = Duration::from_millis(state.rng.u64(5..50));
                 let fate = judge(&mut state, &ids, key, size);
-                (ids, travel, fate)
+                (state.begins(self.process, ids), travel, fate)
             };
-            let fresh = self.world.lock().is_fresh(&ids);
-            let mut given_up = GivenUp(Some((self, fate.by_content, fresh)), Instant::now());
+            let mut given_up = GivenUp {
+                wire: self,
+                exchange: Some(exchange),
+                by_content: fate.by_content,
+                begun: Instant::now(),
+            };
             sleep(travel).await;
-            self.world.lock().arrives(self.process, &ids, &fate);
+            self.world.lock().arrives(&given_up.exchange, &fate);
             sleep(fate.delay).await;
             self.lives().await;
-            given_up.0 = None;
-            self.world.lock().answers(self.process, &ids, &fate);
+            if let Some(exchange) = given_up.exchange.take() {
+                self.world.lock().answers(&exchange, &fate);
+            }
             fate.reply.into_result()
         })
     }
 }
 
 /// A request that the client gives up: it took too long.
-struct GivenUp<'a>(Option<(&'a Wire, bool, bool)>, Instant);
+struct GivenUp<'a> {
+    wire: &'a Wire,
+    /// `None` once it was answered.
+    exchange: Option<Exchange>,
+    by_content: bool,
+    begun: Instant,
+}
 
 impl Drop for GivenUp<'_> {
     fn drop(&mut self) {
-        let Some((wire, by_content, fresh)) = self.0 else { return };
-        let answered = Answered::Failed { status: 0, by_content, fresh };
-        wire.world.lock().had_slow |= self.1.elapsed() >= SLOW;
-        wire.world.lock().processes[wire.process].answers.push((Instant::now(), answered));
+        let Some(exchange) = self.exchange.take() else { return };
+        let state = &mut *self.wire.world.lock();
+        if self.begun.elapsed() >= SLOW {
+            state.incidents.add_once(Incident::SlowRequest);
+        }
+        let answered = Answered::Failed { status: 0, by_content: self.by_content, fresh: exchange.is_fresh };
+        state.ends(&exchange, answered, true, None);
     }
 }
 
@@ -213,7 +229,9 @@ fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>,
             state.violate("an event keeps its timestamp", text);
         } else if event.sent == 1 {
             let at = humantime::parse_rfc3339(timestamp).map(millis).unwrap_or_default();
-            if at < millis(event.wall.0) || at > millis(event.wall.1) {
+            // The clock may be set back during the call.
+            let (before, after) = (millis(event.wall.0), millis(event.wall.1));
+            if !(before.min(after)..=before.max(after)).contains(&at) {
                 let text = format!("event {id} has {timestamp}, captured at {:?}", event.wall);
                 state.violate("an event has the time of its capture", text);
             }
@@ -221,7 +239,9 @@ fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>,
         ids.push(id);
     }
     let again = ids.iter().find(|id| state.events[**id].acknowledged_to == Some(process));
-    if let Some(id) = again.filter(|_| !state.disk_was_troubled && !state.replayed) {
+    if let Some(id) =
+        again.filter(|_| !state.incidents.disk_was_troubled() && !state.incidents.has(Incident::Replay))
+    {
         let text = format!("process {process} sends event {id} again");
         state.violate("a delivered event is not sent again", text);
     }
@@ -241,9 +261,9 @@ fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>,
         state.violate("a process that has ended sends nothing", format_args!("process {process}"));
         return (ids, None, 0);
     }
-    observed.requests.push(now);
+    observed.begun.push(now);
     // The rate limit holds for live batches and for those that are searched for a bad event, each alone.
-    let recent = observed.requests.iter().rev().take_while(|at| now - **at < Duration::from_secs(10)).count();
+    let recent = observed.begun.iter().rev().take_while(|at| now - **at < Duration::from_secs(10)).count();
     let most = 2 * (settings.burst as usize + 10 * settings.rate as usize) + 2;
     if recent > most {
         state.violate("requests stay within the rate limit", format_args!("{recent} in 10 s"));
@@ -316,8 +336,10 @@ fn judge(state: &mut State, ids: &[usize], key: Option<u32>, size: usize) -> Fat
     let fate = match provokes {
         Provokes::BadRequest => Fate::refused(400, false, None),
         Provokes::ForbiddenPage => Fate::refused(403, true, None),
+        Provokes::Forbidden => Fate::refused(403, false, None),
         Provokes::TooLarge => Fate::refused(413, false, None),
         Provokes::ServerError => Fate::refused(500, false, None),
+        Provokes::Unavailable => Fate::refused(503, false, Some(60)),
         Provokes::GatewayPage => Fate::refused(502, true, None),
         Provokes::Reset => Fate::lost(ErrorKind::ConnectionLost),
         Provokes::Hang => Fate { taken: 0, delay: FOREVER, why: "hangs on".into(), ..Fate::accepted() },
@@ -364,12 +386,8 @@ impl State {
         key == Some(self.token) && self.troubles().iter().any(is_unknown)
     }
 
-    /// Whether it is the first request for each of these events.
-    fn is_fresh(&self, ids: &[usize]) -> bool {
-        ids.iter().all(|id| self.events[*id].sent == 1)
-    }
-
-    fn arrives(&mut self, process: usize, ids: &[usize], fate: &Fate) {
+    fn arrives(&mut self, exchange: &Option<Exchange>, fate: &Fate) {
+        let Some(Exchange { process, ids, .. }) = exchange else { return };
         self.note(format_args!("PostHog {} {} of process {process}", fate.why, list(ids)));
         let now = Instant::now();
         for id in ids {
@@ -381,21 +399,27 @@ impl State {
         }
     }
 
-    fn answers(&mut self, process: usize, ids: &[usize], fate: &Fate) {
+    fn answers(&mut self, exchange: &Exchange, fate: &Fate) {
         let now = Instant::now();
-        let fresh = self.is_fresh(ids);
+        let fresh = exchange.is_fresh;
         let answered = fate.answered(fresh);
         if matches!(answered, Answered::Accepted | Answered::OverQuota) {
-            for id in ids {
+            for id in &exchange.ids {
                 let event = &mut self.events[*id];
                 event.is_over_quota |= answered == Answered::OverQuota && event.acknowledged_to.is_none();
-                event.acknowledged_to = Some(process);
+                event.acknowledged_to = Some(exchange.process);
             }
         }
+        let never_left =
+            matches!(fate.reply, Reply::None(ErrorKind::Connect | ErrorKind::Dns | ErrorKind::Tls));
+        let hint = match fate.reply {
+            Reply::Status { retry_after: Some(hint), .. } => Some(Duration::from_secs(hint.into())),
+            _ => None,
+        };
+        self.ends(exchange, answered, !never_left, hint);
         let longest = self.config.settings().longest_retry_after;
         // Events that failed before are tried on their own, so that what they provoke holds up no others.
-        let observed = &mut self.processes[process];
-        observed.answers.push((now, answered));
+        let observed = &mut self.processes[exchange.process];
         if answered == Answered::Accepted {
             (observed.token_refused_at, observed.token_was_refused_last) = (None, false);
         }

@@ -1,5 +1,6 @@
 //! Runs a plan: one history.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,9 +11,10 @@ use super::bounds;
 use super::coverage::Coverage;
 use super::disk::{Faults, SimDisk};
 use super::history::{History, Lines};
+use super::incidents::Incident;
 use super::oracle::{self, Ended, Oracle};
-use super::plan::{Action, DiskFault, DiskTrouble, EventKind, Fault, Make, Plan, Trouble};
-use super::service::{Service, polled};
+use super::plan::{Action, DiskFault, DiskTrouble, EventKind, Fault, Make, Patience, Plan, Trouble};
+use super::service::{NEWER_FILE, Service, polled};
 use super::words::seconds;
 use super::world::{Violation, World, id_in};
 use crate::rt::simulated::{self, Simulation};
@@ -44,6 +46,7 @@ pub fn run(plan: &Plan, lines: Lines) -> Outcome {
             world: world.clone(),
             disk,
             oracle: Oracle::default(),
+            looked: Instant::now(),
             main: None,
             next_start: Some(Instant::now()),
             neighbour: None,
@@ -74,6 +77,8 @@ struct Driver<'a> {
     world: World,
     disk: SimDisk,
     oracle: Oracle,
+    /// When it looked last.
+    looked: Instant,
     main: Option<Service>,
     /// When the next process starts, while there is none.
     next_start: Option<Instant>,
@@ -82,8 +87,8 @@ struct Driver<'a> {
     stops_at: Option<(Instant, Duration)>,
     faults: Vec<(DiskFault, Instant)>,
     tasks: Vec<JoinHandle<()>>,
-    /// The shutdown of the main process, and how long there is none after it.
-    shutdown: Option<(JoinHandle<()>, Duration)>,
+    /// The shutdown of the main process, which tells whether it came to its end, and how long there is none after it.
+    shutdown: Option<(JoinHandle<bool>, Duration)>,
 }
 
 impl Driver<'_> {
@@ -96,14 +101,15 @@ impl Driver<'_> {
             }
             self.world.lock().step = index;
             self.perform(&step.action).await;
-            if !matches!(step.action, Action::Capture { events: ..10, .. }) {
+            let is_long = self.looked.elapsed() >= bounds::LOOK;
+            if is_long || !matches!(step.action, Action::Capture { events: ..10, .. }) {
                 self.look();
             }
         }
         self.world.lock().step = plan.steps.len();
         self.wait_until(begun + plan.end()).await;
         self.become_well();
-        self.recover().await;
+        self.recover(plan).await;
         self.finish().await;
     }
 
@@ -147,8 +153,8 @@ impl Driver<'_> {
             self.ends(Ended::Killed, down);
         }
         if let Some((shutdown, down)) = self.shutdown.take_if(|(shutdown, _)| shutdown.is_finished()) {
-            drop(shutdown);
-            self.ends(Ended::InOrder, down);
+            let is_complete = shutdown.await.unwrap_or(false);
+            self.ends(if is_complete { Ended::InOrder } else { Ended::Killed }, down);
         }
         if let Some((_, down)) = self.stops_at.take_if(|(at, _)| *at <= now) {
             self.ends(Ended::Killed, down);
@@ -178,6 +184,7 @@ impl Driver<'_> {
     }
 
     fn look(&mut self) {
+        self.looked = Instant::now();
         if let Some(service) = &self.main {
             self.oracle.look(service, &self.world);
         }
@@ -199,16 +206,16 @@ impl Driver<'_> {
                     state.note(format_args!("{action}: {first} to {last}"));
                 }
             }
-            Action::CaptureDurably { make, polls } => {
+            Action::CaptureDurably { make, patience } => {
                 if let Some(service) = &self.main {
-                    self.tasks.push(tokio::spawn(service.capture_durably(make, polls)));
+                    self.tasks.push(tokio::spawn(service.capture_durably(make, patience)));
                 }
             }
-            Action::Flush { polls } => self.flush(polls),
-            Action::HealthCheck { polls } => self.health_check(polls),
+            Action::Flush { patience } => self.flush(patience),
+            Action::HealthCheck { patience } => self.health_check(patience),
             Action::ReplayDeadLetters => {
                 if let Some(service) = &self.main {
-                    self.world.lock().replayed = true;
+                    self.world.lock().incidents.add_once(Incident::Replay);
                     let letters = service.client.replay_dead_letters();
                     self.world.note(format_args!("{letters} are queued again"));
                 }
@@ -219,7 +226,7 @@ impl Driver<'_> {
                     self.world.note(format_args!("{letters} are discarded"));
                 }
             }
-            Action::Shutdown { deadline, polls, down } => self.shut_down(deadline, polls, down).await,
+            Action::Shutdown { deadline, patience, down } => self.shut_down(deadline, patience, down).await,
             Action::Kill { at_write: None, down } => {
                 self.count("life", "kill");
                 self.ends(Ended::Killed, down);
@@ -233,6 +240,7 @@ impl Driver<'_> {
             }
             Action::PowerLoss { down } => {
                 self.count("life", "power loss");
+                self.world.lock().incidents.add(Incident::PowerLoss, Instant::now());
                 self.disk.lose_power();
                 if let Some((service, _)) = self.neighbour.take() {
                     self.oracle.ends(&service, &self.world, Ended::PowerLost);
@@ -240,23 +248,27 @@ impl Driver<'_> {
                 self.ends(Ended::PowerLost, down);
             }
             Action::RuntimeEnds { lives, down } => {
-                if let Some(running) = self.main.as_ref().and_then(|service| service.client.running()) {
+                if let Some(service) = &self.main
+                    && let Some(running) = service.client.running()
+                {
                     running.abort();
                     running.monitoring.abort();
                     self.stops_at = Some((Instant::now() + lives, down));
-                    self.oracle.tasks_ended();
+                    self.world.lock().processes[service.number].tasks_ended = Some(Instant::now());
                     self.count("life", "end of the runtime");
                 }
             }
             Action::Neighbour { lives } => {
                 if self.neighbour.is_none() {
-                    self.world.lock().shared_disk = true;
+                    self.world.lock().incidents.add(Incident::Neighbour, Instant::now() + lives);
                     self.neighbour = Some((self.start(), Instant::now() + lives));
                     self.count("life", "neighbour");
                 }
             }
             Action::ClockJump { forward, by } => {
                 self.simulation.jump(by, forward);
+                let jump = Incident::ClockJump { forward, by };
+                self.world.lock().incidents.add(jump, Instant::now());
                 self.count("life", "clock jump");
             }
             Action::PostHog(trouble) => self.trouble(trouble),
@@ -285,13 +297,13 @@ impl Driver<'_> {
         }
     }
 
-    fn flush(&mut self, polls: Option<u32>) {
+    fn flush(&mut self, patience: Option<Patience>) {
         let Some(service) = &self.main else { return };
         let (client, world, number) = (service.client.clone(), self.world.clone(), service.number);
         let events = world.lock().events.len();
         self.tasks.push(tokio::spawn(async move {
             let begun = Instant::now();
-            let result = polled(client.flush(), polls).await;
+            let result = polled(client.flush(), patience).await;
             let state = &mut *world.lock();
             state.note(format_args!("the flush of process {number} ends: {result:?}"));
             // 10 s by default, and the SDK's part before.
@@ -313,12 +325,12 @@ impl Driver<'_> {
         }));
     }
 
-    fn health_check(&mut self, polls: Option<u32>) {
+    fn health_check(&mut self, patience: Option<Patience>) {
         let Some(service) = &self.main else { return };
         let (client, world) = (service.client.clone(), self.world.clone());
         self.tasks.push(tokio::spawn(async move {
             let begun = Instant::now();
-            let report = polled(client.health_check(), polls).await;
+            let report = polled(client.health_check(), patience).await;
             let state = &mut *world.lock();
             state.note(format_args!("the readiness probe has: {:?}", report.map(|report| report.reasons)));
             // The probe has 2 s by default.
@@ -328,7 +340,7 @@ impl Driver<'_> {
         }));
     }
 
-    async fn shut_down(&mut self, deadline: Duration, polls: Option<u32>, down: Duration) {
+    async fn shut_down(&mut self, deadline: Duration, patience: Option<Patience>, down: Duration) {
         if self.shutdown.is_some() {
             return;
         }
@@ -338,7 +350,7 @@ impl Driver<'_> {
         self.count("life", "shutdown");
         let task = tokio::spawn(async move {
             let begun = Instant::now();
-            let report = polled(client.shutdown(deadline), polls).await;
+            let report = polled(client.shutdown(deadline), patience).await;
             let state = &mut *world.lock();
             state.note(format_args!("the shutdown of process {number} ends: {report:?}"));
             // It gives its tasks 250 ms each to notice.
@@ -349,6 +361,7 @@ impl Driver<'_> {
             if report.is_some() && ledger.queued > 0 {
                 state.violate("nothing is in memory after a shutdown", ledger);
             }
+            report.is_some()
         });
         // It is polled before anything else is captured, as by a service that awaits it.
         tokio::task::yield_now().await;
@@ -359,14 +372,8 @@ impl Driver<'_> {
         let state = &mut *self.world.lock();
         state.coverage.count("fault", trouble.fault.name());
         let until = Instant::now() + trouble.lasts;
-        state.had_trouble = true;
-        state.had_slow |= matches!(trouble.fault, Fault::Slow { .. });
-        let is_limit = matches!(trouble.fault, Fault::BodyLimit { .. });
+        state.incidents.add(Incident::PostHog(trouble), until);
         state.troubles.push((trouble, until));
-        let troubles = state.troubles();
-        let refuses = troubles.iter().any(|trouble| trouble.fault.refuses());
-        let takes_some = troubles.len() > 1 || trouble.share < 100 || is_limit;
-        state.had_refusals |= refuses && takes_some;
         if trouble.fault == Fault::TokenRotated {
             state.token += 1;
         }
@@ -376,11 +383,12 @@ impl Driver<'_> {
         {
             let state = &mut *self.world.lock();
             state.coverage.count("disk fault", fault.name());
-            state.disk_was_troubled = true;
-            state.destroyed |= fault.destroys();
+            state.incidents.add(Incident::Disk(fault), Instant::now() + lasts);
         }
         match fault {
             DiskFault::FilesRemoved => self.disk.lose_files(),
+            DiskFault::Evicts => self.disk.evict(),
+            DiskFault::NewerFile => self.leave_newer_file(),
             DiskFault::ByteFlips => {
                 let flipped = self.disk.flip();
                 self.world.note(format_args!("{flipped:?} is flipped"));
@@ -402,17 +410,29 @@ impl Driver<'_> {
                 DiskFault::ReadsFail => faults.reads_fail = true,
                 DiskFault::Forgets => faults.forgets = true,
                 DiskFault::IsFull => faults.is_full = true,
-                DiskFault::FilesRemoved | DiskFault::ByteFlips => {}
+                _ => {}
             }
         }
-        self.world.lock().disk_fault = self.faults.last().map(|(fault, _)| *fault);
         self.disk.set_faults(faults);
+    }
+
+    /// A process of a later version was here. Other faults of the disk do not concern it.
+    fn leave_newer_file(&mut self) {
+        self.disk.set_faults(Faults::default());
+        if let Err(error) = self.disk.leave_newer_file(Path::new(NEWER_FILE)) {
+            self.world.note(format_args!("no newer file: {error}"));
+        }
+        self.set_faults();
     }
 
     /// The world is well again.
     fn become_well(&mut self) {
         self.world.note("the world is well again");
-        self.world.lock().troubles.clear();
+        {
+            let state = &mut *self.world.lock();
+            state.troubles.clear();
+            state.incidents.end();
+        }
         self.faults.clear();
         self.set_faults();
         if let Some((at, _)) = &mut self.stops_at {
@@ -427,7 +447,7 @@ impl Driver<'_> {
     }
 
     /// Waits until everything is delivered, with a little traffic, as a service has it.
-    async fn recover(&mut self) {
+    async fn recover(&mut self, plan: &Plan) {
         let (mut begun, within) = (Instant::now(), bounds::liveness(&self.world.lock().config));
         let mut searches_since = None;
         let make = Make { kind: EventKind::Good, is_typed: true, size: 100 };
@@ -454,7 +474,7 @@ impl Driver<'_> {
                 return self.world.lock().violate("a world that is well delivers everything", text);
             }
             // Every fourth look: what is new is delivered before the next.
-            if begun.elapsed().as_secs() / 5 % 4 == 0 {
+            if !plan.ends_quietly && begun.elapsed().as_secs() / 5 % 4 == 0 {
                 self.capture(make);
             }
         }

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout};
 
 use super::config::Config;
 use super::disk::ProcessDisk;
-use super::plan::{EventKind, Make};
+use super::plan::{EventKind, Make, Patience};
 use super::posthog::{Wire, token};
 use super::world::{Durable, Observed, World};
 use crate::api::simulated::reached_by;
@@ -22,9 +23,11 @@ use crate::{AnyEvent, CredentialSource, Event, PostHog, TypedEvent};
 
 /// Where the simulated disk has the spool.
 const DIRECTORY: &str = "/simulated/spool";
+/// Where a later version of the crate leaves a file.
+pub const NEWER_FILE: &str = "/simulated/spool/spool-9.redb";
 
 /// How long a hook blocks.
-const BLOCKS: Duration = Duration::from_secs(1);
+pub const BLOCKS: Duration = Duration::from_secs(1);
 
 pub struct Service {
     pub number: usize,
@@ -42,7 +45,7 @@ impl Service {
     pub fn start(world: &World, process: simulated::Process, disk: Arc<ProcessDisk>) -> Self {
         let (number, config) = {
             let mut state = world.lock();
-            state.processes.push(Observed::default());
+            state.processes.push(Observed { started: Some(Instant::now()), ..Observed::default() });
             let number = state.processes.len() - 1;
             state.note(format_args!("process {number} starts"));
             (number, state.config.clone())
@@ -80,7 +83,11 @@ impl Service {
     }
 
     /// Captures an event and waits until it is on disk.
-    pub fn capture_durably(&self, make: Make, polls: Option<u32>) -> impl Future<Output = ()> + use<> {
+    pub fn capture_durably(
+        &self,
+        make: Make,
+        patience: Option<Patience>,
+    ) -> impl Future<Output = ()> + use<> {
         let kind = match self.effective(make.kind) {
             // It would block the runtime.
             EventKind::HookBlocks => EventKind::Good,
@@ -90,7 +97,7 @@ impl Service {
         let (client, world) = (self.client.clone(), self.world.clone());
         async move {
             // Captured in the first poll.
-            let mut waits = Box::pin(polled(client.capture_durable(event), polls));
+            let mut waits = Box::pin(polled(client.capture_durable(event), patience));
             let first = poll_fn(|context| Poll::Ready(waits.as_mut().poll(context))).await;
             world.lock().captured(id, clock::wall());
             let result = match first {
@@ -102,8 +109,11 @@ impl Service {
             state.events[id].durable = match result {
                 Some(Ok(())) => Durable::OnDisk,
                 Some(Err(_)) => Durable::Refused,
-                None => Durable::No,
+                None => Durable::GivenUp,
             };
+            if result == Some(Ok(())) {
+                state.events[id].stored_at = Some(Instant::now());
+            }
         }
     }
 
@@ -233,18 +243,18 @@ fn hook(world: &World, number: usize, handle: &Handle, mut event: Event) -> Opti
     Some(event)
 }
 
-/// Polls a future for no more than that often. `None` if it is dropped then.
-pub async fn polled<T>(future: impl Future<Output = T>, polls: Option<u32>) -> Option<T> {
+/// Drives a future as long as the caller has patience. `None` if it is dropped then.
+pub async fn polled<T>(future: impl Future<Output = T>, patience: Option<Patience>) -> Option<T> {
     let mut future = pin!(future);
-    let mut left = polls;
+    let mut left = match patience {
+        None => return Some(future.await),
+        Some(Patience::Time(time)) => return timeout(time, future).await.ok(),
+        Some(Patience::Polls(polls)) => polls,
+    };
     poll_fn(|context| {
-        if let Some(left) = &mut left {
-            if *left == 0 {
-                return Poll::Ready(None);
-            }
-            *left -= 1;
-        }
-        future.as_mut().poll(context).map(Some)
+        let poll = future.as_mut().poll(context).map(Some);
+        left = left.saturating_sub(1);
+        if poll.is_pending() && left == 0 { Poll::Ready(None) } else { poll }
     })
     .await
 }

@@ -11,8 +11,10 @@ use uuid::Uuid;
 use super::config::Config;
 use super::coverage::Coverage;
 use super::history::{History, Lines};
+use super::incidents::Incidents;
 use super::oracle::Ended;
-use super::plan::{DiskFault, EventKind, Trouble};
+use super::plan::{EventKind, Trouble};
+use super::requests::Requests;
 
 /// Everything outside of the client, shared by the driver, the simulated PostHog and the hooks.
 #[derive(Clone, Debug)]
@@ -36,24 +38,8 @@ pub struct State {
     /// What broke a rule first.
     pub violation: Option<Violation>,
     pub step: usize,
-    /// Dead letters were sent again.
-    pub replayed: bool,
-    /// The disk was in trouble, or will not be asked again.
-    pub disk_was_troubled: bool,
-    /// A fault happened that may cost events that were on disk.
-    pub destroyed: bool,
-    /// There was a second process at the disk.
-    pub shared_disk: bool,
-    /// PostHog was in trouble.
-    pub had_trouble: bool,
-    /// PostHog answered slowly.
-    pub had_slow: bool,
-    /// Something refused good events while others were accepted, so that they look like bad ones.
-    pub had_refusals: bool,
-    /// The spool was full, so it took no more events.
-    pub spool_was_full: bool,
-    /// The trouble that the disk is in.
-    pub disk_fault: Option<DiskFault>,
+    /// What the world did.
+    pub incidents: Incidents,
 }
 
 /// An event, from the side of the service and of PostHog.
@@ -66,6 +52,8 @@ pub struct Captured {
     /// The wall clock around the call.
     pub wall: (SystemTime, SystemTime),
     pub durable: Durable,
+    /// When its caller was told that it is on disk.
+    pub stored_at: Option<Instant>,
     /// How often PostHog took it.
     pub accepted: u32,
     pub accepted_at: Option<Instant>,
@@ -75,6 +63,10 @@ pub struct Captured {
     pub is_over_quota: bool,
     /// How often it was in a request.
     pub sent: u32,
+    /// When a request with it failed last.
+    pub failed_at: Option<Instant>,
+    /// How often it held up others.
+    pub held_up: u32,
     /// As PostHog saw it first.
     pub timestamp: Option<String>,
     /// It was captured after the end of its client's admission.
@@ -83,12 +75,21 @@ pub struct Captured {
     pub is_done: bool,
 }
 
+impl Captured {
+    /// Whether it is to be sent and has not been, unless there was no room for it.
+    pub fn waits(&self) -> bool {
+        self.kind.is_good() && self.is_done && !self.is_late && self.sent == 0
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durable {
     No,
     Waits,
     OnDisk,
     Refused,
+    /// The caller has lost patience.
+    GivenUp,
 }
 
 /// What was seen of a process.
@@ -99,16 +100,21 @@ pub struct Observed {
     /// The latest answers to batches: when, and what it was.
     pub answers: Vec<(Instant, Answered)>,
     /// When requests with batches began.
-    pub requests: Vec<Instant>,
+    pub begun: Vec<Instant>,
+    pub requests: Requests,
     /// Since when two probes or more have found its token refused.
     pub token_refused_at: Option<Instant>,
     /// The latest probe that was answered found it refused.
     pub token_was_refused_last: bool,
     /// A probe has found it refused at some time.
     pub token_was_refused: bool,
+    /// `None` only before it has started.
+    pub started: Option<Instant>,
     /// When its spool was open first.
     pub opened: Option<Instant>,
     pub ended: Option<(Instant, Ended)>,
+    /// Its tasks have ended, and it has not.
+    pub tasks_ended: Option<Instant>,
     /// It accepts no more events.
     pub is_closed: bool,
     /// Nothing of it is left.
@@ -165,15 +171,7 @@ impl World {
             token: 0,
             violation: None,
             step: 0,
-            replayed: false,
-            disk_was_troubled: false,
-            destroyed: false,
-            shared_disk: false,
-            had_trouble: false,
-            had_slow: false,
-            had_refusals: false,
-            spool_was_full: false,
-            disk_fault: None,
+            incidents: Incidents::default(),
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -221,11 +219,14 @@ impl State {
             at: Instant::now(),
             wall: (wall, wall),
             durable,
+            stored_at: None,
             accepted: 0,
             accepted_at: None,
             acknowledged_to: None,
             is_over_quota: false,
             sent: 0,
+            failed_at: None,
+            held_up: 0,
             timestamp: None,
             is_late: self.processes[process].is_closed,
             is_done: false,

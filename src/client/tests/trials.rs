@@ -1,9 +1,11 @@
 //! Bad events and outages that a reviewer thought of, each of which once cost good events: in simulated time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use super::world::{Fares, MS, OK, Report, Req, SECOND, World, content, provoked, simulate};
+use super::world::{Answer, Fares, MS, OK, Report, Req, SECOND, World, content, provoked, simulate};
 use crate::config::Settings;
+use crate::{Error, ErrorKind};
 
 pub fn run(settings: Settings, fares: Fares, seconds: u32, mut each: impl FnMut(&mut World, u32)) -> Report {
     simulate(async |clock| {
@@ -72,6 +74,58 @@ fn a_retry_after_of_a_bad_event_pauses_no_other() {
     let report =
         run(Settings::default(), content("503, Retry-After: 120"), 600, |world, n| world.capture(n == 300));
     assert!(report.late < 1_000, "{report:?}");
+}
+
+/// PostHog refuses everything for a minute, and only a bad event is tried then: it holds up nobody for ever.
+#[test]
+fn a_bad_event_is_not_the_only_one_that_is_tried_after_many_rejections() {
+    let mut settings = Settings::default();
+    settings.limits.events = 20;
+    let fares = |req: &Req| match req.at.as_secs() {
+        ..60 => provoked("400"),
+        _ if req.is_bad => provoked("reset"),
+        _ => (MS * 20, OK),
+    };
+    let report = run(settings, Arc::new(fares), 360, |world, n| {
+        if n % 20 == 0 && n < 400 {
+            world.capture(n == 380);
+        }
+    });
+    assert_eq!((report.bad, report.waiting), (1, 0), "{report:?}");
+}
+
+/// PostHog's contract: the first retry of a batch comes 100 ms later at the earliest. Its half is another batch.
+#[test]
+fn a_batch_that_failed_rests_before_it_is_sent_again() {
+    let unreachable = |_: &Req| Err(Error::new(ErrorKind::Connect));
+    let fails_on_halves =
+        |req: &Req| if req.n.is_multiple_of(2) || req.is_bad { provoked("500").1 } else { OK };
+    let over_quota = |req: &Req| {
+        let refusal = || Error::new(ErrorKind::QuotaExceeded).with_status(402);
+        if req.n.is_multiple_of(2) { Err(refusal()) } else { OK }
+    };
+    let worlds: [(&str, fn(&Req) -> Answer); 3] =
+        [("unreachable", unreachable), ("half of it", fails_on_halves), ("over quota", over_quota)];
+    for (name, answer) in worlds {
+        let sent = Arc::<Mutex<Vec<(Duration, Vec<u32>)>>>::default();
+        let fares = {
+            let sent = Arc::clone(&sent);
+            move |req: &Req| {
+                let answer = answer(req);
+                if answer.is_err() {
+                    sent.lock().unwrap().push((req.at + MS * 20, req.ids.clone()));
+                }
+                let early = sent.lock().unwrap().iter().cloned().find(|(failed_at, ids)| {
+                    let known = req.ids.iter().filter(|id| ids.contains(id)).count();
+                    let is_half = known == req.ids.len() && known < ids.len();
+                    known > 0 && !is_half && req.at >= *failed_at && req.at < *failed_at + MS * 100
+                });
+                assert_eq!(early, None, "{name}: {:?} at {:?}", req.ids, req.at);
+                (MS * 20, answer)
+            }
+        };
+        run(Settings::default(), Arc::new(fares), 120, |world, n| world.capture(n % 50 == 7));
+    }
 }
 
 /// After 7 min without PostHog, one event waits: it is delivered soon after the recovery.

@@ -38,6 +38,8 @@ pub struct Dispatch {
     pub evidence: Evidence,
     pub suspects: Suspects,
     pub batch_size: BatchSize,
+    /// What failed and went back to the queue is not sent again before that, and neither is anything else from there.
+    pub rests_until: Option<Instant>,
     /// Whose turn it is when live events and the backlog of the spool both have a batch.
     backlog_is_next: bool,
     /// A live attempt carries events that have failed before, for want of others. One at a time, because what becomes of
@@ -118,6 +120,7 @@ impl Dispatcher {
             evidence: Evidence::new(Instant::now()),
             suspects: Suspects::default(),
             batch_size: BatchSize::new(limits.batch_bytes),
+            rests_until: None,
             backlog_is_next: false,
             tries_undecided: false,
             is_closing: false,
@@ -158,7 +161,7 @@ impl Dispatcher {
         }
         let now = Instant::now();
         let part = match lane {
-            Lane::Live => self.next_batch(&mut state).or_else(|| self.next_undecided(&mut state, now)),
+            Lane::Live => self.next_batch(&mut state, now).or_else(|| self.next_undecided(&mut state, now)),
             Lane::Suspect => self.next_suspect(&mut state, true, now),
         }?;
         state.tries_undecided |= lane == Lane::Live && part.record.is_some();
@@ -166,8 +169,11 @@ impl Dispatcher {
     }
 
     /// None while a whole queue of events has stepped aside: new ones would fill the memory, and wait on disk instead.
-    fn next_batch(&self, state: &mut Dispatch) -> Option<Part> {
+    fn next_batch(&self, state: &mut Dispatch, now: Instant) -> Option<Part> {
         if state.suspects.are_too_many(&self.limits) && !state.is_closing {
+            return None;
+        }
+        if state.rests_until.is_some_and(|until| now < until) {
             return None;
         }
         let bytes = state.batch_size.bytes;
@@ -210,10 +216,14 @@ impl Dispatcher {
     pub fn due(&self, lane: Lane) -> Option<Instant> {
         let (state, now) = (lock(&self.state), Instant::now());
         let due = |is_suspect| state.suspects.due(now, is_suspect, &state.evidence);
+        let rested = state.rests_until.filter(|until| *until > now);
         match lane {
             Lane::Suspect => due(true),
-            Lane::Live if state.tries_undecided => None,
-            Lane::Live => due(false).into_iter().chain(due(true).filter(|_| !self.is_closed())).min(),
+            Lane::Live if state.tries_undecided => rested,
+            Lane::Live => {
+                let undecided = due(false).into_iter().chain(due(true).filter(|_| !self.is_closed()));
+                undecided.chain(rested).min()
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::attempt::Request;
 use super::dispatcher::{Dispatch, Dispatcher, Lane};
-use super::suspects::{Decision, Part, Record, Suspects};
+use super::suspects::{Decision, FIRST_RETRY, Part, Record, Suspects};
 use crate::api::{Accepted, Outcome};
 use crate::delivery::ledger::Account;
 use crate::delivery::queue::QueuedEvent;
@@ -45,6 +45,10 @@ impl Dispatcher {
                     state.evidence.failed(Instant::now(), part.batch(), error.kind());
                 }
                 self.keep(&mut state, part);
+                // A new token is tried at once.
+                if !error.kind().is_about_the_token() {
+                    state.rests_until = Some(Instant::now() + FIRST_RETRY);
+                }
                 // An answer about a token that is in use no more says nothing.
                 let is_stale = error.kind().is_about_the_token() && request.token != self.token();
                 if outcome == Outcome::Stop && !is_stale {
@@ -144,6 +148,7 @@ impl Dispatcher {
                 state.suspects.push_halves(self.queue.halve(events), &record, next);
             }
             Decision::Rejoin => {
+                state.rests_until = Some(now + FIRST_RETRY);
                 self.queue.give_back_failed(&events);
                 state.suspects.take_case(&record).for_each(|part| self.queue.give_back_failed(&part));
             }

@@ -86,7 +86,7 @@ pub enum Decision {
 }
 
 /// The first retry of a batch comes no earlier, by PostHog's contract for SDKs.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
+pub const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// A batch that failed, rather than being refused, rests for a second: three failures then span longer than a hiccup.
 const FAILED_RETRY: Duration = Duration::from_secs(1);
 /// A single event that failed. Eight failures, doubling from here up to [`LONGEST_LONE_RETRY`], take 5 min 15 s.
@@ -322,10 +322,16 @@ impl Suspects {
         }
         let is_next =
             |(_, record): &(_, Record)| record.next <= now && record.is_suspect(evidence, now) == is_suspect;
-        let at = self.parts.iter().rposition(is_next)?;
-        if let Some(parked) = self.parked.as_mut().filter(|_| !is_suspect) {
-            parked.until = now + parked.pause;
-        }
+        let at = match self.parked.as_mut().filter(|_| !is_suspect) {
+            // Each in its turn: the latest may be a bad event, which proves nothing however often it is tried.
+            Some(parked) => {
+                let due = self.parts.iter().enumerate().filter(|(_, part)| is_next(part));
+                let (at, _) = due.min_by_key(|(_, (_, record))| record.last)?;
+                parked.until = now + parked.pause;
+                at
+            }
+            None => self.parts.iter().rposition(is_next)?,
+        };
         let (events, record) = self.parts.remove(at);
         Some(Part { events, record: Some(record) })
     }
@@ -364,7 +370,8 @@ impl Suspects {
     /// fails in each of them is suspect.
     pub fn take_undecided(&mut self, now: Instant, evidence: &Evidence) -> Vec<Vec<QueuedEvent>> {
         let is_undecided = |(events, record): &mut (Vec<QueuedEvent>, Record)| {
-            !record.is_suspect(evidence, now) && events.iter().all(|event| event.attempts == 0)
+            let has_rested = record.last + FIRST_RETRY <= now;
+            has_rested && !record.is_suspect(evidence, now) && events.iter().all(|event| event.attempts == 0)
         };
         self.parts.extract_if(.., is_undecided).map(|(events, _)| events).collect()
     }

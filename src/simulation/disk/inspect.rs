@@ -3,14 +3,8 @@
 use std::path::Path;
 
 use super::SimDisk;
-use super::file::File;
 
 impl SimDisk {
-    /// The kernel needs memory: what it takes for written is read from the disk again.
-    pub fn evict(&self) {
-        self.state().files.values_mut().for_each(File::evict);
-    }
-
     /// Returns what a read of the whole file would.
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let mut state = self.state();

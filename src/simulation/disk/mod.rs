@@ -18,6 +18,7 @@ mod handles;
 mod inspect;
 mod locks;
 mod names;
+mod newer;
 mod process;
 mod state;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use self::file::File;
 use self::state::State;
 use crate::rt::lock;
 pub use faults::Faults;
@@ -74,6 +76,11 @@ impl SimDisk {
         self.state().names.remove_all();
     }
 
+    /// The kernel needs its memory.
+    pub fn evict(&self) {
+        self.state().files.values_mut().for_each(File::evict);
+    }
+
     /// One byte of a file changes by itself. Returns which, unless all files are empty.
     pub fn flip(&self) -> Option<(PathBuf, usize)> {
         let state = &mut *self.state();
@@ -84,7 +91,9 @@ impl SimDisk {
             lengths.extend((len > 0).then(|| (path.clone(), *file, len)));
         }
         let (path, file, len) = random.choice(lengths)?;
-        let offset = random.usize(0..len);
+        // Most of a file is empty, and does not matter.
+        let is_used = |offset: &usize| files.get(&file).is_some_and(|file| file.current[*offset] != 0);
+        let offset = (0..100).map(|_| random.usize(0..len)).find(is_used).unwrap_or(0);
         let bits = random.u8(1..);
         state.file(file).flip(offset, bits);
         Some((path, offset))

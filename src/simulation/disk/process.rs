@@ -1,5 +1,5 @@
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -23,6 +23,10 @@ impl ProcessDisk {
         Self { disk, number }
     }
 
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Kills the process: its operations fail from now on, and its locks are released.
     pub fn kill(&self) {
         self.disk.state().kill(self.number);
@@ -42,6 +46,11 @@ impl ProcessDisk {
 
     pub fn is_alive(&self) -> bool {
         self.disk.state().is_alive(self.number).is_ok()
+    }
+
+    /// Returns the names of all files.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.disk.files()
     }
 
     /// When the process was killed.

@@ -57,20 +57,22 @@ pub fn look(service: &Service, state: &mut State) {
         };
         let has_cause = match alert.name {
             AlertName::ApiDown => {
-                failed(|status| matches!(status, 0 | 200 | 401 | 403 | 404 | 408 | 500..)) || is_quiet()
+                // A breaker that opens after few failures leaves only the bad events to be tried.
+                let opens_soon = state.config.settings().window <= 4 && any_failed();
+                failed(|status| matches!(status, 0 | 200 | 401 | 403 | 404 | 408 | 500..))
+                    || is_quiet()
+                    || opens_soon
             }
-            AlertName::AuthFailures => {
-                failed(|status| matches!(status, 401 | 403)) || observed.token_was_refused
-            }
+            AlertName::AuthFailures => failed(|status| status == 401) || observed.token_was_refused,
             AlertName::RateLimited => failed(|status| status == 429),
             AlertName::QuotaExceeded => {
                 failed(|status| status == 402) || answers().any(|answered| answered == Answered::OverQuota)
             }
             AlertName::CircuitOpen => any_failed(),
-            AlertName::HighLatency => state.had_slow,
+            AlertName::HighLatency => state.incidents.posthog_was_slow(),
             AlertName::LosingEvents => service.client.stats().dropped.lost() > 0,
             AlertName::SpoolFilling => state.config.spool.is_some(),
-            AlertName::Stalled => any_failed() || state.had_trouble,
+            AlertName::Stalled => any_failed() || state.incidents.posthog_was_troubled(),
         };
         if !has_cause {
             state.violate("no alert fires without a cause", format_args!("{alert}"));

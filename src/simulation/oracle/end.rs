@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use crate::simulation::bounds;
+use crate::simulation::incidents::Incident;
+use crate::simulation::plan::EventKind;
+use crate::simulation::service::BLOCKS;
 use crate::simulation::world::{Captured, Durable, State};
 use crate::{DropReason, Ledger};
 
@@ -37,9 +40,6 @@ pub fn look(state: &mut State, ledger: &Ledger, letters: &[usize]) {
 /// Acknowledged events are delivered, on disk, or dead letters, across any crash.
 fn survivors(state: &mut State, ledger: &Ledger, letters: &[usize]) {
     use DropReason::*;
-    if state.destroyed {
-        return;
-    }
     let excused = [SpoolFull, SpoolExpired, DeadLettersFull, DeadLetterDiscarded];
     if excused.iter().any(|reason| ledger.dropped.count(*reason) > 0) {
         return;
@@ -48,35 +48,72 @@ fn survivors(state: &mut State, ledger: &Ledger, letters: &[usize]) {
         event.accepted > 0 || letters.contains(&id) || event.kind.refused_as().is_some()
     };
     let lost = state.events.iter().enumerate().find(|(id, event)| {
-        event.durable == Durable::OnDisk && !event.kind.is_bad() && !is_safe((*id, event))
+        event.durable == Durable::OnDisk
+            && !event.kind.is_bad()
+            && !is_safe((*id, event))
+            && state.no_removal_concerns(event)
     });
     if let Some((id, event)) = lost {
         let text = format!("event {id} was on disk, and is gone: {event:?}");
         state.violate("what is acknowledged survives", text);
     }
-    // A spool that writes ahead has an event on disk a moment after its capture, unless the disk is in trouble.
-    let writes_ahead = state.config.spool.as_ref().is_some_and(|spool| spool.is_write_ahead);
-    if !writes_ahead || state.disk_was_troubled || state.spool_was_full || ledger.dropped.count(QueueFull) > 0
-    {
+    let was_full = state.incidents.has(Incident::SpoolFull) || ledger.dropped.count(QueueFull) > 0;
+    let (Some(spool), Some(flips), false) = (&state.config.spool, state.incidents.flips_only(), was_full)
+    else {
         return;
-    }
-    let lost = state.events.iter().enumerate().find(|(id, event)| {
+    };
+    // An event is on disk a moment after its capture, or after it has waited too long.
+    let was_troubled = state.incidents.disk_was_troubled();
+    let (within, rule) = if spool.is_write_ahead && !was_troubled {
+        (bounds::WRITTEN_AHEAD, "what is written ahead survives")
+    } else {
+        (bounds::spilled(&state.config), "what waits for long survives")
+    };
+    let is_lost = |(id, event): &(usize, &Captured)| {
         let observed = &state.processes[event.process];
         let Some((at, Ended::Killed | Ended::PowerLost)) = observed.ended else { return false };
         let opened = observed.opened.is_some_and(|opened| event.at > opened);
-        let is_old = at.saturating_duration_since(event.at) > bounds::WRITTEN_AHEAD;
-        event.kind.is_good() && opened && is_old && event.is_done && !event.is_late && !is_safe((*id, event))
-    });
-    if let Some((id, event)) = lost {
-        let text = format!("event {id} was written ahead, and is gone: {event:?}");
-        state.violate("what is written ahead survives", text);
+        let is_old = at.saturating_duration_since(event.at) > within;
+        // The tasks know what waits.
+        let is_served = (spool.is_write_ahead && !was_troubled) || observed.tasks_ended.is_none();
+        let was_kept = opened && is_old && is_served && event.is_done && !event.is_late;
+        let was_well = state.incidents.disk_was_well_before(at, bounds::SEARCHED);
+        let is_in = event.kind.is_good() && event.durable != Durable::Refused;
+        is_in && was_kept && was_well && !is_safe((*id, event))
+    };
+    let mut lost = state.events.iter().enumerate().filter(is_lost);
+    // Each flip may cost a page.
+    if let Some((id, event)) = lost.nth(flips * bounds::DAMAGED) {
+        let text = format!("event {id} is gone, beyond {flips} pages: {event:?}");
+        state.violate(rule, text);
+    }
+}
+
+impl State {
+    /// Whether the client can keep this acknowledged event although files were removed: it was acknowledged later, or is
+    /// in the memory of a process that lives on.
+    fn no_removal_concerns(&self, event: &Captured) -> bool {
+        let (Some(removals), Some(stored_at)) = (self.incidents.removals_only(), event.stored_at) else {
+            // Other troubles of the disk take nothing away that was synced.
+            return !self.incidents.disk_was_destroyed();
+        };
+        let settings = self.config.settings();
+        let captured = self.count(|other| other.process == event.process);
+        // Nothing leaves a memory that is less than half full. An event has 6 kB at most.
+        let fits =
+            captured * 2 <= settings.queue_events as u64 && captured * 12_000 <= settings.queue_bytes as u64;
+        let ended = self.processes[event.process].ended.map(|(at, _)| at);
+        removals.iter().all(|removed| {
+            let known = *removed + bounds::SEARCHED;
+            stored_at > known || (stored_at < *removed && fits && ended.is_none_or(|ended| ended > known))
+        })
     }
 }
 
 /// The accounts of all processes together, as far as no crash has made them uncertain.
 fn accounts(state: &mut State, ledger: &Ledger) {
     // Counts on disk may be gone, by no fault of the client.
-    if state.destroyed || state.disk_was_troubled {
+    if state.incidents.disk_was_troubled() {
         return;
     }
     let captured = state.count(|event| event.is_done);
@@ -97,7 +134,7 @@ fn accounts(state: &mut State, ledger: &Ledger) {
         let text = format!("the ledger has {}, the services {captured}", ledger.captured);
         state.violate("every capture is counted once", text);
     }
-    if ledger.delivered != delivered && !state.replayed {
+    if ledger.delivered != delivered && !state.incidents.has(Incident::Replay) {
         let text = format!("the ledger has {}, PostHog took {delivered}", ledger.delivered);
         state.violate("every delivery is counted once", text);
     }
@@ -108,12 +145,18 @@ fn lost_counts(state: &mut State, ledger: &Ledger, captured: u64) {
     let unknown = state.count(|event| {
         let observed = &state.processes[event.process];
         let (crashed_at, uncertain) = match observed.ended {
+            // A note that the next process has not written to the file may be lost with the power.
+            Some((at, Ended::Killed)) if state.incidents.power_was_lost(at, at + bounds::TAKES_NOTE) => {
+                (at, bounds::UNCOUNTED)
+            }
             Some((at, Ended::Killed)) => (at, bounds::UNNOTED),
             Some((at, Ended::PowerLost)) => (at, bounds::UNCOUNTED),
             _ => return false,
         };
         let is_open = observed.opened.is_none_or(|opened| event.at < opened + Duration::from_secs(1));
-        is_open || crashed_at.saturating_duration_since(event.at) <= uncertain
+        // It is counted when its hook has returned.
+        let hook = if event.kind == EventKind::HookBlocks { BLOCKS } else { Duration::ZERO };
+        is_open || crashed_at.saturating_duration_since(event.at) <= uncertain + hook
     });
     if ledger.captured + unknown < captured {
         let text = format!(

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::simulation::bounds;
-use crate::simulation::plan::DiskFault;
 use crate::simulation::service::Service;
 use crate::simulation::world::{Answered, State};
 use crate::{HealthReport, Ledger, Reason};
@@ -14,10 +13,6 @@ use crate::{HealthReport, Ledger, Reason};
 #[derive(Debug, Default)]
 pub struct Memory {
     last: Option<(Instant, Ledger)>,
-    /// Since when the tasks have been gone.
-    pub stopped: Option<Instant>,
-    /// Since when the disk has been in this trouble, with something to write.
-    disk: Option<(DiskFault, Instant)>,
     seen: BTreeSet<&'static str>,
 }
 
@@ -33,20 +28,21 @@ impl Memory {
         self.seen.retain(|code| report.reasons.iter().any(|reason| reason.code() == *code));
         self.posthog(service, state, report, now);
         self.ledger(state, report, now);
-        if let Some(since) = self.stopped.filter(|since| now - *since > Duration::from_secs(5))
+        let stopped = state.processes[service.number].tasks_ended;
+        if let Some(since) = stopped.filter(|since| now - *since > Duration::from_secs(5))
             && !has(report, &[Reason::WorkerStopped, Reason::ShuttingDown, Reason::ShutDown])
         {
             let text = format!("the tasks ended {} s ago: {:?}", (now - since).as_secs(), report.reasons);
             state.violate("health names a runtime that has ended", text);
         }
-        self.disk(state, report, now);
+        self.disk(service, state, report, now);
     }
 
     /// The latest answers were failures, and nothing was accepted for a while.
     fn posthog(&self, service: &Service, state: &mut State, report: &HealthReport, now: Instant) {
         let observed = &state.processes[service.number];
         // With a token that a probe has found refused, nothing is sent.
-        if observed.is_closed || observed.token_was_refused_last {
+        if observed.is_closed || observed.tasks_ended.is_some() || observed.token_was_refused_last {
             return;
         }
         // Events that failed before say nothing about PostHog, and a bad one may hide its trouble.
@@ -72,7 +68,8 @@ impl Memory {
         }
         let expected: &[Reason] = match status {
             0 => &[Reason::Unreachable, Reason::BreakerOpen],
-            401 => &[Reason::Unauthorized],
+            // A probe tells whose refusal it is: PostHog's, that of something on the way, or nobody knows.
+            401 | 403 => &[Reason::Unauthorized, Reason::WrongHost, Reason::Unreachable, Reason::ServerError],
             402 => &[Reason::QuotaExceeded],
             429 => &[Reason::RateLimited],
             408 | 500.. => &[Reason::ServerError, Reason::BreakerOpen],
@@ -114,19 +111,14 @@ impl Memory {
         }
     }
 
-    fn disk(&mut self, state: &mut State, report: &HealthReport, now: Instant) {
-        let fault = state.disk_fault;
-        if self.disk.map(|(fault, _)| fault) != fault {
-            self.disk = fault.map(|fault| (fault, now));
-        }
-        let Some((fault, since)) = self.disk else { return };
+    fn disk(&self, service: &Service, state: &mut State, report: &HealthReport, now: Instant) {
+        let Some(since) = state.incidents.disk_hangs_since() else { return };
+        let since = state.processes[service.number].started.map_or(since, |started| since.max(started));
         // Ten seconds until the directory is searched again, and two until the disk is given up.
         if now - since < Duration::from_secs(20) || report.spool.is_none() {
             return;
         }
-        if fault == DiskFault::Hangs
-            && !has(report, &[Reason::SpoolFailing, Reason::ShuttingDown, Reason::ShutDown])
-        {
+        if !has(report, &[Reason::SpoolFailing, Reason::ShuttingDown, Reason::ShutDown]) {
             let text = format!("it hangs since {} s: {:?}", (now - since).as_secs(), report.reasons);
             state.violate("health names the disk's trouble", text);
         }
