@@ -70,6 +70,30 @@ fn a_receiver_lets_in_what_is_signed_and_handles_it_once() {
     assert!(shown.ends_with("\nsent=7 accepted=3 handled=2\n"), "{shown}");
 }
 
+#[test]
+fn layers_guard_other_peoples_clients_and_handlers() {
+    let last = |name| {
+        let shown = shown(&example(name).output().unwrap());
+        let last = shown.lines().last().unwrap().to_owned();
+        assert!(!last.contains("rejected=0 "), "{name}: {shown}");
+        last
+    };
+    let reqwest = last("layers_reqwest");
+    assert!(reqwest.starts_with("answered=30 failed="), "{reqwest}");
+    assert!(reqwest.ends_with(" requests=40 circuit=Closed"), "{reqwest}");
+    assert_eq!(last("layers_hyper"), "calls=10 answered=10 retries=3");
+    let tonic = last("layers_tonic");
+    assert!(tonic.starts_with("answered=30 failed=") && tonic.ends_with(" circuit=Closed"), "{tonic}");
+    let axum = last("layers_axum");
+    assert!(axum.starts_with("handled=40 rejected=") && axum.ends_with(" circuit=Closed"), "{axum}");
+    assert!(!axum.contains("limited=0 "), "{axum}");
+    let per_host = last("layers_per_host");
+    assert!(
+        per_host.starts_with("ok=10 failed=8 rejected=") && per_host.ends_with(" others_failed=0"),
+        "{per_host}"
+    );
+}
+
 fn example(name: &str) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--quiet", "--all-features", "--example", name]);

@@ -38,11 +38,24 @@
 //! # }
 //! ```
 //!
+//! # In your stack
+//!
+//! | around | example | to note |
+//! |---|---|---|
+//! | `reqwest::Client` | [layers_reqwest] | |
+//! | a client of hyper-util | [layers_hyper], with [`delivery_stack`] | a body that is not `Clone`, as axum's, is sent once: `replay_with(\|_\| None)` |
+//! | the calls of a tonic client | [layers_tonic] | failures have HTTP status 200, so a closure classifies the `Status`, from headers and trailers alike |
+//! | the handlers of an axum router | [layers_axum] | `HandleErrorLayer` turns rejections into answers |
+//! | each of many hosts | [layers_per_host] | a bounded map of stacks, because a layer and its clones share one breaker and one bucket |
+//!
+//! Calls that may not pass yet wait in their future, or the service is not ready. [`WaitIn`] has the trade-offs under
+//! `LoadShed`, `Buffer` and `Balance`.
+//!
 //! # When it does not compile
 //!
-//! Each layer needs a [`Classify`] for the results of the service below it, and the circuit breaker needs an error that can
-//! be made from a [`CircuitOpen`]. `reqwest::Error` has neither. Without the line `map_err(Error::from)` the compiler says
-//! that `Retry<…>` is no `Service`, or that `HttpStatus` does not tell what a `reqwest::Error` means:
+//! The circuit breaker and the rate limit add errors of their own, so they need a service whose error can be made from a
+//! [`CircuitOpen`] and a [`RateLimitExceeded`]. `reqwest::Error` cannot. Without the line `map_err(Error::from)` the compiler
+//! says that the trait bound `reqwest::Error: From<CircuitOpen>` is not satisfied:
 //!
 //! ```compile_fail,E0277
 //! # use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerLayer, HttpStatus};
@@ -52,7 +65,65 @@
 //! call(ServiceBuilder::new().layer(layer).service(reqwest::Client::new()));
 //! ```
 //!
-//! For another kind of service, implement [`Classify`] for a type of yours, and [`Replay`] for its requests if you retry.
+//! `tower::BoxError` can be made from both, whatever the service is: `map_err(BoxError::from)`.
+//!
+//! [`HttpStatus`] classifies the responses of reqwest and those of `http`, which hyper, tonic and axum use. For another kind of
+//! response, use a closure that names the types of its argument, or implement [`Classify`] for a type of yours. To retry requests
+//! that are neither reqwest's nor those of `http` with a body that is `Clone`, use [`RetryLayer::replay_with`], or implement
+//! [`Replay`].
+//!
+//! # Beside other layers
+//!
+//! tower-resilience 0.13 has a circuit breaker, a rate limiter and a retry too, and tower 0.5 has the latter two. The entries are
+//! from their sources and documentation. [`benches/layers`] compares the costs.
+//!
+//! | | these layers | tower-resilience | tower |
+//! |---|---|---|---|
+//! | **Circuit breaker** | yes | yes | none |
+//! | opens by | failures among the last calls within a time | failures among all calls since its last change, or within a time; failures in a row; slow calls | |
+//! | classification | success, refused, throttled, failed, not attempted | failure or not | |
+//! | errors of `poll_ready` | count | do not count | |
+//! | open time | grows with each failed probe, at random a tenth shorter, never below a `Retry-After` | fixed | |
+//! | while open | rejects, waits in the call, or is not ready | rejects, or is not ready | |
+//! | a service that is open and not ready | rejects at once | rejects at once | |
+//! | half open | a number of probes at once, and a number of successes | one number for both | |
+//! | a probe that is dropped | returns its permit | returns its permit | |
+//! | a probe that hangs | reopens the breaker after a time | keeps it half open until it ends | |
+//! | `Ready` while half open | reserves the permit, for a time | reserves nothing; a call that loses the race is rejected | |
+//! | manual control | force open, force closed, reset | the same, a mode without automatic changes, triggers from health checks | |
+//! | fallback for rejected calls | no: map the error | `with_fallback` | |
+//! | **Rate limit** | yes | yes | yes |
+//! | algorithm | GCRA with burst | fixed window (default), sliding log, sliding counter, token bucket | fixed window |
+//! | shared by clones | yes | yes | not `Clone`: put a `Buffer` above |
+//! | order of waiting calls | first come, first served | any: all wake and compete | that of the `Buffer` |
+//! | wakes for each token | one | all waiting calls | one |
+//! | where calls wait | in the call, or not ready | in the call, or not ready | not ready |
+//! | longest wait | none by default; then rejects | 100 ms by default; then rejects | none |
+//! | a waiting call | holds no reservation of the service below | holds its reservation | holds its place in the `Buffer` |
+//! | 429 and `Retry-After` | pause the bucket; one call goes ahead as a scout | no | no |
+//! | **Retry** | yes | yes | with a policy of yours |
+//! | retries by | the same classification | predicates on error and response | policy |
+//! | backoff | exponential with full jitter above a floor | fixed, exponential, randomized, or a function | exponential with jitter, for your policy |
+//! | `Retry-After` | is the least wait | no | policy |
+//! | budget | always: a share of the calls | optional: token bucket or AIMD | share of the calls, for your policy |
+//! | attempts for each request | no | `max_attempts_fn` | policy |
+//! | a request that cannot be cloned | is sent once | does not compile | policy |
+//! | **All** | | | |
+//! | errors | those of the service below | an enum around them for each layer, and `ResilienceError` for all | those of the service below; `BoxError` |
+//! | futures | have a type; a call that passes allocates nothing in the layers above | boxed: two or three allocations for each layer | have a type |
+//! | services of one layer share their state | yes | with `build_with_handle()`; otherwise only clones of a service do | |
+//! | counts, state | handles; the state can be watched | handles; callbacks for each event; the `metrics` facade | |
+//! | log lines | `tracing`, once for each episode | `tracing`, for each call and change | `tracing`, at level trace |
+//! | response bodies | not seen | not seen | not seen |
+//! | further layers | observer | bulkhead, adaptive concurrency, hedging, cache, coalescing, fallback, outlier detection, health checks, time limiter, reconnect, router, executor, chaos | timeout, concurrency limit, load shedding, buffer, balance, hedging, filter, reconnect |
+//! | dependencies | those of this crate, which is made for PostHog | a small crate for each pattern | a feature for each layer |
+//!
+//! [layers_reqwest]: https://docs.rs/crate/posthog-health/latest/source/examples/layers_reqwest.rs
+//! [layers_hyper]: https://docs.rs/crate/posthog-health/latest/source/examples/layers_hyper.rs
+//! [layers_tonic]: https://docs.rs/crate/posthog-health/latest/source/examples/layers_tonic/main.rs
+//! [layers_axum]: https://docs.rs/crate/posthog-health/latest/source/examples/layers_axum.rs
+//! [layers_per_host]: https://docs.rs/crate/posthog-health/latest/source/examples/layers_per_host.rs
+//! [`benches/layers`]: https://docs.rs/crate/posthog-health/latest/source/benches/README.md
 
 mod circuit_breaker;
 mod classify;

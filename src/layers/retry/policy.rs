@@ -147,7 +147,7 @@ impl<C, R> RetryLayer<C, R> {
     /// let layer = RetryLayer::new(RetryConfig::default(), HttpStatus::default())?.replay_with(
     ///     |request: &http::Request<Option<std::fs::File>>| {
     ///         request.body().is_none().then(|| {
-    ///             let mut copy = http::Request::new(None);
+    ///             let mut copy = http::Request::new(None::<std::fs::File>);
     ///             *copy.method_mut() = request.method().clone();
     ///             *copy.uri_mut() = request.uri().clone();
     ///             *copy.headers_mut() = request.headers().clone();
