@@ -104,7 +104,8 @@ fn a_batch_that_failed_rests_before_it_is_sent_again() {
         let refusal = || Error::new(ErrorKind::QuotaExceeded).with_status(402);
         if req.n.is_multiple_of(2) { Err(refusal()) } else { OK }
     };
-    let worlds: [(&str, fn(&Req) -> Answer); 3] =
+    type World = (&'static str, fn(&Req) -> Answer);
+    let worlds: [World; 3] =
         [("unreachable", unreachable), ("half of it", fails_on_halves), ("over quota", over_quota)];
     for (name, answer) in worlds {
         let sent = Arc::<Mutex<Vec<(Duration, Vec<u32>)>>>::default();
@@ -115,7 +116,8 @@ fn a_batch_that_failed_rests_before_it_is_sent_again() {
                 if answer.is_err() {
                     sent.lock().unwrap().push((req.at + MS * 20, req.ids.clone()));
                 }
-                let early = sent.lock().unwrap().iter().cloned().find(|(failed_at, ids)| {
+                let sent = sent.lock().unwrap();
+                let early = sent.iter().find(|(failed_at, ids)| {
                     let known = req.ids.iter().filter(|id| ids.contains(id)).count();
                     let is_half = known == req.ids.len() && known < ids.len();
                     known > 0 && !is_half && req.at >= *failed_at && req.at < *failed_at + MS * 100
