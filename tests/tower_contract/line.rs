@@ -174,6 +174,31 @@ async fn a_hung_scout_holds_the_others_up_for_ten_seconds() {
     }
 }
 
+/// The first was given up for lost, and its end says nothing about the second.
+#[tokio::test(start_paused = true)]
+async fn a_scout_that_ends_late_makes_no_room_beside_the_next_one() {
+    for wait_in in BOTH {
+        let layer = RateLimitLayer::new(RateLimitConfig::default(), AsAnswered).unwrap().wait_in(wait_in);
+        let service = layer.layer(service_fn(|asked: Option<Verdict>| async move {
+            match asked {
+                Some(verdict) => Ok::<_, Error>(verdict),
+                None => std::future::pending().await,
+            }
+        }));
+        service.clone().oneshot(Some(THROTTLED)).await.unwrap();
+        let mut scouts = Vec::new();
+        for wait in [MS(1000), MS(10_000)] {
+            sleep(wait).await;
+            scouts.push(task::spawn(service.clone().oneshot(None)));
+            assert_pending!(scouts.last_mut().unwrap().poll());
+        }
+        scouts.remove(0);
+        let begun = Instant::now();
+        service.clone().oneshot(Some(OK)).await.unwrap();
+        assert!(begun.elapsed() >= MS(9_990), "{:?}, {wait_in:?}", begun.elapsed());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_waits_for_no_longer_than_it_may() {
     for wait_in in BOTH {
@@ -193,6 +218,25 @@ async fn a_call_waits_for_no_longer_than_it_may() {
         let begun = Instant::now();
         let error = service.clone().oneshot(OK).await.unwrap_err();
         assert_eq!((error.kind(), begun.elapsed()), (ErrorKind::RateLimitExceeded, MS(0)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_have_left_the_line_count_for_no_wait() {
+    for wait_in in BOTH {
+        let (service, _) = limited(rate(10).longest_wait(MS(1000)), wait_in);
+        service.clone().oneshot(OK).await.unwrap();
+        let mut first = task::spawn(service.clone().oneshot(OK));
+        assert_pending!(first.poll());
+        for _ in 0..100 {
+            assert_pending!(task::spawn(service.clone().oneshot(OK)).poll());
+        }
+        let mut second = task::spawn(service.clone().oneshot(OK));
+        assert_pending!(second.poll());
+        // An executor may poll it at any time.
+        assert_pending!(second.poll(), "{wait_in:?}");
+        first.await.unwrap();
+        second.await.unwrap();
     }
 }
 

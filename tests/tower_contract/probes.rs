@@ -1,9 +1,12 @@
 //! How a breaker recovers, and who else decides.
 
-use std::future::ready;
-use std::task::Poll;
+use std::future::{Future, ready};
+use std::pin::pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
-use posthog_health::layers::{CircuitBreakerConfig, CircuitState, Verdict, WaitIn};
+use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerHandle, CircuitState, Verdict, WaitIn};
 use posthog_health::{Error, ErrorKind};
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
 use tower::{Layer, ServiceExt, service_fn};
@@ -199,4 +202,44 @@ fn a_result_from_before_a_force_counts_for_nothing() {
     answer.send_response(FAILED);
     assert_ready_ok!(call.poll());
     assert_eq!(layer.handle().state(), CircuitState::Closed);
+}
+
+#[test]
+fn an_endless_hint_keeps_it_open() {
+    failsafe::clock::freeze(|time| {
+        for hint in [Duration::MAX, Duration::from_secs(i64::MAX as u64 / 2)] {
+            let layer = layer(breaker());
+            let service = layer.layer(service_fn(answer));
+            let failed = Verdict::Failed { retry_after: Some(hint) };
+            assert_ready_ok!(task::spawn(service.clone().oneshot(Some(failed))).poll());
+            time.advance(Duration::from_secs(3600 * 24 * 365));
+            assert!(assert_ready!(task::spawn(service.oneshot(Some(OK))).poll()).is_err(), "{hint:?}");
+        }
+    });
+}
+
+/// Reads the breaker as soon as it is woken.
+struct Reader(CircuitBreakerHandle);
+
+impl Wake for Reader {
+    fn wake(self: Arc<Self>) {
+        self.0.failure_rate();
+    }
+}
+
+/// With the lock held, this would be a deadlock.
+#[test]
+fn a_subscriber_may_read_the_breaker_while_it_is_woken() {
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let breaker = layer(breaker()).handle();
+        let mut states = breaker.subscribe();
+        let mut changed = pin!(states.changed());
+        let waker = Waker::from(Arc::new(Reader(breaker.clone())));
+        assert!(changed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        breaker.force_open();
+        assert!(changed.poll(&mut Context::from_waker(&waker)).is_ready());
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_secs(10)).expect("it hangs");
 }

@@ -42,6 +42,9 @@ struct Gate {
     is_logged: bool,
 }
 
+/// Longer than any process lives, and short enough for the clock to represent.
+const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+
 /// Why a call may not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
@@ -228,7 +231,7 @@ impl Shared {
             return;
         }
         if let Verdict::Failed { retry_after: Some(hint) } = verdict {
-            gate.policy.not_before(machine::now().checked_add(hint));
+            gate.policy.not_before(machine::now() + hint.min(FOREVER));
         }
         let was_probe = since.state() != CircuitState::Closed;
         let must_open = if was_probe { failed } else { gate.policy.record(failed, machine::now()) };
@@ -348,7 +351,6 @@ impl Shared {
             return phase;
         }
         self.transitions[state as usize].fetch_add(1, Ordering::Relaxed);
-        self.state.send_replace(state);
         let is_news = match state {
             CircuitState::Open if gate.episode.begins(machine::now()) && before == CircuitState::Closed => {
                 gate.is_logged = true;
@@ -362,8 +364,20 @@ impl Shared {
         };
         drop(gate);
         self.log(before, state, is_news);
+        self.send_state();
         self.changed.notify_waiters();
         phase
+    }
+
+    /// Shows subscribers the latest state, in whatever order threads come here.
+    fn send_state(&self) {
+        loop {
+            let latest = self.state();
+            self.state.send_if_modified(|sent| std::mem::replace(sent, latest) != latest);
+            if self.state() == latest {
+                return;
+            }
+        }
     }
 
     /// Logs an episode at info or above once when it begins and once when it first ends.

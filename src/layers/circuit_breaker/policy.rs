@@ -41,8 +41,8 @@ impl Policy {
         self.window.is_spotless()
     }
 
-    pub fn not_before(&mut self, hinted: Option<Instant>) {
-        self.not_before = self.not_before.max(hinted);
+    pub fn not_before(&mut self, hinted: Instant) {
+        self.not_before = self.not_before.max(Some(hinted));
     }
 
     /// Returns how long to open now. `random` is from `[0, 1)`.

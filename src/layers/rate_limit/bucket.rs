@@ -94,7 +94,7 @@ impl Bucket {
     #[inline]
     pub fn take(self: &Arc<Self>) -> Result<Token, NoToken> {
         if !self.is_busy() && self.tokens.check().is_ok() {
-            return Ok(self.token(false));
+            return Ok(self.token(None));
         }
         self.turn(&mut None, None)
     }
@@ -108,13 +108,13 @@ impl Bucket {
         if throttle.due(now) <= now && waiters.is_turn(*ticket, now) {
             match self.check(*next_token, now) {
                 Ok(at) => {
-                    let is_scout = throttle.begins_scouting(now);
+                    let scout = throttle.begins_scouting(now);
                     let gone = ticket.take().and_then(|ticket| waiters.leave(ticket));
                     *next_token = Some(at + self.period);
                     let next = state.next(now);
                     self.publish(state, next);
                     drop(gone);
-                    return Ok(self.token(is_scout));
+                    return Ok(self.token(scout));
                 }
                 Err(until) => *next_token = Some(until),
             }
@@ -152,8 +152,8 @@ impl Bucket {
         drop(gone);
     }
 
-    fn token(self: &Arc<Self>, is_scout: bool) -> Token {
-        Token { bucket: Arc::clone(self), is_scout, good_until: None }
+    fn token(self: &Arc<Self>, scout: Option<Instant>) -> Token {
+        Token { bucket: Arc::clone(self), scout, good_until: None }
     }
 
     /// Learns from a call's result.
@@ -169,9 +169,10 @@ impl Bucket {
         }
     }
 
-    pub fn scout_is_back(&self) {
+    pub fn scout_is_back(&self, since: Instant) {
         let mut state = self.state();
-        state.throttle.scout = None;
+        // Another one may have followed it.
+        state.throttle.scout.take_if(|scout| *scout == since);
         let next = state.next(now());
         self.publish(state, next);
     }
@@ -267,10 +268,10 @@ impl Throttle {
         until.max(scout).max(now)
     }
 
-    /// Returns true if the call that has a token now is the scout.
-    fn begins_scouting(&mut self, now: Instant) -> bool {
+    /// Returns since when the call that has a token now is the scout, if it is.
+    fn begins_scouting(&mut self, now: Instant) -> Option<Instant> {
         self.scout = self.until.map(|_| now);
-        self.scout.is_some()
+        self.scout
     }
 
     /// Returns whether an episode begins, and how long to pause.

@@ -36,9 +36,9 @@ impl Waiters {
     /// How many stand before this ticket, or before a newcomer.
     pub fn before(&self, ticket: Option<u64>) -> u32 {
         let count = match ticket {
-            // Tickets that are gone count too. That only makes a timer late, and who is first is woken anyway.
+            // Tickets that are gone may count too. That only makes a timer late, and who is first is woken anyway.
             Some(ticket) => match self.waiting.first_key_value() {
-                Some((first, _)) => ticket.saturating_sub(*first),
+                Some((first, _)) => ticket.saturating_sub(*first).min(self.waiting.len() as u64),
                 None => 0,
             },
             None => self.waiting.len() as u64,

@@ -14,7 +14,8 @@ use crate::layers::gate::Pass;
 #[derive(Debug)]
 pub struct Token {
     pub bucket: Arc<Bucket>,
-    pub is_scout: bool,
+    /// Since when it is the scout, if it is one.
+    pub scout: Option<Instant>,
     /// Until when an idle handle keeps it.
     pub good_until: Option<Instant>,
 }
@@ -25,8 +26,8 @@ const RESERVED: Duration = Duration::from_secs(1);
 impl Token {
     #[inline]
     fn end_scouting(&mut self) {
-        if std::mem::take(&mut self.is_scout) {
-            self.bucket.scout_is_back();
+        if let Some(since) = self.scout.take() {
+            self.bucket.scout_is_back(since);
         }
     }
 }
