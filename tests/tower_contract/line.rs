@@ -192,7 +192,7 @@ async fn a_scout_that_ends_late_makes_no_room_beside_the_next_one() {
             scouts.push(task::spawn(service.clone().oneshot(None)));
             assert_pending!(scouts.last_mut().unwrap().poll());
         }
-        scouts.remove(0);
+        drop(scouts.remove(0));
         let begun = Instant::now();
         service.clone().oneshot(Some(OK)).await.unwrap();
         assert!(begun.elapsed() >= MS(9_990), "{:?}, {wait_in:?}", begun.elapsed());
@@ -278,6 +278,29 @@ async fn an_idle_handle_loses_its_token_and_its_call_waits_for_another() {
     let mut call = task::spawn(idle.call(OK));
     assert_pending!(call.poll(), "the token of a second ago is void");
     assert!(matches!(timeout(MS(110), call).await, Ok(Ok(OK))));
+}
+
+/// A pause has put all their timers off.
+#[tokio::test(start_paused = true)]
+async fn after_a_scout_nobody_waits_for_one_that_is_not_polled() {
+    for wait_in in BOTH {
+        let layer = RateLimitLayer::new(rate(10), AsAnswered).unwrap().wait_in(wait_in);
+        let service = layer.layer(service_fn(|verdict: Verdict| async move {
+            sleep(MS(500)).await;
+            Ok::<_, Error>(verdict)
+        }));
+        service.clone().oneshot(THROTTLED).await.unwrap();
+        sleep(MS(1000)).await;
+        let scout = tokio::spawn(service.clone().oneshot(OK));
+        tokio::task::yield_now().await;
+        let mut asleep = task::spawn(service.clone().oneshot(OK));
+        assert_pending!(asleep.poll());
+        let call = tokio::spawn(service.clone().oneshot(OK));
+        scout.await.unwrap().unwrap();
+        let begun = Instant::now();
+        call.await.unwrap().unwrap();
+        assert!(begun.elapsed() <= MS(500 + 200), "{:?}, {wait_in:?}", begun.elapsed());
+    }
 }
 
 /// The future is ready as soon as its token is there, so `Poll` tells the rest.

@@ -41,19 +41,6 @@ fn a_rejected_call_gives_back_the_permit_of_the_service() {
 }
 
 #[test]
-fn a_handle_that_is_ready_gives_back_the_permit_of_the_service_when_it_is_asked_again() {
-    let layer = layer(breaker());
-    let service = layer.layer(one_at_a_time());
-    let (mut idle, mut other) = (Spawn::new(service.clone()), Spawn::new(service));
-    assert_ready_ok!(idle.poll_ready());
-    layer.handle().force_open();
-    assert_ready_ok!(idle.poll_ready());
-    layer.handle().reset();
-    assert_ready_ok!(other.poll_ready(), "the next call of the idle handle is rejected");
-    assert_eq!(kind_of!(idle.call(OK)), ErrorKind::CircuitOpen);
-}
-
-#[test]
 fn a_handle_that_was_waiting_for_the_service_when_it_is_rejected_leaves_the_line() {
     let layer = layer(breaker());
     let service = layer.layer(one_at_a_time());
@@ -67,6 +54,46 @@ fn a_handle_that_was_waiting_for_the_service_when_it_is_rejected_leaves_the_line
     layer.handle().reset();
     drop(busy);
     assert_ready_ok!(other.poll_ready(), "the permit does not go to the idle handle");
+}
+
+/// `Ready` twice: the first found the breaker closed, and the second did not ask the service.
+#[test]
+fn a_handle_that_was_ready_when_the_breaker_opened_gives_back_the_permit() {
+    for wait_in in [None, Some(WaitIn::Call), Some(WaitIn::PollReady)] {
+        let layer =
+            wait_in.into_iter().fold(layer(breaker()), |layer, wait_in| layer.wait_when_open(wait_in));
+        let inner = one_at_a_time();
+        let [mut idle, mut other] = [Spawn::new(layer.layer(inner.clone())), Spawn::new(layer.layer(inner))];
+        assert_ready_ok!(idle.poll_ready());
+        layer.handle().force_open();
+        assert_eq!(idle.poll_ready().is_pending(), wait_in == Some(WaitIn::PollReady));
+        layer.handle().reset();
+        assert_ready_ok!(other.poll_ready(), "{wait_in:?}");
+    }
+}
+
+/// The probe would wait for the permit of a call that waits for the probe.
+#[test]
+fn a_call_that_waits_again_is_not_in_the_line_for_the_service() {
+    for wait_in in [WaitIn::Call, WaitIn::PollReady] {
+        for opened_before in [true, false] {
+            let layer = layer(breaker()).wait_when_open(wait_in);
+            let inner = one_at_a_time();
+            let [mut busy, mut other] = [(); 2].map(|()| Spawn::new(inner.clone()));
+            assert_ready_ok!(busy.poll_ready());
+            let mut waiting = task::spawn(layer.layer(inner).oneshot(OK));
+            if opened_before {
+                layer.handle().force_open();
+                assert_pending!(waiting.poll());
+                layer.handle().reset();
+            }
+            assert_pending!(waiting.poll(), "closed, and the service is busy");
+            layer.handle().force_open();
+            assert_pending!(waiting.poll());
+            drop(busy);
+            assert_ready_ok!(other.poll_ready(), "{wait_in:?}, {opened_before}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

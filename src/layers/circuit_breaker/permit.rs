@@ -30,6 +30,10 @@ impl Pass for Permit {
     #[inline]
     fn settle(&mut self, verdict: Verdict) {
         self.is_settled = true;
+        // The service has failed before the call.
+        if self.is_parked {
+            self.breaker.park_probe(self.phase, false);
+        }
         self.breaker.settle(self.phase, verdict);
     }
 

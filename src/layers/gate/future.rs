@@ -59,7 +59,7 @@ impl<S: Service<Req>, G: Gate, C, Req> GatedFuture<S, G, C, Req> {
 
 impl<S, G, C, Req> Future for GatedFuture<S, G, C, Req>
 where
-    S: Service<Req>,
+    S: Service<Req> + Clone,
     S::Error: From<G::Rejected>,
     G: Gate,
     C: Classify<S::Response, S::Error>,
@@ -96,14 +96,18 @@ impl<S, G: Gate, Req> Call<S, G, Req> {
     #[cold]
     fn poll<C>(&mut self, classifier: &C, cx: &mut Context<'_>) -> Poll<Called<S, G, Req>>
     where
-        S: Service<Req>,
+        S: Service<Req> + Clone,
         S::Error: From<G::Rejected>,
         C: Classify<S::Response, S::Error>,
     {
         loop {
             match ready!(self.turn.poll(&self.gate, &mut self.service, classifier, cx)) {
                 Ok(()) => {}
-                Err(Stop::Expired) => continue,
+                Err(Stop::Expired) => {
+                    // It waits again, and must not be in line for the service meanwhile.
+                    self.service = self.service.clone();
+                    continue;
+                }
                 Err(Stop::Failed(error)) => return Poll::Ready(Err(error)),
                 Err(Stop::Rejected(rejected)) => {
                     self.gate.count_rejected();

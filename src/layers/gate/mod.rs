@@ -26,6 +26,8 @@ use super::Verdict;
 ///   its calls, and `Balance` above takes another endpoint. `Ready` means that the gate has reserved a pass for this handle: a
 ///   token, or the permit of a probe. So a handle that is polled ready, and dropped before its call, costs others a token. A
 ///   handle that stays idle after `Ready` loses the reservation after a bound, and its call then waits in its future.
+///
+/// Both wait by tokio's timers, so they need its runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitIn {

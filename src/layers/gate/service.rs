@@ -135,9 +135,9 @@ where
                         return Poll::Ready(Ok(()));
                     }
                     Err(Stop::Expired) => self.slow = Some(Box::new(Slow::Busy(None))),
+                    // It had no pass, so the service was not asked.
                     Err(Stop::Rejected(rejected)) => {
-                        let is_polled = turn.is_polled;
-                        self.ends(Next::Rejected(rejected), is_polled);
+                        (self.next, self.slow) = (Next::Rejected(rejected), None);
                         return Poll::Ready(Ok(()));
                     }
                     Err(Stop::Failed(error)) => {
@@ -151,16 +151,19 @@ where
                     return Poll::Ready(Ok(()));
                 }
             } else {
-                let is_polled = matches!(self.next, Next::Ready | Next::Slow);
+                // Whether the call waits or is rejected, it must not hold what others wait for, or be in line for it.
+                if matches!(self.next, Next::Ready | Next::Slow) {
+                    self.release();
+                }
                 let pass = match (self.gate.pass(), self.gate.wait_in()) {
                     (Ok(pass), _) => Some(pass),
                     (Err(_), Some(WaitIn::PollReady)) => None,
                     (Err(_), Some(WaitIn::Call)) => {
-                        self.ends(Next::Waits, is_polled);
+                        self.next = Next::Waits;
                         return Poll::Ready(Ok(()));
                     }
                     (Err(rejected), None) => {
-                        self.ends(Next::Rejected(rejected), is_polled);
+                        self.next = Next::Rejected(rejected);
                         return Poll::Ready(Ok(()));
                     }
                 };
@@ -170,17 +173,10 @@ where
         }
     }
 
-    /// The next call does not reach the service, which then keeps nothing for it.
-    fn ends(&mut self, next: Next<G::Rejected>, is_polled: bool) {
-        (self.next, self.slow) = (next, None);
-        if is_polled {
-            self.release();
-        }
-    }
-
     /// Gives back what the service has reserved. Only dropping it does that, and a clone reserves nothing.
     fn release(&mut self) {
         self.service = self.service.clone();
+        (self.next, self.slow) = (Next::Undecided, None);
     }
 
     // `always`, as in `GatedFuture::poll`.

@@ -10,8 +10,6 @@ pub struct Turn<G: Gate> {
     pass: Option<G::Pass>,
     waiting: Option<Waiting<G>>,
     changed: Option<Signal>,
-    /// The service was asked whether it is ready, so it may have reserved something for the call, or be about to.
-    pub is_polled: bool,
 }
 
 /// Why a call goes no further.
@@ -29,7 +27,7 @@ pub type Turned<G, E> = Result<(), Stop<<G as Gate>::Rejected, E>>;
 
 impl<G: Gate> Turn<G> {
     pub fn new(pass: Option<G::Pass>) -> Self {
-        Self { pass, waiting: None, changed: None, is_polled: false }
+        Self { pass, waiting: None, changed: None }
     }
 
     /// Goes on until the pass is there and the service is ready.
@@ -56,7 +54,6 @@ impl<G: Gate> Turn<G> {
                 self.pass = None;
                 return Poll::Ready(Err(Stop::Expired));
             }
-            self.is_polled = true;
             match service.poll_ready(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(error)) => {

@@ -111,7 +111,7 @@ impl Bucket {
                     let scout = throttle.begins_scouting(now);
                     let gone = ticket.take().and_then(|ticket| waiters.leave(ticket));
                     *next_token = Some(at + self.period);
-                    let next = state.next(now);
+                    let next = state.next(now, self.period);
                     self.publish(state, next);
                     drop(gone);
                     return Ok(self.token(scout));
@@ -127,7 +127,7 @@ impl Bucket {
             let (own, old) = waiters.wait(*ticket, due, waker);
             *ticket = Some(own);
             // A waiter that missed its moment may have made room.
-            let next = state.next(now);
+            let next = state.next(now, self.period);
             self.publish(state, next);
             drop(old);
         }
@@ -147,7 +147,7 @@ impl Bucket {
     pub fn leave(&self, ticket: u64) {
         let mut state = self.state();
         let gone = state.waiters.leave(ticket);
-        let next = state.next(now());
+        let next = state.next(now(), self.period);
         self.publish(state, next);
         drop(gone);
     }
@@ -173,7 +173,7 @@ impl Bucket {
         let mut state = self.state();
         // Another one may have followed it.
         state.throttle.scout.take_if(|scout| *scout == since);
-        let next = state.next(now());
+        let next = state.next(now(), self.period);
         self.publish(state, next);
     }
 
@@ -213,7 +213,7 @@ impl Bucket {
         let now = now();
         let mut state = self.state();
         let (begins, pause) = state.throttle.pause(now, hint, grows, self.first_pause, self.longest_pause);
-        self.publish(state, None);
+        self.publish(state, [None, None]);
         if begins {
             tracing::info!(target: target::LAYERS, ?pause, "asked to slow down: pausing");
         } else {
@@ -228,7 +228,7 @@ impl Bucket {
         if state.throttle.until.is_some_and(|until| until <= now) {
             state.throttle.until = None;
             state.throttle.streak = 0;
-            let next = state.next(now);
+            let next = state.next(now, self.period);
             self.publish(state, next);
         }
     }
@@ -238,7 +238,7 @@ impl Bucket {
     }
 
     /// Publishes what others read without the lock, and wakes after it.
-    fn publish(&self, mut state: MutexGuard<'_, State>, next: Option<Waker>) {
+    fn publish(&self, mut state: MutexGuard<'_, State>, next: [Option<Waker>; 2]) {
         let anybody_waits = state.waiters.anybody_waits();
         if !anybody_waits {
             state.next_token = None;
@@ -246,17 +246,15 @@ impl Bucket {
         let is_busy = anybody_waits || state.throttle.until.is_some();
         self.is_busy.store(is_busy, Ordering::Release);
         drop(state);
-        if let Some(next) = next {
-            next.wake();
-        }
+        next.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
 impl State {
-    /// Returns the waker of the first waiter if its token is there before its timer.
-    fn next(&mut self, now: Instant) -> Option<Waker> {
+    /// Returns the wakers of the first waiters if their tokens are there before their timers.
+    fn next(&mut self, now: Instant, period: Duration) -> [Option<Waker>; 2] {
         let at = self.throttle.due(now).max(self.next_token.unwrap_or(now));
-        self.waiters.hurry(at)
+        self.waiters.hurry(at, period)
     }
 }
 

@@ -35,15 +35,18 @@ impl Waiters {
 
     /// How many stand before this ticket, or before a newcomer.
     pub fn before(&self, ticket: Option<u64>) -> u32 {
-        let count = match ticket {
-            // Tickets that are gone may count too. That only makes a timer late, and who is first is woken anyway.
-            Some(ticket) => match self.waiting.first_key_value() {
-                Some((first, _)) => ticket.saturating_sub(*first).min(self.waiting.len() as u64),
-                None => 0,
-            },
-            None => self.waiting.len() as u64,
+        let line = self.waiting.len();
+        let Some(ticket) = ticket else { return u32::try_from(line).unwrap_or(u32::MAX) };
+        // Exact for the first two. For the others, tickets that are gone may count too: that only makes a timer late, and who is
+        // first is woken anyway.
+        let before = match self.waiting.range(..ticket).take(2).count() {
+            2 => {
+                let first = self.waiting.first_key_value().map_or(ticket, |(first, _)| *first);
+                usize::try_from(ticket - first).map_or(line, |tickets| tickets.clamp(2, line.max(2)))
+            }
+            exact => exact,
         };
-        u32::try_from(count).unwrap_or(u32::MAX)
+        u32::try_from(before).unwrap_or(u32::MAX)
     }
 
     /// Whether a token that is there now is this ticket's, or a newcomer's. The first waiter gives way if it misses its moment.
@@ -81,15 +84,18 @@ impl Waiters {
         waiter.map(|waiter| waiter.waker)
     }
 
-    /// The token of the first waiter is there at that moment. Returns its waker if its timer is for a later one.
-    pub fn hurry(&mut self, at: Instant) -> Option<Waker> {
-        let mut first = self.waiting.first_entry()?;
-        let waiter = first.get_mut();
-        // A timer's resolution is no difference.
-        if waiter.due <= at + Duration::from_millis(1) {
-            return None;
-        }
-        waiter.due = at;
-        Some(waiter.waker.clone())
+    /// The token of the first waiter is there at that moment. Returns its waker if its timer is for a later one, and that of the
+    /// second, which goes first if nobody polls the first.
+    pub fn hurry(&mut self, at: Instant, period: Duration) -> [Option<Waker>; 2] {
+        let mut first = self.waiting.values_mut();
+        [at, at.checked_add(period).unwrap_or(at)].map(|at| {
+            let waiter = first.next()?;
+            // A timer's resolution is no difference.
+            if waiter.due <= at + Duration::from_millis(1) {
+                return None;
+            }
+            waiter.due = at;
+            Some(waiter.waker.clone())
+        })
     }
 }
