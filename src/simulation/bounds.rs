@@ -1,4 +1,5 @@
-//! What the oracle tolerates, with the derivation of each number. None is longer than the longest configured pause and 60 s.
+//! What the oracle tolerates, with the derivation of each number. None is longer than the longest configured pause and 60 s,
+//! but for the search for an event that provokes a Retry-After, which keeps to each.
 
 use std::time::Duration;
 
@@ -16,6 +17,26 @@ const GRACE: Duration = Duration::from_secs(60);
 /// each.
 pub fn liveness(config: &Config) -> Duration {
     config.longest_pause() + GRACE
+}
+
+/// An event that provokes a Retry-After puts each attempt of its batch off for as long, up to its cap: three failures and six
+/// halvings, and one that proves nothing for want of others.
+pub fn hinted(config: &Config) -> Duration {
+    10 * PROVOKED_RETRY_AFTER.min(config.settings().longest_retry_after)
+}
+
+/// What a bad event provokes with its 503.
+pub const PROVOKED_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// The most events and bytes in memory. With a spool, those that are on disk and under way or read back take no room of new ones,
+/// by the changelog: a batch for each attempt, and one that is read back in each of the two lanes.
+pub fn memory(config: &Config) -> (u64, u64) {
+    let settings = config.settings();
+    let batches = if config.spool.is_some() { settings.in_flight as u64 + 2 } else { 0 };
+    (
+        settings.queue_events as u64 + batches * settings.batch_events as u64,
+        settings.queue_bytes as u64 + batches * settings.batch_bytes as u64,
+    )
 }
 
 /// Health names a trouble this long after it began to show: the disk is given up after 2 s and retried every 2 s, a request

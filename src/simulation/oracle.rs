@@ -54,7 +54,8 @@ impl Oracle {
         self.captured = captured;
         let settings = state.config.settings().clone();
         let (events, bytes) = (report.queue.events, report.queue.bytes);
-        if events > settings.queue_events as u64 || bytes > settings.queue_bytes as u64 {
+        let (most, most_bytes) = bounds::memory(&state.config);
+        if events > most || bytes > most_bytes {
             state.violate("memory stays within its bounds", format_args!("{events} events, {bytes} bytes"));
         }
         if dead_lettered > settings.dead_letter_events as u64 && !state.incidents.has(Incident::Neighbour) {

@@ -11,6 +11,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RE
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
+use super::bounds;
 use super::disk::ProcessDisk;
 use super::incidents::Incident;
 use super::plan::{EventKind, Fault, Provokes};
@@ -339,7 +340,10 @@ fn judge(state: &mut State, ids: &[usize], key: Option<u32>, size: usize) -> Fat
         Provokes::Forbidden => Fate::refused(403, false, None),
         Provokes::TooLarge => Fate::refused(413, false, None),
         Provokes::ServerError => Fate::refused(500, false, None),
-        Provokes::Unavailable => Fate::refused(503, false, Some(60)),
+        Provokes::Unavailable => {
+            let hint = bounds::PROVOKED_RETRY_AFTER.as_secs();
+            Fate::refused(503, false, u32::try_from(hint).ok())
+        }
         Provokes::GatewayPage => Fate::refused(502, true, None),
         Provokes::Reset => Fate::lost(ErrorKind::ConnectionLost),
         Provokes::Hang => Fate { taken: 0, delay: FOREVER, why: "hangs on".into(), ..Fate::accepted() },

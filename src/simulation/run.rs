@@ -13,7 +13,9 @@ use super::disk::{Faults, SimDisk};
 use super::history::{History, Lines};
 use super::incidents::Incident;
 use super::oracle::{self, Ended, Oracle};
-use super::plan::{Action, DiskFault, DiskTrouble, EventKind, Fault, Make, Patience, Plan, Trouble};
+use super::plan::{
+    Action, DiskFault, DiskTrouble, EventKind, Fault, Make, Patience, Plan, Provokes, Trouble,
+};
 use super::service::{NEWER_FILE, Service, polled};
 use super::words::seconds;
 use super::world::{Violation, World, id_in};
@@ -448,7 +450,10 @@ impl Driver<'_> {
 
     /// Waits until everything is delivered, with a little traffic, as a service has it.
     async fn recover(&mut self, plan: &Plan) {
-        let (mut begun, within) = (Instant::now(), bounds::liveness(&self.world.lock().config));
+        let (mut begun, mut within) = (Instant::now(), bounds::liveness(&self.world.lock().config));
+        if self.world.lock().count(|event| event.kind == EventKind::Bad(Provokes::Unavailable)) > 0 {
+            within += bounds::hinted(&self.world.lock().config);
+        }
         let mut searches_since = None;
         let make = Make { kind: EventKind::Good, is_typed: true, size: 100 };
         loop {
