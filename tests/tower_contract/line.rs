@@ -101,6 +101,20 @@ async fn a_newcomer_does_not_overtake_and_who_leaves_makes_room() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_leaves_wakes_the_next_in_line() {
+    for wait_in in BOTH {
+        let (service, _) = limited(rate(10), wait_in);
+        service.clone().oneshot(OK).await.unwrap();
+        let begun = Instant::now();
+        let [first, second] = [(); 2].map(|()| tokio::spawn(service.clone().oneshot(OK)));
+        sleep(MS(50)).await;
+        first.abort();
+        second.await.unwrap().unwrap();
+        assert!(begun.elapsed() < MS(110), "{:?}, {wait_in:?}", begun.elapsed());
+    }
+}
+
 /// Counts how often a future is polled.
 async fn counted<F: Future>(polls: Arc<AtomicUsize>, future: F) -> F::Output {
     let mut future = pin!(future);
