@@ -1,8 +1,11 @@
 //! The time: the system's, or a simulation's.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::simulated;
+
+/// Longer than any process lives, and short enough for an [`Instant`] to represent.
+pub const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
 /// Returns the time that only goes on.
 #[inline]

@@ -15,8 +15,8 @@ use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_test::mock::Spawn;
 
-use crate::MS;
 use crate::support::{AsAnswered, OK, THROTTLED};
+use crate::{MS, answer};
 
 trait Limited:
     Service<Verdict, Response = Verdict, Error = Error, Future: Send> + Clone + Send + 'static
@@ -170,12 +170,7 @@ async fn a_waiter_that_is_not_polled_holds_nobody_up() {
 async fn a_hung_scout_holds_the_others_up_for_ten_seconds() {
     for wait_in in BOTH {
         let layer = RateLimitLayer::new(RateLimitConfig::default(), AsAnswered).unwrap().wait_in(wait_in);
-        let service = layer.layer(service_fn(|asked: Option<Verdict>| async move {
-            match asked {
-                Some(verdict) => Ok::<_, Error>(verdict),
-                None => std::future::pending().await,
-            }
-        }));
+        let service = layer.layer(service_fn(answer));
         service.clone().oneshot(Some(THROTTLED)).await.unwrap();
         sleep(MS(1000)).await;
         let scout = tokio::spawn(service.clone().oneshot(None));
@@ -193,12 +188,7 @@ async fn a_hung_scout_holds_the_others_up_for_ten_seconds() {
 async fn a_scout_that_ends_late_makes_no_room_beside_the_next_one() {
     for wait_in in BOTH {
         let layer = RateLimitLayer::new(RateLimitConfig::default(), AsAnswered).unwrap().wait_in(wait_in);
-        let service = layer.layer(service_fn(|asked: Option<Verdict>| async move {
-            match asked {
-                Some(verdict) => Ok::<_, Error>(verdict),
-                None => std::future::pending().await,
-            }
-        }));
+        let service = layer.layer(service_fn(answer));
         service.clone().oneshot(Some(THROTTLED)).await.unwrap();
         let mut scouts = Vec::new();
         for wait in [MS(1000), MS(10_000)] {

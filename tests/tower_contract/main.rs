@@ -12,7 +12,8 @@ mod requests;
 
 use std::time::Duration;
 
-use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerLayer};
+use posthog_health::Error;
+use posthog_health::layers::{CircuitBreakerConfig, CircuitBreakerLayer, Verdict};
 use support::AsAnswered;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -24,4 +25,12 @@ fn breaker() -> CircuitBreakerConfig {
 
 fn layer(config: CircuitBreakerConfig) -> CircuitBreakerLayer<AsAnswered> {
     CircuitBreakerLayer::new(config, AsAnswered).unwrap()
+}
+
+/// Answers what it is asked, and hangs if it is asked for that.
+async fn answer(asked: Option<Verdict>) -> Result<Verdict, Error> {
+    match asked {
+        Some(verdict) => Ok(verdict),
+        None => std::future::pending().await,
+    }
 }

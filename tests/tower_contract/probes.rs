@@ -13,15 +13,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_test::mock::{self, Spawn};
 
 use crate::support::{FAILED, OK};
-use crate::{MS, breaker, layer};
-
-/// Answers what it is asked, and hangs if it is asked for that.
-async fn answer(asked: Option<Verdict>) -> Result<Verdict, Error> {
-    match asked {
-        Some(verdict) => Ok(verdict),
-        None => std::future::pending().await,
-    }
-}
+use crate::{MS, answer, breaker, layer};
 
 #[test]
 fn a_hung_probe_opens_it_again_and_another_follows() {

@@ -12,7 +12,7 @@ use super::policy::Policy;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use super::{CircuitBreakerConfig, CircuitOpen, CircuitState};
 use crate::layers::Verdict;
-use crate::rt::{Episode, target};
+use crate::rt::{Episode, clock, target};
 
 /// The breaker, shared by all clones. Decisions are made behind the gate's lock. The calls of a healthy service and the
 /// calls that an open breaker rejects read what is published beside it, and take no lock.
@@ -41,9 +41,6 @@ struct Gate {
     /// The episode's beginning was logged, so its end will be.
     is_logged: bool,
 }
-
-/// Longer than any process lives, and short enough for the clock to represent.
-const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
 /// Why a call may not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,7 +228,7 @@ impl Shared {
             return;
         }
         if let Verdict::Failed { retry_after: Some(hint) } = verdict {
-            gate.policy.not_before(machine::now() + hint.min(FOREVER));
+            gate.policy.not_before(machine::now() + hint.min(clock::FOREVER));
         }
         let was_probe = since.state() != CircuitState::Closed;
         let must_open = if was_probe { failed } else { gate.policy.record(failed, machine::now()) };
@@ -311,10 +308,6 @@ impl Shared {
         (since.state() == CircuitState::HalfOpen).then_some(self.config.longest_probe)
     }
 
-    pub fn phase(&self) -> Phase {
-        self.phase.read()
-    }
-
     /// An operator decides: open or closed, or by results again.
     pub fn force(&self, state: Option<CircuitState>) {
         let mut gate = self.gate();
@@ -383,12 +376,7 @@ impl Shared {
     /// Logs an episode at info or above once when it begins and once when it first ends.
     fn log(&self, before: CircuitState, entered: CircuitState, is_news: bool) {
         let breaker = self.name();
-        let probe_in = match self.open_time_left() {
-            Left::Nothing => Some(Duration::ZERO),
-            Left::Time(time) => Some(time),
-            Left::Endless => None,
-        };
-        let probe_in = probe_in.map(tracing::field::debug);
+        let probe_in = self.open_time_left().time().map(tracing::field::debug);
         match (before, entered) {
             (_, CircuitState::Open) if is_news => {
                 tracing::warn!(target: target::LAYERS, breaker, probe_in, "circuit breaker open")

@@ -5,7 +5,6 @@ use tokio::sync::watch;
 
 use super::CircuitState;
 use super::breaker::Shared;
-use super::open_until::Left;
 
 /// Reads the state of a circuit breaker, and lets an operator decide it.
 /// [`CircuitBreakerLayer::handle`](super::CircuitBreakerLayer::handle) returns it. Clones share the breaker.
@@ -30,11 +29,7 @@ impl CircuitBreakerHandle {
         if self.state() != CircuitState::Open {
             return None;
         }
-        match self.shared.open_time_left() {
-            Left::Nothing => Some(Duration::ZERO),
-            Left::Time(time) => Some(time),
-            Left::Endless => None,
-        }
+        self.shared.open_time_left().time()
     }
 
     /// Returns how many calls the breaker has rejected.

@@ -22,6 +22,17 @@ pub enum Left {
     Endless,
 }
 
+impl Left {
+    /// Returns the time, or `None` if it does not end by itself.
+    pub fn time(self) -> Option<Duration> {
+        match self {
+            Self::Nothing => Some(Duration::ZERO),
+            Self::Time(time) => Some(time),
+            Self::Endless => None,
+        }
+    }
+}
+
 impl OpenUntil {
     pub fn passed(now: Instant) -> Self {
         Self { start: now, nanos: AtomicU64::new(0) }

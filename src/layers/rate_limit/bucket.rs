@@ -13,8 +13,7 @@ use super::queue::Waiters;
 use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::token::Token;
 use crate::layers::Verdict;
-use crate::rt::Episode;
-use crate::rt::target;
+use crate::rt::{Episode, clock, target};
 
 /// The tokens, the pause and the waiters, shared by all clones of a layer.
 #[derive(Debug)]
@@ -121,8 +120,9 @@ impl Bucket {
         }
         let line = self.period.saturating_mul(waiters.before(*ticket));
         let next_token = next_token.unwrap_or(now);
-        let at = throttle.until.unwrap_or(now).max(next_token).checked_add(line).unwrap_or(now + FOREVER);
-        let due = throttle.due(now).max(next_token).checked_add(line).unwrap_or(now + FOREVER);
+        let at =
+            throttle.until.unwrap_or(now).max(next_token).checked_add(line).unwrap_or(now + clock::FOREVER);
+        let due = throttle.due(now).max(next_token).checked_add(line).unwrap_or(now + clock::FOREVER);
         if let Some(waker) = waker {
             let (own, old) = waiters.wait(*ticket, due, waker);
             *ticket = Some(own);
@@ -289,13 +289,10 @@ impl Throttle {
             let doublings = self.streak.saturating_sub(1).min(31);
             pause = pause.max(first.saturating_mul(1 << doublings).min(longest));
         }
-        self.until = self.until.max(Some(now.checked_add(pause).unwrap_or(now + FOREVER)));
+        self.until = self.until.max(Some(now.checked_add(pause).unwrap_or(now + clock::FOREVER)));
         (begins, pause)
     }
 }
-
-/// Longer than any process lives, and short enough for the clock to represent.
-const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
 /// Returns the time by tokio's clock, so that a paused one steers the bucket in tests.
 pub fn now() -> Instant {
