@@ -44,6 +44,11 @@ impl<T: Default> Ring<T> {
         self.slots.iter().rev().take_while(move |(index, _)| *index >= since).map(|(_, slot)| slot)
     }
 
+    /// Returns all slots that are kept.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().map(|(_, slot)| slot)
+    }
+
     fn index(&self, at: Instant) -> u64 {
         slots_in(at.saturating_duration_since(self.epoch), self.slot)
     }

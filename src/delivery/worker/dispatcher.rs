@@ -201,7 +201,7 @@ impl Dispatcher {
         match record {
             Some(record) if events.len() > 1 && record.must_be_searched(is_suspect, state.is_closing) => {
                 if is_suspect {
-                    self.forgive(state, record.take_counted());
+                    self.forgive(state, &record);
                 }
                 let (events, others) = self.queue.halve(events);
                 let half = record.of_half(now);

@@ -38,9 +38,10 @@ struct Acceptance {
 #[derive(Debug, Default)]
 struct Counts {
     accepted: u32,
+    /// Failures that say nothing about the batch.
     failed: u32,
-    /// Failures that turned out to be a suspect's.
-    forgiven: u32,
+    /// Failures of which the batch may be the cause, by batch.
+    suspicious: Vec<u64>,
 }
 
 /// Acceptances and failures further apart say nothing about each other.
@@ -54,7 +55,7 @@ const OUTAGE: u32 = 12;
 const ACCEPTANCES_TO_GROW: u32 = 4;
 
 /// Fewer attempts of others than this say nothing about their failure rate.
-const FEWEST_OTHERS: u32 = 5;
+const FEWEST_OTHERS: usize = 5;
 
 /// For how long PostHog must have rejected single events, and accepted none, before they become dead letters without the
 /// proof that others are accepted. A deployment that breaks PostHog's capture endpoint is rolled back sooner.
@@ -100,12 +101,16 @@ impl Evidence {
         {
             self.another_failed = Some(at);
         }
-        self.counts.current(now).failed += 1;
+        let counts = self.counts.current(now);
+        match kind.meaning().suspicion {
+            Some(_) => counts.suspicious.push(batch),
+            None => counts.failed += 1,
+        }
     }
 
-    /// Failures that were counted turn out to be a suspect's.
-    pub fn forgive(&mut self, now: Instant, failures: u32) {
-        self.counts.current(now).forgiven += failures;
+    /// The failures of this batch turn out to be its own fault.
+    pub fn forgive(&mut self, batch: u64) {
+        self.counts.iter_mut().for_each(|counts| counts.suspicious.retain(|failed| *failed != batch));
     }
 
     /// PostHog rejected a single event as malformed.
@@ -173,15 +178,15 @@ impl Evidence {
         latest.max(self.another_failed).is_some_and(|at| at >= since)
     }
 
-    /// Whether nine in ten attempts of the last minute succeeded. `None` if they were too few to tell.
-    pub fn mostly_accepts(&self, now: Instant) -> Option<bool> {
-        let (mut accepted, mut failed, mut forgiven) = (0, 0, 0);
+    /// Whether nine in ten attempts of the last minute with other batches succeeded. `None` if they were too few to tell.
+    pub fn mostly_accepts(&self, batch: u64, now: Instant) -> Option<bool> {
+        let (mut accepted, mut failed) = (0, 0);
         for counts in self.counts.within(now, MINUTE) {
-            accepted += counts.accepted;
-            failed += counts.failed;
-            forgiven += counts.forgiven;
+            accepted += counts.accepted as usize;
+            let others = counts.suspicious.iter().filter(|failed| **failed != batch);
+            failed += counts.failed as usize + others.count();
         }
-        let all = accepted + failed.saturating_sub(forgiven);
+        let all = accepted + failed;
         (all >= FEWEST_OTHERS).then_some(accepted * 10 >= all * 9)
     }
 }
@@ -212,20 +217,24 @@ mod tests {
     }
 
     #[test]
-    fn nine_in_ten_of_five_or_more_within_a_minute_are_most() {
+    fn nine_in_ten_of_five_or_more_others_within_a_minute_are_most() {
         let start = Instant::now();
         let mut evidence = Evidence::new(start);
         (0..4).for_each(|_| evidence.accepted(start, start, false));
-        assert_eq!(evidence.mostly_accepts(start), None);
+        assert_eq!(evidence.mostly_accepts(1, start), None);
         evidence.failed(start, 9, ErrorKind::Server);
-        assert_eq!(evidence.mostly_accepts(start), Some(false));
+        assert_eq!(evidence.mostly_accepts(1, start), Some(false));
+        assert_eq!(evidence.mostly_accepts(9, start), None, "its own failure says nothing about others");
         (0..5).for_each(|_| evidence.accepted(start, start, false));
-        assert_eq!(evidence.mostly_accepts(start), Some(true));
+        assert_eq!(evidence.mostly_accepts(1, start), Some(true));
         evidence.failed(start, 9, ErrorKind::Server);
-        assert_eq!(evidence.mostly_accepts(start), Some(false));
-        evidence.forgive(start, 1);
-        assert_eq!(evidence.mostly_accepts(start), Some(true), "one was a suspect's");
-        assert_eq!(evidence.mostly_accepts(start + SECOND * 62), None);
+        assert_eq!(evidence.mostly_accepts(1, start), Some(false));
+        evidence.forgive(9);
+        assert_eq!(evidence.mostly_accepts(1, start), Some(true), "they were the batch's fault");
+        (0..2).for_each(|_| evidence.failed(start, 9, ErrorKind::Connect));
+        evidence.forgive(9);
+        assert_eq!(evidence.mostly_accepts(9, start), Some(false), "no batch is to blame for a connection");
+        assert_eq!(evidence.mostly_accepts(1, start + SECOND * 62), None);
     }
 
     #[test]

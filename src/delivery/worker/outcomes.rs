@@ -139,7 +139,7 @@ impl Dispatcher {
             suspicion == Suspicion::Refusal && !world.accepts_others && state.suspects.rejected();
         match record.decide(events.len(), suspicion, error, world) {
             Decision::DeadLetter => {
-                self.forgive(state, record.take_counted());
+                self.forgive(state, &record);
                 events.iter().for_each(|event| self.dead_letter(state, event.dead_letter(error)));
             }
             Decision::Search => {
@@ -164,7 +164,7 @@ impl Dispatcher {
     /// while others are accepted.
     fn count(&self, state: &mut Dispatch, record: &Record, lane: Lane, error: &Error, now: Instant) {
         if lane == Lane::Suspect {
-            return self.forgive(state, record.take_counted());
+            return self.forgive(state, record);
         }
         let others_are_accepted = state.evidence.is_accepting(now);
         state.evidence.failed(now, record.case(), error.kind());
@@ -180,10 +180,9 @@ impl Dispatcher {
     }
 
     /// Failures that were counted turn out to be the fault of an event.
-    pub fn forgive(&self, state: &mut Dispatch, counted: Vec<ErrorKind>) {
-        let failures = u32::try_from(counted.len()).unwrap_or(u32::MAX);
-        state.evidence.forgive(Instant::now(), failures);
-        counted.into_iter().for_each(|kind| self.forgiven.add(kind));
+    pub fn forgive(&self, state: &mut Dispatch, record: &Record) {
+        state.evidence.forgive(record.case());
+        record.take_counted().into_iter().for_each(|kind| self.forgiven.add(kind));
     }
 
     /// Sends smaller batches, if this one may be too large.

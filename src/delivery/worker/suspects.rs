@@ -148,7 +148,7 @@ impl Record {
             now,
             accepts_others: self.accepts_others(evidence, now),
             accepted_between: evidence.accepted_since(self.last),
-            mostly_accepts: evidence.mostly_accepts(now),
+            mostly_accepts: evidence.mostly_accepts(self.case, now),
             is_hopeless: evidence.is_hopeless(now),
         }
     }
