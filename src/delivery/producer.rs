@@ -85,7 +85,7 @@ impl Producer {
         }
         let captured_at = clock::wall();
         match self.encoder.encode(event, captured_at) {
-            Ok(json) => self.queue.enter(json, captured_at, waiter),
+            Ok(json) => self.queue.enter(json, waiter),
             Err(reason) => self.queue.refuse(reason, waiter),
         }
     }

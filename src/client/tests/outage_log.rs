@@ -5,7 +5,7 @@ mod log;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use failsafe::clock::{self, MockClock};
 use tokio::runtime;
@@ -59,7 +59,7 @@ fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
 async fn live(clock: &mut MockClock, queue: &Queue, seconds: u32) {
     let step = Duration::from_millis(200);
     for _ in 0..seconds * 5 {
-        queue.enter("{}".into(), SystemTime::now(), None);
+        queue.enter("{}".into(), None);
         clock.advance(step);
         sleep(step).await;
     }
@@ -80,7 +80,7 @@ fn lines_of_an_hour(fault: Fault) -> Vec<String> {
     clock::freeze(|clock| {
         runtime.block_on(async {
             let (queue, is_down) = start(fault);
-            queue.enter("{}".into(), SystemTime::now(), None);
+            queue.enter("{}".into(), None);
             queue.flush();
             // The worker starts in real time: it asks a thread for the system's name.
             while queue.ledger().delivered == 0 {

@@ -84,7 +84,7 @@ impl Process {
         for _ in 0..events {
             let uuid = UUID.fetch_add(1, Ordering::Relaxed);
             let json = format!(r#"{{"uuid":"{uuid:036}"}}"#);
-            self.queue.enter(json.into(), SystemTime::now(), None);
+            self.queue.enter(json.into(), None);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use failsafe::clock::{self, MockClock};
@@ -128,7 +128,7 @@ impl World {
         let name = if is_bad { "bad" } else { "good" };
         let json = format!("{{\"{name}\":{}}}", self.captured.len());
         self.captured.push((self.start.elapsed(), is_bad));
-        self.queue.enter(json.into(), SystemTime::now(), None);
+        self.queue.enter(json.into(), None);
     }
 
     /// Lets time pass, in steps of 100 ms, and does this with the number of each.

@@ -22,7 +22,6 @@ mod storing_tests;
 mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -145,10 +144,10 @@ impl Queue {
         self.look(State::snapshot)
     }
 
-    /// Lets an event in that was captured then, or drops it. The waiter is told when it is on disk.
+    /// Lets an event in that was captured just now, or drops it. The waiter is told when it is on disk.
     #[inline]
-    pub fn enter(&self, json: Bytes, at: SystemTime, waiter: Option<Waiter>) {
-        drop(self.step(|state| state.enter(json, at, waiter)));
+    pub fn enter(&self, json: Bytes, waiter: Option<Waiter>) {
+        drop(self.step(|state| state.enter(json, waiter)));
     }
 
     /// Counts an event as dropped that is not to enter.

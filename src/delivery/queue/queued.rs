@@ -1,5 +1,3 @@
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 
 use crate::Error;
@@ -11,7 +9,7 @@ pub struct QueuedEvent {
     pub json: Bytes,
     /// Its place in the order of capture.
     pub seq: u64,
-    /// When it was captured, in milliseconds since 1970.
+    /// When it was captured, in milliseconds since 1970 by the [clock](super::SpoolLink::captured_at) of this process.
     #[cfg_attr(not(feature = "spool"), allow(dead_code, reason = "only the spool keeps it"))]
     pub at: u64,
     /// How many requests with it failed.
@@ -26,10 +24,8 @@ pub struct QueuedEvent {
 const OVERHEAD: usize = size_of::<QueuedEvent>();
 
 impl QueuedEvent {
-    /// One that was captured just now.
-    pub fn new(json: Bytes, seq: u64, at: SystemTime) -> Self {
-        let at = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        let at = u64::try_from(at).unwrap_or(u64::MAX);
+    /// One that has not been on disk.
+    pub fn new(json: Bytes, seq: u64, at: u64) -> Self {
         Self { json, seq, at, attempts: 0, stored: false, from_disk: false }
     }
 

@@ -1,5 +1,3 @@
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use proptest::prelude::*;
 use tokio_test::task;
@@ -24,7 +22,7 @@ fn queue(events: usize, batch_events: usize, overflow: Overflow) -> Queue {
 
 /// What the producer does with an event of so many bytes.
 fn enter(queue: &Queue, bytes: usize) {
-    queue.enter(Bytes::from(vec![b'x'; bytes]), SystemTime::now(), None);
+    queue.enter(Bytes::from(vec![b'x'; bytes]), None);
 }
 
 fn capture(queue: &Queue) {
@@ -174,7 +172,7 @@ fn the_bound_of_bytes_is_exact() {
 /// A chunk, and a batch of one event that is a slice of it.
 fn batch_in_a_chunk(queue: &Queue) -> (Bytes, Vec<QueuedEvent>) {
     let chunk = Bytes::from(vec![b'x'; 10_000]);
-    queue.enter(chunk.slice(..100), SystemTime::now(), None);
+    queue.enter(chunk.slice(..100), None);
     queue.step(State::make_due);
     let batch = queue.step(|state| state.take((state.limits.batch_events, 1 << 20), false)).unwrap();
     (chunk, batch)

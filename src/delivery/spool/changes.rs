@@ -13,7 +13,7 @@ use crate::delivery::ledger::{DropReason, Totals};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     pub seq: u64,
-    /// Of its capture, in milliseconds since 1970.
+    /// Of its capture, in milliseconds since 1970: by the spool's clock on disk, by that of its process in memory.
     pub at: u64,
     pub attempts: u32,
     pub json: Bytes,

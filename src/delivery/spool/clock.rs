@@ -2,16 +2,34 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::record::millis;
 
+/// A clock that begins with some time and goes on by itself, so that no jump of the system's clock affects it.
+#[derive(Clone, Copy, Debug)]
+pub struct SteadyClock {
+    /// In milliseconds since 1970.
+    base: u64,
+    since: Instant,
+}
+
+impl SteadyClock {
+    pub fn new(base: SystemTime, since: Instant) -> Self {
+        Self { base: millis(base), since }
+    }
+
+    /// Returns the time in milliseconds since 1970.
+    pub fn millis(&self, now: Instant) -> u64 {
+        self.base + now.saturating_duration_since(self.since).as_millis() as u64
+    }
+}
+
 /// The spool's own clock, by which events age.
 ///
 /// The system's clock may jump: a machine without a battery boots years ago, and is set when the network is up. What was
 /// captured before that is not years old. So this clock begins with the system's time and goes on by itself; it never runs
 /// ahead of the system's. Each write leaves its time in the file, so that the next process can tell a jump from a pause.
+///
+/// An event in memory has its time by the clock of its process, because this clock may begin anew while events wait.
 #[derive(Debug)]
-pub struct Clock {
-    base: Duration,
-    since: Instant,
-}
+pub struct Clock(SteadyClock);
 
 /// A longer time between two processes is no time, but a jump.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -20,12 +38,17 @@ impl Clock {
     /// Goes on from the last write to a file, in milliseconds since 1970, or begins anew with one that holds no events.
     pub fn after(last_write: Option<u64>, system: SystemTime, now: Instant) -> Self {
         let jumped = last_write.filter(|last| jump(*last, system) > 0);
-        Self { base: Duration::from_millis(jumped.unwrap_or(millis(system))), since: now }
+        let base = jumped.map_or(system, |last| SystemTime::UNIX_EPOCH + Duration::from_millis(last));
+        Self(SteadyClock::new(base, now))
     }
 
     pub fn now(&self, system: SystemTime, now: Instant) -> SystemTime {
-        let own = self.base + now.saturating_duration_since(self.since);
-        system.min(SystemTime::UNIX_EPOCH + own)
+        system.min(SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.millis(now)))
+    }
+
+    /// Returns by how many milliseconds this clock is ahead of the clock of the process.
+    pub fn ahead_of(&self, process: SteadyClock, system: SystemTime, now: Instant) -> i64 {
+        millis(self.now(system, now)).wrapping_sub(process.millis(now)).cast_signed()
     }
 }
 

@@ -201,23 +201,27 @@ impl Keeper {
     /// Does one round of work, and reports to the queue what came of it.
     fn take(
         &self,
-        work: SpoolWork,
+        mut work: SpoolWork,
         store: &mut Store,
         directory: &Directory,
         clock: &Clock,
     ) -> io::Result<()> {
         let round = self.queue.disk_round();
         store.release(&work.released);
+        let (system, now) = (rt::clock::wall(), rt::clock::now());
+        let lead = self.queue.look(|state| state.spool.lead(|process| clock.ahead_of(process, system, now)));
         let mut applied = None;
         let mut write_and_read = || {
-            if let Some(changes) = &work.changes {
-                let done =
-                    store.apply(changes, clock.now(rt::clock::wall(), rt::clock::now()), directory.free())?;
+            if let Some(changes) = &mut work.changes {
+                changes.put.iter_mut().for_each(|event| event.at = event.at.saturating_add_signed(lead));
+                let done = store.apply(changes, clock.now(system, now), directory.free())?;
                 // Nobody finds what is written to a file without a name.
                 directory.check_is_in_place()?;
                 applied = Some(done);
             }
-            work.load.map_or(Ok(Vec::new()), |(events, bytes)| store.load(events, bytes))
+            let mut events = work.load.map_or(Ok(Vec::new()), |(events, bytes)| store.load(events, bytes))?;
+            events.iter_mut().for_each(|event| event.at = event.at.saturating_sub_signed(lead));
+            Ok(events)
         };
         let (events, result) = match write_and_read() {
             Ok(events) => (events, Ok(())),

@@ -66,6 +66,7 @@ mod thread;
 mod transaction;
 
 pub use changes::{Applied, Changes, Contents, Fill, Stored};
+pub use clock::SteadyClock;
 pub use config::{SpoolConfig, SpoolMode};
 #[cfg(feature = "simulation")]
 pub use disk::{Claim, Disk, Identity, Metadata, Readable, used_by};

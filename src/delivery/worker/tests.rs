@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -18,7 +18,7 @@ use crate::layers::CircuitState;
 use crate::{Error, ErrorKind};
 
 fn enter(queue: &Queue, event: &str) {
-    queue.enter(Bytes::from(format!("{event:?}")), SystemTime::now(), None);
+    queue.enter(Bytes::from(format!("{event:?}")), None);
 }
 
 /// Runs a worker without layers until its queue is closed and empty.

@@ -40,8 +40,7 @@ fn expires(state: &mut State, report: &HealthReport) {
     let Some(spool) = &state.config.spool else { return };
     let expired = report.ledger.dropped.count(DropReason::SpoolExpired);
     let oldest = state.elapsed() + state.incidents.pauses_in_jumps();
-    // A new file begins with the time of the system, and with events from memory that are older.
-    if expired > 0 && oldest < spool.max_age && !state.incidents.disk_was_destroyed() {
+    if expired > 0 && oldest < spool.max_age {
         let text = format!("{expired} are, after {} s", oldest.as_secs());
         state.violate("nothing expires before its time", text);
     }

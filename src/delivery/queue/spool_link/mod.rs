@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::spool_health::{SpoolHealth, SpoolIssue, SpoolState};
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::{Account, DropReason, Ledger, Totals};
-use crate::delivery::spool::{Changes, Fill, Stored};
+use crate::delivery::spool::{Changes, Fill, SteadyClock, Stored};
 use crate::rt::clock;
 pub use crate::rt::thread::Wake;
 use growth::Growth;
@@ -27,6 +27,8 @@ pub type Waiter = oneshot::Sender<Result<(), DropReason>>;
 #[derive(Debug, Default)]
 pub struct SpoolLink {
     state: LinkState,
+    /// The clock of this process, if there is a spool.
+    clock: Option<SteadyClock>,
     /// Every event goes to disk before it is sent.
     write_ahead: bool,
     pub trouble: Trouble,
@@ -107,6 +109,12 @@ const FULL_FOR: Duration = Duration::from_millis(500);
 impl SpoolLink {
     pub fn is_on(&self) -> bool {
         self.state != LinkState::Off
+    }
+
+    /// Returns the time in milliseconds since 1970 that an event gets that is captured now. Without a spool nobody asks for
+    /// it.
+    pub fn captured_at(&self) -> u64 {
+        self.clock.map_or(0, |steady| steady.millis(clock::now()))
     }
 
     /// `None` when there is no spool.
@@ -257,7 +265,13 @@ impl SpoolLink {
     /// There will be a spool of that size.
     pub fn expect(&mut self, capacity_bytes: u64) {
         self.state = LinkState::Opening;
+        self.clock = Some(SteadyClock::new(clock::wall(), clock::now()));
         self.capacity_bytes = capacity_bytes;
+    }
+
+    /// Returns by how many milliseconds a clock is ahead of the one of this process.
+    pub fn lead(&self, of: impl FnOnce(SteadyClock) -> i64) -> i64 {
+        self.clock.map_or(0, of)
     }
 
     /// It is open for the first time.

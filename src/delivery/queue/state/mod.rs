@@ -2,7 +2,6 @@
 mod storing;
 
 use std::collections::VecDeque;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -161,7 +160,7 @@ impl State {
     }
 
     /// Lets an event in, or drops it.
-    pub fn enter(&mut self, json: Bytes, at: SystemTime, waiter: Option<Waiter>) -> Option<Freed> {
+    pub fn enter(&mut self, json: Bytes, waiter: Option<Waiter>) -> Option<Freed> {
         let bytes = QueuedEvent::bytes_of(&json);
         let too_large = (bytes > self.limits.bytes).then_some(DropReason::TooLarge);
         if let Some(reason) = self.closed.or(too_large) {
@@ -184,12 +183,12 @@ impl State {
         match place {
             Place::Refused(reason) => self.refuse(reason, waiter),
             Place::Outbox => {
-                let event = self.captured(json, at);
+                let event = self.captured(json);
                 self.concerned.spool |= self.spool.gather(event.seq, waiter);
                 self.memory.push_outbox(event);
             }
             Place::Live => {
-                let event = self.captured(json, at);
+                let event = self.captured(json);
                 self.concerned.worker |= self.memory.push(event, &self.limits);
                 let is_batch = self.wants_live_on_disk() && self.memory.has_unstored_batch(&self.limits);
                 self.concerned.spool |= self.spool.wakes_for(is_batch);
@@ -199,10 +198,10 @@ impl State {
     }
 
     /// Counts an event that enters, and gives it its place in the order.
-    fn captured(&mut self, json: Bytes, at: SystemTime) -> QueuedEvent {
+    fn captured(&mut self, json: Bytes) -> QueuedEvent {
         self.ledger.transfer(1, Account::Outside, Account::Queued);
         self.next_seq += 1;
-        QueuedEvent::new(json, self.next_seq - 1, at)
+        QueuedEvent::new(json, self.next_seq - 1, self.spool.captured_at())
     }
 
     /// Counts an event as dropped that did not enter.
@@ -380,7 +379,8 @@ impl State {
         letters.iter().for_each(|letter| self.spool.discard(letter.seq(), Some(Account::Dropped(reason))));
     }
 
-    /// Makes dead letters events again, as long as there is room. They are due at once. Tells how many.
+    /// Makes dead letters events again, as long as there is room. They are due at once, and as new as if they were captured
+    /// now. Tells how many.
     pub fn replay_dead_letters(&mut self) -> u64 {
         let mut replayed = 0;
         while self.closed.is_none()
@@ -390,7 +390,7 @@ impl State {
         {
             self.ledger.transfer(1, Account::DeadLettered, Account::Queued);
             let seq = letter.seq();
-            let event = QueuedEvent::new(letter.event, seq, letter.at);
+            let event = QueuedEvent::new(letter.event, seq, self.spool.captured_at());
             if self.spool.replay(seq) {
                 self.memory.push_outbox(event);
             } else {

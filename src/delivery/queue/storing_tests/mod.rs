@@ -256,7 +256,7 @@ fn with_write_ahead_events_gather_and_only_the_first_wakes_the_disk() {
     let start = std::time::Instant::now();
     let mut state = run.queue.state();
     let enter = |state: &mut State, waiter| {
-        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), waiter);
+        state.enter(Bytes::from_static(b"{}"), waiter);
         state.take_wakes().spool
     };
     state.sleep(start);
@@ -275,7 +275,7 @@ fn an_event_that_somebody_waits_for_is_written_at_once_with_all_that_gathered() 
     let run = Run::new(Overflow::DropNewest, true);
     let mut state = run.queue.state();
     let enter = |state: &mut State, waiter| {
-        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), waiter);
+        state.enter(Bytes::from_static(b"{}"), waiter);
         state.take_wakes().spool
     };
     enter(&mut state, None);
@@ -295,7 +295,7 @@ fn in_an_outage_the_disk_is_woken_for_a_batch_and_not_for_each_event() {
     let mut state = run.queue.state();
     // Its first look notes the ledger that the first event has changed.
     let enter = |state: &mut State| {
-        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), None);
+        state.enter(Bytes::from_static(b"{}"), None);
         state.take_wakes().spool
     };
     enter(&mut state);
@@ -342,7 +342,7 @@ fn a_capture_wakes_a_disk_that_sleeps_until_it_is_told_what_was_delivered() {
     let mut state = run.queue.state();
     let now = std::time::Instant::now();
     let capture = |state: &mut State| {
-        drop(state.enter("{}".into(), std::time::SystemTime::now(), None));
+        drop(state.enter("{}".into(), None));
         state.take_wakes().spool
     };
     assert_eq!(state.sleep(now), Duration::from_secs(1), "the counts are noted");
@@ -370,8 +370,8 @@ fn with_write_ahead_events_gather_in_an_outage_as_well() {
     run.queue.step(|state| state.set_in_trouble(true));
     let mut state = run.queue.state();
     let start = std::time::Instant::now();
-    state.enter(Bytes::from_static(b"{}"), SystemTime::now(), None);
-    state.enter(Bytes::from_static(b"{}"), SystemTime::now(), None);
+    state.enter(Bytes::from_static(b"{}"), None);
+    state.enter(Bytes::from_static(b"{}"), None);
     let writes = |state: &mut State, at| {
         let work = state.next_work(at);
         work.and_then(|work| work.changes).map_or(0, |changes| changes.put.len())
@@ -406,7 +406,7 @@ fn in_an_outage_the_disk_is_woken_for_a_batch_of_bytes_too() {
     });
     let mut state = run.queue.state();
     let enter = |state: &mut State| {
-        state.enter(Bytes::from(vec![b'x'; 1_000]), SystemTime::now(), None);
+        state.enter(Bytes::from(vec![b'x'; 1_000]), None);
         state.take_wakes().spool
     };
     enter(&mut state);
@@ -440,7 +440,7 @@ fn in_an_outage_few_events_go_to_disk_ten_times_a_second_at_most() {
     let mut state = run.queue.state();
     // An eighth of the memory would be a batch.
     let mut writes = |millis| {
-        state.enter(Bytes::from_static(b"{}"), SystemTime::now(), None);
+        state.enter(Bytes::from_static(b"{}"), None);
         let work = state.next_work(start + Duration::from_millis(millis));
         work.and_then(|work| work.changes).is_some_and(|changes| !changes.put.is_empty())
     };

@@ -155,7 +155,7 @@ impl Run {
                 self.captured += 1;
                 let (waiter, told) = oneshot::channel();
                 self.told.extend(durable.then_some(told));
-                queue.enter(Bytes::from_static(b"{}"), SystemTime::now(), durable.then_some(waiter));
+                queue.enter(Bytes::from_static(b"{}"), durable.then_some(waiter));
             }),
             Step::Take { from_disk } => {
                 queue.step(State::make_due);

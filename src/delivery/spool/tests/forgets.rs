@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::keeper::{FIRST, Process};
 use super::power::{disk, start};
@@ -40,7 +40,7 @@ impl World {
     fn fail(&self) -> usize {
         for n in 0..NEW {
             let json = format!(r#"{{"n":{n},"pad":"{}"}}"#, "x".repeat(1_000));
-            self.process.queue.enter(json.into(), SystemTime::now(), None);
+            self.process.queue.enter(json.into(), None);
         }
         self.disk.set_faults(Faults { forgets: true, ..Faults::default() });
         let delivered = self.deliver_every_second_batch();

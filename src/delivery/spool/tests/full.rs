@@ -10,7 +10,6 @@ use crate::config::Settings;
 use crate::delivery::queue::Queue;
 use crate::delivery::spool::config::SpoolConfig;
 use crate::delivery::spool::thread::Spool;
-use crate::rt::clock;
 use crate::rt::simulated::{self, run};
 use crate::simulation::{Faults, SimDisk};
 
@@ -36,7 +35,7 @@ fn a_dead_letter_that_has_no_room_on_disk_is_tried_every_two_seconds() {
 
         disk.set_faults(Faults { is_full: true, slow: SECOND / 1_000, ..Faults::default() });
         let too_large = vec![b'x'; queue.look(|state| state.limits.event_bytes) + 1];
-        queue.enter(too_large.into(), clock::wall(), None);
+        queue.enter(too_large.into(), None);
         sleep(SECOND * 10).await;
         let operations = operations.load(Ordering::Relaxed);
         assert!((100..1_000).contains(&operations), "{operations}");

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -49,7 +49,7 @@ impl Process {
         static UUID: AtomicU64 = AtomicU64::new(0);
         for _ in 0..events {
             let json = format!(r#"{{"uuid":"{:020}"}}"#, UUID.fetch_add(1, Ordering::Relaxed));
-            self.queue.enter(json.into(), SystemTime::now(), None);
+            self.queue.enter(json.into(), None);
         }
         self.queue.step(State::make_due);
     }
@@ -57,7 +57,7 @@ impl Process {
     /// Captures an event that somebody waits for to be on disk.
     pub fn capture_durable(&self) -> oneshot::Receiver<Result<(), DropReason>> {
         let (waiter, told) = oneshot::channel();
-        self.queue.enter(Bytes::from_static(b"{}"), SystemTime::now(), Some(waiter));
+        self.queue.enter(Bytes::from_static(b"{}"), Some(waiter));
         told
     }
 
@@ -350,26 +350,6 @@ async fn a_file_that_is_damaged_at_run_time_gives_back_what_was_delivered() {
         process.take_and_settle();
         ledger.queued + ledger.spooled == 0 && is_balanced(ledger)
     });
-}
-
-/// A machine without a battery booted in 1973, and its clock was set after the events were captured.
-#[tokio::test]
-async fn a_clock_that_was_years_behind_makes_no_event_old() {
-    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
-    let process = Process::start(&directory, &faults, FIRST);
-    process.wait(|_, state, _| state == SpoolState::Ready);
-    process.queue.step(|state| state.set_in_trouble(true));
-    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(3 * 365 * 24 * 3600);
-    for n in 0..500 {
-        process.queue.enter(format!("[{n}]").into(), then, None);
-    }
-    process.wait(|ledger, _, _| ledger.spooled == 500);
-    // Whatever is written next looks for what is too old.
-    assert_eq!(process.capture_durable().await.unwrap(), Ok(()));
-    process.end().await;
-    let next = Process::start(&directory, &faults, FIRST + 10_000);
-    next.deliver(501);
-    assert_eq!(next.end().await.dropped.total(), 0);
 }
 
 /// Not only in the slot that this process would have taken.

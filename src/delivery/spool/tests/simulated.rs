@@ -30,7 +30,7 @@ fn start(process: &Process, directory: &tempfile::TempDir) -> (Arc<Queue>, Spool
 
 async fn capture_durable(queue: &Queue) {
     let (waiter, told) = oneshot::channel();
-    queue.enter(br#"{"event":"e"}"#[..].into(), clock::wall(), Some(waiter));
+    queue.enter(br#"{"event":"e"}"#[..].into(), Some(waiter));
     told.await.unwrap().unwrap();
 }
 
@@ -69,6 +69,40 @@ fn history(seed: u64, is_killed: bool) -> String {
         assert_eq!(queue.look(State::ledger).spooled, 4);
         log
     })
+}
+
+/// A machine without a battery booted in 1973, and its clock was set while an event waited in memory or on disk.
+#[test]
+fn a_clock_that_was_years_behind_makes_no_event_old() {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    for waits_on_disk in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        run(1, SystemTime::UNIX_EPOCH + YEAR * 3, async |simulation| {
+            let process = simulation.process();
+            let (queue, spool) = start(&process, &directory);
+            sleep(SECOND).await;
+            queue.step(|state| state.set_in_trouble(waits_on_disk));
+            queue.enter("{}".into(), None);
+            sleep(SECOND).await;
+            simulation.jump(YEAR * 53, true);
+            // A spool that holds nothing goes by the time on the wall again.
+            sleep(SECOND * 20).await;
+            queue.step(|state| state.set_in_trouble(true));
+            sleep(SECOND).await;
+            // Whatever is written next looks for what is too old.
+            capture_durable(&queue).await;
+            queue.close();
+            queue.stored().await;
+            queue.abandon();
+            timeout(SECOND, spool.ended()).await.unwrap();
+
+            let (queue, _spool) = start(&simulation.process(), &directory);
+            sleep(SECOND).await;
+            capture_durable(&queue).await;
+            let ledger = queue.look(State::ledger);
+            assert_eq!((ledger.spooled, ledger.dropped.total()), (3, 0), "{ledger}");
+        });
+    }
 }
 
 #[test]
