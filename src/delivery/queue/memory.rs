@@ -123,7 +123,8 @@ impl Memory {
         self.put(event);
     }
 
-    /// Takes the next batch that is full, or whose first event is due, to be sent.
+    /// Takes the next batch that is full, or whose first event is due, to be sent. Events that have failed share no batch
+    /// with others: a bad one among them would hold up those that came after it.
     pub fn take(
         &mut self,
         from_disk: bool,
@@ -132,12 +133,12 @@ impl Memory {
         (batch_events, batch_bytes): (usize, usize),
     ) -> Option<Vec<QueuedEvent>> {
         let lane = if from_disk { &mut self.backlog } else { &mut self.live };
-        let first = lane.front()?.seq;
+        let kind = |event: &QueuedEvent| (event.seq < first_seq, event.attempts > 0);
+        let (first, first_kind) = lane.front().map(|event| (event.seq, kind(event)))?;
         let (mut count, mut bytes) = (0, ENVELOPE_BYTES);
         for event in lane.iter().take(batch_events) {
             bytes += event.json.len() + 1;
-            let is_of_another_process = (event.seq < first_seq) != (first < first_seq);
-            if count > 0 && (bytes > batch_bytes || is_of_another_process) {
+            if count > 0 && (bytes > batch_bytes || kind(event) != first_kind) {
                 break;
             }
             count += 1;

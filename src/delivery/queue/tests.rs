@@ -198,6 +198,25 @@ fn a_batch_that_steps_aside_keeps_no_other_event_in_memory() {
     assert_eq!(&batch[0].json[..], &[b'x'; 100][..]);
 }
 
+/// Otherwise a bad event that went back to the queue would hold up those that came after it.
+#[test]
+fn events_that_have_failed_share_no_batch_with_others() {
+    let queue = queue(100, 10, Overflow::DropNewest);
+    let sizes = |queue: &Queue| {
+        queue.step(State::make_due);
+        let take = || queue.step(|state| state.take((10, 1 << 16), false)).filter(|batch| !batch.is_empty());
+        std::iter::from_fn(take).collect::<Vec<_>>()
+    };
+    (0..6).for_each(|_| capture(&queue));
+    let failed = sizes(&queue);
+    queue.give_back_failed(&failed[0]);
+    (0..6).for_each(|_| capture(&queue));
+    let batches = sizes(&queue);
+    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [6, 6]);
+    batches.iter().for_each(|batch| queue.give_back(batch));
+    assert_eq!(sizes(&queue).iter().map(Vec::len).collect::<Vec<_>>(), [6, 6]);
+}
+
 #[test]
 fn a_full_queue_refuses_before_an_event_is_encoded_unless_there_may_be_room() {
     let newest = queue(2, 1, Overflow::DropNewest);
