@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::super::config::SpoolConfig;
 use super::super::thread::Spool;
 use crate::config::Settings;
+use crate::delivery::Ledger;
 use crate::delivery::queue::{Queue, State};
 use crate::rt::clock;
 use crate::rt::simulated::{Process, Simulation, run};
@@ -71,38 +72,52 @@ fn history(seed: u64, is_killed: bool) -> String {
     })
 }
 
-/// A machine without a battery booted in 1973, and its clock was set while an event waited in memory or on disk.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Leaves an event for the next process, in memory at first or on disk, and lets the clock jump meanwhile. Returns the
+/// ledger of the next process.
+fn jump(by: Duration, waits_on_disk: bool) -> Ledger {
+    let directory = tempfile::tempdir().unwrap();
+    run(1, SystemTime::UNIX_EPOCH + YEAR * 3, async |simulation| {
+        let process = simulation.process();
+        let (queue, spool) = start(&process, &directory);
+        sleep(SECOND).await;
+        queue.step(|state| state.set_in_trouble(waits_on_disk));
+        queue.enter("{}".into(), None);
+        sleep(SECOND).await;
+        simulation.jump(by, true);
+        // A spool that holds nothing goes by the time on the wall again.
+        sleep(SECOND * 20).await;
+        queue.step(|state| state.set_in_trouble(true));
+        sleep(SECOND).await;
+        // Whatever is written next looks for what is too old.
+        capture_durable(&queue).await;
+        queue.close();
+        queue.stored().await;
+        queue.abandon();
+        timeout(SECOND, spool.ended()).await.unwrap();
+
+        let (queue, _spool) = start(&simulation.process(), &directory);
+        sleep(SECOND).await;
+        capture_durable(&queue).await;
+        queue.ledger()
+    })
+}
+
+/// A machine without a battery booted in 1973, and its clock was set while an event waited.
 #[test]
 fn a_clock_that_was_years_behind_makes_no_event_old() {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     for waits_on_disk in [false, true] {
-        let directory = tempfile::tempdir().unwrap();
-        run(1, SystemTime::UNIX_EPOCH + YEAR * 3, async |simulation| {
-            let process = simulation.process();
-            let (queue, spool) = start(&process, &directory);
-            sleep(SECOND).await;
-            queue.step(|state| state.set_in_trouble(waits_on_disk));
-            queue.enter("{}".into(), None);
-            sleep(SECOND).await;
-            simulation.jump(YEAR * 53, true);
-            // A spool that holds nothing goes by the time on the wall again.
-            sleep(SECOND * 20).await;
-            queue.step(|state| state.set_in_trouble(true));
-            sleep(SECOND).await;
-            // Whatever is written next looks for what is too old.
-            capture_durable(&queue).await;
-            queue.close();
-            queue.stored().await;
-            queue.abandon();
-            timeout(SECOND, spool.ended()).await.unwrap();
-
-            let (queue, _spool) = start(&simulation.process(), &directory);
-            sleep(SECOND).await;
-            capture_durable(&queue).await;
-            let ledger = queue.look(State::ledger);
-            assert_eq!((ledger.spooled, ledger.dropped.total()), (3, 0), "{ledger}");
-        });
+        let ledger = jump(YEAR * 53, waits_on_disk);
+        assert_eq!((ledger.spooled, ledger.dropped.total()), (3, 0), "{ledger}");
     }
+}
+
+#[test]
+fn a_clock_that_was_days_behind_makes_no_event_in_memory_old() {
+    let ledger = jump(DAY * 30, false);
+    assert_eq!((ledger.spooled, ledger.dropped.total()), (3, 0), "{ledger}");
 }
 
 #[test]
