@@ -1,7 +1,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower::timeout::TimeoutLayer;
 use tower::{Service, ServiceBuilder};
 
 use crate::api::{Accepted, Batch, PostHogClassifier};
@@ -10,7 +9,7 @@ use crate::credentials::{Credentials, ProjectToken};
 use crate::delivery::{AttemptClassifier, Dispatcher, Forgiven, Queue, SlotService, Worker, attempts};
 use crate::layers::{
     CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, ObserveLayer, RateLimitLayer, RetryLayer,
-    WaitIn, delivery_stack,
+    TimeoutLayer, WaitIn, delivery_stack,
 };
 use crate::monitor::{AttemptObserver, Monitor, Sources, Surface};
 use crate::{ConfigError, Error, ErrorKind};

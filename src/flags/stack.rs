@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower::timeout::TimeoutLayer;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, service_fn};
 
@@ -11,7 +10,7 @@ use super::answer::FlagsAnswer;
 use super::options::Question;
 use crate::Error;
 use crate::api::{Api, PostHogClassifier};
-use crate::layers::{CircuitBreakerLayer, Observe, ObserveLayer};
+use crate::layers::{CircuitBreakerLayer, Observe, ObserveLayer, TimeoutLayer};
 use crate::monitor::AttemptObserver;
 
 pub type FlagsStack = BoxCloneSyncService<Question, FlagsAnswer, Error>;

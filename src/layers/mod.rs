@@ -134,6 +134,7 @@ mod observe;
 mod rate_limit;
 mod retry;
 mod stack;
+mod timeout;
 
 pub use circuit_breaker::{
     CircuitBreaker, CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer, CircuitOpen,
@@ -146,3 +147,4 @@ pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitExceeded, RateLimitHan
 pub(crate) use retry::backoff;
 pub use retry::{Replay, ReplayWith, Replayed, RetryConfig, RetryHandle, RetryLayer, RetryPolicy};
 pub use stack::{DeliveryLayers, delivery_stack};
+pub(crate) use timeout::TimeoutLayer;

@@ -1,11 +1,10 @@
 use std::time::Duration;
 
-use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
 use super::{
     CircuitBreakerLayer, CircuitOpen, Classify, Observe, ObserveLayer, RateLimitExceeded, RateLimitLayer,
-    ReplayWith, Replayed, RetryLayer,
+    ReplayWith, Replayed, RetryLayer, TimeoutLayer,
 };
 
 /// What [`delivery_stack`] is made of.
@@ -20,7 +19,8 @@ pub struct DeliveryLayers<C, O, R = Replayed> {
     pub rate_limit: RateLimitLayer<C>,
     /// Sees each attempt that reaches the service.
     pub observer: O,
-    /// The time for one attempt.
+    /// The time for one attempt, from the first poll of its future. After it, the error is tower's
+    /// [`Elapsed`](tower::timeout::error::Elapsed).
     pub timeout: Duration,
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
-use tower::timeout::TimeoutLayer;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, service_fn};
 
@@ -13,7 +12,7 @@ use crate::Error;
 use crate::api::{Accepted, Api};
 use crate::credentials::SecretKey;
 use crate::flags::local::LocalFlags;
-use crate::layers::{Observe, ObserveLayer};
+use crate::layers::{Observe, ObserveLayer, TimeoutLayer};
 use crate::monitor::AttemptObserver;
 
 /// Asks for definitions other than those with this tag.
