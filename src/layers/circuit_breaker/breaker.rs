@@ -231,7 +231,7 @@ impl Shared {
             gate.policy.not_before(machine::now() + hint.min(clock::FOREVER));
         }
         let was_probe = since.state() != CircuitState::Closed;
-        let must_open = if was_probe { failed } else { gate.policy.record(failed, machine::now()) };
+        let must_open = if was_probe { failed } else { gate.policy.record(failed, machine::now) };
         let entered = if must_open {
             self.open(&mut gate);
             CircuitState::Open

@@ -62,6 +62,10 @@ impl CircuitBreakerConfig {
         /// How long a result counts. The default is 1 h: failures hours apart do not open the breaker, and a quiet client, with a
         /// call a minute, still has a full window to judge by. For a window of time alone, choose more results than that time
         /// brings: memory is 24 bytes for each, and a result costs the same however many there are.
+        ///
+        /// The time of a failure counts from the failure on. Reading the clock for each success would double the cost of a call,
+        /// so the time of a success counts from the next failure on, or from the last of 16 successes in a row. A full window
+        /// of successes is as old as the next failure.
         pub fn window_time(mut self, time: Duration => window_time);
 
         /// How many results there must be before the breaker can open. The default is 5, because fewer say little.

@@ -19,15 +19,14 @@ impl Policy {
         Self { config, window, openings: 0, not_before: None }
     }
 
-    /// Records a call. Returns true if the breaker must open.
-    pub fn record(&mut self, failed: bool, now: Instant) -> bool {
+    /// Records a call, and asks for the time if it needs it. Returns true if the breaker must open.
+    pub fn record(&mut self, failed: bool, now: impl FnOnce() -> Instant) -> bool {
         self.window.record(failed, now);
         failed && self.must_open()
     }
 
     fn must_open(&self) -> bool {
-        self.window.len() >= self.config.min_calls as usize
-            && self.window.failure_rate() >= self.config.failure_rate
+        self.window.len() >= self.config.min_calls && self.window.failure_rate() >= self.config.failure_rate
     }
 
     /// Returns the share of failures in the window, or `None` if it is empty.
@@ -56,7 +55,7 @@ impl Policy {
     /// Forgets the past. The success of the probe is the first call of a new window.
     pub fn recovers(&mut self, now: Instant) {
         self.window.clear();
-        self.window.record(false, now);
+        self.window.record(false, || now);
         self.openings = 0;
         self.not_before = None;
     }
