@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use posthog_health::Error;
 use posthog_health::layers::{
-    CircuitBreakerConfig, CircuitBreakerLayer, Classify, RateLimitConfig, RateLimitLayer, Replay,
-    RetryConfig, RetryLayer, Verdict,
+    CircuitBreakerConfig, CircuitBreakerLayer, Classify, DeliveryLayers, Observe, RateLimitConfig,
+    RateLimitLayer, Replay, RetryConfig, RetryLayer, Verdict, delivery_stack,
 };
 use tower::{Layer, Service, ServiceBuilder, service_fn};
 
@@ -32,6 +32,13 @@ impl Classify<Verdict, Error> for AsAnswered {
     fn classify(&self, result: Result<&Verdict, &Error>) -> Verdict {
         result.map_or(Verdict::NotAttempted, |verdict| *verdict)
     }
+}
+
+#[derive(Clone, Copy)]
+struct Nobody;
+
+impl Observe<Verdict, Error> for Nobody {
+    fn attempt(&self, _: Duration, _: Result<&Verdict, &Error>) {}
 }
 
 /// A service that does nothing but answer.
@@ -61,6 +68,18 @@ pub(crate) fn stack() {
     let retry = RetryLayer::new(RetryConfig::default(), AsAnswered).expect("a good configuration");
     let breaker = breaker(CircuitBreakerConfig::default());
     count(ServiceBuilder::new().layer(retry).layer(breaker).layer(rate_limit()).service(nothing()));
+}
+
+/// With observer and timeout.
+pub(crate) fn delivery() {
+    let layers = DeliveryLayers {
+        retry: RetryLayer::new(RetryConfig::default(), AsAnswered).expect("a good configuration"),
+        circuit_breaker: breaker(CircuitBreakerConfig::default()),
+        rate_limit: rate_limit(),
+        observer: Nobody,
+        timeout: Duration::from_secs(10),
+    };
+    count(delivery_stack::<_, _, Error, _, _, _>(layers, nothing()));
 }
 
 fn breaker(config: CircuitBreakerConfig) -> CircuitBreakerLayer<AsAnswered> {

@@ -41,6 +41,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::ours("breaker open", layers::breaker_open),
     Scenario::ours("limiter", layers::limiter),
     Scenario::ours("retry > breaker > limiter", layers::stack),
+    Scenario::ours("delivery_stack", layers::delivery),
 ];
 
 impl Scenario {

@@ -62,6 +62,7 @@ use crate::layers::{Classify, Verdict, WaitIn};
 ///
 /// A call that passes a closed breaker, or is rejected, allocates nothing in the breaker. While the window holds only
 /// successes, one more changes nothing and is not recorded, so the calls of a healthy service take no lock and read no clock.
+/// While failures are in the window, each result takes the lock, and [some read the clock](CircuitBreakerConfig::window_time).
 /// Rejected calls take no lock.
 ///
 /// # Clone
@@ -156,7 +157,8 @@ where
         self.gated.poll_ready(cx)
     }
 
-    #[inline]
+    // `always`, as in `GatedFuture::poll`.
+    #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
         self.gated.call(request)
     }
