@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loom::thread;
+use tokio::runtime::Builder;
 
 /// Runs the two closures that `two` returns in a thread each, in all orders, and checks what they share at the end. Each
 /// order is tried with the threads swapped as well, because loom only goes back to the last access of a cell, so it
@@ -15,6 +16,9 @@ where
     S: 'static,
 {
     let orders = Arc::new(AtomicUsize::new(0));
+    // Time stands still, because a model must do the same each time, however slow the machine is.
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _entered = runtime.enter();
     for swapped in [false, true] {
         let orders = Arc::clone(&orders);
         loom::model(move || {
