@@ -107,11 +107,16 @@ fn a_batch_that_failed_rests_before_it_is_sent_again() {
         let refusal = || Error::new(ErrorKind::QuotaExceeded).with_status(402);
         if req.n.is_multiple_of(2) { Err(refusal()) } else { OK }
     };
+    let refused = |req: &Req| {
+        let refusal = || Error::new(ErrorKind::Unauthorized).with_status(401);
+        if req.n.is_multiple_of(2) { Err(refusal()) } else { OK }
+    };
     type World = (&'static str, fn(&Req) -> Answer);
-    let worlds: [World; 3] = [
+    let worlds: [World; 4] = [
         ("unreachable now and then", unreachable),
         ("half of it", fails_on_halves),
         ("over quota", over_quota),
+        ("refused", refused),
     ];
     for (name, answer) in worlds {
         let sent = Arc::<Mutex<Vec<Sent>>>::default();

@@ -294,6 +294,11 @@ impl Memory {
         self.stored
     }
 
+    /// Whether events wait that are not in flight.
+    pub fn has_waiting(&self) -> bool {
+        [&self.outbox, &self.live, &self.backlog].into_iter().any(|lane| !lane.is_empty())
+    }
+
     pub fn backlog(&self) -> usize {
         self.backlog.len()
     }

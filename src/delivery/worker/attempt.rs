@@ -51,6 +51,11 @@ impl Attempt {
         Self { dispatcher, part: Some(part), lane, request: None }
     }
 
+    /// Whether it leaves its place to another one.
+    fn gives_way(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| self.dispatcher.gives_way(part, self.lane))
+    }
+
     fn begin(mut self) -> Self {
         self.request = Some(Request { began: Instant::now(), token: self.dispatcher.token() });
         self
@@ -97,7 +102,8 @@ where
     S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
 {
     service_fn(move |slot: Slot| {
-        let attempt = slot.0.or_else(|| dispatcher.choose(Lane::Live)).map(Attempt::begin);
+        let attempt = slot.0.filter(|attempt| !attempt.gives_way());
+        let attempt = attempt.or_else(|| dispatcher.choose(Lane::Live)).map(Attempt::begin);
         let service = service.clone();
         async move {
             let Some(mut attempt) = attempt else { return Ok(None) };

@@ -9,9 +9,9 @@ use super::attempt::Attempt;
 use super::evidence::Evidence;
 use super::forgiven::Forgiven;
 use super::pauses::Pauses;
-use super::suspects::{Part, Suspects};
+use super::suspects::{Part, Record, Suspects};
 use crate::credentials::{Credentials, ProjectToken};
-use crate::delivery::queue::{Limits, Queue};
+use crate::delivery::queue::{Limits, Queue, State};
 use crate::layers::CircuitState;
 use crate::rt::{Episode, lock};
 
@@ -45,6 +45,8 @@ pub struct Dispatch {
     /// A live attempt carries events that have failed before, for want of others. One at a time, because what becomes of
     /// it decides about the others.
     pub tries_undecided: bool,
+    /// Live attempts that carry other events, also while they wait for the circuit breaker.
+    pub live_attempts: usize,
     /// The queue is closed: this is the last chance of what is here.
     pub is_closing: bool,
     pub episodes: Episodes,
@@ -123,6 +125,7 @@ impl Dispatcher {
             rests_until: None,
             backlog_is_next: false,
             tries_undecided: false,
+            live_attempts: 0,
             is_closing: false,
             episodes: Episodes::default(),
         };
@@ -164,7 +167,11 @@ impl Dispatcher {
             Lane::Live => self.next_batch(&mut state, now).or_else(|| self.next_undecided(&mut state, now)),
             Lane::Suspect => self.next_suspect(&mut state, true, now),
         }?;
-        state.tries_undecided |= lane == Lane::Live && part.record.is_some();
+        match (lane, &part.record) {
+            (Lane::Live, Some(_)) => state.tries_undecided = true,
+            (Lane::Live, None) => state.live_attempts += 1,
+            (Lane::Suspect, _) => {}
+        }
         Some(Attempt::new(Arc::clone(self), part, lane))
     }
 
@@ -184,14 +191,38 @@ impl Dispatcher {
         Some(Part { events, record: None })
     }
 
-    /// The next batch of which it is not known whether others are accepted. While the breaker is not closed, suspects are not
-    /// tried for themselves, so one of them serves if there is nothing else.
+    /// The next batch of which it is not known whether others are accepted, or else a suspect that may stand for all.
     fn next_undecided(&self, state: &mut Dispatch, now: Instant) -> Option<Part> {
         if state.tries_undecided {
             return None;
         }
         let undecided = self.next_suspect(state, false, now);
-        undecided.or_else(|| if self.is_closed() { None } else { self.next_suspect(state, true, now) })
+        undecided.or_else(|| {
+            if self.may_stand_for_all(state) { self.next_suspect(state, true, now) } else { None }
+        })
+    }
+
+    /// Whether suspects may be tried for themselves: PostHog accepts others, by the circuit breaker or by the latest attempt.
+    pub fn may_try_suspects(&self) -> bool {
+        self.accepts(&lock(&self.state))
+    }
+
+    fn accepts(&self, state: &Dispatch) -> bool {
+        self.is_closed() || state.evidence.is_accepting(Instant::now())
+    }
+
+    /// Whether a suspect may be a live attempt: where suspects are not tried for themselves, one of them serves if there is
+    /// nothing else. Else its failure would keep the breaker open for the others.
+    fn may_stand_for_all(&self, state: &Dispatch) -> bool {
+        let is_alone = || state.suspects.are_too_many(&self.limits) || !self.queue.look(State::has_waiting);
+        !self.accepts(state) && state.live_attempts == 0 && is_alone()
+    }
+
+    /// Whether a live attempt that is about to begin carries a suspect, though there is something else by now.
+    pub fn gives_way(&self, part: &Part, lane: Lane) -> bool {
+        let state = lock(&self.state);
+        let is_suspect = |record: &Record| record.is_suspect(&state.evidence, Instant::now());
+        lane == Lane::Live && part.record.as_ref().is_some_and(is_suspect) && !self.may_stand_for_all(&state)
     }
 
     /// A batch that was refused often enough is not sent again as it is. When there are no other events, its halves are the
@@ -221,7 +252,8 @@ impl Dispatcher {
             Lane::Suspect => due(true),
             Lane::Live if state.tries_undecided => rested,
             Lane::Live => {
-                let undecided = due(false).into_iter().chain(due(true).filter(|_| !self.is_closed()));
+                let undecided =
+                    due(false).into_iter().chain(due(true).filter(|_| self.may_stand_for_all(&state)));
                 undecided.chain(rested).min()
             }
         }

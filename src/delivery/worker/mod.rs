@@ -193,7 +193,7 @@ impl<L: SlotService, Q: SlotService> Worker<L, Q> {
     /// Suspects are tried only while PostHog accepts others, and never in the place of a live attempt.
     fn may_try_suspect(&self) -> bool {
         let slots = self.dispatcher.pacing.in_flight.div_ceil(2);
-        self.suspect_attempts.len() < slots && self.dispatcher.is_closed() && self.has_token()
+        self.suspect_attempts.len() < slots && self.dispatcher.may_try_suspects() && self.has_token()
     }
 
     fn has_token(&self) -> bool {

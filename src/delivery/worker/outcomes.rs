@@ -45,12 +45,11 @@ impl Dispatcher {
                     state.evidence.failed(Instant::now(), part.batch(), error.kind());
                 }
                 self.keep(&mut state, part);
-                // A new token is tried at once.
-                if !error.kind().is_about_the_token() {
+                // An answer about a token that is in use no more says nothing, and a new token is tried at once.
+                let is_stale = error.kind().is_about_the_token() && request.token != self.token();
+                if !is_stale {
                     state.rests_until = Some(Instant::now() + FIRST_RETRY);
                 }
-                // An answer about a token that is in use no more says nothing.
-                let is_stale = error.kind().is_about_the_token() && request.token != self.token();
                 if outcome == Outcome::Stop && !is_stale {
                     self.refuse(
                         &mut state,
@@ -67,7 +66,11 @@ impl Dispatcher {
     /// The state, after the end of an attempt with this part.
     fn landed(&self, part: &Part, lane: Lane) -> MutexGuard<'_, Dispatch> {
         let mut state = lock(&self.state);
-        state.tries_undecided &= lane == Lane::Suspect || part.record.is_none();
+        match (lane, &part.record) {
+            (Lane::Live, Some(_)) => state.tries_undecided = false,
+            (Lane::Live, None) => state.live_attempts -= 1,
+            (Lane::Suspect, _) => {}
+        }
         state
     }
 
@@ -258,6 +261,7 @@ impl Dispatcher {
     /// What was refused was the token before.
     pub fn on_new_token(&self) {
         let mut state = lock(&self.state);
+        state.rests_until = None;
         if state.pauses.refused().is_some_and(ErrorKind::is_about_the_token) {
             self.recover(&mut state);
         }

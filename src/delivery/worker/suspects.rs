@@ -158,7 +158,7 @@ impl Record {
     }
 
     /// Whether their failures say something about these events, and not about PostHog.
-    fn is_suspect(&self, evidence: &Evidence, now: Instant) -> bool {
+    pub fn is_suspect(&self, evidence: &Evidence, now: Instant) -> bool {
         self.is_confirmed || self.accepts_others(evidence, now)
     }
 

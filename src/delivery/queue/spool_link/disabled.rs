@@ -59,6 +59,10 @@ impl SpoolLink {
         0
     }
 
+    pub fn is_usable(&self) -> bool {
+        false
+    }
+
     pub fn will_write(&self) -> bool {
         false
     }

@@ -277,6 +277,13 @@ impl State {
         batch
     }
 
+    /// Whether events wait that are not in flight: in memory, or on disk and to be read back.
+    pub fn has_waiting(&self) -> bool {
+        let is_read_back =
+            self.spool.is_usable() && self.closed.is_none() && !self.memory.is_over_half(&self.limits);
+        self.memory.has_waiting() || (is_read_back && self.ledger.spooled() > self.memory.stored())
+    }
+
     /// Ends a batch.
     pub fn settle(&mut self, first: u64, end: Account) -> Option<Vec<QueuedEvent>> {
         let events = self.memory.land(first)?;
