@@ -143,12 +143,16 @@ impl DeadLetters {
         self.letters.front()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &DeadLetter> {
+        self.letters.iter()
+    }
+
     pub fn into_vec(self) -> Vec<DeadLetter> {
         self.letters.into()
     }
 
     pub fn to_vec(&self) -> Vec<DeadLetter> {
-        self.letters.iter().cloned().collect()
+        self.iter().cloned().collect()
     }
 }
 

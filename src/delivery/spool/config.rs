@@ -93,6 +93,8 @@ impl SpoolConfig {
     /// Sets how long after its capture an event may stay in the spool. The default is 7 days, because older events no longer
     /// matter to current questions.
     ///
+    /// Dead letters do not expire. One that is [replayed](crate::PostHog::replay_dead_letters) counts as captured at that time.
+    ///
     /// The spool measures the age by a clock of its own, because the system's may jump. A process that starts more than a
     /// year after the last write takes that for such a jump, and the time does not count.
     pub fn max_age(mut self, age: Duration) -> Self {

@@ -1,5 +1,6 @@
 //! What the thread does that alone touches our file.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +114,9 @@ impl Keeper {
         let opened = directory.open_again(self.config.bounds, self.held.clone())?;
         let slot = opened.slot;
         self.slot = Some(slot);
-        self.queue.step(|state| state.spool_recovered(|seq| opened.store.held.contains(&seq)));
+        let letters: BTreeSet<_> = opened.contents.dead.iter().map(|(seq, _)| *seq).collect();
+        let has = |seq| opened.store.held.contains(&seq);
+        self.queue.step(|state| state.spool_recovered(has, |seq| letters.contains(&seq)));
         self.report(self.notice(&opened).or(directory.has_newer().then_some(SpoolIssue::Newer)));
         Ok((opened.store, Takeover::new(slot, self.next_seq)))
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -23,8 +24,10 @@ pub fn salvage(
     free: impl Fn() -> Option<u64>,
 ) -> io::Result<()> {
     let mut newest: Option<(State, u64)> = None;
+    let mut written_at = None;
     damaged.rewind()?;
     scan(damaged, |record| {
+        written_at = written_at.max(Some(record.at));
         if let Some(state) = State::read(record)
             && newest.is_none_or(|(newest, _)| newest.sequence < state.sequence)
         {
@@ -33,7 +36,9 @@ pub fn salvage(
         Ok(())
     })?;
     let (state, floor) = newest.unwrap_or_default();
-    let mut chunk = Chunk { events: BTreeMap::new(), dead: BTreeMap::new(), bytes: 0, state };
+    // As old as the file was, so that a jump of the clock since then is noticed.
+    let now = written_at.map_or_else(clock::wall, |at| UNIX_EPOCH + Duration::from_millis(at));
+    let mut chunk = Chunk { events: BTreeMap::new(), dead: BTreeMap::new(), bytes: 0, state, now };
     damaged.rewind()?;
     scan(damaged, |record| {
         chunk.take(record, floor);
@@ -48,6 +53,8 @@ struct Chunk {
     dead: BTreeMap<u64, DeadLetter>,
     bytes: usize,
     state: State,
+    /// When the file was written to last.
+    now: SystemTime,
 }
 
 impl Chunk {
@@ -74,7 +81,7 @@ impl Chunk {
             totals: self.state.totals,
             ..Changes::default()
         };
-        let applied = store.apply(&changes, clock::wall(), free)?;
+        let applied = store.apply(&changes, self.now, free)?;
         if applied.written < changes.put.len() {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "no room for what is left of it"));
         }

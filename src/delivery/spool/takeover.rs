@@ -71,7 +71,9 @@ impl Takeover {
         self.found.is_some()
     }
 
-    pub fn begin(&mut self, queue: &Arc<Queue>, left_behind: Opened) {
+    pub fn begin(&mut self, queue: &Arc<Queue>, mut left_behind: Opened) {
+        // It was opened as our own, with bounds by which it would drop events that nobody counts.
+        left_behind.store.bounds = EVERYTHING;
         self.ask(queue, move || Found::first(left_behind).map(Some));
     }
 

@@ -30,10 +30,12 @@ impl State {
         evicted
     }
 
-    /// The spool works again, and has these of the events in memory still: the file may have been put back to an earlier
-    /// state, or made anew.
-    pub fn spool_recovered(&mut self, has: impl Fn(u64) -> bool) {
+    /// The spool works again, and has these of the events and dead letters in memory still: the file may have been put back to
+    /// an earlier state, or made anew.
+    pub fn spool_recovered(&mut self, has: impl Fn(u64) -> bool, has_letter: impl Fn(u64) -> bool) {
         self.spool.recovered();
+        let letters = self.dead.iter().filter(|letter| !has_letter(letter.seq()));
+        letters.for_each(|letter| self.spool.dead_letter(letter));
         let missing = self.memory.mark_unstored(|seq| !has(seq));
         self.ledger.transfer(missing, Account::Spooled, Account::Queued);
         self.concerned.all();

@@ -64,7 +64,7 @@ fn closing_with_a_backlog_after_the_file_was_remade() {
     run.inherit([5, 6, 7]);
     run.turn(Write::Works, None);
     assert_eq!(run.queue.state().memory().backlog_seqs().len(), 3);
-    run.queue.step(|state| state.spool_recovered(|_| false));
+    run.queue.step(|state| state.spool_recovered(|_| false, |_| false));
     run.check().unwrap();
     run.queue.close();
     run.check().unwrap();
@@ -79,7 +79,7 @@ fn a_disk_that_lost_what_memory_holds() {
     run.turn(Write::Works, None);
     // Reopened at an older commit.
     run.disk.events.clear();
-    run.queue.step(|state| state.spool_recovered(|_| false));
+    run.queue.step(|state| state.spool_recovered(|_| false, |_| false));
     run.step(Step::Capture { events: 1, durable: false });
     run.turn(Write::Works, None);
     run.step(Step::Take { from_disk: false });
@@ -201,7 +201,7 @@ fn the_backlog_of_a_remade_file_goes_to_disk_again() {
     let mut run = Run::new(Overflow::DropNewest, false);
     run.inherit([5, 6, 7]);
     run.turn(Write::Works, None);
-    run.queue.step(|state| state.spool_recovered(|_| false));
+    run.queue.step(|state| state.spool_recovered(|_| false, |_| false));
     run.step(Step::Trouble(true));
     for _ in 0..3 {
         run.journal_is_due();

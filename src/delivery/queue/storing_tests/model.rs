@@ -192,8 +192,8 @@ impl Run {
             Step::Reopen => {
                 let failing = queue.state().spool.is_failing();
                 if failing {
-                    queue
-                        .step(|state| state.spool_recovered(|number| self.disk.events.contains_key(&number)));
+                    let has = |number| self.disk.events.contains_key(&number);
+                    queue.step(|state| state.spool_recovered(has, |number| self.disk.dead.contains(&number)));
                 }
             }
             Step::Close => drop(queue.close()),

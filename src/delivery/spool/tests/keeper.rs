@@ -197,6 +197,22 @@ async fn a_clock_that_was_set_back_costs_nothing() {
     assert_eq!((ledger.captured, ledger.delivered, ledger.spooled), (2_600, 2_600, 0));
 }
 
+/// The file that a clock that was set back leaves behind was opened as our own. It drops nothing by itself for all that.
+#[tokio::test]
+async fn what_expires_after_a_clock_was_set_back_is_counted() {
+    let (directory, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let process = Process::start(&directory, &faults, FIRST);
+    process.queue.step(|state| state.set_in_trouble(true));
+    process.capture(2_500);
+    process.end().await;
+    std::thread::sleep(Duration::from_millis(1_200));
+    let earlier =
+        Process::start_with(&directory, &faults, FIRST / 2, |config| config.max_age(Duration::from_secs(1)));
+    let expired = DropReason::SpoolExpired;
+    earlier.wait(|ledger, _, _| ledger.captured == 2_500 && ledger.dropped.count(expired) == 2_500);
+    assert!(is_balanced(earlier.queue.ledger()));
+}
+
 /// Two processes at once, of which the second leaves events behind.
 pub async fn leave_in_a_second_file(directory: &tempfile::TempDir, faults: &Faults, events: usize) {
     let first = Process::start(directory, faults, FIRST);

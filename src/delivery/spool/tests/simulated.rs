@@ -13,6 +13,7 @@ use crate::delivery::Ledger;
 use crate::delivery::queue::{Queue, State};
 use crate::rt::clock;
 use crate::rt::simulated::{Process, Simulation, run};
+use crate::{Error, ErrorKind};
 
 const SECOND: Duration = Duration::from_secs(1);
 const BEGIN: Duration = Duration::from_secs(1_700_000_000);
@@ -118,6 +119,56 @@ fn a_clock_that_was_years_behind_makes_no_event_old() {
 fn a_clock_that_was_days_behind_makes_no_event_in_memory_old() {
     let ledger = jump(DAY * 30, false);
     assert_eq!((ledger.spooled, ledger.dropped.total()), (3, 0), "{ledger}");
+}
+
+/// The clock was more than a year behind, and is set before a process finds a spool that is damaged.
+#[test]
+fn a_damaged_file_from_before_a_jump_of_the_clock_is_not_old() {
+    let directory = tempfile::tempdir().unwrap();
+    run(1, SystemTime::UNIX_EPOCH + YEAR * 3, async |simulation| {
+        let process = simulation.process();
+        let (queue, _spool) = start(&process, &directory);
+        sleep(SECOND).await;
+        queue.step(|state| state.set_in_trouble(true));
+        capture_durable(&queue).await;
+        process.kill();
+        let file = directory.path().join("spool-0.redb");
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[..4096].fill(0xff);
+        std::fs::write(&file, bytes).unwrap();
+        simulation.jump(DAY * 400, true);
+
+        let (queue, _spool) = start(&simulation.process(), &directory);
+        sleep(SECOND).await;
+        capture_durable(&queue).await;
+        let ledger = queue.ledger();
+        assert_eq!((ledger.spooled, ledger.dropped.total()), (2, 0), "{ledger}");
+    });
+}
+
+/// By a clean-up job, say. Memory still has the dead letters.
+#[test]
+fn dead_letters_outlive_files_that_are_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    simulate(1, async |simulation| {
+        let process = simulation.process();
+        let (queue, _spool) = start(&process, &directory);
+        sleep(SECOND).await;
+        queue.enter("{}".into(), None);
+        queue.step(State::make_due);
+        let batch = queue.step(|state| state.take((10, 1_000), false)).unwrap();
+        queue.dead_letter(batch[0].dead_letter(&Error::new(ErrorKind::BadRequest)));
+        sleep(SECOND).await;
+        for name in ["spool-0.redb", "spool-0.lock"] {
+            std::fs::remove_file(directory.path().join(name)).unwrap();
+        }
+        sleep(SECOND * 30).await;
+        process.kill();
+
+        let (queue, _spool) = start(&simulation.process(), &directory);
+        sleep(SECOND).await;
+        assert_eq!(queue.dead_letters().len(), 1, "{}", queue.ledger());
+    });
 }
 
 #[test]
