@@ -75,7 +75,8 @@ pub const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Acceptances and failures of this time belong together.
 pub const OTHERS: Duration = Duration::from_secs(50);
 
-/// An event that is too old expires with the next write. The counts are written every 10 s.
+/// An event that is too old expires with the next write. The counts are written every 10 s. A dead letter does not expire, and
+/// is as new as one that is captured when a person replays it, by the documentation.
 pub const EXPIRES: Duration = Duration::from_secs(30);
 
 /// While PostHog accepts, events wait for their linger period, and for a request of the slots that is given up. The rest is
@@ -90,6 +91,9 @@ pub const DURABLE: Duration = Duration::from_secs(15);
 
 /// The directory is searched every 10 s, and a spool that fails is tried again after 2 s.
 pub const SEARCHED: Duration = Duration::from_secs(25);
+
+/// With less room than this in the spool, nobody searches.
+pub const ROOM: u64 = 128 << 10;
 
 /// In trouble, an event is on disk 2 s after it is due, within 250 ms and one write more. So a kill does not lose it.
 pub fn spilled(config: &Config) -> Duration {

@@ -180,7 +180,11 @@ impl Wire {
         let mut state = self.world.lock();
         state.coverage.count("probe", fate.why.clone());
         state.note(format_args!("PostHog {} a probe of process {}", fate.why, self.process));
-        let refused = matches!(fate.reply, Reply::Status { status: 401, .. });
+        let refused = match fate.reply {
+            Reply::Status { status: 401, .. } => Some(true),
+            Reply::Status { status: 200..300, is_page: false, .. } => Some(false),
+            _ => None,
+        };
         let now = Instant::now();
         state.processes[self.process].probed(refused, now);
         drop(state);
@@ -425,7 +429,7 @@ impl State {
         // Events that failed before are tried on their own, so that what they provoke holds up no others.
         let observed = &mut self.processes[exchange.process];
         if answered == Answered::Accepted {
-            (observed.token_refused_at, observed.token_was_refused_last) = (None, false);
+            observed.probed(Some(false), now);
         }
         if let (true, Reply::Status { retry_after: Some(hint), .. }) = (fresh, &fate.reply) {
             // A hint is capped by the configuration.

@@ -71,6 +71,12 @@ impl State {
         Exchange { process, ids, begun: now, is_fresh, probes }
     }
 
+    /// A person has dead letters sent again, however soon after they failed.
+    pub fn replays(&mut self, process: usize) {
+        self.incidents.add_once(Incident::Replay);
+        self.processes[process].requests.failed.clear();
+    }
+
     /// A batch that failed comes no sooner than 100 ms later, by PostHog's contract. Its half is another batch.
     fn rests_after_a_failure(&mut self, process: usize, ids: &[usize], now: Instant) {
         let observed = &mut self.processes[process];
@@ -126,7 +132,8 @@ impl State {
         let opened = self.processes[process].opened.unwrap_or(now);
         let is_old = |id: &&usize| {
             let event = &self.events[**id];
-            event.process != process && opened.saturating_duration_since(event.at) > longest
+            let new = event.replayed_at.unwrap_or(event.at);
+            event.process != process && opened.saturating_duration_since(new) > longest
         };
         if let Some(id) = ids.iter().find(is_old) {
             let text = format!("event {id} is {} s old", (now - self.events[*id].at).as_secs());

@@ -217,9 +217,15 @@ impl Driver<'_> {
             Action::HealthCheck { patience } => self.health_check(patience),
             Action::ReplayDeadLetters => {
                 if let Some(service) = &self.main {
-                    self.world.lock().incidents.add_once(Incident::Replay);
-                    let letters = service.client.replay_dead_letters();
-                    self.world.note(format_args!("{letters} are queued again"));
+                    let dead = letters(service);
+                    // From the oldest on, as many as there is room for.
+                    let replayed = service.client.replay_dead_letters();
+                    let state = &mut *self.world.lock();
+                    state.replays(service.number);
+                    for id in dead.into_iter().take(replayed as usize) {
+                        state.events[id].replayed_at = Some(Instant::now());
+                    }
+                    state.note(format_args!("{replayed} are queued again"));
                 }
             }
             Action::DiscardDeadLetters => {

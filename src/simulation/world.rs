@@ -54,6 +54,8 @@ pub struct Captured {
     pub durable: Durable,
     /// When its caller was told that it is on disk.
     pub stored_at: Option<Instant>,
+    /// When a person sent it again last, as a dead letter.
+    pub replayed_at: Option<Instant>,
     /// How often PostHog took it.
     pub accepted: u32,
     pub accepted_at: Option<Instant>,
@@ -104,14 +106,18 @@ pub struct Observed {
     pub requests: Requests,
     /// Since when two probes or more have found its token refused.
     pub token_refused_at: Option<Instant>,
-    /// The latest probe that was answered found it refused.
+    /// The latest probe whose answer said anything about it found it refused.
     pub token_was_refused_last: bool,
+    /// So did the latest probe.
+    pub refused_in_a_row: bool,
     /// A probe has found it refused at some time.
     pub token_was_refused: bool,
     /// `None` only before it has started.
     pub started: Option<Instant>,
     /// When its spool was open first.
     pub opened: Option<Instant>,
+    /// When its spool had too little room last to search for others' files.
+    pub lacked_room: Option<Instant>,
     pub ended: Option<(Instant, Ended)>,
     /// Its tasks have ended, and it has not.
     pub tasks_ended: Option<Instant>,
@@ -122,13 +128,15 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// A probe was answered.
-    pub fn probed(&mut self, refused: bool, now: Instant) {
+    /// A probe was answered: whether the token is refused, if the answer says so.
+    pub fn probed(&mut self, refused: Option<bool>, now: Instant) {
+        let is_refused = refused == Some(true);
         // The client asks once more before it believes it.
-        let believes = refused && self.token_was_refused_last;
+        let believes = is_refused && self.refused_in_a_row;
         self.token_refused_at = believes.then(|| self.token_refused_at.unwrap_or(now));
-        self.token_was_refused_last = refused;
-        self.token_was_refused |= refused;
+        self.refused_in_a_row = is_refused;
+        self.token_was_refused_last = refused.unwrap_or(self.token_was_refused_last);
+        self.token_was_refused |= is_refused;
     }
 
     pub fn is_crashed(&self) -> bool {
@@ -220,6 +228,7 @@ impl State {
             wall: (wall, wall),
             durable,
             stored_at: None,
+            replayed_at: None,
             accepted: 0,
             accepted_at: None,
             acknowledged_to: None,

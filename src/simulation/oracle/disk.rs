@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio::time::Instant;
+
 use crate::simulation::bounds;
 use crate::simulation::incidents::Incident;
 use crate::simulation::plan::DiskFault;
@@ -11,10 +13,15 @@ use crate::{DropReason, HealthReport, Reason, SpoolState};
 
 pub fn look(service: &Service, state: &mut State, report: &HealthReport) {
     expires(state, report);
-    let observed = &state.processes[service.number];
+    let observed = &mut state.processes[service.number];
     let (Some(spool), Some(opened)) = (report.spool, observed.opened) else { return };
+    if spool.bytes + bounds::ROOM > spool.capacity_bytes {
+        observed.lacked_room = Some(Instant::now());
+    }
+    let had_room = observed.lacked_room.is_none_or(|then| then.elapsed() >= bounds::SEARCHED);
+    let is_closed = observed.is_closed;
     let is_well = state.incidents.disk_was_well_for(bounds::SEARCHED);
-    if !is_well || opened.elapsed() < bounds::SEARCHED || observed.is_closed {
+    if !is_well || opened.elapsed() < bounds::SEARCHED || is_closed {
         return;
     }
     let files = service.disk.files();
@@ -25,9 +32,7 @@ pub fn look(service: &Service, state: &mut State, report: &HealthReport) {
         state.violate("a spool whose files were removed begins new ones", format_args!("{files:?}"));
     }
     // Damage weighs more, and without room nobody searches.
-    let other = state.incidents.disk_was_destroyed()
-        || spool.state != SpoolState::Ready
-        || report.reasons.contains(&Reason::SpoolFilling);
+    let other = state.incidents.disk_was_destroyed() || spool.state != SpoolState::Ready || !had_room;
     let is_there =
         state.incidents.has(Incident::Disk(DiskFault::NewerFile)) && files.iter().any(|file| file == newer);
     if is_there && !other && !report.reasons.contains(&Reason::SpoolDamaged) {
