@@ -168,13 +168,13 @@ impl Wire {
     }
 
     async fn probe(&self, request: Request) -> Result<Answer, Error> {
-        let (travel, fate) = {
+        let (travel, key, fate) = {
             let mut state = self.world.lock();
             let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
             let key = serde_json::from_slice::<serde_json::Value>(body).ok();
             let key = key.and_then(|body| body["api_key"].as_str().and_then(token_number));
             let travel = Duration::from_millis(state.rng.u64(5..50));
-            (travel, judge_probe(&mut state, key))
+            (travel, key, judge_probe(&mut state, key))
         };
         sleep(travel + fate.delay).await;
         let mut state = self.world.lock();
@@ -186,7 +186,7 @@ impl Wire {
             _ => None,
         };
         let now = Instant::now();
-        state.processes[self.process].probed(refused, now);
+        state.processes[self.process].probed(key, refused, now);
         drop(state);
         fate.reply.into_result()
     }
@@ -278,9 +278,10 @@ fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>,
     let observed = &state.processes[process];
     let is_refused = observed.answers.last().is_some_and(|(_, answered)| refuses(*answered));
     let long_ago = |at: &Instant| now - *at > Duration::from_secs(1);
-    let known = observed.token_refused_at.filter(|at| long_ago(at) && !is_refused);
     let key = token_number(api_key);
-    if let Some(at) = known.filter(|_| state.knows_the_token_is_refused(key)) {
+    let is_known = |(at, refused): &(Instant, Option<u32>)| long_ago(at) && *refused == key && !is_refused;
+    let known = observed.token_refused_at.filter(is_known);
+    if let Some((at, _)) = known.filter(|_| state.knows_the_token_is_refused(key)) {
         let text = format!("a probe said {} ms ago that the token is unknown", (now - at).as_millis());
         state.violate("no event is sent with a token that is known as refused", text);
     }
@@ -429,7 +430,7 @@ impl State {
         // Events that failed before are tried on their own, so that what they provoke holds up no others.
         let observed = &mut self.processes[exchange.process];
         if answered == Answered::Accepted {
-            observed.probed(Some(false), now);
+            observed.probed(None, Some(false), now);
         }
         if let (true, Reply::Status { retry_after: Some(hint), .. }) = (fresh, &fate.reply) {
             // A hint is capped by the configuration.

@@ -104,12 +104,12 @@ pub struct Observed {
     /// When requests with batches began.
     pub begun: Vec<Instant>,
     pub requests: Requests,
-    /// Since when two probes or more have found its token refused.
-    pub token_refused_at: Option<Instant>,
+    /// Since when two probes or more have found its token refused, and which.
+    pub token_refused_at: Option<(Instant, Option<u32>)>,
     /// The latest probe whose answer said anything about it found it refused.
     pub token_was_refused_last: bool,
-    /// So did the latest probe.
-    pub refused_in_a_row: bool,
+    /// So did the latest probe, of this token.
+    pub refused_in_a_row: Option<Option<u32>>,
     /// A probe has found it refused at some time.
     pub token_was_refused: bool,
     /// `None` only before it has started.
@@ -129,12 +129,13 @@ pub struct Observed {
 
 impl Observed {
     /// A probe was answered: whether the token is refused, if the answer says so.
-    pub fn probed(&mut self, refused: Option<bool>, now: Instant) {
+    pub fn probed(&mut self, key: Option<u32>, refused: Option<bool>, now: Instant) {
         let is_refused = refused == Some(true);
         // The client asks once more before it believes it.
-        let believes = is_refused && self.refused_in_a_row;
-        self.token_refused_at = believes.then(|| self.token_refused_at.unwrap_or(now));
-        self.refused_in_a_row = is_refused;
+        let believes = is_refused && self.refused_in_a_row == Some(key);
+        let known = self.token_refused_at.filter(|(_, known)| *known == key);
+        self.token_refused_at = believes.then(|| known.unwrap_or((now, key)));
+        self.refused_in_a_row = is_refused.then_some(key);
         self.token_was_refused_last = refused.unwrap_or(self.token_was_refused_last);
         self.token_was_refused |= is_refused;
     }
