@@ -65,6 +65,16 @@ impl Memory {
         self.events
     }
 
+    /// Those that are on disk too.
+    pub fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// Whether events wait that are not in flight.
+    pub fn has_waiting(&self) -> bool {
+        [&self.outbox, &self.live, &self.backlog].into_iter().any(|lane| !lane.is_empty())
+    }
+
     /// Those that take the room of new ones.
     pub fn room_taken(&self) -> (u64, usize) {
         (self.events - self.uncharged.events, self.bytes - self.uncharged.bytes)
@@ -289,16 +299,6 @@ fn first_unstored<'a>(events: impl IntoIterator<Item = &'a QueuedEvent>) -> Opti
 /// What the spool's thread does with it.
 #[cfg(feature = "spool")]
 impl Memory {
-    /// Those that are on disk too.
-    pub fn stored(&self) -> u64 {
-        self.stored
-    }
-
-    /// Whether events wait that are not in flight.
-    pub fn has_waiting(&self) -> bool {
-        [&self.outbox, &self.live, &self.backlog].into_iter().any(|lane| !lane.is_empty())
-    }
-
     pub fn backlog(&self) -> usize {
         self.backlog.len()
     }
