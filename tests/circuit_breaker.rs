@@ -278,9 +278,11 @@ async fn half_open_admits_exactly_n_of_a_thousand_simultaneous_calls() {
 
 #[tokio::test]
 async fn a_waiting_call_goes_when_a_probe_is_due() {
-    let layer = CircuitBreakerLayer::new(config().window(1).min_calls(1).open_time(MS(2), MS(2)), AsAnswered)
-        .unwrap()
-        .wait_when_open(WaitIn::Call);
+    // Longer than a busy machine takes to get to the assertion.
+    let layer =
+        CircuitBreakerLayer::new(config().window(1).min_calls(1).open_time(MS(500), MS(500)), AsAnswered)
+            .unwrap()
+            .wait_when_open(WaitIn::Call);
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let service = layer.layer(service_fn(move |verdict: Verdict| {
