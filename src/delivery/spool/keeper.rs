@@ -212,7 +212,8 @@ impl Keeper {
         let round = self.queue.disk_round();
         store.release(&work.released);
         let (system, now) = (rt::clock::wall(), rt::clock::now());
-        let lead = self.queue.look(|state| state.spool.lead(|process| clock.ahead_of(process, system, now)));
+        let process = self.queue.look(|state| state.spool.clock());
+        let lead = process.map_or(0, |process| clock.ahead_of(process, system, now));
         let mut applied = None;
         let mut write_and_read = || {
             if let Some(changes) = &mut work.changes {

@@ -9,7 +9,7 @@ use super::attempt::Attempt;
 use super::evidence::Evidence;
 use super::forgiven::Forgiven;
 use super::pauses::Pauses;
-use super::suspects::{Part, Record, Suspects};
+use super::suspects::{Part, Suspects};
 use crate::credentials::{Credentials, ProjectToken};
 use crate::delivery::queue::{Limits, Queue, State};
 use crate::layers::CircuitState;
@@ -220,9 +220,9 @@ impl Dispatcher {
 
     /// Whether a live attempt that is about to begin carries a suspect, though there is something else by now.
     pub fn gives_way(&self, part: &Part, lane: Lane) -> bool {
+        let (Lane::Live, Some(record)) = (lane, &part.record) else { return false };
         let state = lock(&self.state);
-        let is_suspect = |record: &Record| record.is_suspect(&state.evidence, Instant::now());
-        lane == Lane::Live && part.record.as_ref().is_some_and(is_suspect) && !self.may_stand_for_all(&state)
+        record.is_suspect(&state.evidence, Instant::now()) && !self.may_stand_for_all(&state)
     }
 
     /// A batch that was refused often enough is not sent again as it is. When there are no other events, its halves are the

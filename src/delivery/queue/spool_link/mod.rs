@@ -269,9 +269,8 @@ impl SpoolLink {
         self.capacity_bytes = capacity_bytes;
     }
 
-    /// Returns by how many milliseconds a clock is ahead of the one of this process.
-    pub fn lead(&self, of: impl FnOnce(SteadyClock) -> i64) -> i64 {
-        self.clock.map_or(0, of)
+    pub fn clock(&self) -> Option<SteadyClock> {
+        self.clock
     }
 
     /// It is open for the first time.

@@ -36,6 +36,14 @@ async fn capture_durable(queue: &Queue) {
     told.await.unwrap().unwrap();
 }
 
+/// Ends a process in order.
+async fn end(queue: &Queue, spool: &Spool) {
+    queue.close();
+    queue.stored().await;
+    queue.abandon();
+    timeout(SECOND, spool.ended()).await.unwrap();
+}
+
 /// What can be seen over a minute, with an end of the process or a kill in its middle.
 fn history(seed: u64, is_killed: bool) -> String {
     let directory = tempfile::tempdir().unwrap();
@@ -55,10 +63,7 @@ fn history(seed: u64, is_killed: bool) -> String {
         if is_killed {
             process.kill();
         } else {
-            queue.close();
-            queue.stored().await;
-            queue.abandon();
-            timeout(SECOND, spool.ended()).await.unwrap();
+            end(&queue, &spool).await;
         }
         assert!(process.is_over());
         sleep(SECOND).await;
@@ -94,10 +99,7 @@ fn jump(by: Duration, waits_on_disk: bool) -> Ledger {
         sleep(SECOND).await;
         // Whatever is written next looks for what is too old.
         capture_durable(&queue).await;
-        queue.close();
-        queue.stored().await;
-        queue.abandon();
-        timeout(SECOND, spool.ended()).await.unwrap();
+        end(&queue, &spool).await;
 
         let (queue, _spool) = start(&simulation.process(), &directory);
         sleep(SECOND).await;
