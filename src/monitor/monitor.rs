@@ -169,7 +169,7 @@ impl Monitor {
         let (attempts, events) = (traffic.within(now, window), state.throughput.within(now, window));
         let seen = Observations {
             alerts: state.firing.alerts(now),
-            attempts: attempts.attempts,
+            attempts: attempts.about_posthog(),
             failed: attempts.failed(),
             p99: traffic.p99(now, window),
             delivered: events.delivered,

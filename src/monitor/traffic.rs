@@ -120,18 +120,13 @@ impl Traffic {
             .for_each(|cause| self.count(now, cause));
     }
 
-    /// Failures of this kind that were recorded turn out to be the fault of an event, and say nothing about PostHog.
+    /// Failures of this kind that were recorded are taken for the fault of an event. They count no more, but only a success
+    /// ends a streak.
     pub fn forgive(&mut self, now: Instant, kind: ErrorKind, failures: u64) {
         let counts = self.counts.current(now);
         counts.failed_by_events += failures;
         if let Some(cause) = kind.meaning().alert {
             counts.forgiven[cause as usize] += failures;
-            let failures = u32::try_from(failures).unwrap_or(u32::MAX);
-            let streak = &mut self.streaks[cause as usize];
-            *streak = streak.and_then(|streak| {
-                let length = streak.length.saturating_sub(failures);
-                (length > 0).then_some(Streak { length, ..streak })
-            });
         }
     }
 
@@ -170,6 +165,11 @@ impl Traffic {
 impl Counts {
     pub fn of(&self, cause: AlertCause) -> u64 {
         self.causes[cause as usize].saturating_sub(self.forgiven[cause as usize])
+    }
+
+    /// How many attempts say something about PostHog: all but those that failed because of an event.
+    pub fn about_posthog(&self) -> u64 {
+        self.attempts.saturating_sub(self.failed_by_events)
     }
 
     /// How many attempts failed, without those that failed because of an event.

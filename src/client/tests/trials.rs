@@ -236,6 +236,22 @@ fn a_shutdown_delivers_what_a_bad_event_held_up() {
     }
 }
 
+/// A service that starts with bad events only: the search makes many attempts, and each of them says no more than the first.
+/// Without an acceptance, nobody can tell it from an outage, so it is one after a minute.
+#[test]
+fn a_search_pages_nobody_within_a_minute() {
+    for name in ["403 with a page", "500", "reset"] {
+        simulate(async |clock| {
+            let mut world = World::start(Settings::default(), content(name), None).await;
+            (0..6).for_each(|_| world.capture(true));
+            world.run(clock, SECOND * 50, |_, _| {}).await;
+            let is_early = !world.pages.is_empty();
+            world.run(clock, SECOND * 20, |_, _| {}).await;
+            assert!(!is_early && !world.pages.is_empty(), "{name} {is_early} {:?}", world.pages);
+        });
+    }
+}
+
 /// Where a bad event comes now and then, nobody is paged, and nothing waits.
 #[test]
 fn a_bad_event_each_ten_seconds_pages_nobody() {

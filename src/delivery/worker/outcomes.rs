@@ -171,7 +171,12 @@ impl Dispatcher {
         }
         let others_are_accepted = state.evidence.is_accepting(now);
         state.evidence.failed(now, record.case(), error.kind());
-        record.count(error.kind());
+        // The attempts of a search are many, and say no more about PostHog than the failures that began it.
+        if record.is_part() {
+            self.forgiven.add(error.kind());
+        } else {
+            record.count(error.kind());
+        }
         // The first refusal after an acceptance may be an event's: the next attempt tells.
         if error.kind().meaning().fate == Fate::Stop && !others_are_accepted {
             self.refuse(

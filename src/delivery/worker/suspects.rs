@@ -132,6 +132,11 @@ impl Record {
         self.case
     }
 
+    /// Whether these events are a part of a batch that is searched.
+    pub fn is_part(&self) -> bool {
+        self.is_part
+    }
+
     /// A failure was counted.
     pub fn count(&self, kind: ErrorKind) {
         lock(&self.counted).push(kind);
@@ -231,12 +236,13 @@ impl Record {
     fn is_bad_event(&self, error: &Error, world: World) -> bool {
         if is_about_the_event(error.kind()) {
             let enough = match error.status() {
-                // One refusal of a part is enough if others were accepted since its batch was refused.
-                Some(_) => self.total() >= REFUSALS_OF_A_BATCH || (self.is_part && world.accepted_between),
+                Some(_) => self.is_part || self.total() >= REFUSALS_OF_A_BATCH,
                 None => self.total() >= HANG_UPS_OF_AN_EVENT,
             };
             let is_hopeless = world.is_hopeless && error.kind() == ErrorKind::BadRequest;
-            return (world.accepts_others && enough) || is_hopeless;
+            // Others must have been accepted since the event, or what it was a part of, failed last. PostHog may refuse
+            // everything from one moment to the next.
+            return (world.accepts_others && world.accepted_between && enough) || is_hopeless;
         }
         let (failures, since) = self.alone;
         let is_long = world.now.saturating_duration_since(since) >= TIME_OF_AN_EVENT;

@@ -30,8 +30,9 @@ pub fn look(service: &Service, state: &mut State, ledger: &Ledger) {
         observed.requests.flows_since.is_some() && flows_since.is_some_and(|since| now - since > within);
     if is_served && rests && !observed.token_was_refused_last && !has_many_aside(state, number) {
         let waiting = state.waiting(number, within);
-        // What was on disk may be gone with the files.
-        let known = ledger.queued + ledger.spooled;
+        // What was on disk may be gone with the files, and what is on a disk that does not answer cannot be read.
+        let readable = if state.incidents.disk_was_well_for(within) { ledger.spooled } else { 0 };
+        let known = ledger.queued + readable;
         if (waiting as u64).min(known) > without_room(ledger) {
             let text = format!("{waiting} good events wait, and nothing is sent for {} s", within.as_secs());
             state.violate("delivery does not rest while PostHog accepts", text);

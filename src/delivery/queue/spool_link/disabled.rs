@@ -54,6 +54,10 @@ impl SpoolLink {
         false
     }
 
+    pub fn stores_all(&self) -> bool {
+        false
+    }
+
     /// Nobody asks how old an event is.
     pub fn captured_at(&self) -> u64 {
         0

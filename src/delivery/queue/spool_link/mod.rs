@@ -35,6 +35,8 @@ pub struct SpoolLink {
     sleep: Sleep,
     /// Until when events that go to disk first wait for others to share the write.
     gather_until: Option<Instant>,
+    /// Memory holds events that are to be on disk, and came while the spool did not work, or whose file is gone.
+    stores_all: bool,
     spilled_at: Option<Instant>,
     pub journal: Journal,
     waiters: BTreeMap<u64, Waiter>,
@@ -276,6 +278,7 @@ impl SpoolLink {
     /// It is open for the first time.
     pub fn opened(&mut self, write_ahead: bool) {
         self.write_ahead = write_ahead;
+        self.stores_all = write_ahead;
         self.state = LinkState::Ready;
         self.failure = None;
     }
@@ -284,7 +287,17 @@ impl SpoolLink {
     pub fn recovered(&mut self) {
         self.state = LinkState::Ready;
         self.failure = None;
+        self.stores_all |= self.write_ahead;
         self.journal.make_due();
+    }
+
+    /// Writes what is in memory only, whether or not it waits for long.
+    pub fn store_all(&mut self) {
+        self.stores_all = true;
+    }
+
+    pub fn stores_all(&self) -> bool {
+        self.stores_all && self.takes_events()
     }
 
     pub fn failed(&mut self, issue: SpoolIssue) {
@@ -396,6 +409,7 @@ impl SpoolLink {
     /// All that had gathered is being written.
     pub fn begin_gathering(&mut self) {
         self.gather_until = None;
+        self.stores_all = false;
     }
 
     /// Whether a write is due though there is no event to write.

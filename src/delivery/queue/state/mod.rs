@@ -477,7 +477,7 @@ impl State {
     }
 
     fn wants_all_on_disk(&self) -> bool {
-        self.spool.trouble.spills() || self.closed.is_some()
+        self.spool.trouble.spills() || self.closed.is_some() || self.spool.stores_all()
     }
 
     /// Whether the spool's thread has something to do at once.

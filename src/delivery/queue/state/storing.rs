@@ -38,6 +38,9 @@ impl State {
         letters.for_each(|letter| self.spool.dead_letter(letter));
         let missing = self.memory.mark_unstored(|seq| !has(seq));
         self.ledger.transfer(missing, Account::Spooled, Account::Queued);
+        if missing > 0 {
+            self.spool.store_all();
+        }
         self.concerned.all();
     }
 
@@ -163,6 +166,9 @@ impl State {
             (Some(changes), None) => {
                 let memory = &self.memory;
                 self.spool.journal.give_back(changes, |seq| memory.is_in_outbox(seq));
+                if !changes.put.is_empty() {
+                    self.spool.store_all();
+                }
             }
             (None, _) => {}
         }

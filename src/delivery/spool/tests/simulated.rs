@@ -173,6 +173,27 @@ fn dead_letters_outlive_files_that_are_removed() {
     });
 }
 
+/// Neither a pause nor a task of the client tells the spool that the event waits.
+#[test]
+fn an_acknowledged_event_outlives_files_that_are_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    simulate(1, async |simulation| {
+        let process = simulation.process();
+        let (queue, _spool) = start(&process, &directory);
+        sleep(SECOND).await;
+        capture_durable(&queue).await;
+        for name in ["spool-0.redb", "spool-0.lock"] {
+            std::fs::remove_file(directory.path().join(name)).unwrap();
+        }
+        sleep(SECOND * 30).await;
+        process.kill();
+
+        let (queue, _spool) = start(&simulation.process(), &directory);
+        sleep(SECOND).await;
+        assert_eq!(queue.ledger().spooled, 1, "{}", queue.ledger());
+    });
+}
+
 #[test]
 fn one_seed_has_one_history() {
     for seed in 0..10 {
