@@ -115,21 +115,23 @@ fn who_waits_for_the_scout_is_woken() {
     }
 }
 
-/// Who is first in line leaves, and does not take the wake of the second with it.
+/// The first two in line are woken, leave, and pass the wake on to the third.
 #[test]
-fn who_waits_behind_one_that_leaves_is_woken() {
+fn who_waits_behind_two_that_leave_is_woken() {
     let two = || {
         let bucket = bucket();
         bucket.settle(throttled(Duration::ZERO));
         let (mut scout, waiting) = (bucket.take().unwrap(), Arc::clone(&bucket));
-        let mut first = Box::pin(token(Arc::clone(&bucket), None));
-        let polled = first.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        assert!(polled.is_pending());
-        let leaves = move || {
+        let leaving = [(); 2].map(|()| {
+            let mut waits = Box::pin(token(Arc::clone(&bucket), None));
+            assert!(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            waits
+        });
+        let leave = move || {
             scout.settle(Verdict::Success);
-            drop(first);
+            drop(leaving);
         };
-        (leaves, move || drop(loom::future::block_on(token(waiting, None))), bucket)
+        (leave, move || drop(loom::future::block_on(token(waiting, None))), bucket)
     };
     model(two, |_| {});
 }
