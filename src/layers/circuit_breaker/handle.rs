@@ -8,6 +8,26 @@ use super::breaker::Shared;
 
 /// Reads the state of a circuit breaker, and lets an operator decide it.
 /// [`CircuitBreakerLayer::handle`](super::CircuitBreakerLayer::handle) returns it. Clones share the breaker.
+///
+/// # Metrics
+///
+/// The feature `metrics` publishes the breakers of the client. Their label `surface` has the value of their default name. The
+/// layers know no recorder, so a service publishes a breaker around another API with this handle, for example before each
+/// scrape:
+///
+/// ```
+/// use metrics::{counter, gauge};
+/// use posthog_health::layers::{CircuitBreakerHandle, CircuitState};
+///
+/// fn publish(breaker: &CircuitBreakerHandle) {
+///     let name = breaker.name().unwrap_or("unnamed").to_owned();
+///     let is_open = breaker.state() != CircuitState::Closed;
+///     gauge!("circuit_breaker_open", "breaker" => name.clone()).set(f64::from(is_open));
+///     let openings = breaker.transitions(CircuitState::Open);
+///     counter!("circuit_breaker_openings_total", "breaker" => name.clone()).absolute(openings);
+///     counter!("circuit_breaker_rejected_total", "breaker" => name).absolute(breaker.rejected());
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct CircuitBreakerHandle {
     pub(super) shared: Arc<Shared>,
