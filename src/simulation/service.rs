@@ -16,7 +16,7 @@ use super::config::Config;
 use super::disk::ProcessDisk;
 use super::plan::{EventKind, Make, Patience};
 use super::posthog::{Wire, token};
-use super::world::{Durable, Observed, World};
+use super::world::{Durable, Observed, World, id_in};
 use crate::api::simulated::reached_by;
 use crate::rt::{clock, lock, simulated, thread};
 use crate::{AnyEvent, CredentialSource, Event, PostHog, TypedEvent};
@@ -61,6 +61,11 @@ impl Service {
     /// Nothing of the process is left.
     pub fn is_gone(&self) -> bool {
         !self.disk.is_alive()
+    }
+
+    /// The events that are dead letters.
+    pub fn letters(&self) -> Vec<usize> {
+        self.client.dead_letters().iter().filter_map(|letter| id_in(&letter.event)).collect()
     }
 
     /// Captures an event, on a thread of its own if a hook is going to block.
