@@ -42,14 +42,36 @@ pub struct Dispatch {
     pub rests_until: Option<Instant>,
     /// Whose turn it is when live events and the backlog of the spool both have a batch.
     backlog_is_next: bool,
-    /// A live attempt carries events that have failed before, for want of others. One at a time, because what becomes of
-    /// it decides about the others.
-    pub tries_undecided: bool,
-    /// Live attempts that carry other events, also while they wait for the circuit breaker.
-    pub live_attempts: usize,
+    pub live: LiveAttempts,
     /// The queue is closed: this is the last chance of what is here.
     pub is_closing: bool,
     pub episodes: Episodes,
+}
+
+/// The live attempts under way, also while they wait for the circuit breaker.
+#[derive(Default)]
+pub struct LiveAttempts {
+    /// One carries events that have failed before, for want of others. One at a time, because what becomes of it decides
+    /// about the others.
+    undecided: bool,
+    /// How many carry other events.
+    others: usize,
+}
+
+impl LiveAttempts {
+    fn begin(&mut self, part: &Part) {
+        match part.record {
+            Some(_) => self.undecided = true,
+            None => self.others += 1,
+        }
+    }
+
+    pub fn end(&mut self, part: &Part) {
+        match part.record {
+            Some(_) => self.undecided = false,
+            None => self.others -= 1,
+        }
+    }
 }
 
 /// For the log.
@@ -124,8 +146,7 @@ impl Dispatcher {
             batch_size: BatchSize::new(limits.batch_bytes),
             rests_until: None,
             backlog_is_next: false,
-            tries_undecided: false,
-            live_attempts: 0,
+            live: LiveAttempts::default(),
             is_closing: false,
             episodes: Episodes::default(),
         };
@@ -167,10 +188,8 @@ impl Dispatcher {
             Lane::Live => self.next_batch(&mut state, now).or_else(|| self.next_undecided(&mut state, now)),
             Lane::Suspect => self.next_suspect(&mut state, true, now),
         }?;
-        match (lane, &part.record) {
-            (Lane::Live, Some(_)) => state.tries_undecided = true,
-            (Lane::Live, None) => state.live_attempts += 1,
-            (Lane::Suspect, _) => {}
+        if lane == Lane::Live {
+            state.live.begin(&part);
         }
         Some(Attempt::new(Arc::clone(self), part, lane))
     }
@@ -193,7 +212,7 @@ impl Dispatcher {
 
     /// The next batch of which it is not known whether others are accepted, or else a suspect that may stand for all.
     fn next_undecided(&self, state: &mut Dispatch, now: Instant) -> Option<Part> {
-        if state.tries_undecided {
+        if state.live.undecided {
             return None;
         }
         let undecided = self.next_suspect(state, false, now);
@@ -215,7 +234,7 @@ impl Dispatcher {
     /// nothing else. Else its failure would keep the breaker open for the others.
     fn may_stand_for_all(&self, state: &Dispatch) -> bool {
         let is_alone = || state.suspects.are_too_many(&self.limits) || !self.queue.look(State::has_waiting);
-        !self.accepts(state) && state.live_attempts == 0 && is_alone()
+        !self.accepts(state) && state.live.others == 0 && is_alone()
     }
 
     /// Whether a live attempt that is about to begin carries a suspect, though there is something else by now.
@@ -250,7 +269,7 @@ impl Dispatcher {
         let rested = state.rests_until.filter(|until| *until > now);
         match lane {
             Lane::Suspect => due(true),
-            Lane::Live if state.tries_undecided => rested,
+            Lane::Live if state.live.undecided => rested,
             Lane::Live => {
                 let undecided =
                     due(false).into_iter().chain(due(true).filter(|_| self.may_stand_for_all(&state)));

@@ -66,10 +66,8 @@ impl Dispatcher {
     /// The state, after the end of an attempt with this part.
     fn landed(&self, part: &Part, lane: Lane) -> MutexGuard<'_, Dispatch> {
         let mut state = lock(&self.state);
-        match (lane, &part.record) {
-            (Lane::Live, Some(_)) => state.tries_undecided = false,
-            (Lane::Live, None) => state.live_attempts -= 1,
-            (Lane::Suspect, _) => {}
+        if lane == Lane::Live {
+            state.live.end(part);
         }
         state
     }
