@@ -167,7 +167,7 @@ impl State {
         let settings = self.config.settings();
         let most_tried = settings.queue_events + settings.in_flight * settings.batch_events;
         if let Answered::Failed { .. } = how {
-            ids.iter().for_each(|id| self.events[*id].failed_at = Some(now));
+            ids.iter().for_each(|id| self.events[*id].failed_at = Some((process, now)));
         }
         let bad = ids.iter().copied().find(|id| self.events[*id].kind.is_bad());
         let chosen = begun.checked_sub(self.chosen_before());
@@ -235,7 +235,10 @@ impl State {
         let requests = &self.processes[request.process].requests;
         let Answered::Failed { by_content: true, .. } = how else { return false };
         let Some((began, at)) = requests.accepted.filter(|_| !request.is_fresh) else { return false };
-        let failed_before = |id: &usize| self.events[*id].failed_at.is_some_and(|failed| failed < began);
+        // What another process has seen, this one does not know.
+        let failed_before = |id: &usize| {
+            self.events[*id].failed_at.is_some_and(|(by, failed)| by == request.process && failed < began)
+        };
         let since = request.begun.saturating_duration_since(at);
         (self.chosen_before()..bounds::OTHERS).contains(&since) && request.ids.iter().all(failed_before)
     }

@@ -65,8 +65,8 @@ pub struct Captured {
     pub is_over_quota: bool,
     /// How often it was in a request.
     pub sent: u32,
-    /// When a request with it failed last.
-    pub failed_at: Option<Instant>,
+    /// Whose request with it failed last, and when.
+    pub failed_at: Option<(usize, Instant)>,
     /// How often it held up others.
     pub held_up: u32,
     /// As PostHog saw it first.

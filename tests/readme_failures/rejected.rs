@@ -23,7 +23,7 @@ pub(crate) async fn one_bad_event(row: &Row) {
     row.shows("the others arrive", (server.distinct(), ledger.delivered) == (63, 63));
     let few = server.request_count(Route::Batch) <= 2 * 6 + 2;
     row.shows(
-        "it becomes a dead letter, found in 2·log₂(n)+2 requests at most",
+        "it becomes a dead letter, found in 2·log₂(n)+3 requests at most",
         few && ledger.dead_lettered == 1,
     );
     row.shows_reasons(&posthog.health_check().await, &["rejected_events"]);

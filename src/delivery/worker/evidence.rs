@@ -13,10 +13,10 @@ use crate::rt::ring::Ring;
 pub struct Evidence {
     counts: Ring<Counts>,
     accepted: Option<Acceptance>,
-    /// The latest failure that was not a suspect's, and of which batch.
-    failed: Option<(Instant, u64)>,
-    /// The latest one before it of another batch.
-    another_failed: Option<Instant>,
+    /// The failures that were not a suspect's.
+    failed: Latest,
+    /// The failures of several events at once, those of suspects too.
+    failed_together: Latest,
     /// Since when single events are rejected as malformed and nothing else happens.
     rejecting_since: Option<Instant>,
     /// Live failures since the latest live acceptance.
@@ -25,6 +25,29 @@ pub struct Evidence {
     acceptances_in_a_row: u32,
     /// How often batches are halved.
     halvings: u32,
+}
+
+/// When something happened last, and to which batch.
+#[derive(Debug, Default)]
+struct Latest {
+    last: Option<(Instant, u64)>,
+    /// The latest one before it of another batch.
+    another: Option<Instant>,
+}
+
+impl Latest {
+    fn note(&mut self, now: Instant, batch: u64) {
+        if let Some((at, another)) = self.last.replace((now, batch))
+            && another != batch
+        {
+            self.another = Some(at);
+        }
+    }
+
+    fn of_another(&self, batch: u64) -> Option<Instant> {
+        let last = self.last.filter(|(_, last)| *last != batch).map(|(at, _)| at);
+        last.max(self.another)
+    }
 }
 
 /// The latest acceptance.
@@ -66,8 +89,8 @@ impl Evidence {
         Self {
             counts: Ring::new(now, Duration::from_secs(1), MINUTE),
             accepted: None,
-            failed: None,
-            another_failed: None,
+            failed: Latest::default(),
+            failed_together: Latest::default(),
             rejecting_since: None,
             failures_in_a_row: 0,
             acceptances_in_a_row: 0,
@@ -96,16 +119,17 @@ impl Evidence {
         if kind != ErrorKind::BadRequest {
             self.rejecting_since = None;
         }
-        if let Some((at, another)) = self.failed.replace((now, batch))
-            && another != batch
-        {
-            self.another_failed = Some(at);
-        }
+        self.failed.note(now, batch);
         let counts = self.counts.current(now);
         match kind.meaning().suspicion {
             Some(_) => counts.suspicious.push(batch),
             None => counts.failed += 1,
         }
+    }
+
+    /// An attempt with several events of this batch failed, suspects or not.
+    pub fn failed_together(&mut self, now: Instant, batch: u64) {
+        self.failed_together.note(now, batch);
     }
 
     /// The failures of this batch turn out to be its own fault.
@@ -132,9 +156,12 @@ impl Evidence {
         })
     }
 
-    /// Whether PostHog has accepted events that were sent after `then`.
-    pub fn accepted_since(&self, then: Instant) -> bool {
-        self.accepted.is_some_and(|accepted| accepted.began > then)
+    /// Whether PostHog still accepts others after this batch failed at `then`: some that were sent later, or it has failed
+    /// no others since it accepted some. An attempt with one event may have carried a bad one, and is no sign.
+    pub fn still_accepts(&self, batch: u64, then: Instant) -> bool {
+        self.accepted.is_some_and(|Acceptance { began, at }| {
+            began > then || self.failed_together.of_another(batch).is_none_or(|failed| failed < at)
+        })
     }
 
     /// How many events of a full batch an attempt is to carry. While live attempts fail in a row, each carries half as many
@@ -169,13 +196,13 @@ impl Evidence {
     /// Whether the latest attempt was accepted, within a minute.
     pub fn is_accepting(&self, now: Instant) -> bool {
         self.accepted.is_some_and(|Acceptance { at, .. }| {
-            now.saturating_duration_since(at) <= MINUTE && self.failed.is_none_or(|(failed, _)| failed < at)
+            now.saturating_duration_since(at) <= MINUTE
+                && self.failed.last.is_none_or(|(failed, _)| failed < at)
         })
     }
 
     fn others_failed(&self, batch: u64, since: Instant) -> bool {
-        let latest = self.failed.filter(|(_, failed)| *failed != batch).map(|(at, _)| at);
-        latest.max(self.another_failed).is_some_and(|at| at >= since)
+        self.failed.of_another(batch).is_some_and(|at| at >= since)
     }
 
     /// Whether nine in ten attempts of the last minute with other batches succeeded. `None` if they were too few to tell.
@@ -235,6 +262,23 @@ mod tests {
         evidence.forgive(9);
         assert_eq!(evidence.mostly_accepts(9, start), Some(false), "no batch is to blame for a connection");
         assert_eq!(evidence.mostly_accepts(1, start + SECOND * 62), None);
+    }
+
+    #[test]
+    fn it_still_accepts_others_unless_several_events_of_another_batch_failed_since() {
+        let start = Instant::now();
+        let at = |seconds| start + SECOND * seconds;
+        let mut evidence = Evidence::new(start);
+        assert!(!evidence.still_accepts(1, start));
+        evidence.accepted(at(1), at(2), false);
+        assert!(evidence.still_accepts(1, at(3)), "no other has failed");
+        evidence.failed(at(4), 2, ErrorKind::BadRequest);
+        evidence.failed_together(at(4), 1);
+        assert!(evidence.still_accepts(1, at(4)), "a single event, and its own batch");
+        evidence.failed_together(at(5), 2);
+        assert!(!evidence.still_accepts(1, at(4)) && evidence.still_accepts(1, start));
+        evidence.accepted(at(6), at(7), true);
+        assert!(evidence.still_accepts(1, at(8)));
     }
 
     #[test]

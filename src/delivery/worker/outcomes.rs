@@ -125,6 +125,9 @@ impl Dispatcher {
             self.queue.detach(&mut events);
             Record::new(&events, now)
         });
+        if events.len() > 1 {
+            state.evidence.failed_together(now, record.case());
+        }
         // First, so that what a suspect is forgiven does not count against the others.
         self.count(state, &record, lane, error, now);
         record.turns_to(suspicion, now);

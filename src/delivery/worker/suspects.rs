@@ -57,8 +57,8 @@ pub struct World {
     pub now: Instant,
     /// PostHog accepted events that were sent after the batch failed first.
     pub accepts_others: bool,
-    /// PostHog accepted events that were sent after these, or those that they are a half of, failed last.
-    pub accepted_between: bool,
+    /// PostHog accepts others still, as far as is known since these events failed last.
+    pub still_accepts: bool,
     /// Nine in ten attempts of others succeed, if there are enough to tell.
     pub mostly_accepts: Option<bool>,
     /// PostHog has rejected single events for ten minutes and accepted none.
@@ -99,7 +99,7 @@ const LONGEST_UNDECIDED_RETRY: Duration = Duration::from_secs(10);
 const SLOW_SEARCH: Duration = Duration::from_secs(5);
 
 /// A proxy may hiccup once.
-const REFUSALS_OF_A_BATCH: u32 = 2;
+const REFUSALS: u32 = 2;
 /// Three in a row are rare by chance while nine in ten others succeed.
 const FAILURES_OF_A_BATCH: u32 = 3;
 /// A connection that breaks says less about an event than an answer does.
@@ -152,7 +152,7 @@ impl Record {
         World {
             now,
             accepts_others: self.accepts_others(evidence, now),
-            accepted_between: evidence.accepted_since(self.last),
+            still_accepts: evidence.still_accepts(self.case, self.last),
             mostly_accepts: evidence.mostly_accepts(self.case, now),
             is_hopeless: evidence.is_hopeless(now),
         }
@@ -226,7 +226,7 @@ impl Record {
     fn has_bad_event(&self, suspicion: Suspicion, world: World) -> bool {
         let enough = match suspicion {
             _ if self.is_part => true,
-            Suspicion::Refusal => self.refusals >= REFUSALS_OF_A_BATCH,
+            Suspicion::Refusal => self.refusals >= REFUSALS,
             Suspicion::Failure => self.total() >= FAILURES_OF_A_BATCH,
         };
         let is_by_chance = suspicion == Suspicion::Failure && world.mostly_accepts == Some(false);
@@ -236,13 +236,12 @@ impl Record {
     fn is_bad_event(&self, error: &Error, world: World) -> bool {
         if is_about_the_event(error.kind()) {
             let enough = match error.status() {
-                Some(_) => self.is_part || self.total() >= REFUSALS_OF_A_BATCH,
+                Some(_) => self.total() >= REFUSALS,
                 None => self.total() >= HANG_UPS_OF_AN_EVENT,
             };
             let is_hopeless = world.is_hopeless && error.kind() == ErrorKind::BadRequest;
-            // Others must have been accepted since the event, or what it was a part of, failed last. PostHog may refuse
-            // everything from one moment to the next.
-            return (world.accepts_others && world.accepted_between && enough) || is_hopeless;
+            // PostHog may refuse everything from one moment to the next.
+            return (world.accepts_others && world.still_accepts && enough) || is_hopeless;
         }
         let (failures, since) = self.alone;
         let is_long = world.now.saturating_duration_since(since) >= TIME_OF_AN_EVENT;
@@ -252,7 +251,7 @@ impl Record {
     /// Whether these events go as two halves, because they were refused together or failed together often, or because this
     /// is the last chance.
     pub fn must_be_searched(&self, is_suspect: bool, is_last_chance: bool) -> bool {
-        let is_enough = !is_suspect || self.is_part || self.total() >= REFUSALS_OF_A_BATCH;
+        let is_enough = !is_suspect || self.is_part || self.total() >= REFUSALS;
         let fails_alone = !is_suspect && self.failures >= FAILURES_OF_A_BATCH;
         (self.refusals > 0 && is_enough) || fails_alone || (is_last_chance && self.total() > 0)
     }
@@ -405,5 +404,34 @@ impl Suspects {
 
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PostHog may have begun to refuse everything in the moment in which the event is alone.
+    #[test]
+    fn a_part_is_bad_if_posthog_still_accepts_others_when_it_is_refused_again() {
+        let event = [QueuedEvent::new("{}".into(), 7, 0)];
+        let error = Error::new(ErrorKind::BadRequest).with_status(400);
+        let now = Instant::now();
+        let world = |still_accepts| World {
+            now,
+            accepts_others: true,
+            still_accepts,
+            mostly_accepts: None,
+            is_hopeless: false,
+        };
+        let decisions = |still_accepts: [bool; 2]| {
+            let mut record = Record::new(&event, now).of_half(now);
+            still_accepts.map(|still| {
+                record.failed(&event, Suspicion::Refusal, &error, world(still), 0.0);
+                record.decide(1, Suspicion::Refusal, &error, world(still))
+            })
+        };
+        assert_eq!(decisions([true, true]), [Decision::Wait, Decision::DeadLetter]);
+        assert_eq!(decisions([true, false]), [Decision::Wait, Decision::Wait]);
     }
 }
