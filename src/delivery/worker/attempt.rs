@@ -1,4 +1,4 @@
-//! One attempt below the layers: the batch is chosen when the attempt begins, and the [`Dispatcher`] learns its end.
+//! One attempt below the layers. Its batch is chosen when it begins, and the [`Dispatcher`] learns its end.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Replay for Slot {
     }
 }
 
-/// A batch and its way to PostHog. If it is dropped before its end, it failed: the timeout came first.
+/// A batch on its way to PostHog. An attempt that is dropped before its end has timed out.
 pub struct Attempt {
     dispatcher: Arc<Dispatcher>,
     part: Option<Part>,
@@ -40,7 +40,7 @@ pub struct Attempt {
     request: Option<Request>,
 }
 
-/// What a result is judged by.
+/// The facts by which a result is judged.
 pub struct Request {
     pub began: Instant,
     pub token: Option<ProjectToken>,
@@ -114,7 +114,7 @@ where
     })
 }
 
-/// Tells the layers what an attempt means. Without a batch it is none.
+/// Classifies attempts for the layers. An attempt without a batch counts for nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AttemptClassifier;
 

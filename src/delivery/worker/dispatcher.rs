@@ -15,9 +15,9 @@ use crate::delivery::queue::{Limits, Queue, State};
 use crate::layers::CircuitState;
 use crate::rt::{Episode, lock};
 
-/// Chooses what each attempt carries, and decides what becomes of it.
+/// Chooses the events of each attempt, and decides their fate when it ends.
 ///
-/// The [worker](super::Worker) and the service below its layers share it: the worker starts attempts, and a retry within
+/// The [worker](super::Worker) and the service below its layers share it. The worker starts attempts, and a retry within
 /// the layers chooses anew.
 pub struct Dispatcher {
     pub queue: Arc<Queue>,
@@ -32,18 +32,18 @@ pub struct Dispatcher {
     pub changed: Notify,
 }
 
-/// What the dispatcher's lock guards.
+/// The state behind the dispatcher's lock.
 pub struct Dispatch {
     pub pauses: Pauses,
     pub evidence: Evidence,
     pub suspects: Suspects,
     pub batch_size: BatchSize,
-    /// What failed and went back to the queue is not sent again before that, and neither is anything else from there.
+    /// A failed batch went back to the queue. Nothing is taken from there before this time.
     pub rests_until: Option<Instant>,
-    /// Whose turn it is when live events and the backlog of the spool both have a batch.
+    /// Whether the backlog goes next when live events and the backlog of the spool both have a batch.
     backlog_is_next: bool,
     pub live: LiveAttempts,
-    /// The queue is closed: this is the last chance of what is here.
+    /// The queue is closed. These events have their last chance.
     pub is_closing: bool,
     pub episodes: Episodes,
 }
@@ -86,9 +86,9 @@ pub struct Episodes {
 /// How the events of an attempt were chosen, and who counts its failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Events that stand for all: their failure says something about PostHog.
+    /// Events that stand for all others. Their failure says something about PostHog.
     Live,
-    /// Events that failed while others were accepted: their failure says something about them.
+    /// Events that failed while others were accepted. Their failure says something about these events.
     Suspect,
 }
 
@@ -163,12 +163,12 @@ impl Dispatcher {
         })
     }
 
-    /// What the requests that begin now are sent with. Without one, none does.
+    /// The token of requests that begin now. Without a token, none begins.
     pub fn token(&self) -> Option<ProjectToken> {
         self.credentials.current()
     }
 
-    /// Whether the latest probe found the token refused: capture alone does not notice, it takes the events of an unknown
+    /// Whether the latest probe found the token refused. Capture does not tell, because it accepts the events of an unknown
     /// token and throws them away.
     pub fn token_is_refused(&self) -> bool {
         *self.refused.borrow()
@@ -176,7 +176,7 @@ impl Dispatcher {
 
     /// Chooses the next batch, unless delivery pauses.
     ///
-    /// A live attempt carries events that have not failed, if there are any: live events and the backlog by turns, so that
+    /// A live attempt carries events that have not failed, if there are any. Live events and the backlog alternate, so that
     /// neither waits for the end of the other. Else it carries a batch of which it is not known that others are accepted.
     pub fn choose(self: &Arc<Self>, lane: Lane) -> Option<Attempt> {
         let mut state = lock(&self.state);
@@ -194,7 +194,7 @@ impl Dispatcher {
         Some(Attempt::new(Arc::clone(self), part, lane))
     }
 
-    /// None while a whole queue of events has stepped aside: new ones would fill the memory, and wait on disk instead.
+    /// Returns `None` while a whole queue of events has stepped aside. New events would fill the memory, so they wait on disk.
     fn next_batch(&self, state: &mut Dispatch, now: Instant) -> Option<Part> {
         if state.suspects.are_too_many(&self.limits) && !state.is_closing {
             return None;

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::ErrorKind;
 use crate::rt::ring::Ring;
 
-/// What the latest attempts say about PostHog: whether it accepts other events than those that failed.
+/// Evidence of the latest attempts about whether PostHog accepts other events than the failed ones.
 ///
 /// Attempts of suspects prove that PostHog accepts something. Their failures prove nothing about PostHog and are not
 /// counted.
@@ -156,8 +156,9 @@ impl Evidence {
         })
     }
 
-    /// Whether PostHog still accepts others after this batch failed at `then`: some that were sent later, or it has failed
-    /// no others since it accepted some. An attempt with one event may have carried a bad one, and is no sign.
+    /// Whether PostHog still accepts others after this batch failed at `then`. It does if it accepted events that were sent
+    /// later, or if no attempt with several other events has failed since its latest acceptance. A single event that failed
+    /// may be bad, so it is no evidence.
     pub fn still_accepts(&self, batch: u64, then: Instant) -> bool {
         self.accepted.is_some_and(|Acceptance { began, at }| {
             began > then || self.failed_together.of_another(batch).is_none_or(|failed| failed < at)

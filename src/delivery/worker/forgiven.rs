@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ErrorKind;
 
-/// What the monitor must not hold against PostHog, because it is the fault of events.
+/// Failures that the monitor must not hold against PostHog, because they are the fault of events.
 #[derive(Debug, Default)]
 pub struct Forgiven {
     /// Failed attempts that the monitor has counted, by kind, since the start.

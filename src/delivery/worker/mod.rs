@@ -1,6 +1,5 @@
-//! Sends. The [`Worker`] starts attempts, the [`dispatcher`] chooses what each carries, and [`outcomes`] decides what becomes
-//! of it. A batch that fails steps aside: [`suspects`] holds it, and [`evidence`] tells whether others are accepted
-//! meanwhile. [`pauses`] says when delivery rests.
+//! Sends events. The [`Worker`] starts attempts, the [`dispatcher`] chooses their events, and [`outcomes`] ends them. A batch
+//! that fails steps aside to [`suspects`], and [`evidence`] knows whether PostHog accepts others at the time. [`pauses`] says when delivery rests.
 
 mod attempt;
 mod dispatcher;
@@ -120,7 +119,7 @@ impl<L: SlotService, Q: SlotService> Worker<L, Q> {
         }
     }
 
-    /// Logged here and not where it is seen: that is on the caller's thread, where no subscriber is to run.
+    /// Logs here, because the news comes from the caller's thread, where no subscriber may run.
     fn log_news(&self) {
         if self.dispatcher.queue.step(State::take_overflow_news) {
             let Limits { events, bytes, .. } = self.dispatcher.limits;
@@ -153,7 +152,7 @@ impl<L: SlotService, Q: SlotService> Worker<L, Q> {
         }
     }
 
-    /// Whether what is in memory had better be on disk.
+    /// Whether the events in memory are safer on disk.
     fn stands_still(&self) -> bool {
         let is_idle = self.live_attempts.is_empty() && self.suspect_attempts.is_empty();
         self.dispatcher.paused_until().is_some()

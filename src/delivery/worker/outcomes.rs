@@ -1,4 +1,4 @@
-//! What becomes of each attempt, by its [`Outcome`].
+//! Ends attempts, each by its [`Outcome`].
 
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -88,7 +88,7 @@ impl Dispatcher {
         }
     }
 
-    /// PostHog took events: whatever paused delivery is over, unless a probe knows that it throws them away.
+    /// PostHog accepted events, so delivery resumes, unless a probe has found that PostHog throws them away.
     fn accepted(&self, state: &mut Dispatch, part: &Part, lane: Lane, began: Instant) {
         let now = Instant::now();
         if state.evidence.is_outage() {
@@ -115,7 +115,7 @@ impl Dispatcher {
         }
     }
 
-    /// A batch failed, and one of its events may be the cause: it steps aside.
+    /// A batch failed, and one of its events may be the cause, so the batch steps aside.
     fn failed(&self, state: &mut Dispatch, part: Part, lane: Lane, suspicion: Suspicion, error: &Error) {
         let (Part { mut events, record }, now) = (part, Instant::now());
         if error.kind() == ErrorKind::TooLarge && record.is_none() && self.shrinks(state, &events) {
@@ -259,12 +259,12 @@ impl Dispatcher {
         }
     }
 
-    /// The attempts of a slot all failed: delivery rests, for longer each time.
+    /// All attempts of a slot failed. Delivery rests, for longer each time.
     pub fn set_back(&self) {
         lock(&self.state).pauses.set_back(Instant::now(), fastrand::f64());
     }
 
-    /// What was refused was the token before.
+    /// A new token resumes delivery, because PostHog refused the old one.
     pub fn on_new_token(&self) {
         let mut state = lock(&self.state);
         state.rests_until = None;
@@ -288,7 +288,7 @@ impl Dispatcher {
         }
     }
 
-    /// The queue is closed. The last chance: a pause of our own must not use up shutdown's deadline.
+    /// The queue is closed. A pause of our own must not use up the deadline of the shutdown.
     pub fn on_closing(&self) {
         let mut state = lock(&self.state);
         if std::mem::replace(&mut state.is_closing, true) {

@@ -18,7 +18,7 @@ pub struct Pauses {
     refusal: Duration,
     /// In a row.
     refusals: u32,
-    /// What stopped delivery.
+    /// The kind of the answer that stopped delivery.
     refused: Option<ErrorKind>,
     /// By what stops it.
     episodes: [Episode; ErrorKind::ALL.len()],
@@ -48,14 +48,14 @@ impl Pauses {
         self.refused
     }
 
-    /// A batch was tried in vain: tries again after a pause that grows, of which `random` (0 to 1) is taken.
+    /// Begins a pause that grows with each batch that was tried in vain. `random`, from 0 to 1, is the share of it that is taken.
     pub fn set_back(&mut self, now: Instant, random: f64) {
         let (base, cap) = self.setback;
         self.hold(now, backoff(base, cap, self.setbacks, random));
         self.setbacks = self.setbacks.saturating_add(1);
     }
 
-    /// An answer that only a person can change: pauses briefly at first, since it may have been a stray one, then longer.
+    /// Begins a pause after an answer that only a person can change. It is short at first, because the answer may be a stray one.
     /// `grows` unless the next attempt is another one. Tells whether that is news.
     pub fn refuse(&mut self, now: Instant, kind: ErrorKind, grows: bool) -> bool {
         let first = Duration::from_secs(1).min(self.refusal);
@@ -68,7 +68,7 @@ impl Pauses {
         is_news
     }
 
-    /// It is known that nothing has changed: the longest pause.
+    /// Begins the longest pause, because nothing has changed.
     pub fn rest(&mut self, now: Instant) {
         self.hold(now, self.refusal);
     }
@@ -83,7 +83,7 @@ impl Pauses {
         self.until = None;
     }
 
-    /// PostHog took events: whatever paused delivery is over. Tells whether that is news.
+    /// Ends every pause, because PostHog accepted events. Returns whether that is news.
     pub fn recover(&mut self) -> bool {
         self.until = None;
         (self.setbacks, self.refusals) = (0, 0);

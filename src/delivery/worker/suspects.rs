@@ -25,20 +25,20 @@ impl Part {
     }
 }
 
-/// What is known about events that failed together.
+/// The history of events that failed together.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The batch that they came from, by the place of its first event.
     case: u64,
     /// When that batch failed first, or was refused first after it had failed.
     since: Instant,
-    /// When these events, or those that they are a half of, failed last.
+    /// When these events, or the part that was halved into them, failed last.
     last: Instant,
     /// Whether they failed while others were accepted.
     is_confirmed: bool,
     /// Whether they are a part of it.
     is_part: bool,
-    /// How these events, or those that they are a half of, failed last.
+    /// How these events, or the part that was halved into them, failed last.
     suspicion: Option<Suspicion>,
     refusals: u32,
     failures: u32,
@@ -51,7 +51,7 @@ pub struct Record {
     next: Instant,
 }
 
-/// What the decision about a failure depends on besides the failure.
+/// The circumstances of a failure, on which the decision depends.
 #[derive(Clone, Copy, Debug)]
 pub struct World {
     pub now: Instant,
@@ -72,22 +72,22 @@ impl World {
     }
 }
 
-/// What to do about events that failed once more.
+/// The fate of events that failed once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Try them again, not before the time in their record.
     Wait,
-    /// One of them is bad: search both halves.
+    /// One of the events is bad. Search both halves.
     Search,
     /// The event is bad.
     DeadLetter,
-    /// It is not the events' fault: back to the queue, with all parts of their batch.
+    /// The events are not to blame. All parts of their batch go back to the queue.
     Rejoin,
 }
 
 /// The first retry of a batch comes no earlier, by PostHog's contract for SDKs.
 pub const FIRST_RETRY: Duration = Duration::from_millis(100);
-/// A batch that failed, rather than being refused, rests for a second: three failures then span longer than a hiccup.
+/// A batch that failed, rather than being refused, rests for a second, so that three failures span longer than a hiccup.
 const FAILED_RETRY: Duration = Duration::from_secs(1);
 /// A single event that failed. Eight failures, doubling from here up to [`LONGEST_LONE_RETRY`], take 5 min 15 s.
 const LONE_RETRY: Duration = Duration::from_secs(5);
@@ -95,7 +95,7 @@ const LONGEST_LONE_RETRY: Duration = Duration::from_secs(80);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// While it is not known that others are accepted, so that a recovery is noticed.
 const LONGEST_UNDECIDED_RETRY: Duration = Duration::from_secs(10);
-/// While it cannot be told that PostHog accepts most others, a part is tried this often.
+/// How often a part is tried while it is unknown whether PostHog accepts most others.
 const SLOW_SEARCH: Duration = Duration::from_secs(5);
 
 /// A proxy may hiccup once.
@@ -147,7 +147,7 @@ impl Record {
         std::mem::take(&mut *lock(&self.counted))
     }
 
-    /// What the decision about these events depends on.
+    /// Returns the circumstances of a failure of these events.
     pub fn world(&self, evidence: &Evidence, now: Instant) -> World {
         World {
             now,
@@ -207,7 +207,7 @@ impl Record {
         self.next = world.now + wait + FIRST_RETRY.mul_f64(jitter);
     }
 
-    /// What to do about these events, after a failure that is recorded.
+    /// Decides about these events after a failure that is recorded.
     pub fn decide(&self, events: usize, suspicion: Suspicion, error: &Error, world: World) -> Decision {
         if suspicion == Suspicion::Failure && self.is_part && world.mostly_accepts == Some(false) {
             return Decision::Rejoin;
@@ -256,7 +256,7 @@ impl Record {
         (self.refusals > 0 && is_enough) || fails_alone || (is_last_chance && self.total() > 0)
     }
 
-    /// The last chance: they are tried again as soon as a retry may come.
+    /// Has the events tried as soon as a retry may come, because this is their last chance.
     pub fn hurry(&mut self, now: Instant) {
         self.next = self.next.min(now + FIRST_RETRY);
     }
@@ -315,7 +315,7 @@ impl Suspects {
         self.push(halves.0, of.of_half(next));
     }
 
-    /// When the next part of a search is due: at once while most others are accepted, else slowly.
+    /// Returns when the next part of a search is due. That is now while PostHog accepts most others, and later otherwise.
     pub fn pace(suspicion: Suspicion, world: World) -> Instant {
         if world.accepts_most_others(suspicion) { world.now } else { world.now + SLOW_SEARCH }
     }
@@ -381,7 +381,7 @@ impl Suspects {
         self.parts.extract_if(.., is_undecided).map(|(events, _)| events).collect()
     }
 
-    /// Everything is due at once: the last chance.
+    /// Makes everything due now, because this is its last chance.
     pub fn hurry(&mut self, now: Instant) {
         self.parked = None;
         self.parts.iter_mut().for_each(|(_, record)| record.next = record.next.min(now));
