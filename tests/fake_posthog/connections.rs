@@ -4,10 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 
 use flate2::{Compression, write::GzEncoder};
 use posthog_health::testing::{FakePostHog, Reply, Route};
-use reqwest::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{EVENT, UUID, address, batch, connect, post, raw, read_until, soon};
+use super::{EVENT, UUID, address, batch, client, connect, post, raw, read_until, soon};
 
 #[tokio::test]
 async fn a_good_batch_is_accepted_and_recorded() {
@@ -44,9 +43,9 @@ async fn gzip_is_decoded_and_limited_by_its_size_on_the_wire() {
 
     let by_query = format!("{}/batch/?compression=gzip", posthog.url());
     let by_header = format!("{}/batch/", posthog.url());
-    let by_header = Client::new().post(by_header).header("content-encoding", "gzip");
-    let unannounced = Client::new().post(format!("{}/batch/", posthog.url()));
-    for request in [Client::new().post(by_query), by_header, unannounced] {
+    let by_header = client().post(by_header).header("content-encoding", "gzip");
+    let unannounced = client().post(format!("{}/batch/", posthog.url()));
+    for request in [client().post(by_query), by_header, unannounced] {
         let response = request.body(zipped.clone()).send().await.unwrap();
         assert_eq!(response.status(), 200);
     }

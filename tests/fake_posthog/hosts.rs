@@ -1,9 +1,8 @@
 //! Hosts without V1, and proxies in front.
 
 use posthog_health::testing::{FakePostHog, Host, Reply, Route};
-use reqwest::Client;
 
-use super::{EVENT, batch, get_status, post, soon, v1_batch, v1_event, v1_post, v1_request};
+use super::{EVENT, batch, client, get_status, post, soon, v1_batch, v1_event, v1_post, v1_request};
 
 #[tokio::test]
 async fn a_host_without_v1_has_v0_alone() {
@@ -43,7 +42,7 @@ async fn a_proxy_that_strips_headers_leaves_v1_without_them() {
 
     posthog.set_host(Host::StripsAuthorization);
     let definitions = format!("{}/flags/definitions/", posthog.url());
-    let asked = Client::new().get(definitions).bearer_auth(FakePostHog::SECRET_KEY);
+    let asked = client().get(definitions).bearer_auth(FakePostHog::SECRET_KEY);
     assert_eq!(soon(asked.send()).await.unwrap().status(), 401);
 }
 
@@ -70,10 +69,10 @@ async fn an_old_server_takes_two_mebibytes() {
     let posthog = FakePostHog::start();
     posthog.limit_body(FakePostHog::OLD_BODY_LIMIT);
     let large = "x".repeat((2 << 20) + 1);
-    let answer = Client::new().post(format!("{}/batch/", posthog.url())).body(large[1..].to_owned());
+    let answer = client().post(format!("{}/batch/", posthog.url())).body(large[1..].to_owned());
     assert_eq!(soon(answer.send()).await.unwrap().status(), 400);
     // The server answers while the client writes, so the client may see a reset instead.
-    let refused = Client::new().post(format!("{}/batch/", posthog.url())).body(large);
+    let refused = client().post(format!("{}/batch/", posthog.url())).body(large);
     if let Ok(answer) = soon(refused.send()).await {
         assert_eq!(answer.status(), 413);
     }

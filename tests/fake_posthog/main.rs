@@ -16,6 +16,7 @@ mod v1;
 mod verdicts;
 
 use std::future::Future;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use posthog_health::testing::FakePostHog;
@@ -32,9 +33,17 @@ fn batch(events: &[&str]) -> String {
     format!(r#"{{"api_key": "{token}", "batch": [{events}]}}"#)
 }
 
+/// One for all tests, because a client takes long to make. Each test has a runtime of its own, so that none may leave
+/// connections behind.
+fn client() -> &'static Client {
+    static CLIENT: LazyLock<Client> =
+        LazyLock::new(|| Client::builder().pool_max_idle_per_host(0).build().unwrap());
+    &CLIENT
+}
+
 async fn post(posthog: &FakePostHog, path: &str, body: impl Into<reqwest::Body>) -> Response {
     let url = format!("{}{path}", posthog.url());
-    soon(Client::new().post(url).body(body).send()).await.unwrap()
+    soon(client().post(url).body(body).send()).await.unwrap()
 }
 
 /// A V1 batch of these events.
@@ -60,7 +69,7 @@ fn v1_uuid(number: usize) -> String {
 
 /// A good V1 request, but for its body.
 fn v1_request(posthog: &FakePostHog) -> RequestBuilder {
-    Client::new()
+    client()
         .post(format!("{}/i/v1/analytics/events", posthog.url()))
         .bearer_auth(FakePostHog::TOKEN)
         .header("content-type", "application/json")
@@ -85,7 +94,7 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
 
 async fn get_status(posthog: &FakePostHog, path: &str) -> u16 {
     let url = format!("{}{path}", posthog.url());
-    soon(reqwest::get(url)).await.unwrap().status().as_u16()
+    soon(client().get(url).send()).await.unwrap().status().as_u16()
 }
 
 fn address(posthog: &FakePostHog) -> String {

@@ -3,9 +3,9 @@
 use std::time::SystemTime;
 
 use posthog_health::testing::{FakePostHog, Route};
-use reqwest::{Client, Method};
+use reqwest::Method;
 
-use super::{EVENT, UUID, batch, post, soon};
+use super::{EVENT, UUID, batch, client, post, soon};
 
 #[tokio::test]
 async fn a_repeated_event_is_accepted_again_and_counts_once() {
@@ -87,7 +87,7 @@ async fn a_bad_envelope_is_refused() {
     assert_eq!(response.status(), 400);
     assert_eq!(response.text().await.unwrap(), "failed to decode request: invalid body encoding");
     assert_eq!(post(&posthog, "/batch/?compression=lz64", batch(&[EVENT])).await.status(), 400);
-    let form = Client::new().post(format!("{}/batch/", posthog.url())).body(batch(&[EVENT]));
+    let form = client().post(format!("{}/batch/", posthog.url())).body(batch(&[EVENT]));
     let form = form.header("content-type", "application/x-www-form-urlencoded");
     assert_eq!(soon(form.send()).await.unwrap().status(), 400);
     assert_eq!(posthog.accepted(), 0);
@@ -178,7 +178,7 @@ async fn methods_and_paths_are_told_apart() {
         (Method::POST, "/i/v2/analytics/events", 404),
     ] {
         let url = format!("{}{path}", posthog.url());
-        let response = Client::new().request(method, url).send().await.unwrap();
+        let response = client().request(method, url).send().await.unwrap();
         assert_eq!(response.status(), status, "{path}");
         let text = response.text().await.unwrap();
         assert!(matches!(status, 200 | 400) || text.is_empty(), "{path}: {text}");
@@ -195,7 +195,7 @@ async fn a_personal_key_is_told_what_it_may_do() {
     posthog.know_personal_key("phx_known", &["feature_flag:read"], Some("2026-01-01T00:00:00Z"));
     let ask = async |key: &str| {
         let url = format!("{}/api/personal_api_keys/@current/", posthog.url());
-        soon(Client::new().get(url).bearer_auth(key).send()).await.unwrap()
+        soon(client().get(url).bearer_auth(key).send()).await.unwrap()
     };
     let known = ask("phx_known").await;
     assert_eq!(known.status(), 200);

@@ -65,7 +65,7 @@ fn capture(rules: &Rules, request: &Request, scripted: &[(Pick, Verdict)]) -> Re
     let verdict = |(position, (event, uuid)): (usize, (&Event, &Uuid))| {
         let verdict = match scripted
             .iter()
-            .find(|(pick, _)| pick.includes(position, &event.event, &event.uuid))
+            .find(|(pick, _)| pick.includes(position, &event.event, event.uuid.trim()))
         {
             Some((_, verdict)) => verdict.clone(),
             None if rules.rejected_names.contains(&event.event) => Verdict::new("drop").details("rejected"),
