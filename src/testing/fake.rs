@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::host::Host;
 use super::reply::Reply;
 use super::request::Route;
 use super::script::{Plans, Script};
@@ -29,6 +30,9 @@ impl FakePostHog {
     /// A secret key that the server knows from the start.
     pub const SECRET_KEY: &str = "phs_fakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFak";
 
+    /// The body limit of an old self-hosted PostHog, 2 MiB, for [`limit_body`](Self::limit_body).
+    pub const OLD_BODY_LIMIT: usize = 2 * 1024 * 1024;
+
     /// Starts a server on a free port of `127.0.0.1`.
     ///
     /// # Panics
@@ -46,9 +50,14 @@ impl FakePostHog {
         format!("http://{}", self.address)
     }
 
+    /// Sets what kind of host this is, and what stands in front of it. Replies that are not [normal](Reply::normal) go first.
+    pub fn set_host(&self, host: Host) {
+        self.shared.lock().rules.host = host;
+    }
+
     /// Makes `/flags/` accept this project token.
     ///
-    /// `/batch/` accepts any token of the right shape, as PostHog does, and discards the events of an unknown token.
+    /// Capture accepts any token of the right shape, as PostHog does, and discards the events of an unknown token.
     pub fn know_token(&self, token: &str) {
         let mut state = self.shared.lock();
         state.rules.tokens.insert(token.to_owned());
@@ -60,9 +69,9 @@ impl FakePostHog {
         self.shared.lock().rules.tokens.remove(token);
     }
 
-    /// Makes `/flags/` and `/batch/` answer 401 to this project token, until it is [known](Self::know_token) again.
+    /// Makes `/flags/` and capture answer 401 to this project token, until it is [known](Self::know_token) again.
     ///
-    /// This is stricter than PostHog, whose `/batch/` accepts and discards the events of such a token, as after
+    /// This is stricter than PostHog, whose capture accepts and discards the events of such a token, as after
     /// [`forget_token`](Self::forget_token).
     pub fn revoke_token(&self, token: &str) {
         let mut state = self.shared.lock();
@@ -96,6 +105,7 @@ impl FakePostHog {
     }
 
     /// Sets the largest body accepted, in bytes on the wire, after compression. The default is 20 MiB.
+    /// Capture V1 accepts 10 MiB at most, and 50 MiB after decompression.
     ///
     /// A larger body gets a 413 while the client still writes, and the connection closes. As with PostHog, a client may see a
     /// broken pipe or a reset instead of the answer.
@@ -104,7 +114,7 @@ impl FakePostHog {
     }
 
     /// Sets whether the project is over its billing quota. If so, `/batch/` answers 200 with `quota_limited` and drops
-    /// the events, and `/flags/` evaluates nothing.
+    /// the events, capture V1 answers 402, and `/flags/` evaluates nothing.
     pub fn limit_quota(&self, limited: bool) {
         self.shared.lock().rules.over_quota = limited;
     }
@@ -115,8 +125,8 @@ impl FakePostHog {
         self.shared.lock().rules.flags.insert(key.to_owned(), value.into());
     }
 
-    /// Rejects events of these names with 400, and their whole batches with them, as PostHog does. A client cannot recognize
-    /// such events beforehand. By default no event is rejected.
+    /// Rejects events of these names: in V0 with 400, and their whole batches with them, and in V1 with the verdict `drop`, as
+    /// PostHog does. A client cannot recognize such events beforehand. By default no event is rejected.
     pub fn reject_events_named(&self, names: &[&str]) {
         self.shared.lock().rules.rejected_names = names.iter().map(|&name| name.to_owned()).collect();
     }
@@ -143,6 +153,11 @@ impl FakePostHog {
     /// Returns the script of `/batch/`.
     pub fn batch(&self) -> Script<'_> {
         Script::new(&self.shared, Route::Batch)
+    }
+
+    /// Returns the script of `/i/v1/analytics/events`.
+    pub fn capture_v1(&self) -> Script<'_> {
+        Script::new(&self.shared, Route::CaptureV1)
     }
 
     /// Returns the script of `/api/personal_api_keys/@current/`.
@@ -180,8 +195,8 @@ impl FakePostHog {
 
     /// Ends the outage: the server listens, and answers by PostHog's rules on every route. Queued replies are discarded.
     ///
-    /// Requests that hang continue to hang. Tokens, limits and the quota stay, because they belong to the project and not to
-    /// the outage.
+    /// Requests that hang continue to hang. Tokens, limits, the quota and the host stay, because they belong to the project and
+    /// not to the outage.
     ///
     /// # Panics
     ///

@@ -34,6 +34,15 @@
 //! # }
 //! ```
 //!
+//! # Capture V0 and V1
+//!
+//! The server speaks both of PostHog's capture protocols, and refuses what the real server refuses. V1 has a
+//! [verdict](Verdict) for each event, which [`Reply::verdict`] scripts by the event's name, uuid or position, for one request
+//! or for all. [`FakePostHog::set_host`] turns the server into a host without V1, or puts a proxy in front that strips headers
+//! or lets only known paths through. An event counts once by its uuid, whichever protocol carried it.
+//!
+//! Bodies compressed with `br` or `zstd`, which PostHog's V1 decodes, get a 415 here.
+//!
 //! # An outage, scripted
 //!
 //! Three sources decide an answer, in this order: the replies queued with [`then`](Script::then), each of which answers one
@@ -64,8 +73,10 @@
     reason = "test support: a broken fixture should fail the test loudly, at the place that needs it"
 )]
 
+mod capture;
 mod definitions;
 mod fake;
+mod host;
 mod http;
 mod reply;
 mod request;
@@ -76,7 +87,9 @@ mod server;
 mod shape;
 mod state;
 
+pub use capture::{Pick, Verdict};
 pub use fake::FakePostHog;
+pub use host::Host;
 pub use reply::Reply;
 pub use request::{Request, Route};
 pub use script::Script;

@@ -2,6 +2,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::capture::{Pick, Verdict, v1};
+
 /// How the server answers one request.
 ///
 /// A reply is PostHog's own answer ([`normal`](Self::normal)) or a substitute, together with how much of it reaches the
@@ -15,6 +17,8 @@ pub struct Reply {
     pub(crate) status: Option<u16>,
     headers: Vec<(String, String)>,
     body: Option<Bytes>,
+    /// The first that picks an event decides on it.
+    pub(crate) verdicts: Vec<(Pick, Verdict)>,
 }
 
 /// How much of the answer reaches the client.
@@ -52,12 +56,20 @@ impl Reply {
             status: None,
             headers: Vec::new(),
             body: None,
+            verdicts: Vec::new(),
         }
     }
 
     /// Answers with this status, and with an empty body unless one is [set](Self::body).
     pub fn status(status: u16) -> Self {
         Self { status: Some(status), ..Self::normal() }
+    }
+
+    /// Answers with an error as capture V1 sends it: JSON with this `error` tag, for example `rate_limited` or
+    /// `billing_limit_exceeded`.
+    pub fn error(status: u16, tag: &str) -> Self {
+        let Answer { headers, body, .. } = v1::error(status, tag, tag.replace('_', " "));
+        Self { headers, body: Some(body), ..Self::status(status) }
     }
 
     /// Answers 200 with a login page, as another service at this address would.
@@ -107,7 +119,7 @@ impl Reply {
         Self::ok(Delivery::TruncatedBody)
     }
 
-    /// Adds a header.
+    /// Adds a header. On a [normal](Self::normal) reply it replaces PostHog's own header of this name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -125,6 +137,24 @@ impl Reply {
         self
     }
 
+    /// Sets the verdict of capture V1 on some of a batch's events, instead of PostHog's own. [`Pick`] says how to name events. If
+    /// several calls name an event, the first one decides. It has no effect on other routes, or on a reply that is not
+    /// [normal](Self::normal).
+    ///
+    /// ```
+    /// # use posthog_health::testing::{FakePostHog, Reply, Verdict};
+    /// # let posthog = FakePostHog::start();
+    /// let reply = Reply::normal()
+    ///     .verdict("poison", Verdict::new("drop").details("event_too_big"))
+    ///     .verdict(0..10, Verdict::new("retry").details("not_persisted"))
+    ///     .retry_after("5");
+    /// posthog.capture_v1().then(reply);
+    /// ```
+    pub fn verdict(mut self, events: impl Into<Pick>, verdict: Verdict) -> Self {
+        self.verdicts.push((events.into(), verdict));
+        self
+    }
+
     /// Delays the answer by this much real time.
     ///
     /// Only the answer is delayed. A delayed normal reply accepts events at once, so a client that times out and sends them
@@ -136,6 +166,8 @@ impl Reply {
 
     /// Applies the reply's headers, body and delivery to an answer.
     pub(crate) fn apply_to(self, mut answer: Answer) -> Outgoing {
+        let replaced = |name: &str| self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+        answer.headers.retain(|(name, _)| !replaced(name));
         answer.headers.extend(self.headers);
         answer.body = self.body.unwrap_or(answer.body);
         Outgoing { answer, delay: self.delay, delivery: self.delivery }
@@ -166,6 +198,12 @@ impl Answer {
 
     pub fn text(status: u16, body: impl Into<Bytes>) -> Self {
         Self::typed(status, "text/plain; charset=utf-8", body.into())
+    }
+
+    /// A page that a proxy answers with.
+    pub fn page(status: u16) -> Self {
+        let page = format!("<!doctype html><title>{status}</title><center><h1>{status}</h1></center>");
+        Self::typed(status, "text/html", page.into())
     }
 
     pub fn json(status: u16, body: impl Into<Bytes>) -> Self {

@@ -1,17 +1,19 @@
-use std::io::{self, Read};
 use std::time::Instant;
 
 use bytes::Bytes;
-use flate2::read::GzDecoder;
+use serde_json::Value;
 
+use super::capture::{self, Undecodable};
 use super::http::Head;
 
 /// The route of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Route {
-    /// `/batch/`: capture.
+    /// `/batch/`, `/e/` and `/i/v0/e/`: capture, V0.
     Batch,
+    /// `/i/v1/analytics/events`: capture, V1.
+    CaptureV1,
     /// `/flags/`: flag evaluation and the check of a project token.
     Flags,
     /// `/flags/definitions/`: for local evaluation.
@@ -36,7 +38,7 @@ pub struct Request {
     pub query: String,
     /// The headers in order, with lower-case names; see [`header`](Self::header).
     pub headers: Vec<(String, String)>,
-    /// The body, decompressed if it was valid gzip. Empty if bodies are not kept, or if the body was too large.
+    /// The body, decompressed if it was valid gzip, or in V1 deflate. Empty if bodies are not kept, or if the body was too large.
     pub body: Bytes,
     /// The size of the body on the wire, before decompression. If the body was too large, the announced size.
     pub wire_bytes: usize,
@@ -44,10 +46,10 @@ pub struct Request {
     pub status: Option<u16>,
     /// The time at which the request had arrived.
     pub at: Instant,
-    /// Whether its events were accepted.
-    pub(crate) accepted: bool,
+    /// The positions of the accepted events.
+    pub(crate) accepted: Vec<usize>,
     /// Why the body could not be decompressed.
-    pub(crate) undecodable: Option<String>,
+    pub(crate) undecodable: Option<Undecodable>,
 }
 
 impl Request {
@@ -55,6 +57,12 @@ impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
         let named = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
         self.headers.iter().find(named).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the body as JSON, or null if it is none. This is an event's envelope: `api_key` and `sent_at` in V0, `created_at`
+    /// in V1.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
     /// Returns the key of the `Authorization` header.
@@ -65,9 +73,10 @@ impl Request {
     pub(crate) fn new(head: Head, wire_body: Bytes) -> Self {
         let wire_bytes = wire_body.len();
         let mut request = Self::unread(head, wire_bytes);
-        let decoded = request.decoded(&wire_body);
-        request.undecodable = decoded.as_ref().err().map(io::Error::to_string);
-        request.body = decoded.ok().flatten().unwrap_or(wire_body);
+        match request.decoded(&wire_body) {
+            Ok(body) => request.body = body,
+            Err(reason) => (request.body, request.undecodable) = (wire_body, Some(reason)),
+        }
         request
     }
 
@@ -83,20 +92,21 @@ impl Request {
             wire_bytes,
             status: None,
             at: Instant::now(),
-            accepted: false,
+            accepted: Vec::new(),
             undecodable: None,
         }
     }
 
-    fn decoded(&self, wire_body: &[u8]) -> io::Result<Option<Bytes>> {
-        let by_query = self.query.split('&').any(|part| part == "compression=gzip");
-        let by_header = self.header("content-encoding") == Some("gzip");
-        if !by_query && !by_header {
-            return Ok(None);
+    fn decoded(&self, wire_body: &Bytes) -> Result<Bytes, Undecodable> {
+        let encoding = self.header("content-encoding");
+        match self.route {
+            Route::CaptureV1 => capture::decode_v1(wire_body, encoding),
+            Route::Batch => capture::decode_v0(wire_body),
+            _ if encoding == Some("gzip") || self.query.split('&').any(|part| part == "compression=gzip") => {
+                capture::gunzip(wire_body)
+            }
+            _ => Ok(wire_body.clone()),
         }
-        let mut body = Vec::with_capacity(wire_body.len().saturating_mul(4));
-        GzDecoder::new(wire_body).read_to_end(&mut body)?;
-        Ok(Some(body.into()))
     }
 }
 
@@ -104,9 +114,10 @@ impl Route {
     /// `Other` is the last.
     pub(crate) const COUNT: usize = Self::Other as usize + 1;
 
-    fn of(path: &str) -> Self {
+    pub(crate) fn of(path: &str) -> Self {
         match path {
-            "/batch" | "/batch/" => Self::Batch,
+            "/batch" | "/batch/" | "/e" | "/e/" | "/i/v0/e" | "/i/v0/e/" => Self::Batch,
+            "/i/v1/analytics/events" | "/i/v1/analytics/events/" => Self::CaptureV1,
             "/flags" | "/flags/" => Self::Flags,
             "/flags/definitions" | "/flags/definitions/" => Self::Definitions,
             "/api/personal_api_keys/@current/" => Self::PersonalApiKey,

@@ -5,21 +5,24 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::capture::{self, Undecodable, v0, v1};
 use super::definitions;
+use super::host::Host;
 use super::reply::{Answer, Reply};
 use super::request::{Request, Route};
-use super::shape::{self, Batch, Evaluation, Event};
+use super::shape::{self, Evaluation};
 
 /// The projects' tokens, keys, flags and limits.
 #[derive(Default)]
 pub struct Rules {
+    pub host: Host,
     pub tokens: HashSet<String>,
-    /// `/batch/` refuses these.
+    /// Capture refuses these.
     pub revoked: HashSet<String>,
     /// `/flags/definitions/` takes these.
     pub secret_keys: HashSet<String>,
     pub over_quota: bool,
-    /// Events of these names are rejected, and with them their batch.
+    /// Events of these names are rejected, and in V0 their batch with them.
     pub rejected_names: HashSet<String>,
     /// Batches with an event of such a name get this reply.
     pub replies: HashMap<String, Reply>,
@@ -37,22 +40,29 @@ pub struct Decision {
 
 #[derive(Default)]
 pub struct Effect {
-    /// The accepted events, by their uuids.
-    pub accepted: Vec<Option<Uuid>>,
+    /// The accepted events: their positions in the batch, and their uuids.
+    pub accepted: Vec<(usize, Option<Uuid>)>,
     /// Whether flags were evaluated.
     pub billable: bool,
 }
 
 impl Rules {
-    pub fn judge(&self, request: &Request) -> Decision {
+    /// Decides on a request that `reply` leaves to PostHog.
+    pub fn judge(&self, request: &Request, reply: &Reply) -> Decision {
+        if let Some(answer) = self.host.answer(request) {
+            return answer.into();
+        }
+        let request = &*self.host.forward(request);
         match (request.route, request.method.as_str()) {
-            (Route::Batch, "POST") => self.capture(request).unwrap_or_else(Decision::from),
+            (Route::Batch, _) => v0::judge(self, request).unwrap_or_else(Decision::from),
+            (Route::CaptureV1, _) => v1::judge(self, request, &reply.verdicts).unwrap_or_else(Decision::from),
             (Route::Flags, "POST") => self.evaluate(request).unwrap_or_else(Decision::from),
             (Route::Flags, "GET" | "HEAD") => Answer::json(200, NO_FLAGS).into(),
             (Route::Definitions, "GET") => definitions::answer(self, request).into(),
             (Route::PersonalApiKey, "GET") => self.introspect(request).into(),
-            (Route::Batch | Route::Flags | Route::Definitions | Route::PersonalApiKey, _) => {
-                Answer::empty(405).into()
+            (Route::Flags | Route::Definitions | Route::PersonalApiKey, _) => Answer::empty(405).into(),
+            (Route::Other, "GET" | "HEAD") if request.path == "/_readiness" => {
+                Answer::text(200, "capture").into()
             }
             (Route::Other, _) => Answer::empty(404).into(),
         }
@@ -60,38 +70,16 @@ impl Rules {
 
     /// The reply that the content of a batch provokes.
     pub fn provoked(&self, request: &Request) -> Option<&Reply> {
-        if self.replies.is_empty() || request.route != Route::Batch {
+        if self.replies.is_empty() || !matches!(request.route, Route::Batch | Route::CaptureV1) {
             return None;
         }
-        let batch: Batch = shape::parse(&request.body).ok()?;
-        batch.batch.iter().find_map(|event| self.replies.get(&event.event))
-    }
-
-    fn capture(&self, request: &Request) -> Result<Decision, Answer> {
-        let batch: Batch = shape::parse(body(request)?).map_err(unparsable)?;
-        if batch.batch.is_empty() {
-            return Err(Answer::text(400, "request holds no event"));
-        }
-        check_token(batch.api_key.as_deref())?;
-        if batch.api_key.is_some_and(|token| self.revoked.contains(&*token)) {
-            return Err(Answer::text(401, "API key is not valid: revoked"));
-        }
-        let uuids: Result<_, _> = batch.batch.iter().map(check_event).collect();
-        let accepted = uuids.map_err(|reason| Answer::text(400, reason))?;
-        if let Some(event) = batch.batch.iter().find(|event| self.rejected_names.contains(&*event.event)) {
-            return Err(Answer::text(400, format!("event {:?} is not valid", event.event)));
-        }
-        if self.over_quota {
-            let answer = r#"{"status":"Ok","quota_limited":["events"]}"#;
-            return Ok(Answer::json(200, answer).into());
-        }
-        let effect = Effect { accepted, ..Effect::default() };
-        let answer = Answer::json(200, r#"{"status":"Ok"}"#);
-        Ok(Decision { answer, effect })
+        let events = capture::events(&request.body);
+        events.iter().find_map(|event| self.replies.get(event["event"].as_str()?))
     }
 
     fn evaluate(&self, request: &Request) -> Result<Decision, Answer> {
-        let asked: Evaluation = shape::parse(body(request)?).map_err(unparsable)?;
+        let asked: Evaluation = shape::parse(body(request)?)
+            .map_err(|reason| Answer::text(400, format!("failed to parse request: {reason}")))?;
         let token = asked.api_key.unwrap_or_default();
         if !self.tokens.contains(&token) {
             return Err(Answer::json(401, UNKNOWN_TOKEN));
@@ -163,44 +151,13 @@ impl From<Answer> for Decision {
     }
 }
 
-fn body(request: &Request) -> Result<&[u8], Answer> {
+/// The body, or an answer in plain text.
+pub fn body(request: &Request) -> Result<&[u8], Answer> {
     match &request.undecodable {
-        Some(reason) => Err(Answer::text(400, format!("failed to decode request: {reason}"))),
         None => Ok(&request.body),
-    }
-}
-
-fn unparsable(reason: String) -> Answer {
-    Answer::text(400, format!("failed to parse request: {reason}"))
-}
-
-/// The capture endpoint checks the token's shape alone.
-fn check_token(token: Option<&str>) -> Result<(), Answer> {
-    let Some(token) = token else {
-        return Err(Answer::text(400, "event submitted without an api_key"));
-    };
-    let flaw = match token {
-        "" => "empty",
-        _ if token.len() > 64 => "too_long",
-        _ if !token.is_ascii() => "not_ascii",
-        _ if token.starts_with("phx_") => "personal_api_key",
-        _ => return Ok(()),
-    };
-    Err(Answer::text(401, format!("API key is not valid: {flaw}")))
-}
-
-/// Checks the rules that the parser does not. Returns the uuid of a good event.
-fn check_event(event: &Event) -> Result<Option<Uuid>, &'static str> {
-    if event.event.is_empty() {
-        return Err("event submitted with an empty event name");
-    }
-    match &event.distinct_id {
-        None => return Err("event submitted without a distinct_id"),
-        Some(id) if id == "" => return Err("event submitted with an empty distinct_id"),
-        Some(_) => {}
-    }
-    match event.uuid.as_deref() {
-        None | Some("") => Ok(None),
-        Some(uuid) => Ok(Some(shape::parse_uuid(uuid).ok_or("failed to parse request: bad uuid")?)),
+        Some(Undecodable::TooLarge) => Err(Answer::text(413, "request body is too large")),
+        Some(Undecodable::Broken(reason)) => {
+            Err(Answer::text(400, format!("failed to decode request: {reason}")))
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::request::Route;
 use super::state::Shared;
 
 /// The answers of one route, from [`FakePostHog::batch`](super::FakePostHog::batch),
-/// [`FakePostHog::flags`](super::FakePostHog::flags), [`FakePostHog::definitions`](super::FakePostHog::definitions) and
+/// [`FakePostHog::capture_v1`](super::FakePostHog::capture_v1), [`FakePostHog::flags`](super::FakePostHog::flags), [`FakePostHog::definitions`](super::FakePostHog::definitions) and
 /// [`FakePostHog::personal_key`](super::FakePostHog::personal_key).
 ///
 /// Each call takes effect at once and returns the script, so that calls can be chained.

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::capture;
 use super::fake::FakePostHog;
 use super::request::{Request, Route};
-use super::shape;
 use super::state::Totals;
 
 impl FakePostHog {
     /// Returns every request so far, in order of arrival.
+    ///
+    /// Its [route](Request::route) tells the capture protocol of its events. V1's request id, attempt and time are
+    /// [headers](Request::header); `created_at` is in [`json`](Request::json).
     ///
     /// A request is added when its body has been read, before its answer is sent. Input that is not HTTP is left out.
     pub fn requests(&self) -> Vec<Request> {
@@ -22,12 +25,17 @@ impl FakePostHog {
         self.shared.totals().requests(route)
     }
 
-    /// Returns the accepted events as they were sent, in order and with duplicates. Events of requests whose body was
+    /// Returns the accepted events of both capture protocols as they were sent, in order and with duplicates. Events of requests whose body was
     /// [not kept](Self::keep_bodies) are left out.
     pub fn events(&self) -> Vec<Value> {
-        let requests = self.requests();
-        let accepted = requests.iter().filter(|request| request.accepted);
-        accepted.flat_map(|request| shape::events(&request.body)).collect()
+        let mut accepted = Vec::new();
+        for request in self.requests() {
+            let mut events = capture::events(&request.body);
+            accepted.extend(
+                request.accepted.iter().filter_map(|&position| events.get_mut(position).map(Value::take)),
+            );
+        }
+        accepted
     }
 
     /// Returns the number of accepted events, including duplicates.

@@ -150,7 +150,7 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
 /// Serves one request. Returns whether the connection stays open.
 async fn exchange(connection: &mut Connection, shared: &Shared) -> Result<bool, Unreadable> {
     let head = connection.head().await?;
-    let limit = shared.lock().body_limit;
+    let limit = shared.body_limit(&head.path);
     let body = match connection.body(head.length, limit).await {
         Err(Unreadable::TooLarge(size)) => {
             let answer = shared.handle_too_large(Request::unread(head, size));

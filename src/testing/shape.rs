@@ -5,25 +5,6 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
-use uuid::Uuid;
-
-#[derive(Deserialize)]
-pub struct Batch {
-    pub api_key: Option<String>,
-    pub batch: Vec<Event>,
-}
-
-#[derive(Deserialize)]
-pub struct Event {
-    pub event: String,
-    /// Any value but null: PostHog turns it into text.
-    pub distinct_id: Option<Value>,
-    pub uuid: Option<String>,
-    #[serde(default, rename = "properties")]
-    _properties: Object,
-    #[serde(default, rename = "timestamp")]
-    _timestamp: Option<String>,
-}
 
 #[derive(Deserialize)]
 pub struct Evaluation {
@@ -40,25 +21,15 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
-/// The events of a good batch.
-pub fn events(body: &[u8]) -> Vec<Value> {
-    #[derive(Default, Deserialize)]
-    struct Events {
-        batch: Vec<Value>,
-    }
-    serde_json::from_slice::<Events>(body).unwrap_or_default().batch
-}
-
-/// Reads 32 hexadecimal digits, with or without the usual hyphens. The crate reads other spellings too, which PostHog refuses.
-pub fn parse_uuid(text: &str) -> Option<Uuid> {
-    if matches!(text.len(), 32 | 36) { Uuid::try_parse(text).ok() } else { None }
-}
-
-/// A JSON object, checked to its depths as PostHog checks it, and thrown away member by member.
+/// A JSON object, checked to its depths as PostHog checks it, and thrown away member by member, but for the two in which V0
+/// looks for what the event itself lacks.
 ///
 /// serde's `IgnoredAny` would be quicker, but lets lone surrogates and numbers out of range pass.
 #[derive(Default)]
-struct Object;
+pub struct Object {
+    pub token: Option<Value>,
+    pub distinct_id: Option<Value>,
+}
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -76,7 +47,15 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-        while map.next_entry::<String, Value>()?.is_some() {}
-        Ok(Object)
+        let mut object = Object::default();
+        while let Some(key) = map.next_key::<String>()? {
+            let value: Option<Value> = map.next_value()?;
+            match key.as_str() {
+                "token" => object.token = value,
+                "distinct_id" => object.distinct_id = value,
+                _ => {}
+            }
+        }
+        Ok(object)
     }
 }

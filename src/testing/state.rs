@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::capture::v1;
 use super::reply::{Answer, Outgoing};
 use super::request::{Request, Route};
 use super::rules::{Decision, Effect, Rules};
@@ -84,6 +85,15 @@ impl Shared {
         Open(Arc::clone(self))
     }
 
+    /// The largest body for this path, in bytes on the wire.
+    pub fn body_limit(&self, path: &str) -> usize {
+        let limit = self.lock().body_limit;
+        match Route::of(path) {
+            Route::CaptureV1 => limit.min(v1::BODY_LIMIT),
+            _ => limit,
+        }
+    }
+
     /// Decides on a request, records it, and returns what to send.
     pub fn handle(&self, mut request: Request) -> Outgoing {
         let mut state = self.lock();
@@ -95,7 +105,7 @@ impl Shared {
         }
         let Decision { answer, effect } = match reply.status {
             Some(status) => Answer::empty(status).into(),
-            None => state.rules.judge(&request),
+            None => state.rules.judge(&request, &reply),
         };
         let mut outgoing = reply.apply_to(answer);
         outgoing.answer.date(SystemTime::now(), state.clock_ahead);
@@ -108,19 +118,24 @@ impl Shared {
     /// Records a request whose body is too large, and returns the answer.
     pub fn handle_too_large(&self, mut request: Request) -> Answer {
         request.status = Some(413);
+        let answer = match request.route {
+            Route::CaptureV1 => v1::too_large(),
+            _ => Answer::text(413, "request body is too large"),
+        };
         self.record(&mut self.lock(), request, &Effect::default());
-        Answer::text(413, "request body is too large")
+        answer
     }
 
     /// Writes the record before the totals, so that a test that a total wakes up finds the record complete.
     fn record(&self, state: &mut State, mut request: Request, effect: &Effect) {
         let route = request.route;
-        request.accepted = !effect.accepted.is_empty();
-        if !state.keep_bodies {
+        if state.keep_bodies {
+            request.accepted = effect.accepted.iter().map(|(position, _)| *position).collect();
+        } else {
             request.body = Bytes::new();
         }
         state.requests.push(request);
-        for uuid in effect.accepted.iter().flatten() {
+        for uuid in effect.accepted.iter().filter_map(|(_, uuid)| uuid.as_ref()) {
             *state.uuids.entry(*uuid).or_default() += 1;
         }
         self.totals.send_modify(|totals| {

@@ -4,10 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 
 use flate2::{Compression, write::GzEncoder};
 use posthog_health::testing::{FakePostHog, Reply, Route};
-use reqwest::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{EVENT, UUID, address, batch, connect, post, raw, read_until, soon};
+use super::{EVENT, UUID, address, batch, client, connect, post, raw, read_until, soon};
 
 #[tokio::test]
 async fn a_good_batch_is_accepted_and_recorded() {
@@ -44,18 +43,23 @@ async fn gzip_is_decoded_and_limited_by_its_size_on_the_wire() {
 
     let by_query = format!("{}/batch/?compression=gzip", posthog.url());
     let by_header = format!("{}/batch/", posthog.url());
-    let by_header = Client::new().post(by_header).header("content-encoding", "gzip");
-    for request in [Client::new().post(by_query), by_header] {
+    let by_header = client().post(by_header).header("content-encoding", "gzip");
+    let unannounced = client().post(format!("{}/batch/", posthog.url()));
+    for request in [client().post(by_query), by_header, unannounced] {
         let response = request.body(zipped.clone()).send().await.unwrap();
         assert_eq!(response.status(), 200);
     }
-    assert_eq!(posthog.accepted(), 200);
+    assert_eq!(posthog.accepted(), 300);
     let request = posthog.requests().remove(0);
     assert_eq!(request.query, "compression=gzip");
     assert_eq!(request.body, body);
     assert_eq!(request.wire_bytes, zipped.len());
 
-    let response = post(&posthog, "/batch/?compression=gzip", "{}").await;
+    // The first bytes decide, whatever is announced.
+    let plain = batch(&[EVENT]);
+    posthog.limit_body(plain.len());
+    assert_eq!(post(&posthog, "/batch/?compression=gzip", plain).await.status(), 200);
+    let response = post(&posthog, "/batch/", zipped[..20].to_vec()).await;
     assert_eq!(response.status(), 400);
     let text = response.text().await.unwrap();
     assert!(text.starts_with("failed to decode request"), "{text}");
@@ -169,7 +173,7 @@ fn it_serves_blocking_callers_and_goes_when_dropped() {
     assert!(matches!(idle.read(&mut [0; 1]), Ok(0) | Err(_)));
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

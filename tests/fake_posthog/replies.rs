@@ -29,7 +29,7 @@ async fn queued_replies_come_first_then_the_standing_one() {
 
     posthog.batch().then(Reply::status(502));
     posthog.recover();
-    assert_eq!(get_status(&posthog, "/batch/").await, 405);
+    assert_eq!(get_status(&posthog, "/batch/").await, 400);
     assert_eq!(get_status(&posthog, "/other").await, 404);
 }
 

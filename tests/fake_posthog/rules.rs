@@ -3,9 +3,9 @@
 use std::time::SystemTime;
 
 use posthog_health::testing::{FakePostHog, Route};
-use reqwest::{Client, Method};
+use reqwest::Method;
 
-use super::{EVENT, UUID, batch, post, soon};
+use super::{EVENT, UUID, batch, client, post, soon};
 
 #[tokio::test]
 async fn a_repeated_event_is_accepted_again_and_counts_once() {
@@ -37,6 +37,10 @@ async fn one_bad_event_costs_the_whole_batch() {
         r#"{"event": "e", "distinct_id": "u", "properties": {"deep": [{"lone": "\ud800"}]}}"#,
         r#"{"event": "e", "distinct_id": "u", "properties": {"n": NaN}}"#,
         r#"{"event": "e", "distinct_id": "u", "timestamp": 1700000000}"#,
+        r#"{"event": "e", "distinct_id": "u", "uuid": ""}"#,
+        r#"{"event": "e", "distinct_id": "u", "$set": "everything"}"#,
+        r#"{"event": "e", "distinct_id": "u", "$set_once": []}"#,
+        r#"{"event": "e", "properties": {"distinct_id": ""}}"#,
     ] {
         let response = post(&posthog, "/batch/", batch(&[EVENT, bad, EVENT])).await;
         assert_eq!(response.status(), 400, "{bad}");
@@ -48,7 +52,7 @@ async fn one_bad_event_costs_the_whole_batch() {
 
     for good in [
         r#"{"event": "e", "distinct_id": 7, "unknown": {"a": [null, true, -1, 1.5e3]}}"#,
-        r#"{"event": "e", "distinct_id": "u", "uuid": "", "timestamp": null}"#,
+        r#"{"event": "e", "distinct_id": "u", "uuid": null, "timestamp": null, "$set": null}"#,
         r#"{"event": "e", "distinct_id": "u", "properties": {"a": [1, -1, 0.5, null, true, {"b": "\u00e9"}]}}"#,
     ] {
         let response = post(&posthog, "/batch/", batch(&[good])).await;
@@ -61,10 +65,15 @@ async fn a_bad_envelope_is_refused() {
     let posthog = FakePostHog::start();
     for (body, reason) in [
         (batch(&[]), "request holds no event"),
-        (format!(r#"{{"batch": [{EVENT}]}}"#), "without an api_key"),
-        (format!(r#"{{"api_key": null, "batch": [{EVENT}]}}"#), "without an api_key"),
+        (format!(r#"{{"batch": [{EVENT}]}}"#), "did not match any variant"),
+        (format!(r#"{{"api_key": null, "batch": [{EVENT}]}}"#), "did not match any variant"),
+        (format!(r#"{{"token": "a", "api_key": "a", "batch": [{EVENT}]}}"#), "did not match any variant"),
+        (format!(r#"{{"api_key": "a", "sent_at": 1, "batch": [{EVENT}]}}"#), "did not match any variant"),
+        (
+            format!(r#"{{"api_key": "a", "historical_migration": "false", "batch": [{EVENT}]}}"#),
+            "did not match any variant",
+        ),
         ("{".to_owned(), "failed to parse request"),
-        ("[]".to_owned(), "failed to parse request"),
         (String::new(), "failed to parse request"),
     ] {
         let response = post(&posthog, "/batch/", body).await;
@@ -74,7 +83,14 @@ async fn a_bad_envelope_is_refused() {
     }
     let mut invalid_utf8 = batch(&[EVENT]).into_bytes();
     invalid_utf8[14] = 0xff;
-    assert_eq!(post(&posthog, "/batch/", invalid_utf8).await.status(), 400);
+    let response = post(&posthog, "/batch/", invalid_utf8).await;
+    assert_eq!(response.status(), 400);
+    assert_eq!(response.text().await.unwrap(), "failed to decode request: invalid body encoding");
+    assert_eq!(post(&posthog, "/batch/?compression=lz64", batch(&[EVENT])).await.status(), 400);
+    let form = client().post(format!("{}/batch/", posthog.url())).body(batch(&[EVENT]));
+    let form = form.header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(soon(form.send()).await.unwrap().status(), 400);
+    assert_eq!(posthog.accepted(), 0);
 }
 
 #[tokio::test]
@@ -91,6 +107,9 @@ async fn capture_checks_only_the_shape_of_a_token() {
         assert_eq!(response.status(), 401);
         let expected = format!("API key is not valid: {reason}");
         assert_eq!(response.text().await.unwrap(), expected);
+        // The token is checked before the events are counted.
+        let empty = format!(r#"{{"api_key": "{token}", "batch": []}}"#);
+        assert_eq!(post(&posthog, "/batch/", empty).await.status(), 401);
     }
     let unknown = format!(r#"{{"api_key": "phc_unknown", "batch": [{EVENT}]}}"#);
     assert_eq!(post(&posthog, "/batch/", unknown).await.status(), 200);
@@ -146,19 +165,28 @@ async fn methods_and_paths_are_told_apart() {
     for (method, path, status) in [
         (Method::GET, "/flags/", 200),
         (Method::HEAD, "/flags/", 200),
-        (Method::GET, "/batch/", 405),
+        (Method::GET, "/batch/", 400),
+        (Method::HEAD, "/batch/", 400),
+        (Method::OPTIONS, "/batch/", 200),
+        (Method::PUT, "/batch/", 405),
+        (Method::POST, "/e/", 400),
+        (Method::OPTIONS, "/i/v0/e/", 200),
+        (Method::GET, "/i/v1/analytics/events", 405),
+        (Method::OPTIONS, "/i/v1/analytics/events/", 200),
+        (Method::GET, "/_readiness", 200),
         (Method::PUT, "/flags/", 405),
-        (Method::POST, "/i/v1/analytics/events", 404),
+        (Method::POST, "/i/v2/analytics/events", 404),
     ] {
         let url = format!("{}{path}", posthog.url());
-        let response = Client::new().request(method, url).send().await.unwrap();
+        let response = client().request(method, url).send().await.unwrap();
         assert_eq!(response.status(), status, "{path}");
         let text = response.text().await.unwrap();
-        assert!(status == 200 || text.is_empty(), "{path}: {text}");
+        assert!(matches!(status, 200 | 400) || text.is_empty(), "{path}: {text}");
     }
-    assert_eq!(posthog.request_count(Route::Batch), 1);
+    assert_eq!(posthog.request_count(Route::Batch), 6);
+    assert_eq!(posthog.request_count(Route::CaptureV1), 2);
     assert_eq!(posthog.request_count(Route::Flags), 3);
-    assert_eq!(posthog.request_count(Route::Other), 1);
+    assert_eq!(posthog.request_count(Route::Other), 2);
 }
 
 #[tokio::test]
@@ -167,7 +195,7 @@ async fn a_personal_key_is_told_what_it_may_do() {
     posthog.know_personal_key("phx_known", &["feature_flag:read"], Some("2026-01-01T00:00:00Z"));
     let ask = async |key: &str| {
         let url = format!("{}/api/personal_api_keys/@current/", posthog.url());
-        soon(Client::new().get(url).bearer_auth(key).send()).await.unwrap()
+        soon(client().get(url).bearer_auth(key).send()).await.unwrap()
     };
     let known = ask("phx_known").await;
     assert_eq!(known.status(), 200);
