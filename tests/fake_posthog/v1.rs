@@ -164,7 +164,9 @@ async fn over_quota_and_revoked_tokens_are_told() {
     refused(v1_request(&posthog).body(v1_batch(&[v1_event(1)])), 402, "billing_limit_exceeded").await;
     posthog.limit_quota(false);
     posthog.revoke_token(FakePostHog::TOKEN);
-    refused(v1_request(&posthog).body(v1_batch(&[v1_event(1)])), 401, "invalid_api_token").await;
+    let padded = format!("Bearer  {} ", FakePostHog::TOKEN);
+    let request = with_header(&posthog, "authorization", Some(&padded));
+    refused(request.body(v1_batch(&[v1_event(1)])), 401, "invalid_api_token").await;
     assert_eq!(posthog.accepted(), 0);
 }
 
