@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::bounds;
 use super::incidents::Incident;
+use super::plan::DiskFault;
 use super::service::Service;
 use super::world::{State, World};
 use crate::{DropReason, Ledger, SpoolState};
@@ -82,6 +83,9 @@ impl Oracle {
             let most = spool.max_bytes;
             let contents = most.saturating_add(bounds::DEAD_LETTER_BYTES);
             let file = (contents as f64 * bounds::FILE_FACTOR) as u64 + bounds::FILE_BASE;
+            // A salvage keeps every record of a damaged file, until the next write.
+            let was_salvaged = state.incidents.has(Incident::Disk(DiskFault::ByteFlips));
+            let most = if was_salvaged { (most as f64 * bounds::FILE_FACTOR) as u64 } else { most };
             if health.bytes > most && health.state != SpoolState::Opening {
                 state.violate("the spool stays within its bound", format_args!("{} bytes", health.bytes));
             }

@@ -73,7 +73,7 @@ fn survivors(state: &mut State, ledger: &Ledger, letters: &[usize]) {
         let observed = &state.processes[event.process];
         let Some((at, Ended::Killed | Ended::PowerLost)) = observed.ended else { return false };
         let opened = observed.opened.is_some_and(|opened| event.at > opened);
-        let is_old = at.saturating_duration_since(event.at) > within;
+        let is_old = at.saturating_duration_since(event.at) > within + hook_of(event);
         // The tasks know what waits.
         let is_served = (spool.is_write_ahead && !was_troubled) || observed.tasks_ended.is_none();
         let was_kept = opened && is_old && is_served && event.is_done && !event.is_late;
@@ -108,6 +108,11 @@ impl State {
             stored_at > known || (stored_at < *removed && fits && ended.is_none_or(|ended| ended > known))
         })
     }
+}
+
+/// How long the event's hook takes. The event is captured and counted when the hook has returned.
+fn hook_of(event: &Captured) -> Duration {
+    if event.kind == EventKind::HookBlocks { BLOCKS } else { Duration::ZERO }
 }
 
 /// The accounts of all processes together, as far as no crash has made them uncertain.
@@ -154,9 +159,7 @@ fn lost_counts(state: &mut State, ledger: &Ledger, captured: u64) {
             _ => return false,
         };
         let is_open = observed.opened.is_none_or(|opened| event.at < opened + Duration::from_secs(1));
-        // It is counted when its hook has returned.
-        let hook = if event.kind == EventKind::HookBlocks { BLOCKS } else { Duration::ZERO };
-        is_open || crashed_at.saturating_duration_since(event.at) <= uncertain + hook
+        is_open || crashed_at.saturating_duration_since(event.at) <= uncertain + hook_of(event)
     });
     if ledger.captured + unknown < captured {
         let text = format!(
