@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use log::{Log, install};
 use posthog_health::testing::{FakePostHog, Reply};
-use posthog_health::{AlertName, AlertsConfig, Event, PostHog, Severity};
+use posthog_health::{AlertName, AlertsConfig, Event, PostHog, Severity, TypedEvent};
 use support::{MS, builder, capture, flush_lossy, reject, until};
 use tracing::span::{Attributes, Id};
 use tracing::{Event as Line, Level, Metadata, Subscriber};
@@ -86,6 +86,30 @@ async fn an_alias_that_merges_nobody_is_news_once() {
     posthog.flush().await.unwrap();
     assert_eq!(log.text().matches(NEWS).count(), 1);
     assert_eq!((posthog.stats().delivered, server.distinct()), (22, 22), "it is PostHog that decides");
+}
+
+#[tokio::test]
+async fn a_distinct_id_that_is_cut_is_news_once() {
+    const NEWS: &str = "a distinct id is longer than the 200 bytes";
+    let (log, _guard) = Log::start(Level::INFO);
+    let server = FakePostHog::start();
+    let posthog = builder(&server).build().unwrap();
+    posthog.capture(Event::new("e", &"x".repeat(200)));
+    posthog.flush().await.unwrap();
+    assert!(!log.text().contains(NEWS));
+    let long = "y".repeat(201);
+    for _ in 0..10 {
+        posthog.capture(Event::new("e", &long));
+        posthog.capture(TypedEvent::new("e", &long, &serde_json::json!({})).unwrap());
+    }
+    assert!(!log.text().contains(NEWS), "on the caller's thread");
+    posthog.sdk().await.unwrap().capture(Event::new("e", &long));
+    posthog.flush().await.unwrap();
+    assert_eq!(log.text().matches(NEWS).count(), 1);
+    assert!(!log.text().contains("yyyy"), "an id is nobody's business");
+    assert_eq!(posthog.stats().delivered, 22);
+    assert!(server.events()[1..].iter().all(|event| event["distinct_id"] == "y".repeat(200)));
+    posthog.shutdown(MS(10_000)).await;
 }
 
 /// The same of the SDK, which has a secret key too, and lines of its own.

@@ -255,6 +255,8 @@ async fn each_of_the_rarer_numbers_is_its_own() {
     server.batch().then(Reply::normal().delayed(MS(20)));
     posthog.alias("anonymous-1", "undefined");
     posthog.alias("anonymous-1", "user-1");
+    posthog.capture(Event::new("e", &"x".repeat(201)));
+    posthog.capture(Event::new("e", &"x".repeat(200)));
     posthog.flush().await.unwrap();
     server.batch().then(Reply::status(200).body(r#"{"status":"Ok","quota_limited":["events"]}"#));
     capture(&posthog, 1);
@@ -271,6 +273,7 @@ async fn each_of_the_rarer_numbers_is_its_own() {
     assert_eq!(scrape.value("posthog_failed_attempts_total{surface=\"capture\",cause=\"throttled\"}"), 1);
     assert_eq!(scrape.value("posthog_probes_total{outcome=\"server\"}"), 1);
     assert_eq!(scrape.value("posthog_unmergeable_aliases_total"), 1);
+    assert_eq!(scrape.value("posthog_distinct_ids_cut_total"), 1);
     assert!(scrape.value("posthog_rate_limit_waits_total") >= 1);
     assert!(scrape.value("posthog_rate_limit_wait_seconds_total") >= 1);
     let of_capture_alone = "posthog_alert_firing{alert=\"stalled\",surface=\"flags\",severity=\"P1\"}";

@@ -19,6 +19,7 @@ mod answer;
 mod batch;
 mod compression;
 mod definitions;
+pub mod event_json;
 mod flags;
 #[cfg(test)]
 mod fuzz;

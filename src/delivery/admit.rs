@@ -7,10 +7,21 @@ pub fn admit_names(event: &str, distinct_id: &str) -> Result<(), DropReason> {
     if is_blank(event) {
         return Err(DropReason::NoName);
     }
-    if is_blank(distinct_id) {
+    if is_blank(cut_id(distinct_id)) {
         return Err(DropReason::NoDistinctId);
     }
     Ok(())
+}
+
+/// As much of a distinct id as PostHog keeps: V0's servers cut a longer one, and V1 drops its event.
+#[inline]
+pub fn cut_id(distinct_id: &str) -> &str {
+    const LONGEST: usize = 200;
+    if distinct_id.len() <= LONGEST {
+        return distinct_id;
+    }
+    // A character has four bytes at most.
+    (LONGEST - 3..=LONGEST).rev().find_map(|end| distinct_id.get(..end)).unwrap_or_default()
 }
 
 /// Whether PostHog refuses to merge the person of this id with another one, because many services send such ids by mistake.
@@ -61,6 +72,21 @@ mod tests {
         for id in ["user-1", "nan", "NULL", "00", "'null", "\"", "", "anonymous-abc123", "identity"] {
             assert!(!is_unmergeable(id), "{id}");
         }
+    }
+
+    #[test]
+    fn an_id_is_cut_at_200_bytes_between_characters() {
+        for (id, kept) in [
+            ("x".repeat(200), 200),
+            ("x".repeat(201), 200),
+            ("\u{1F994}".repeat(51), 200),
+            (format!("x{}", "\u{1F994}".repeat(50)), 197),
+            (format!("xx{}", "\u{1F994}".repeat(50)), 198),
+            (format!("xxx{}", "\u{1F994}".repeat(50)), 199),
+        ] {
+            assert_eq!(cut_id(&id), &id[..kept], "{id}");
+        }
+        assert_eq!(admit_names("e", &format!("{}x", " ".repeat(200))), Err(DropReason::NoDistinctId));
     }
 
     #[test]

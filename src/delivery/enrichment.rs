@@ -1,38 +1,39 @@
 use std::sync::{Once, OnceLock};
 
-use memchr::memchr_iter;
 use serde_json::Value;
 
 use crate::rt::simulated;
 
 /// The properties that every event gets unless it has its own, in the order in which [`Own`] counts them.
-const NAMES: [&str; 6] = ["$lib", "$lib_version", "$os", "$os_version", "$is_server", "$geoip_disable"];
+const NAMES: [&str; 9] = [
+    "$lib",
+    "$lib_version",
+    "$lib_version__major",
+    "$lib_version__minor",
+    "$lib_version__patch",
+    "$os",
+    "$os_version",
+    "$is_server",
+    "$geoip_disable",
+];
 
 /// Those that an event has itself.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Own(u8);
+pub struct Own(u16);
 
 impl Own {
-    /// Asks for each.
-    pub fn of(has: impl Fn(&str) -> bool) -> Self {
-        let mut own = Self::default();
-        NAMES.iter().filter(|name| has(name)).for_each(|name| own.add(name));
-        own
+    /// Whether this text begins with the name of one.
+    pub fn begins(text: &[u8]) -> bool {
+        NAMES.iter().any(|name| text.starts_with(name.as_bytes()))
     }
 
-    /// Whether one of them may be a member in this JSON.
-    pub fn is_mentioned(json: &[u8]) -> bool {
-        let named = |at: usize| NAMES.iter().any(|name| json[at..].starts_with(name.as_bytes()));
-        memchr_iter(b'$', json).any(named)
-    }
-
-    /// Takes note of a property as it is written. Every property passes here, so this is where another kind of
-    /// property would be noticed too.
+    /// Takes note of a property as it is written.
     pub fn add(&mut self, property: &str) {
         if property.starts_with('$')
             && let Some(at) = NAMES.iter().position(|name| *name == property)
         {
-            self.0 |= 1 << at;
+            // The parts of our version do not fit another version.
+            self.0 |= if property == "$lib_version" { 0b1111 << at } else { 1 << at };
         }
     }
 
@@ -51,8 +52,13 @@ pub struct Enrichment {
     complete: OnceLock<Members>,
 }
 
-/// One for each of [`NAMES`], with a comma behind it; empty where nothing is added.
-type Members = [Vec<u8>; NAMES.len()];
+#[derive(Debug)]
+struct Members {
+    /// One for each of [`NAMES`], with a comma behind it; empty where nothing is added.
+    each: [Vec<u8>; NAMES.len()],
+    /// All of them, for the many events that have none of their own.
+    all: Vec<u8>,
+}
 
 impl Enrichment {
     pub fn new(is_server: bool, geoip: bool) -> Self {
@@ -69,7 +75,11 @@ impl Enrichment {
 
     /// Writes what the event has not, each with a comma behind it.
     pub fn write(&self, out: &mut Vec<u8>, own: Own) {
-        for (at, member) in self.members().iter().enumerate() {
+        let members = self.members();
+        if own.0 == 0 {
+            return out.extend_from_slice(&members.all);
+        }
+        for (at, member) in members.each.iter().enumerate() {
             if !own.has(at) {
                 out.extend_from_slice(member);
             }
@@ -90,19 +100,25 @@ impl Enrichment {
 }
 
 fn members(is_server: bool, geoip: bool, os: &str, os_version: Option<&str>) -> Members {
+    let part = |part: &str| part.parse::<u64>().ok().map(Value::from);
     let values: [Option<Value>; NAMES.len()] = [
         Some("posthog-health".into()),
         Some(env!("CARGO_PKG_VERSION").into()),
+        part(env!("CARGO_PKG_VERSION_MAJOR")),
+        part(env!("CARGO_PKG_VERSION_MINOR")),
+        part(env!("CARGO_PKG_VERSION_PATCH")),
         Some(os.into()),
         os_version.map(Value::from),
         is_server.then(|| true.into()),
         (!geoip).then(|| true.into()),
     ];
-    let mut all = NAMES.iter().zip(values);
-    std::array::from_fn(|_| match all.next() {
+    let mut named = NAMES.iter().zip(values);
+    let each: [Vec<u8>; NAMES.len()] = std::array::from_fn(|_| match named.next() {
         Some((name, Some(value))) => format!("\"{name}\":{value},").into_bytes(),
         _ => Vec::new(),
-    })
+    });
+    let all = each.concat();
+    Members { each, all }
 }
 
 /// The operating system and its version as posthog-rs reports them, once they are known.
@@ -130,5 +146,5 @@ pub fn wait_for_os() -> &'static (String, String) {
 
 #[cfg(test)]
 pub fn at_first() -> String {
-    String::from_utf8(Enrichment::new(true, true).at_first.concat()).unwrap_or_default()
+    String::from_utf8(Enrichment::new(true, true).at_first.all).unwrap_or_default()
 }

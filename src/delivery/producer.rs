@@ -4,7 +4,7 @@ use posthog_rs::{Event, RequestContext};
 use serde_json::Value;
 
 use super::admit::is_unmergeable;
-use super::encode::Encoder;
+use super::encode::{Encoded, Encoder};
 use super::event::AnyEvent;
 use super::hooks::is_inside;
 use super::ledger::DropReason;
@@ -85,7 +85,12 @@ impl Producer {
         }
         let captured_at = clock::wall();
         match self.encoder.encode(event, captured_at) {
-            Ok(json) => self.queue.enter(json, waiter),
+            Ok(Encoded { json, is_id_cut }) => {
+                if is_id_cut {
+                    self.queue.step(State::note_cut_id);
+                }
+                self.queue.enter(json, waiter);
+            }
             Err(reason) => self.queue.refuse(reason, waiter),
         }
     }

@@ -15,8 +15,8 @@ fn encoder(hooks: Vec<Hook>, most_bytes: usize) -> Encoder {
 
 fn encode_with(hooks: Vec<Hook>, event: impl Into<AnyEvent>) -> Result<Value, DropReason> {
     let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
-    let bytes = encoder(hooks, usize::MAX).encode(event.into(), at)?;
-    Ok(serde_json::from_slice(&bytes).unwrap())
+    let encoded = encoder(hooks, usize::MAX).encode(event.into(), at)?;
+    Ok(serde_json::from_slice(&encoded.json).unwrap())
 }
 
 fn encode(event: impl Into<AnyEvent>) -> Value {
@@ -32,6 +32,7 @@ fn an_event_on_the_wire_is_what_v0_wants() {
     event.add_group("company", "acme");
     let uuid = serde_json::to_value(&event).unwrap()["uuid"].clone();
     let (os, os_version) = wait_for_os();
+    let part = |part: &str| part.parse::<u64>().unwrap();
     assert_eq!(
         encode(event),
         json!({
@@ -46,6 +47,9 @@ fn an_event_on_the_wire_is_what_v0_wants() {
                 "$groups": {"company": "acme"},
                 "$lib": "posthog-health",
                 "$lib_version": env!("CARGO_PKG_VERSION"),
+                "$lib_version__major": part(env!("CARGO_PKG_VERSION_MAJOR")),
+                "$lib_version__minor": part(env!("CARGO_PKG_VERSION_MINOR")),
+                "$lib_version__patch": part(env!("CARGO_PKG_VERSION_PATCH")),
                 "$os": os,
                 "$os_version": os_version,
                 "$is_server": true,
@@ -70,13 +74,61 @@ fn the_callers_values_win() {
     assert_eq!(properties["$groups"], json!({"team": "t"}));
 }
 
+/// The parts of our version do not fit theirs.
+#[test]
+fn an_event_with_a_version_of_its_own_has_the_parts_that_it_has() {
+    let mut event = Event::new("e", "u");
+    event.insert_prop("$lib_version", "7.0.1").unwrap();
+    event.insert_prop("$lib_version__major", 7).unwrap();
+    let properties = encode(event)["properties"].clone();
+    assert_eq!(
+        (&properties["$lib_version"], &properties["$lib_version__major"]),
+        (&json!("7.0.1"), &json!(7))
+    );
+    assert_eq!(properties.get("$lib_version__minor"), None);
+    let properties = encode(typed(json!({"$lib_version": "7.0.1"})))["properties"].clone();
+    assert_eq!(properties.get("$lib_version__major"), None);
+    let properties = encode(typed(json!({"$lib_version__major": 7})))["properties"].clone();
+    assert_eq!(properties["$lib_version__major"], 7);
+    assert!(properties["$lib_version__minor"].is_u64());
+}
+
+#[test]
+fn an_id_that_is_too_long_is_cut_and_tells() {
+    let long = format!("{}\u{1F994}", "\"".repeat(199));
+    let at = SystemTime::UNIX_EPOCH;
+    let typed = || TypedEvent::new("e", &long, &json!({})).unwrap();
+    let renames = || -> Vec<Hook> {
+        let long = long.clone();
+        vec![Box::new(move |_| Some(Event::new("e", &long)))]
+    };
+    for (hooks, event) in [
+        (Vec::new(), AnyEvent::from(Event::new("e", &long))),
+        (Vec::new(), typed().into()),
+        (vec![Box::new(Some) as Hook], typed().into()),
+        (renames(), Event::new("e", "short").into()),
+    ] {
+        let encoded = encoder(hooks, usize::MAX).encode(event, at).unwrap();
+        assert!(encoded.is_id_cut);
+        let event: Value = serde_json::from_slice(&encoded.json).unwrap();
+        assert_eq!(event["distinct_id"], "\"".repeat(199));
+    }
+    for event in [AnyEvent::from(Event::new("e", &long[..199])), typed_for(&long[..199]).into()] {
+        assert!(!encoder(Vec::new(), usize::MAX).encode(event, at).unwrap().is_id_cut);
+    }
+}
+
+fn typed_for(distinct_id: &str) -> TypedEvent {
+    TypedEvent::new("e", distinct_id, &json!({})).unwrap()
+}
+
 #[test]
 fn groups_of_the_event_replace_a_groups_property() {
     let mut event = Event::new("e", "u");
     event.insert_prop("$groups", json!({"team": "t"})).unwrap();
     event.add_group("company", "acme");
-    let bytes = encoder(Vec::new(), usize::MAX).encode(event.into(), SystemTime::now()).unwrap();
-    assert_eq!(String::from_utf8(bytes.to_vec()).unwrap().matches("$groups").count(), 1);
+    let encoded = encoder(Vec::new(), usize::MAX).encode(event.into(), SystemTime::now()).unwrap();
+    assert_eq!(String::from_utf8(encoded.json.to_vec()).unwrap().matches("$groups").count(), 1);
 }
 
 #[test]
@@ -282,8 +334,11 @@ fn encoding_stops_at_the_bound() {
     let event = || event.clone().into();
     assert_eq!(encoder(Vec::new(), 10_000).encode(event(), at), Err(DropReason::TooLarge));
     let whole = encoder(Vec::new(), usize::MAX).encode(event(), at).unwrap();
-    assert_eq!(encoder(Vec::new(), whole.len()).encode(event(), at).as_ref(), Ok(&whole));
-    assert_eq!(encoder(Vec::new(), whole.len() - 1).encode(event(), at), Err(DropReason::TooLarge));
+    let length = whole.json.len();
+    assert_eq!(encoder(Vec::new(), length).encode(event(), at).as_ref(), Ok(&whole));
+    assert_eq!(encoder(Vec::new(), length - 1).encode(event(), at), Err(DropReason::TooLarge));
     let typed = TypedEvent::new("e", "u", &json!({"long": "x".repeat(10_000)})).unwrap();
     assert_eq!(encoder(Vec::new(), 10_000).encode(typed.into(), at), Err(DropReason::TooLarge));
 }
+
+mod protocols;

@@ -75,6 +75,9 @@ pub struct Snapshot {
     /// Aliases that PostHog refuses to carry out.
     #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "what only the metrics show"))]
     pub unmergeable: u64,
+    /// Distinct ids that were cut.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "what only the metrics show"))]
+    pub cut_ids: u64,
     /// `None` without a spool.
     pub spool: Option<SpoolHealth>,
     /// When an event was last lost that nobody asked to drop.

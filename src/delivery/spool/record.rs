@@ -116,3 +116,55 @@ fn long(bytes: &[u8], range: Range<usize>) -> Option<u64> {
 fn short(bytes: &[u8], range: Range<usize>) -> Option<u32> {
     bytes.get(range)?.try_into().ok().map(u32::from_le_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::event_json::write_v1;
+
+    /// As 0.1 wrote it before there was capture V1: what V1 lifts is between other properties.
+    #[test]
+    fn a_record_of_an_earlier_version_is_an_event_for_v0_and_v1() {
+        let event = concat!(
+            r#"{"uuid":"018bcfe5-687b-7000-8000-000000000007","event":"order placed","distinct_id":"user-1","#,
+            r#""properties":{"amount":9.5,"$window_id":"w-1","$session_id":"s \"1\"","$cookieless_mode":"yes","#,
+            r#""$process_person_profile":true,"$lib":"posthog-health","$lib_version":"0.1.0","$os":"Debian","#,
+            r#""$os_version":"12.0.0","$is_server":true,"$groups":{"company":"acme"}},"#,
+            r#""timestamp":"2026-11-30T08:00:00.123456Z"}"#,
+        );
+        let header = *b"\xF5PHE\
+            \x03\0\0\0\0\0\0\0\
+            \x05\0\0\0\0\0\0\0\
+            \x7B\xC8\x77\x2B\xA2\x01\0\0\
+            \x01\0\0\0\
+            \x8A\x01\0\0";
+        let bytes = [&header[..], event.as_bytes(), b"\x1C\x60\xB1\xE7"].concat();
+        let record = Record::expect(&bytes, Kind::Event, 3).unwrap();
+        assert_eq!((record.sequence, record.at, record.attempts), (5, 1_796_025_600_123, 1));
+        assert_eq!(record.json, event.as_bytes(), "V0 gets it as it is");
+
+        let mut v1 = Vec::new();
+        write_v1(record.json, &mut v1);
+        let expected = json!({
+            "uuid": "018bcfe5-687b-7000-8000-000000000007",
+            "event": "order placed",
+            "distinct_id": "user-1",
+            "properties": {
+                "amount": 9.5,
+                "$lib": "posthog-health",
+                "$lib_version": "0.1.0",
+                "$os": "Debian",
+                "$os_version": "12.0.0",
+                "$is_server": true,
+                "$groups": {"company": "acme"},
+            },
+            "timestamp": "2026-11-30T08:00:00.123456Z",
+            "session_id": "s \"1\"",
+            "window_id": "w-1",
+            "options": {"process_person_profile": true},
+        });
+        assert_eq!(serde_json::from_slice::<Value>(&v1).unwrap(), expected);
+    }
+}

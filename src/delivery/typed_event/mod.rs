@@ -4,22 +4,21 @@ mod fresh_uuid;
 mod tests;
 mod write;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::time::SystemTime;
 
 use memchr::{memchr_iter, memmem};
 use posthog_rs::{Event, RequestContext};
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::admit::admit_names;
+use super::admit::{admit_names, cut_id};
 use super::enrichment::Own;
 use super::json::{self, Budget, DEEPEST};
 use super::ledger::DropReason;
 use super::scratch::Scratch;
+use crate::api::event_json::{self, LIFTED, Members, lifted};
 pub use error::PropertiesError;
 use fresh_uuid::fresh_uuid;
 use write::write;
@@ -70,7 +69,10 @@ pub struct TypedEvent {
     json: Vec<u8>,
     /// Where its members begin.
     members: usize,
+    /// The members that capture V1 wants elsewhere, with a comma behind each. They are written last.
+    lifted: Vec<u8>,
     own: Own,
+    is_id_cut: bool,
     refused: Option<DropReason>,
 }
 
@@ -89,13 +91,20 @@ impl TypedEvent {
         Scratch::with(|scratch| {
             let out = &mut scratch.json;
             out.clear();
-            let (members, written) = write(out, event, distinct_id, properties)?;
-            let refused = admit_names(event, distinct_id).and(written).err();
-            let json = out.as_slice().to_vec();
-            let mut event =
-                Self { uuid: fresh_uuid(), timestamp: None, json, members, own: Own::default(), refused };
-            if Own::is_mentioned(event.members()) || has_disguise(event.members()) {
-                event.own = Own::of(|name| event.has(name));
+            let kept_id = cut_id(distinct_id);
+            let (members, written) = write(out, event, kept_id, properties)?;
+            let mut event = Self {
+                uuid: fresh_uuid(),
+                timestamp: None,
+                json: out.as_slice().to_vec(),
+                members,
+                lifted: Vec::new(),
+                own: Own::default(),
+                is_id_cut: kept_id.len() < distinct_id.len(),
+                refused: admit_names(event, kept_id).and(written).err(),
+            };
+            if is_special_mentioned(event.members()) {
+                event.look_into();
             }
             Ok(event)
         })
@@ -135,8 +144,17 @@ impl TypedEvent {
         &self.json
     }
 
+    /// What is written after all others: members with a comma behind each.
+    pub(crate) fn lifted(&self) -> &[u8] {
+        &self.lifted
+    }
+
     pub(crate) fn own(&self) -> Own {
         self.own
+    }
+
+    pub(crate) fn is_id_cut(&self) -> bool {
+        self.is_id_cut
     }
 
     /// Adds what the context has and the event has not.
@@ -145,7 +163,8 @@ impl TypedEvent {
         context.apply_to_event(&mut defaults);
         for (name, value) in defaults.properties() {
             if !self.has(name) {
-                let written = json::member(&mut self.json, name, value, Budget::new(DEEPEST, usize::MAX));
+                let out = if lifted(name).is_some() { &mut self.lifted } else { &mut self.json };
+                let written = json::member(out, name, value, Budget::new(DEEPEST, usize::MAX));
                 self.refused = self.refused.or(written.err().map(DropReason::from));
                 self.own.add(name);
             }
@@ -160,7 +179,8 @@ impl TypedEvent {
             distinct_id: String,
             properties: Map<String, Value>,
         }
-        let whole = [b"{", without_comma(&self.json), b"}}"].concat();
+        let all = [&self.json[..], &self.lifted].concat();
+        let whole = [b"{", without_comma(&all), b"}}"].concat();
         let Parts { event, distinct_id, properties } = serde_json::from_slice(&whole).ok()?;
         let mut event = Event::new(event, distinct_id);
         event.set_uuid(self.uuid);
@@ -174,15 +194,42 @@ impl TypedEvent {
         &self.json[self.members..]
     }
 
+    /// Takes note of its own enrichment, and moves what is lifted.
+    #[cold]
+    fn look_into(&mut self) {
+        let whole = [b"{", without_comma(self.members()), b"}"].concat();
+        let Ok(Members(members)) = serde_json::from_slice(&whole) else { return };
+        members.iter().for_each(|(name, _)| self.own.add(name));
+        if !members.iter().any(|(name, _)| lifted(name).is_some()) {
+            return;
+        }
+        self.json.truncate(self.members);
+        let mut last = [None; LIFTED.len()];
+        for (name, value) in members {
+            match lifted(&name) {
+                // The last one of a name counts.
+                Some(at) => last[at] = Some(value),
+                None => event_json::write_member(&mut self.json, &name, value),
+            }
+        }
+        for (lifted, value) in LIFTED.iter().zip(last) {
+            if let Some(value) = value {
+                event_json::write_member(&mut self.lifted, lifted.property, value);
+            }
+        }
+    }
+
     /// Whether there is a member of this name. Parses only where the name is found in the text, or may be in disguise.
     fn has(&self, name: &str) -> bool {
         let text = Value::from(name).to_string();
-        let is_mentioned = memmem::find(self.members(), text.as_bytes()).is_some();
-        (is_mentioned || has_disguise(self.members())) && {
-            let whole = [b"{", without_comma(self.members()), b"}"].concat();
-            serde_json::from_slice::<HashMap<String, IgnoredAny>>(&whole)
-                .is_ok_and(|all| all.contains_key(name))
-        }
+        let is_found = |members: &[u8]| {
+            (memmem::find(members, text.as_bytes()).is_some() || has_disguise(members)) && {
+                let whole = [b"{", without_comma(members), b"}"].concat();
+                serde_json::from_slice::<Members<'_>>(&whole)
+                    .is_ok_and(|Members(all)| all.iter().any(|(own, _)| own == name))
+            }
+        };
+        is_found(self.members()) || is_found(&self.lifted)
     }
 }
 
@@ -191,6 +238,12 @@ impl fmt::Debug for TypedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TypedEvent").field("bytes", &self.json.len()).finish_non_exhaustive()
     }
+}
+
+/// Whether a member may be one that is not written where it stands, or instead of one that is added.
+fn is_special_mentioned(members: &[u8]) -> bool {
+    let is_special = |at| Own::begins(&members[at..]) || event_json::begins_with_lifted(&members[at..]);
+    memchr_iter(b'$', members).any(is_special) || has_disguise(members)
 }
 
 /// Whether a letter may be written as its number, as in raw values.

@@ -136,6 +136,14 @@ impl<L: SlotService, Q: SlotService> Worker<L, Q> {
                 )
             });
         }
+        if self.dispatcher.queue.step(State::take_cut_id_news) {
+            foreign::log(|| {
+                tracing::warn!(
+                    target: target::DELIVERY,
+                    "a distinct id is longer than the 200 bytes that PostHog keeps: it was cut"
+                )
+            });
+        }
     }
 
     fn send(&mut self) {

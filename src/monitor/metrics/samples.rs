@@ -36,7 +36,7 @@ impl Samples {
     /// Adds this process's counts. Earlier processes published the counts that a spool carries over from them, except
     /// for the events that they left behind.
     fn add_ledger(&mut self, snapshot: &Snapshot) {
-        let Snapshot { own, taken_over, found_lost, ledger, unmergeable, .. } = snapshot;
+        let Snapshot { own, taken_over, found_lost, ledger, unmergeable, cut_ids, .. } = snapshot;
         self.add(table::EVENTS_CAPTURED, &[], own.captured + taken_over);
         self.add(table::EVENTS_DELIVERED, &[], own.delivered);
         for reason in DropReason::ALL {
@@ -48,6 +48,7 @@ impl Samples {
         self.add(table::EVENTS_SPOOLED, &[], ledger.spooled);
         self.add(table::EVENTS_DEAD_LETTERED, &[], ledger.dead_lettered);
         self.add(table::UNMERGEABLE_ALIASES, &[], *unmergeable);
+        self.add(table::DISTINCT_IDS_CUT, &[], *cut_ids);
     }
 
     fn add_traffic(&mut self, surface: Surface, traffic: &Traffic) {

@@ -46,6 +46,7 @@ metrics! {
     EVENTS_SPOOLED "posthog_events_spooled" Gauge Count "Events on disk"
     EVENTS_DEAD_LETTERED "posthog_events_dead_lettered" Gauge Count "Events that PostHog will not take"
     UNMERGEABLE_ALIASES "posthog_unmergeable_aliases_total" Counter Count "Aliases with an id that PostHog refuses to merge"
+    DISTINCT_IDS_CUT "posthog_distinct_ids_cut_total" Counter Count "Distinct ids that were cut to 200 bytes"
     ATTEMPTS "posthog_attempts_total" Counter Count "Requests with events, by what came of them"
     FAILED_ATTEMPTS "posthog_failed_attempts_total" Counter Count "What the alerts count, by cause"
     SLOW_ATTEMPTS "posthog_slow_attempts_total" Counter Count "Attempts slower than High Latency allows"

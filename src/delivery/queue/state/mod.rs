@@ -39,9 +39,9 @@ pub struct State {
     overflow: Episode,
     overflow_is_news: bool,
     /// Aliases that merge nothing, and what the log says of them.
-    unmergeable: u64,
-    unmergeables: Episode,
-    unmergeable_is_news: bool,
+    unmergeable: Remarks,
+    /// Distinct ids that were too long, and what the log says of them.
+    cut_ids: Remarks,
     /// Whom the step that is under way concerns.
     concerned: Concerned,
     last_loss: Option<Instant>,
@@ -98,6 +98,29 @@ pub struct Wakes {
     pub settled_to: Option<u64>,
 }
 
+/// What happens to events that are delivered all the same. The worker logs it once an episode: no subscriber runs on a
+/// caller's thread.
+#[derive(Debug, Default)]
+struct Remarks {
+    count: u64,
+    episode: Episode,
+    is_news: bool,
+}
+
+impl Remarks {
+    /// Counts one. True if the worker is to log it.
+    fn add(&mut self) -> bool {
+        self.count += 1;
+        let begins = self.episode.begins(Instant::now().into_std());
+        self.is_news |= begins;
+        begins
+    }
+
+    fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.is_news)
+    }
+}
+
 /// What a step took out of memory, to be freed outside the lock.
 pub type Freed = (VecDeque<QueuedEvent>, Vec<DeadLetter>);
 
@@ -144,7 +167,8 @@ impl State {
             taken_over: captured.saturating_sub(delivered + dropped.total()) + found_lost,
             found_lost,
             dead_lettered: self.dead_lettered,
-            unmergeable: self.unmergeable,
+            unmergeable: self.unmergeable.count,
+            cut_ids: self.cut_ids.count,
             spool: self.spool.health(self.ledger.spooled(), clock::now()),
             last_loss: self.last_loss,
             last_dead_letter: self.last_dead_letter,
@@ -255,15 +279,23 @@ impl State {
 
     /// Counts an alias that PostHog takes but does not carry out. The worker logs that, if it is news.
     pub fn note_unmergeable(&mut self) {
-        self.unmergeable += 1;
-        if self.unmergeables.begins(Instant::now().into_std()) {
-            (self.unmergeable_is_news, self.concerned.worker) = (true, true);
-        }
+        self.concerned.worker |= self.unmergeable.add();
     }
 
     /// Whether an episode of such aliases began since this was last asked.
     pub fn take_unmergeable_news(&mut self) -> bool {
-        std::mem::take(&mut self.unmergeable_is_news)
+        self.unmergeable.take_news()
+    }
+
+    /// Counts a distinct id that was cut to what PostHog keeps. The worker logs that, if it is news.
+    #[cold]
+    pub fn note_cut_id(&mut self) {
+        self.concerned.worker |= self.cut_ids.add();
+    }
+
+    /// Whether an episode of such ids began since this was last asked.
+    pub fn take_cut_id_news(&mut self) -> bool {
+        self.cut_ids.take_news()
     }
 
     /// Takes the next batch that is full, or due though it is not: from the live events or from those that were read
