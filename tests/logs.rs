@@ -94,7 +94,7 @@ async fn a_distinct_id_that_is_cut_is_news_once() {
     let (log, _guard) = Log::start(Level::INFO);
     let server = FakePostHog::start();
     let posthog = builder(&server).build().unwrap();
-    posthog.capture(Event::new("e", "x".repeat(200)));
+    posthog.capture(Event::new("e", &"x".repeat(200)));
     posthog.flush().await.unwrap();
     assert!(!log.text().contains(NEWS));
     let long = "y".repeat(201);

@@ -255,8 +255,8 @@ async fn each_of_the_rarer_numbers_is_its_own() {
     server.batch().then(Reply::normal().delayed(MS(20)));
     posthog.alias("anonymous-1", "undefined");
     posthog.alias("anonymous-1", "user-1");
-    posthog.capture(Event::new("e", "x".repeat(201)));
-    posthog.capture(Event::new("e", "x".repeat(200)));
+    posthog.capture(Event::new("e", &"x".repeat(201)));
+    posthog.capture(Event::new("e", &"x".repeat(200)));
     posthog.flush().await.unwrap();
     server.batch().then(Reply::status(200).body(r#"{"status":"Ok","quota_limited":["events"]}"#));
     capture(&posthog, 1);
