@@ -1,4 +1,4 @@
-//! What the oracle tolerates, with the derivation of each number. None is longer than the longest configured pause and 60 s,
+//! The bounds that the oracle tolerates, each with its derivation. None is longer than the longest configured pause and 60 s,
 //! but for the search for an event that provokes a Retry-After, which keeps to each.
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub fn hinted(config: &Config) -> Duration {
     10 * PROVOKED_RETRY_AFTER.min(config.settings().longest_retry_after)
 }
 
-/// What a bad event provokes with its 503.
+/// The Retry-After that a bad event provokes with its 503.
 pub const PROVOKED_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// The most events and bytes in memory. With a spool, those that are on disk and under way or read back take no room of new ones,
@@ -39,8 +39,8 @@ pub fn memory(config: &Config) -> (u64, u64) {
     )
 }
 
-/// Health names a trouble this long after it began to show: the disk is given up after 2 s and retried every 2 s, a request
-/// fails after its timeout, and the next look comes after [`LOOK`].
+/// Health names a trouble this long after it began to show. The client gives up the disk after 2 s and retries it every 2 s, a
+/// request fails after its timeout, and the next look comes after [`LOOK`].
 pub fn named(config: &Config) -> Duration {
     config.settings().request_timeout + Duration::from_secs(15)
 }
@@ -54,13 +54,13 @@ pub fn alert_remembers(config: &Config) -> Duration {
 /// Health remembers losses and dead letters for a minute.
 pub const NEWS: Duration = Duration::from_secs(60);
 
-/// What a kill costs of a write-ahead spool on a disk that works: the events of 5 ms and of one write, by the documentation;
-/// a write takes a few operations.
+/// A kill costs a write-ahead spool on a working disk the events of 5 ms and of one write, by the documentation. A write takes
+/// a few operations.
 pub const WRITTEN_AHEAD: Duration = Duration::from_millis(100);
 
-/// The counts of this time before a kill may be unknown to the next process: the note beside the file is 20 ms old at most.
+/// The next process may not know the counts of this time before a kill, because the note beside the file is up to 20 ms old.
 pub const UNNOTED: Duration = Duration::from_millis(100);
-/// Before a loss of power: the counts in the file are 10 s old at most, and the commit takes its time.
+/// The same before a loss of power. The counts in the file are up to 10 s old, and the commit takes its time.
 pub const UNCOUNTED: Duration = Duration::from_secs(11);
 
 /// The file takes up to 2.6 times its events while it is written to, by the documentation, and redb begins with a few MiB.
@@ -104,7 +104,7 @@ pub fn spilled(config: &Config) -> Duration {
 /// most.
 pub const HELD_UP: Duration = Duration::from_secs(120);
 
-/// A flipped byte costs what is in one page: 4 KiB of events, of 200 bytes at least.
+/// A flipped byte costs the events of one page, 4 KiB. An event has 200 bytes or more.
 pub const DAMAGED: usize = 20;
 
 /// The longest time without a process, and until the next one writes the counts.

@@ -9,7 +9,7 @@ use crate::{CredentialSource, Overflow, PostHog, PostHogBuilder, SpoolConfig, Sp
 
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `None`: the crate's defaults.
+    /// `None` stands for the crate's defaults.
     pub settings: Option<Settings>,
     pub spool: Option<Spool>,
     /// Whether the client has a `before_send` hook.
@@ -19,7 +19,7 @@ pub struct Config {
     pub is_disabled: bool,
 }
 
-/// What differs from the defaults.
+/// The settings that differ from the defaults.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub queue_events: usize,

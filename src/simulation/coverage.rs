@@ -56,7 +56,7 @@ impl Coverage {
         self.counts.iter().filter(|((group, _), _)| is_fault(group)).map(|(_, times)| times).sum()
     }
 
-    /// What never occurred.
+    /// Returns the things that never occurred.
     pub fn missing(&self) -> Vec<String> {
         let never = self.counts.iter().filter(|(_, times)| **times == 0);
         never.map(|((group, name), _)| format!("{group}: {name}")).collect()

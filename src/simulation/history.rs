@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::words::seconds;
 
-/// What becomes of a history's lines.
+/// How a history keeps its lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
     Forget,
@@ -12,7 +12,7 @@ pub enum Lines {
     Print,
 }
 
-/// What happened, line by line. The hash is that of all lines.
+/// The events of a history, line by line, with a hash of all lines.
 #[derive(Clone, Debug)]
 pub struct History {
     hash: u64,

@@ -1,4 +1,4 @@
-//! What the world did to the service, from which rules derive what they excuse.
+//! The deeds of the world, from which the rules derive their excuses.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub enum Incident {
     SlowRequest,
 }
 
-/// All incidents of a history: what, when it began, and until when it lasts.
+/// All incidents of a history, each with its beginning and end.
 #[derive(Debug, Default)]
 pub struct Incidents(Vec<(Incident, Instant, Instant)>);
 
@@ -120,7 +120,7 @@ impl Incidents {
         self.jumps().next().is_some()
     }
 
-    /// By how much the clock's jumps may age events: none that is longer than a pause between two processes may be.
+    /// By how much the clock's jumps may age events. A jump that is longer than a pause between two processes may not.
     pub fn pauses_in_jumps(&self) -> Duration {
         let pauses = self.jumps().filter(|by| *by <= Duration::from_secs(365 * 86_400));
         pauses.sum()

@@ -1,4 +1,4 @@
-//! The rules. They know what was captured, what the world did, and what the public API returns.
+//! The rules. They know the captured events, the deeds of the world, and the results of the public API.
 
 mod alerts;
 mod disk;
@@ -17,7 +17,7 @@ use super::service::Service;
 use super::world::{State, World};
 use crate::{DropReason, Ledger, SpoolState};
 
-/// What the oracle remembers from one look to the next.
+/// The oracle's memory from one look to the next.
 #[derive(Debug, Default)]
 pub struct Oracle {
     /// Of the process that is looked at.
@@ -133,7 +133,7 @@ impl Oracle {
         self.refusals(state, ledger, is_own);
     }
 
-    /// What is not let in is counted for its reason.
+    /// A refused event is counted for its reason.
     fn refusals(&self, state: &mut State, ledger: &Ledger, is_own: impl Fn(&super::world::Captured) -> bool) {
         let others = [DropReason::QueueFull, DropReason::AfterShutdown, DropReason::Disabled];
         let others: u64 = others.map(|reason| ledger.dropped.count(reason)).iter().sum();

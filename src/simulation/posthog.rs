@@ -27,11 +27,11 @@ use crate::{Error, ErrorKind};
 pub struct Wire {
     pub world: World,
     pub process: usize,
-    /// It tells whether the process lives.
+    /// Whether the process lives.
     pub disk: Arc<ProcessDisk>,
 }
 
-/// What the alert High Latency calls slow, by default.
+/// The latency that the alert High Latency calls slow, by default.
 const SLOW: Duration = Duration::from_secs(5);
 
 /// Longer than any request may take.
@@ -51,7 +51,7 @@ struct Sent<'a> {
     timestamp: &'a str,
 }
 
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Clone, Debug)]
 struct Fate {
     /// How often the events are taken.
@@ -138,7 +138,7 @@ impl Network for Wire {
     }
 }
 
-/// A request that the client gives up: it took too long.
+/// A request that the client gives up because it took too long.
 struct GivenUp<'a> {
     wire: &'a Wire,
     /// `None` once it was answered.
@@ -192,7 +192,7 @@ impl Wire {
     }
 }
 
-/// A request leaves the client: checks what is in it. Returns its events, the number of its token, and its size before
+/// Checks a request that leaves the client. Returns its events, the number of its token, and its size before
 /// compression, which does not depend on the order of members.
 fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>, Option<u32>, usize) {
     let now = Instant::now();

@@ -21,10 +21,10 @@ pub struct Exchange {
     probes: bool,
 }
 
-/// What the rules know of the requests of a process.
+/// The requests of a process, as the rules know them.
 #[derive(Debug, Default)]
 pub struct Requests {
-    /// The latest that failed: when, and their events.
+    /// The latest failed requests, with their times and events.
     failed: Vec<(Instant, Vec<usize>)>,
     /// The latest beginning of a request that was accepted, and when the latest was.
     accepted: Option<(Instant, Instant)>,
@@ -95,8 +95,8 @@ impl State {
         }
     }
 
-    /// What an event provokes concerns that event. But it takes until others are accepted to know that it is the event's
-    /// fault: the whole batch, its halves, and an attempt that begins beside the others' make up to three times.
+    /// An answer that an event provokes concerns that event alone. The client knows this only when others are accepted, so it
+    /// may happen three times: to the whole batch, to its halves, and to an attempt that begins beside the others'.
     fn was_held_up(&mut self, process: usize, Hint { id, at, pause }: Hint) {
         let is_long = pause >= Duration::from_secs(10) && at.elapsed() >= pause;
         let waits = |event: &&Captured| {
@@ -117,7 +117,7 @@ impl State {
         }
     }
 
-    /// What a process finds on disk is not older than the spool keeps it.
+    /// A process sends no event that is older than the spool keeps events.
     fn is_not_too_old(&mut self, process: usize, ids: &[usize], now: Instant) {
         let Some(spool) = &self.config.spool else { return };
         // Events that are taken over from another file may be behind younger ones.
@@ -243,7 +243,7 @@ impl State {
         (self.chosen_before()..bounds::OTHERS).contains(&since) && request.ids.iter().all(failed_before)
     }
 
-    /// So long before it begins, a request may have been chosen: it waits for the rate limit with all others.
+    /// How long before its beginning a request may have been chosen, because it waits for the rate limit with all others.
     fn chosen_before(&self) -> Duration {
         let settings = self.config.settings();
         Duration::from_secs(2 * settings.in_flight as u64 + 2) / settings.rate

@@ -1,4 +1,4 @@
-//! A simulated service: one process with a client.
+//! A simulated service, which is one process with a client.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -126,7 +126,7 @@ impl Service {
         self.world.lock().captured(id, clock::wall());
     }
 
-    /// What this kind of event is under this configuration.
+    /// Returns the kind of the event under this configuration.
     fn effective(&self, kind: EventKind) -> EventKind {
         use EventKind::*;
         let state = self.world.lock();

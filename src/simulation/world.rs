@@ -1,4 +1,4 @@
-//! What the oracle knows of its own: the events that were captured, and what the world did with them.
+//! The oracle's own knowledge: the captured events, and their fate in the world.
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,10 +35,10 @@ pub struct State {
     pub troubles: Vec<(Trouble, Instant)>,
     /// The number of the token that is valid. The tokens before it were replaced.
     pub token: u32,
-    /// What broke a rule first.
+    /// The first violation of a rule.
     pub violation: Option<Violation>,
     pub step: usize,
-    /// What the world did.
+    /// The deeds of the world.
     pub incidents: Incidents,
 }
 
@@ -52,7 +52,7 @@ pub struct Captured {
     /// The wall clock around the call.
     pub wall: (SystemTime, SystemTime),
     pub durable: Durable,
-    /// When its caller was told that it is on disk.
+    /// When its caller learned that it is on disk.
     pub stored_at: Option<Instant>,
     /// When a person sent it again last, as a dead letter.
     pub replayed_at: Option<Instant>,
@@ -94,12 +94,12 @@ pub enum Durable {
     GivenUp,
 }
 
-/// What was seen of a process.
+/// Observations of a process.
 #[derive(Debug, Default)]
 pub struct Observed {
     /// Until when PostHog asked it to be left alone, by answers that it has had.
     pub left_alone_until: Option<Instant>,
-    /// The latest answers to batches: when, and what it was.
+    /// The latest answers to batches, with their times.
     pub answers: Vec<(Instant, Answered)>,
     /// When requests with batches began.
     pub begun: Vec<Instant>,
@@ -128,7 +128,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// A probe was answered: whether the token is refused, if the answer says so.
+    /// A probe was answered. `refused` says whether the token is refused, if the answer tells.
     pub fn probed(&mut self, key: Option<u32>, refused: Option<bool>, now: Instant) {
         let is_refused = refused == Some(true);
         // The client asks once more before it believes it.
@@ -145,7 +145,7 @@ impl Observed {
     }
 }
 
-/// What the client saw at the end of a request.
+/// The end of a request, as the client saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answered {
     Accepted,

@@ -1,7 +1,7 @@
 use std::io;
 use std::time::Duration;
 
-/// What is wrong with the disk. By default, nothing is.
+/// The faults of the disk. The default is none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// How long each operation takes.
@@ -14,7 +14,7 @@ pub struct Faults {
     /// reads may return them. The next sync has nothing to write, and succeeds. Linux does this. With [`fails`](Self::fails), the drawn share of syncs fails,
     /// and otherwise all.
     pub forgets: bool,
-    /// What makes a file longer fails with [`io::ErrorKind::StorageFull`].
+    /// Writes that make a file longer fail with [`io::ErrorKind::StorageFull`].
     pub is_full: bool,
     pub reads_fail: bool,
 }

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A file and what the page cache has of it.
+/// A file with its pages in the page cache.
 #[derive(Debug, Default)]
 pub struct File {
-    /// What a read returns.
+    /// The content that a read returns.
     pub current: Vec<u8>,
-    /// What is on disk for certain.
+    /// The content that is on disk for certain.
     durable: Vec<u8>,
     /// The changes since the last sync.
     unsynced: Vec<Change>,
@@ -61,13 +61,13 @@ impl File {
         self.written.clear();
     }
 
-    /// The power fails: each sector is as it was after any of its writes since the last sync, or before them.
+    /// The power fails. Each sector is as it was after one of its writes since the last sync, or before all of them.
     pub fn lose_power(&mut self, random: &mut fastrand::Rng) {
         self.survive(random);
         self.current.clone_from(&self.durable);
     }
 
-    /// A sync fails, and the kernel takes the pages for clean: no later sync writes them. Reads return them until the
+    /// A sync fails, and the kernel marks the pages as clean, so no later sync writes them. Reads return them until the
     /// kernel needs their memory.
     pub fn forget(&mut self, random: &mut fastrand::Rng) {
         let len = self.current.len();
@@ -124,7 +124,7 @@ impl Change {
         }
     }
 
-    /// A write beyond the end is lost: the length that it needs did not survive.
+    /// A write beyond the end is lost, because the length that it needs did not survive.
     fn apply(&self, written: &[u8], bytes: &mut Vec<u8>) {
         match self {
             Self::Resize(len) => bytes.resize(*len, 0),
@@ -141,7 +141,7 @@ fn cut(range: Range<usize>, len: usize) -> Range<usize> {
     range.start.min(len)..range.end.min(len)
 }
 
-/// How much of what was not synced is on disk all the same.
+/// How much of the unsynced content is on disk all the same.
 enum Reach {
     Nothing,
     Everything,

@@ -1,4 +1,4 @@
-//! What only the tests of the disk and of the spool need.
+//! Inspection, for the tests of the disk and of the spool.
 
 use std::path::Path;
 

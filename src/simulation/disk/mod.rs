@@ -66,7 +66,7 @@ impl SimDisk {
         state.faults = faults;
     }
 
-    /// The power fails and is back: all processes are dead, and what was not synced is lost in part.
+    /// The power fails and is back. All processes are dead, and a part of the unsynced content is lost.
     pub fn lose_power(&self) {
         self.state().lose_power();
     }

@@ -27,7 +27,7 @@ impl ProcessDisk {
         self.number
     }
 
-    /// Kills the process: its operations fail from now on, and its locks are released.
+    /// Kills the process. Its operations fail from now on, and its locks are released.
     pub fn kill(&self) {
         self.disk.state().kill(self.number);
     }

@@ -105,7 +105,7 @@ impl State {
         fate.result
     }
 
-    /// Writes what the process gets written.
+    /// Writes the part that the process manages to write.
     pub fn write(&mut self, handle: Handle, file: u64, offset: usize, data: &[u8]) -> io::Result<()> {
         self.check_growth(file, offset + data.len())?;
         let Fate { parts, result } = self.mutate(handle.process, data.len());

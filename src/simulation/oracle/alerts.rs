@@ -9,7 +9,7 @@ use crate::simulation::service::Service;
 use crate::simulation::world::{Answered, State};
 use crate::{AlertName, Surface};
 
-/// A minute, less what the counts of a minute may begin earlier.
+/// A minute, less the time by which a minute's counts may begin earlier.
 const MINUTE: Duration = Duration::from_secs(55);
 
 pub fn look(service: &Service, state: &mut State) {

@@ -1,4 +1,4 @@
-//! What must hold at the end, when the world has been well for long enough.
+//! The rules of the end, when the world has been well for long enough.
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ fn survivors(state: &mut State, ledger: &Ledger, letters: &[usize]) {
 }
 
 impl State {
-    /// Whether the client can keep this acknowledged event although files were removed: it was acknowledged later, or is
+    /// Whether the client can keep this acknowledged event although files were removed, because it was acknowledged later or is
     /// in the memory of a process that lives on.
     fn no_removal_concerns(&self, event: &Captured) -> bool {
         let (Some(removals), Some(stored_at)) = (self.incidents.removals_only(), event.stored_at) else {
@@ -171,7 +171,7 @@ fn lost_counts(state: &mut State, ledger: &Ledger, captured: u64) {
 }
 
 impl State {
-    /// Bad events of which the client may still not know what they are.
+    /// Bad events that the client may not have recognized yet.
     pub fn undecided(&self, letters: &[usize]) -> u64 {
         let is_undecided = |(id, event): &(usize, &Captured)| {
             event.kind.is_bad() && event.acknowledged_to.is_none() && !letters.contains(id)

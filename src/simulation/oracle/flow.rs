@@ -8,7 +8,7 @@ use crate::simulation::service::Service;
 use crate::simulation::world::{Captured, Durable, State};
 use crate::{DropReason, Ledger};
 
-/// Events for which there was no room, so that nobody knows which of those that wait they are.
+/// How many events had no room. They may be any of the waiting ones.
 fn without_room(ledger: &Ledger) -> u64 {
     use DropReason::*;
     [QueueFull, SpoolFull, SpoolExpired, SpoolUnavailable, Crash]
@@ -51,7 +51,7 @@ fn has_many_aside(state: &State, number: usize) -> bool {
     aside * 2 >= settings.queue_events as u64 || aside * 12_000 >= settings.queue_bytes as u64
 }
 
-/// What is refused at once for a bad event holds up others only briefly.
+/// A bad event that is refused at once holds up others only briefly.
 fn held_up(state: &mut State, number: usize, ledger: &Ledger, now: Instant) {
     let provokes = |event: &Captured| match event.kind {
         EventKind::Bad(provokes) => Some(provokes),

@@ -129,7 +129,7 @@ impl Draft {
         }
     }
 
-    /// What waits is on disk in time.
+    /// Waiting events are on disk in time.
     fn killed_in_an_outage(&mut self, at: Duration) {
         self.outage(at, SECOND * 90);
         for second in 0..10 {
@@ -153,7 +153,7 @@ impl Draft {
         self.captures(at + SECOND * 100, 3);
     }
 
-    /// What is older than the spool keeps it is not sent after a restart.
+    /// Events that are older than the spool keeps them are not sent after a restart.
     fn backlog_that_is_too_old(&mut self, at: Duration) {
         let age = self.rng.u64(10..60);
         if let Some(spool) = &mut self.config.spool {

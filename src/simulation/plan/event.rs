@@ -2,7 +2,7 @@
 
 use crate::DropReason;
 
-/// What is captured.
+/// An event to capture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Make {
     pub kind: EventKind,
@@ -11,7 +11,7 @@ pub struct Make {
     pub size: u32,
 }
 
-/// What is special about an event.
+/// The special trait of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventKind {
     Good,
@@ -35,7 +35,7 @@ pub enum EventKind {
     HookBlocks,
 }
 
-/// What PostHog, or something before it, does with a request in which the event is.
+/// The reaction of PostHog, or of a proxy before it, to a request with the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Provokes {
     BadRequest,

@@ -46,9 +46,9 @@ pub enum Fault {
     OverQuota,
     /// The token is refused by capture and by the probe.
     TokenRefused,
-    /// The token is unknown: capture takes the events and throws them away, and only the probe tells.
+    /// The token is unknown. Capture accepts the events and throws them away, and only the probe notices.
     TokenUnknown,
-    /// The token is replaced: the old one is refused, and the provider has the new one from the beginning on.
+    /// The token is replaced. The old one is refused, and the provider has the new one at once.
     TokenRotated,
 }
 
@@ -151,7 +151,7 @@ pub enum DiskFault {
     Hangs,
     Fails,
     ReadsFail,
-    /// A sync fails, and the kernel forgets what it should have written.
+    /// A sync fails, and the kernel forgets the pages that it should have written.
     Forgets,
     IsFull,
     /// Somebody removes the files.
@@ -160,7 +160,7 @@ pub enum DiskFault {
     ByteFlips,
     /// A later version of the crate leaves a file in the directory.
     NewerFile,
-    /// The kernel needs its memory, and forgets what it has of files.
+    /// The kernel needs its memory, and forgets the cached pages of files.
     Evicts,
 }
 

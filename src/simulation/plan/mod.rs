@@ -1,4 +1,4 @@
-//! What a seed draws: a configuration, a workload and a world, as a list of steps.
+//! A plan is drawn from a seed. It has a configuration, a workload and a world, as a list of steps.
 
 mod coincidences;
 mod draw;
@@ -36,7 +36,7 @@ impl Step {
     }
 }
 
-/// What happens in a step.
+/// The action of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// The service captures events, one after the other.

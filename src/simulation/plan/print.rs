@@ -6,7 +6,7 @@ use super::{Action, DiskTrouble, EventKind, Make, Patience, Plan, Step, Trouble}
 use crate::simulation::words::seconds;
 
 impl Plan {
-    /// Prints the configuration, and what is to happen besides ordinary captures.
+    /// Prints the configuration, and the plan without its ordinary captures.
     pub fn print(&self) {
         println!("seed {}: {:?}", self.seed, self.config);
         for Step { at, action } in &self.steps {

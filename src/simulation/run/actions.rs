@@ -1,4 +1,4 @@
-//! What the service, the people and the machine do.
+//! The actions of the service, the people and the machine.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What goes wrong.
+//! The faults of PostHog and of the disk.
 
 use std::path::Path;
 use std::time::Duration;

@@ -21,7 +21,7 @@ use crate::simulation::plan::{Action, DiskFault, Plan};
 use crate::simulation::service::Service;
 use crate::simulation::world::{Violation, World};
 
-/// What a history came to.
+/// The result of a history.
 #[derive(Debug)]
 pub struct Outcome {
     pub violation: Option<Violation>,
@@ -88,7 +88,7 @@ struct Driver<'a> {
     stops_at: Option<(Instant, Duration)>,
     faults: Vec<(DiskFault, Instant)>,
     tasks: Vec<JoinHandle<()>>,
-    /// The shutdown of the main process, which tells whether it came to its end, and how long there is none after it.
+    /// The shutdown of the main process, which returns whether it was complete, and the time until the next process starts.
     shutdown: Option<(JoinHandle<bool>, Duration)>,
 }
 
@@ -118,7 +118,7 @@ impl Driver<'_> {
         self.world.lock().violation.is_some()
     }
 
-    /// Lets time pass, and does what is due in between.
+    /// Lets time pass, and does the due things in between.
     async fn wait_until(&mut self, until: Instant) {
         loop {
             self.due().await;
