@@ -35,7 +35,7 @@ async fn one_bad_event_costs_one_event_and_few_requests() {
         let ledger = posthog.stats();
         assert_balanced(ledger);
         assert_eq!((ledger.delivered, ledger.dead_lettered, server.distinct()), (99, 1, 99));
-        // 2·log₂(100) + 3, rounded up.
+        // The batch, two requests for each of seven halvings, and the event once more.
         assert!(server.request_count(Route::Batch) <= 16, "{}", server.request_count(Route::Batch));
 
         let letter = posthog.dead_letters().remove(0);

@@ -25,8 +25,8 @@ impl FakePostHog {
         self.shared.totals().requests(route)
     }
 
-    /// Returns the accepted events of both capture protocols as they were sent, in order and with duplicates. Events of requests whose body was
-    /// [not kept](Self::keep_bodies) are left out.
+    /// Returns the accepted events of both capture protocols as they were sent, in order and with duplicates. Events of
+    /// requests whose body was [not kept](Self::keep_bodies) are left out.
     pub fn events(&self) -> Vec<Value> {
         let mut accepted = Vec::new();
         for request in self.requests() {

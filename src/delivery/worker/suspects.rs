@@ -300,8 +300,8 @@ struct Parked {
     pause: Duration,
 }
 
-/// One bad event in a hundred is found after eight rejections in a row at most. After twice as many without an event
-/// accepted it is no accident but a wrong schema, and going on would cost two requests an event.
+/// One bad event in a hundred is found after at most nine rejections in a row. Sixteen without an accepted event are no accident
+/// but a wrong schema, and going on would cost two requests an event.
 const TOO_MANY_REJECTIONS: u32 = 16;
 
 impl Suspects {

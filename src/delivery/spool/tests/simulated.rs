@@ -148,48 +148,43 @@ fn a_damaged_file_from_before_a_jump_of_the_clock_is_not_old() {
     });
 }
 
-/// By a clean-up job, say. Memory still has the dead letters.
-#[test]
-fn dead_letters_outlive_files_that_are_removed() {
+/// Prepares a queue, removes its files as a clean-up job might, kills the process, and looks at the queue of the next one.
+fn look_after_removal<T>(prepare: impl AsyncFnOnce(&Queue), look: impl FnOnce(&Queue) -> T) -> T {
     let directory = tempfile::tempdir().unwrap();
     simulate(1, async |simulation| {
         let process = simulation.process();
         let (queue, _spool) = start(&process, &directory);
         sleep(SECOND).await;
+        prepare(&queue).await;
+        for name in ["spool-0.redb", "spool-0.lock"] {
+            std::fs::remove_file(directory.path().join(name)).unwrap();
+        }
+        sleep(SECOND * 30).await;
+        process.kill();
+
+        let (queue, _spool) = start(&simulation.process(), &directory);
+        sleep(SECOND).await;
+        look(&queue)
+    })
+}
+
+/// Memory still has the dead letters.
+#[test]
+fn dead_letters_outlive_files_that_are_removed() {
+    let prepare = async |queue: &Queue| {
         queue.enter("{}".into(), None);
         queue.step(State::make_due);
         let batch = queue.step(|state| state.take((10, 1_000), false)).unwrap();
         queue.dead_letter(batch[0].dead_letter(&Error::new(ErrorKind::BadRequest)));
         sleep(SECOND).await;
-        for name in ["spool-0.redb", "spool-0.lock"] {
-            std::fs::remove_file(directory.path().join(name)).unwrap();
-        }
-        sleep(SECOND * 30).await;
-        process.kill();
-
-        let (queue, _spool) = start(&simulation.process(), &directory);
-        sleep(SECOND).await;
-        assert_eq!(queue.dead_letters().len(), 1, "{}", queue.ledger());
-    });
+    };
+    look_after_removal(prepare, |queue| assert_eq!(queue.dead_letters().len(), 1, "{}", queue.ledger()));
 }
 
 /// Neither a pause nor a task of the client tells the spool that the event waits.
 #[test]
 fn an_acknowledged_event_outlives_files_that_are_removed() {
-    let directory = tempfile::tempdir().unwrap();
-    simulate(1, async |simulation| {
-        let process = simulation.process();
-        let (queue, _spool) = start(&process, &directory);
-        sleep(SECOND).await;
-        capture_durable(&queue).await;
-        for name in ["spool-0.redb", "spool-0.lock"] {
-            std::fs::remove_file(directory.path().join(name)).unwrap();
-        }
-        sleep(SECOND * 30).await;
-        process.kill();
-
-        let (queue, _spool) = start(&simulation.process(), &directory);
-        sleep(SECOND).await;
+    look_after_removal(capture_durable, |queue| {
         assert_eq!(queue.ledger().spooled, 1, "{}", queue.ledger());
     });
 }
