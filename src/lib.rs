@@ -218,7 +218,7 @@ pub mod webhook;
 pub use posthog_rs;
 pub use posthog_rs::{Event, RequestContext};
 
-pub use api::{Accepted, Outcome};
+pub use api::{Accepted, CaptureProtocol, Outcome, ProtocolReason};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use cli::preflight_main;
@@ -235,7 +235,9 @@ pub use delivery::{
 pub use delivery::{SpoolConfig, SpoolMode};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use flags::{Flag, FlagOptions, FlagSource, Flags, FlagsConfig};
-pub use health::{BreakerHealth, Connection, HealthReport, LastError, Reason, Status, Versions};
+pub use health::{
+    BreakerHealth, CaptureHealth, Connection, HealthReport, LastError, Reason, Status, Versions,
+};
 pub use monitor::{
     Alert, AlertName, AlertTransition, AlertTransitions, AlertsConfig, RolloutConfig, RolloutReason,
     RolloutVerdict, Severity, Surface,

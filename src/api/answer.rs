@@ -10,7 +10,7 @@ use crate::layers::retry_after;
 use crate::{Error, ErrorKind};
 
 /// PostHog's success: a 2xx that reads as PostHog answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Accepted {
     /// The project is over its billing quota, and PostHog has discarded the events.
@@ -63,8 +63,13 @@ impl Answer {
             }
             Some(kind) => kind,
         };
-        let hint = retry_after(&self.headers, now).map(|hint| hint.min(longest_retry_after));
+        let hint = self.retry_after(now, longest_retry_after);
         Err(Error::new(kind).with_status(status).with_retry_after(hint).with_answer(self.excerpt(secret)))
+    }
+
+    /// The server's hint, capped.
+    pub fn retry_after(&self, now: SystemTime, longest: Duration) -> Option<Duration> {
+        retry_after(&self.headers, now).map(|hint| hint.min(longest))
     }
 
     fn into_body_of_success(self) -> Result<Vec<u8>, Error> {
@@ -78,7 +83,8 @@ impl Answer {
         Ok(body)
     }
 
-    fn excerpt(&self, secret: &str) -> Option<String> {
+    /// The beginning of the body, for people.
+    pub fn excerpt(&self, secret: &str) -> Option<String> {
         let body = String::from_utf8_lossy(self.body.as_ref().ok()?);
         // Control characters go first, because without them the text may contain the token.
         let text: String = body.trim().chars().filter(|c| !c.is_control()).collect();
@@ -86,7 +92,7 @@ impl Answer {
         (!text.is_empty()).then_some(text)
     }
 
-    fn is_html(&self) -> bool {
+    pub fn is_html(&self) -> bool {
         let declared = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let looks = self.body.as_ref().is_ok_and(|body| body.trim_ascii_start().starts_with(b"<"));
         looks

@@ -1,165 +1,125 @@
-//! `POST {host}/batch/`: delivers events.
+//! A batch of events, and its way to PostHog: by capture V0 or V1, as [`Protocols`](super::protocol::Protocols) chooses.
 
-use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_ENCODING, HeaderValue};
+use tokio::time::{Instant, timeout};
 use tower::{Service, service_fn};
+use uuid::Uuid;
 
-use super::{Accepted, Api, Compressors, LONGEST_ANSWER};
+use super::capture_v1::Refusal;
+use super::event_json::is_ai;
+use super::protocol::{TRIAL, Turn};
+use super::{Api, Receipt};
+use crate::Error;
 use crate::credentials::ProjectToken;
 use crate::layers::Replay;
-use crate::rt::{clock, timestamp};
-use crate::{Error, ErrorKind};
+use crate::rt::clock;
 
 impl Api {
     /// A service that makes one attempt a call.
     pub fn batch_service(
         self: Arc<Self>,
-    ) -> impl Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static {
+    ) -> impl Service<Batch, Response = Receipt, Error = Error, Future: Send> + Clone + Send + 'static {
         service_fn(move |batch| {
             let api = Arc::clone(&self);
             async move { api.batch(&batch).await }
         })
     }
 
-    /// Sends a batch.
-    pub async fn batch(&self, batch: &Batch) -> Result<Accepted, Error> {
+    /// Sends a batch. Where V1 turns out not to work, the batch goes by V0 at once, and nothing is blamed for it.
+    pub async fn batch(&self, batch: &Batch) -> Result<Receipt, Error> {
         let token = self.token()?;
         self.check_refused_token(&token).await?;
-        let compressors = self.compressors.as_ref();
-        let request = || async {
-            let body = batch.body(&token, clock::wall, compressors).await;
-            let body = body.map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
-            let query = compressors.map(|_| "compression=gzip");
-            let mut request = self.post_request("/batch/", query, body);
-            if compressors.is_some() {
-                request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            }
-            Ok(request)
+        let turn =
+            if batch.has_ai() { Turn::V0 } else { self.protocols.turn(batch.events.len(), Instant::now()) };
+        let reason = match turn {
+            Turn::V0 => return self.capture_v0(batch, &token).await,
+            Turn::V1 { or_v0 } => match self.capture_v1(batch, &token).await {
+                Ok(receipt) => return Ok(receipt),
+                Err(Refusal::NotV1(reason, _)) if or_v0 => Some(reason),
+                Err(Refusal::NotV1(_, error) | Refusal::Failed(error)) => return Err(error),
+            },
+            Turn::Trial => match timeout(TRIAL, self.capture_v1(batch, &token)).await {
+                Ok(Ok(receipt)) => return Ok(receipt),
+                Ok(Err(Refusal::NotV1(reason, _))) => Some(reason),
+                Ok(Err(Refusal::Failed(_))) | Err(_) => None,
+            },
         };
-        let answer = self.http.send(request, LONGEST_ANSWER).await?;
-        match answer.read(clock::wall(), self.longest_retry_after, token.expose()) {
-            Err(error) => Err(self.attribute(error, &token).await),
-            accepted => accepted,
+        let result = self.capture_v0(batch, &token).await;
+        // Where V0 fares no better, the failure says nothing about V1.
+        if let (Some(reason), Ok(_)) = (reason, &result) {
+            self.protocols.fell_back(reason, Instant::now());
         }
+        result
+    }
+
+    /// Sends a batch by V0. An AI event that is too large for `/batch/` has an endpoint of its own, which older hosts do
+    /// not know.
+    async fn capture_v0(&self, batch: &Batch, token: &ProjectToken) -> Result<Receipt, Error> {
+        if batch.is_large_ai() {
+            let result = self.post_v0("/i/v0/ai/batch/", batch, token).await;
+            if !result.as_ref().is_err_and(|error| error.kind() == crate::ErrorKind::WrongHost) {
+                return result;
+            }
+        }
+        self.post_v0("/batch/", batch, token).await
     }
 }
 
 /// Encoded events of one request. Cloning copies no event.
 #[derive(Clone, Debug)]
-pub struct Batch(Arc<[Bytes]>);
+pub struct Batch {
+    pub events: Arc<[Bytes]>,
+    pub id: BatchId,
+    /// Whether an answer has passed over all of these events before.
+    pub was_unanswered: bool,
+}
+
+/// What stays the same in all requests with a batch, as long as it has the same events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchId {
+    pub request_id: Uuid,
+    pub created_at: SystemTime,
+    /// From 1.
+    pub attempt: u32,
+}
+
+impl BatchId {
+    /// One for a batch that was not sent before.
+    pub fn new() -> Self {
+        Self { request_id: Uuid::now_v7(), created_at: clock::wall(), attempt: 1 }
+    }
+
+    /// The same batch, sent again.
+    pub fn again(self) -> Self {
+        Self { attempt: self.attempt.saturating_add(1), ..self }
+    }
+}
 
 impl Batch {
     /// The events as JSON objects.
-    pub fn new(events: impl Iterator<Item = Bytes>) -> Self {
-        Self(events.collect())
+    pub fn new(events: impl Iterator<Item = Bytes>, id: BatchId) -> Self {
+        Self { events: events.collect(), id, was_unanswered: false }
     }
 
-    #[cfg(test)]
-    pub fn events(&self) -> &[Bytes] {
-        &self.0
+    fn has_ai(&self) -> bool {
+        self.events.iter().any(|event| is_ai(event))
     }
 
-    /// The body of a request that is about to be sent. PostHog takes the time from `sent_at` to the arrival for clock skew
-    /// and moves the events by it. So the time is read for each attempt, and when all else is done: compressing a megabyte
-    /// can take a tenth of a second, as the runtime's other tasks get their turns meanwhile.
-    async fn body(
-        &self,
-        token: &ProjectToken,
-        now: impl FnOnce() -> SystemTime + Send,
-        compressors: Option<&Compressors>,
-    ) -> io::Result<Bytes> {
-        let size = ENVELOPE_BYTES + self.0.iter().map(|event| event.len() + 1).sum::<usize>();
-        let mut body = Vec::with_capacity(size);
-        body.extend_from_slice(b"{\"api_key\":");
-        serde_json::to_writer(&mut body, token.expose())?;
-        body.extend_from_slice(b",\"historical_migration\":false,\"batch\":[");
-        for event in &*self.0 {
-            body.extend_from_slice(event);
-            body.push(b',');
-        }
-        body.pop_if(|last| *last == b',');
-        let end = || format!("],\"sent_at\":\"{}\"}}", timestamp(now()));
-        match compressors {
-            Some(compressors) => compressors.gzip(&body, end).await,
-            None => {
-                body.extend_from_slice(end().as_bytes());
-                Ok(body.into())
-            }
-        }
+    fn is_large_ai(&self) -> bool {
+        matches!(&*self.events, [event] if is_large_ai(event))
     }
+}
+
+/// Whether an AI event is too large for `/batch/`, which refuses the whole batch for one of more than 983,040 bytes.
+pub fn is_large_ai(event: &[u8]) -> bool {
+    event.len() > 900_000 && is_ai(event)
 }
 
 impl Replay for Batch {
     fn replay(&self) -> Option<Self> {
         Some(self.clone())
-    }
-}
-
-/// Room for everything in a body except its events.
-pub const ENVELOPE_BYTES: usize = 200;
-
-#[cfg(test)]
-mod tests {
-    use std::io::Read;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::credentials::Key;
-
-    fn two_events() -> (Batch, ProjectToken) {
-        let batch = Batch::new([r#"{"event":"a"}"#, r#"{"event":"b"}"#].map(Bytes::from).into_iter());
-        (batch, ProjectToken::parse("phc_abc").unwrap())
-    }
-
-    fn sent_at() -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456)
-    }
-
-    /// PostHog's server reads the first member of a gzip file.
-    fn first_member(gzip: &[u8]) -> String {
-        let mut text = String::new();
-        let mut decoder = flate2::bufread::GzDecoder::new(gzip);
-        decoder.read_to_string(&mut text).unwrap();
-        assert!(decoder.into_inner().is_empty(), "another member");
-        text
-    }
-
-    #[test]
-    fn the_envelope_is_what_batch_wants() {
-        let expected = concat!(
-            r#"{"api_key":"phc_abc","historical_migration":false,"batch":[{"event":"a"},{"event":"b"}],"#,
-            r#""sent_at":"2023-11-14T22:13:20.123456Z"}"#,
-        );
-        let ((batch, token), compressors) = (two_events(), Compressors::default());
-        let body = |compressors| tokio_test::block_on(batch.body(&token, sent_at, compressors)).unwrap();
-        assert_eq!(body(None), expected);
-        assert_eq!(first_member(&body(Some(&compressors))), expected);
-        assert!(expected.len() - r#"{"event":"a"},{"event":"b"}"#.len() < ENVELOPE_BYTES);
-    }
-
-    /// The other tasks of the runtime get no turn after it.
-    #[test]
-    fn the_time_is_read_when_the_events_are_compressed() {
-        let incompressible = (0..100_000).map(|_| fastrand::alphanumeric()).collect::<String>();
-        let batch =
-            Batch::new(std::iter::once(serde_json::json!({ "event": incompressible }).to_string().into()));
-        let (token, compressors) = (ProjectToken::parse("phc_abc").unwrap(), Compressors::default());
-        let is_read = std::sync::atomic::AtomicBool::new(false);
-        let now = || {
-            is_read.store(true, std::sync::atomic::Ordering::Relaxed);
-            sent_at()
-        };
-        let mut body = tokio_test::task::spawn(batch.body(&token, now, Some(&compressors)));
-        let gzip = loop {
-            assert!(!is_read.load(std::sync::atomic::Ordering::Relaxed), "read before the end");
-            if let std::task::Poll::Ready(gzip) = body.poll() {
-                break gzip.unwrap();
-            }
-        };
-        assert!(first_member(&gzip).ends_with(r#""sent_at":"2023-11-14T22:13:20.123456Z"}"#));
     }
 }

@@ -4,28 +4,34 @@
 //!
 //! | endpoint | file | asked by |
 //! |---|---|---|
-//! | `POST /batch/` | [`batch`] | delivery |
+//! | `POST /batch/` and `POST /i/v0/ai/batch/` | [`capture_v0`] | delivery |
+//! | `POST /i/v1/analytics/events` | [`capture_v1`] | delivery |
 //! | `POST /flags/` | [`flags`] | feature flags |
 //! | `GET /flags/definitions/` | [`definitions`] | local evaluation of flags |
 //! | `POST /flags/` with `disable_flags` | [`probe`] | the health check |
 //!
 //! An attempt is classified once, here, from status, headers, body and transport error: [`answer`] and [`http`] make it a
 //! success or an [`Error`] of one [`ErrorKind`]. All others read that kind's row in the [table](crate::error), and
-//! [`outcome`] reads it for delivery and for the layers.
+//! [`outcome`] reads it for delivery and for the layers. V1 says more: [`event_verdict`] has a verdict for each event, and
+//! [`protocol`] chooses between V0 and V1.
 //!
 //! This module knows HTTP and knows nothing of queues.
 
 mod answer;
 mod batch;
+mod capture_v0;
+mod capture_v1;
 mod compression;
 mod definitions;
 pub mod event_json;
+mod event_verdict;
 mod flags;
 #[cfg(test)]
 mod fuzz;
 mod http;
 mod outcome;
 mod probe;
+mod protocol;
 #[cfg_attr(not(feature = "simulation"), path = "simulated/disabled.rs")]
 pub mod simulated;
 mod token_check;
@@ -43,10 +49,13 @@ use crate::rt::clock;
 use crate::{Error, ErrorKind};
 
 pub use answer::{Accepted, Answer, unexpected_json};
-pub use batch::{Batch, ENVELOPE_BYTES};
+pub use batch::{Batch, BatchId, is_large_ai};
+pub use capture_v0::ENVELOPE_BYTES;
 pub use compression::Compressors;
+pub use event_verdict::{CaptureWarning, EventVerdict, Receipt};
 pub use http::{Http, LONGEST_ANSWER, endpoint, is_loopback};
 pub use outcome::{Outcome, PostHogClassifier};
+pub use protocol::{CaptureProtocol, Current, ProtocolReason, Protocols, TRIAL_EVENTS};
 pub use token_check::TokenChecks;
 
 /// The API of one PostHog host, as one project. Each call of a method is one attempt.
@@ -59,6 +68,8 @@ pub struct Api {
     pub longest_retry_after: Duration,
     /// `None` if bodies of batches are sent uncompressed.
     pub compressors: Option<Compressors>,
+    /// Which capture protocol batches take.
+    pub protocols: Arc<Protocols>,
     /// What is known about tokens with which a batch was refused.
     pub token_checks: TokenChecks,
 }

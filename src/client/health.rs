@@ -4,7 +4,8 @@ use tokio::time::{Instant, timeout};
 
 use super::PostHog;
 use super::running::Running;
-use crate::health::{BreakerHealth, ClientState, Evidence, HealthReport, report};
+use crate::api::Current;
+use crate::health::{BreakerHealth, CaptureHealth, ClientState, Evidence, HealthReport, report};
 use crate::layers::{CircuitBreakerHandle, CircuitState};
 use crate::monitor::{Alert, AlertTransitions, RolloutReason, RolloutVerdict};
 
@@ -135,6 +136,11 @@ impl PostHog {
         Evidence {
             client: self.state(),
             probe: running.and_then(Running::has_no_token),
+            capture: running.map(|running| {
+                let Current { protocol, reason } = running.monitor.capture();
+                CaptureHealth { protocol, reason }
+            }),
+            without_person: running.and_then(|running| running.monitor.without_person()),
             summary: running.map(|running| running.monitor.summary()).unwrap_or_default(),
             breaker: BreakerHealth {
                 state: breaker.map_or(CircuitState::Closed, CircuitBreakerHandle::state),

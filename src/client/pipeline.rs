@@ -3,10 +3,13 @@ use std::time::Duration;
 
 use tower::{Service, ServiceBuilder};
 
-use crate::api::{Accepted, Batch, PostHogClassifier};
+use crate::api::{Batch, PostHogClassifier, Protocols, Receipt};
 use crate::config::Settings;
 use crate::credentials::{Credentials, ProjectToken};
-use crate::delivery::{AttemptClassifier, Dispatcher, Forgiven, Queue, SlotService, Worker, attempts};
+use crate::delivery::{
+    AttemptClassifier, Dispatcher, DispatcherLinks, Forgiven, Queue, SlotService, VerdictCounts, Worker,
+    attempts,
+};
 use crate::layers::{
     CircuitBreakerHandle, CircuitBreakerLayer, DeliveryLayers, ObserveLayer, RateLimitLayer, RetryLayer,
     TimeoutLayer, WaitIn, delivery_stack,
@@ -32,10 +35,11 @@ pub fn pipeline<S>(
     queue: &Arc<Queue>,
     settings: &Settings,
     tokens: &Arc<Credentials<ProjectToken>>,
+    protocols: &Arc<Protocols>,
     service: S,
 ) -> Result<Pipeline<impl SlotService + use<S>, impl SlotService + use<S>>, ConfigError>
 where
-    S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
+    S: Service<Batch, Response = Receipt, Error = Error, Future: Send> + Clone + Send + 'static,
 {
     let classifier = AttemptClassifier;
     let retry = RetryLayer::new(settings.retry.clone(), classifier)?;
@@ -48,6 +52,7 @@ where
     let breaker = settings.flags.circuit_breaker.clone().around("flags", 2 * settings.flags.timeout);
     let flags_breaker = CircuitBreakerLayer::new(breaker, PostHogClassifier)?;
     let forgiven = Arc::<Forgiven>::default();
+    let verdicts = Arc::<VerdictCounts>::default();
     let breaker = circuit_breaker.handle();
     let sources = Sources {
         queue: Arc::clone(queue),
@@ -55,12 +60,20 @@ where
         limiter: rate_limit.handle(),
         retries: retry.handle(),
         forgiven: Arc::clone(&forgiven),
+        verdicts: Arc::clone(&verdicts),
+        protocols: Arc::clone(protocols),
     };
     let monitor = Arc::new(Monitor::new(settings.alerts.clone(), settings.rollout.clone(), sources));
     let setback = (settings.retry.base, settings.retry.cap.min(LONGEST_SETBACK));
     let (queue, pacing) = (Arc::clone(queue), settings.pacing.clone());
-    let dispatcher =
-        Dispatcher::new(queue, pacing, setback, Arc::clone(tokens), breaker.subscribe(), forgiven);
+    let links = DispatcherLinks {
+        credentials: Arc::clone(tokens),
+        breaker: breaker.subscribe(),
+        forgiven,
+        verdicts,
+        protocols: Arc::clone(protocols),
+    };
+    let dispatcher = Dispatcher::new(queue, pacing, setback, links);
     let attempts = attempts(Arc::clone(&dispatcher), service);
     // Neither a breaker nor the monitor: the failures of suspects say nothing about PostHog. No retry: the dispatcher
     // decides when.
@@ -70,6 +83,9 @@ where
         .map_err(|error: Error| match error {
             error if error.kind() == ErrorKind::RateLimited => error,
             error => error.with_retry_after(None),
+        })
+        .map_response(|receipt: Option<Receipt>| {
+            receipt.map(|receipt| Receipt { retry_after: None, ..receipt })
         })
         .layer(ObserveLayer::new(AttemptObserver::unmonitored(Surface::Capture)))
         .map_err(Error::from)

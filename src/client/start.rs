@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use reqwest::Url;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::pipeline::{Pipeline, pipeline};
 use super::running::{Running, Task};
 use crate::ConfigError;
-use crate::api::{Api, Compressors, Http, TokenChecks};
+use crate::api::{Api, Compressors, Http, Protocols, TokenChecks};
 use crate::config::Settings;
 use crate::credentials::{Opened, ProjectToken};
 use crate::delivery::{Producer, Queue, Spool};
@@ -53,10 +54,11 @@ impl Start<'_> {
             tokens: Arc::clone(&tokens),
             longest_retry_after: settings.longest_retry_after,
             compressors: settings.gzip.then(Compressors::default),
+            protocols: Arc::new(Protocols::new(settings.capture_protocol, &host, Instant::now())),
             token_checks: TokenChecks::default(),
         });
         let Pipeline { monitor, worker, breaker, flags_breaker } =
-            pipeline(queue, settings, &tokens, Arc::clone(&api).batch_service())?;
+            pipeline(queue, settings, &tokens, &api.protocols, Arc::clone(&api).batch_service())?;
         let keys = secret_keys.as_ref();
         let sdk = Sdk::new(&SdkParts {
             producer,

@@ -7,6 +7,7 @@ use reqwest::Url;
 use super::settings::{Enrichment, Settings};
 use super::{environment, host};
 use crate::ConfigError;
+use crate::api::CaptureProtocol;
 use crate::credentials::CredentialSource;
 #[cfg(feature = "spool")]
 use crate::delivery::SpoolConfig;
@@ -70,6 +71,10 @@ impl PostHogBuilder {
             Ok(environment) => {
                 let builder = Self { credentials: environment.token, ..Self::new("") };
                 let builder = builder.disabled(environment.disabled);
+                let builder = match environment.capture_protocol {
+                    Some(protocol) => builder.capture_protocol(protocol),
+                    None => builder,
+                };
                 match environment.host {
                     Some(host) => builder.host(host),
                     None => builder,
@@ -187,6 +192,14 @@ impl PostHogBuilder {
     /// events and not others, half as many come on top for those that it does not accept, so that they hold up nobody.
     pub fn in_flight(mut self, requests: usize) -> Self {
         self.settings.pacing.in_flight = requests;
+        self
+    }
+
+    /// Chooses the capture protocol. The default is [`CaptureProtocol::V0`], as that of every official SDK that is released;
+    /// [`CaptureProtocol::Auto`] is recommended. [`from_env`](crate::PostHog::from_env) reads it from
+    /// `POSTHOG_CAPTURE_MODE`, as PostHog's other SDKs do.
+    pub fn capture_protocol(mut self, protocol: CaptureProtocol) -> Self {
+        self.settings.capture_protocol = protocol;
         self
     }
 

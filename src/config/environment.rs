@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::ConfigError;
+use crate::api::CaptureProtocol;
 use crate::credentials::CredentialSource;
 
 /// What the environment says. `None` where it says nothing.
@@ -10,13 +11,14 @@ pub struct Environment {
     /// An error where it says nothing, for whoever needs it.
     pub token: Result<CredentialSource, ConfigError>,
     pub host: Option<String>,
+    pub capture_protocol: Option<CaptureProtocol>,
     pub disabled: bool,
 }
 
 const MISSING_TOKEN: &str = "set it to the project token (phc_…, in PostHog's project settings), or \
     POSTHOG_API_KEY_FILE to a file that holds it, or POSTHOG_DISABLED=1 to send nothing";
 
-/// Reads `POSTHOG_HOST` and `POSTHOG_DISABLED` through `lookup`, and finds where `POSTHOG_API_KEY` is to be read.
+/// Reads `POSTHOG_HOST`, `POSTHOG_CAPTURE_MODE` and `POSTHOG_DISABLED` through `lookup`, and finds where `POSTHOG_API_KEY` is to be read.
 /// The host and the key may come from a file that `…_FILE` names, as mounted secrets do.
 pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environment, ConfigError> {
     let disabled = match text("POSTHOG_DISABLED", lookup("POSTHOG_DISABLED"))?.as_deref().map(str::trim) {
@@ -25,8 +27,10 @@ pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environment, Co
         Some(_) => return Err(ConfigError::new("POSTHOG_DISABLED", "is neither 1 nor 0", "use 1 or 0")),
     };
     if disabled {
-        return Ok(Environment { token: Ok(CredentialSource::fixed("")), host: None, disabled });
+        let token = Ok(CredentialSource::fixed(""));
+        return Ok(Environment { token, host: None, capture_protocol: None, disabled });
     }
+    let capture_protocol = capture_protocol(text(CAPTURE_MODE, lookup(CAPTURE_MODE))?)?;
     let (key, file) = (lookup("POSTHOG_API_KEY"), lookup("POSTHOG_API_KEY_FILE"));
     let host = value_or_file("POSTHOG_HOST", "POSTHOG_HOST_FILE", &lookup)?;
     let token = match (key, file) {
@@ -38,7 +42,24 @@ pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Environment, Co
             Err(ConfigError::new("POSTHOG_API_KEY", problem, MISSING_TOKEN))
         }
     };
-    Ok(Environment { token, host, disabled })
+    Ok(Environment { token, host, capture_protocol, disabled })
+}
+
+const CAPTURE_MODE: &str = "POSTHOG_CAPTURE_MODE";
+
+/// With the aliases that PostHog's other SDKs have.
+fn capture_protocol(mode: Option<String>) -> Result<Option<CaptureProtocol>, ConfigError> {
+    let Some(mode) = mode else { return Ok(None) };
+    match mode.trim().to_ascii_lowercase().as_str() {
+        "v0" | "legacy" => Ok(Some(CaptureProtocol::V0)),
+        "v1" | "analytics_v1" => Ok(Some(CaptureProtocol::V1)),
+        "auto" => Ok(Some(CaptureProtocol::Auto)),
+        _ => Err(ConfigError::new(
+            CAPTURE_MODE,
+            "is neither v0 nor v1 nor auto",
+            "use one of them, or unset it",
+        )),
+    }
 }
 
 fn value_or_file(
@@ -104,6 +125,20 @@ mod tests {
         assert!(with(&[("POSTHOG_DISABLED", "1")]).unwrap().disabled);
         assert!(with(&[("POSTHOG_DISABLED", "true"), ("POSTHOG_API_KEY", "")]).unwrap().disabled);
         assert!(!with(&[("POSTHOG_DISABLED", "0"), ("POSTHOG_API_KEY", "phc_abc")]).unwrap().disabled);
+
+        for (mode, protocol) in [
+            ("v0", CaptureProtocol::V0),
+            ("legacy", CaptureProtocol::V0),
+            (" V1\n", CaptureProtocol::V1),
+            ("analytics_v1", CaptureProtocol::V1),
+            ("Auto", CaptureProtocol::Auto),
+        ] {
+            let environment = with(&[("POSTHOG_API_KEY", "phc_abc"), (CAPTURE_MODE, mode)]).unwrap();
+            assert_eq!(environment.capture_protocol, Some(protocol), "{mode}");
+        }
+        assert_eq!(with(&[("POSTHOG_API_KEY", "phc_abc")]).unwrap().capture_protocol, None);
+        let odd = with(&[("POSTHOG_API_KEY", "phc_abc"), (CAPTURE_MODE, "2")]).unwrap_err();
+        assert_eq!(odd.field(), CAPTURE_MODE);
 
         let both = with(&[("POSTHOG_API_KEY", "phc_abc"), ("POSTHOG_API_KEY_FILE", path)]).unwrap_err();
         assert_eq!(both.field(), "POSTHOG_API_KEY");

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::ConfigError;
-use crate::api::PostHogClassifier;
+use crate::api::{CaptureProtocol, PostHogClassifier};
 use crate::delivery::{DeadLetterLimits, Hooks, Limits, Overflow, Pacing, SpoolConfig};
 use crate::error::check;
 use crate::flags::FlagsConfig;
@@ -17,6 +17,7 @@ pub struct Settings {
     pub limits: Limits,
     pub pacing: Pacing,
     pub spool: Option<SpoolConfig>,
+    pub capture_protocol: CaptureProtocol,
     pub gzip: bool,
     pub request_timeout: Duration,
     pub retry: RetryConfig,
@@ -58,6 +59,7 @@ impl Default for Settings {
             },
             pacing: Pacing { linger: seconds(1), in_flight: 4, refusal_pause: seconds(60) },
             spool: None,
+            capture_protocol: CaptureProtocol::default(),
             gzip: true,
             request_timeout: seconds(10),
             retry: RetryConfig::default(),

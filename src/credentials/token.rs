@@ -64,6 +64,11 @@ impl ProjectToken {
         self.0.expose()
     }
 
+    /// Returns the value of an `Authorization` header.
+    pub fn bearer(&self) -> Result<HeaderValue, Error> {
+        self.0.header("Bearer ")
+    }
+
     /// Returns the value of a header that names the project.
     pub fn header(&self) -> Result<HeaderValue, Error> {
         self.0.header("")

@@ -41,15 +41,6 @@ impl DeadLetter {
         Self { event, kind: error.kind(), status: error.status(), answer, at: clock::wall(), seq }
     }
 
-    /// The error that made it one, for the log.
-    pub(crate) fn error(&self) -> Error {
-        let error = Error::new(self.kind);
-        match self.status {
-            Some(status) => error.with_status(status),
-            None => error,
-        }
-    }
-
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }

@@ -39,4 +39,7 @@ pub use spool::{Spool, SpoolConfig};
 #[cfg(feature = "spool")]
 pub use spool::{SpoolMode, create_directory, open_file, sync_directory};
 pub use typed_event::{PropertiesError, TypedEvent};
-pub use worker::{AttemptClassifier, Dispatcher, Forgiven, Pacing, SlotService, Worker, attempts};
+pub use worker::{
+    AttemptClassifier, Dispatcher, DispatcherLinks, Forgiven, Pacing, SlotService, VerdictCounts,
+    VerdictKind, Worker, attempts,
+};

@@ -62,6 +62,9 @@ reasons! {
     BreakerOpen "breaker_open" "delivery pauses while PostHog fails and resumes by itself"
     /// Events became dead letters within the last minute. Each has the reason.
     RejectedEvents "rejected_events" "PostHog rejects events: the dead letters say why, mend what sends them"
+    /// PostHog took an event within the last minute and updates no person for it: its distinct id is one that services send
+    /// by mistake, such as `anonymous`, or too many events share it. Only capture V1 tells.
+    PersonProcessingDisabled "person_processing_disabled" "PostHog stores events without their person: they share one distinct id, or it is a placeholder"
     /// Four fifths of the queue's events or bytes are in use.
     QueueFilling "queue_filling" "the queue is four fifths full: events will be lost if this goes on"
     /// The spool does not work, and events stay in memory. `spool.issue` has the reason.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::Reason;
 use super::probe::Finding;
-use super::report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};
+use super::report::{BreakerHealth, CaptureHealth, Connection, HealthReport, LastError, Status, Versions};
 use crate::ErrorKind;
 use crate::delivery::{Snapshot, SpoolState};
 use crate::layers::CircuitState;
@@ -18,6 +18,9 @@ pub struct Evidence {
     pub client: ClientState,
     pub probe: Option<Finding>,
     pub summary: Summary,
+    pub capture: Option<CaptureHealth>,
+    /// When PostHog last said that it updates no person for an event.
+    pub without_person: Option<Instant>,
     pub breaker: BreakerHealth,
     pub queue: Snapshot,
     pub alerts: Vec<Alert>,
@@ -43,10 +46,11 @@ pub fn report(evidence: Evidence) -> HealthReport {
     let reasons = reasons(&evidence);
     let posthog = connection(&evidence);
     let is_current = evidence.summary.current_error().is_some();
-    let Evidence { summary, breaker, queue, alerts, now, .. } = evidence;
+    let Evidence { capture, summary, breaker, queue, alerts, now, .. } = evidence;
     HealthReport {
         status: if reasons.is_empty() { Status::Healthy } else { Status::Degraded },
         posthog,
+        capture,
         reasons,
         breaker,
         queue: queue.fill,
@@ -126,6 +130,9 @@ fn reasons(evidence: &Evidence) -> Vec<Reason> {
     if is_news(queue.last_dead_letter) {
         add(Reason::RejectedEvents);
     }
+    if is_news(evidence.without_person) {
+        add(Reason::PersonProcessingDisabled);
+    }
     if is_news(queue.last_loss) {
         add(Reason::LosingEvents);
     }
@@ -145,6 +152,8 @@ mod tests {
         let mut evidence = Evidence {
             client: ClientState::Running,
             probe: None,
+            capture: None,
+            without_person: None,
             summary: Summary::default(),
             breaker: BreakerHealth { state: CircuitState::Closed, retry_in: None },
             queue: Snapshot {
@@ -203,13 +212,15 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_and_a_dead_letter_are_news_for_a_minute() {
+    fn a_loss_a_dead_letter_and_a_warning_are_news_for_a_minute() {
         for (age, is_news) in [(NEWS - SECOND, true), (NEWS, false)] {
             let lost = reasons_of(|evidence| evidence.queue.last_loss = Some(evidence.now - age));
             assert_eq!(lost == [Reason::LosingEvents], is_news, "{lost:?}");
             let dead_lettered =
                 reasons_of(|evidence| evidence.queue.last_dead_letter = Some(evidence.now - age));
             assert_eq!(dead_lettered == [Reason::RejectedEvents], is_news, "{dead_lettered:?}");
+            let warned = reasons_of(|evidence| evidence.without_person = Some(evidence.now - age));
+            assert_eq!(warned == [Reason::PersonProcessingDisabled], is_news, "{warned:?}");
         }
     }
 

@@ -10,4 +10,4 @@ mod report;
 pub use crate::error::Reason;
 pub use judge::{ClientState, Evidence, report};
 pub use probe::{Finding, Probe};
-pub use report::{BreakerHealth, Connection, HealthReport, LastError, Status, Versions};
+pub use report::{BreakerHealth, CaptureHealth, Connection, HealthReport, LastError, Status, Versions};

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Reason;
 use crate::ErrorKind;
+use crate::api::{CaptureProtocol, ProtocolReason};
 use crate::delivery::{Ledger, QueueFill, SpoolHealth};
 use crate::layers::CircuitState;
 use crate::monitor::Alert;
@@ -23,6 +24,9 @@ pub struct HealthReport {
     pub status: Status,
     /// The connection to PostHog.
     pub posthog: Connection,
+    /// The capture protocol in use. Absent if the client is disabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capture: Option<CaptureHealth>,
     /// Why the status is degraded, the most informative reason first. Empty when healthy.
     pub reasons: Vec<Reason>,
     /// The delivery's circuit breaker.
@@ -83,6 +87,16 @@ pub struct Connection {
     /// The error's HTTP status, if there was an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+}
+
+/// The capture protocol that batches take, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CaptureHealth {
+    /// V0 or V1.
+    pub protocol: CaptureProtocol,
+    /// Why it is that one.
+    pub reason: ProtocolReason,
 }
 
 /// The delivery's circuit breaker.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::Surface;
 use super::monitor::Monitor;
 use crate::Error;
-use crate::api::Accepted;
+use crate::api::{Accepted, Receipt};
 use crate::layers::Observe;
 use crate::rt::{metrics, target};
 
@@ -28,10 +28,10 @@ impl AttemptObserver {
 }
 
 /// Delivery's attempts may find nothing to send, and then are none.
-impl Observe<Option<Accepted>, Error> for AttemptObserver {
-    fn attempt(&self, latency: Duration, result: Result<&Option<Accepted>, &Error>) {
+impl Observe<Option<Receipt>, Error> for AttemptObserver {
+    fn attempt(&self, latency: Duration, result: Result<&Option<Receipt>, &Error>) {
         if let Some(result) = result.map(Option::as_ref).transpose() {
-            self.attempt(latency, result);
+            self.attempt(latency, result.map(|receipt| &receipt.accepted));
         }
     }
 }

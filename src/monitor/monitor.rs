@@ -14,7 +14,7 @@ use super::throughput::Throughput;
 use super::traffic::Traffic;
 use super::transitions::{AlertTransitions, Transitions};
 use super::{Alert, AlertsConfig, Surface};
-use crate::api::Accepted;
+use crate::api::{Accepted, Current};
 use crate::layers::CircuitBreakerHandle;
 use crate::rt::{Heartbeat, lock};
 use crate::{Error, ErrorKind};
@@ -155,6 +155,16 @@ impl Monitor {
     /// Summarizes the traffic to the capture endpoint.
     pub fn summary(&self) -> Summary {
         lock(&self.state).traffic[Surface::Capture as usize].summary.clone()
+    }
+
+    /// The capture protocol in use.
+    pub fn capture(&self) -> Current {
+        self.sources.protocols.current()
+    }
+
+    /// When PostHog last said that it updates no person for an event.
+    pub fn without_person(&self) -> Option<Instant> {
+        self.sources.verdicts.without_person()
     }
 
     pub fn alerts(&self) -> Vec<Alert> {

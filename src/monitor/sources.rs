@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use super::Surface;
-use crate::delivery::{Forgiven, Queue};
+use crate::api::Protocols;
+use crate::delivery::{Forgiven, Queue, VerdictCounts};
 use crate::layers::{CircuitBreakerHandle, RateLimitHandle, RetryHandle};
 
 /// The parts of the client that the monitor samples.
@@ -16,4 +17,8 @@ pub struct Sources {
     pub retries: RetryHandle,
     /// Failures that say nothing about PostHog.
     pub forgiven: Arc<Forgiven>,
+    /// What capture V1 said of events.
+    pub verdicts: Arc<VerdictCounts>,
+    /// Which capture protocol is spoken.
+    pub protocols: Arc<Protocols>,
 }

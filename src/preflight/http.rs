@@ -1,12 +1,14 @@
 //! Requests of the checks, by the HTTP client that everything else uses.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, Request, Url};
+use tokio::time::Instant;
 
-use crate::api::{Answer, Api, Compressors, Http, LONGEST_ANSWER, TokenChecks};
+use crate::api::{Answer, Api, CaptureProtocol, Compressors, Http, LONGEST_ANSWER, Protocols, TokenChecks};
 use crate::credentials::{Credentials, ProjectToken, SecretKey};
 use crate::rt::detached_thread;
 use crate::{Error, ErrorKind};
@@ -31,6 +33,7 @@ pub async fn api(host: &Url, token: ProjectToken) -> Result<Api, Error> {
         tokens: Credentials::fixed(token),
         longest_retry_after: Duration::ZERO,
         compressors: Some(Compressors::default()),
+        protocols: Arc::new(Protocols::new(CaptureProtocol::V0, host, Instant::now())),
         token_checks: TokenChecks::default(),
     })
 }

@@ -5,7 +5,7 @@ use reqwest::Url;
 
 use super::check::Finding;
 use super::http;
-use crate::api::Batch;
+use crate::api::{Batch, BatchId};
 use crate::credentials::ProjectToken;
 use crate::rt::timestamp;
 use crate::{Accepted, Error};
@@ -33,8 +33,8 @@ async fn send(host: &Url, token: ProjectToken) -> Result<Accepted, Error> {
             "$lib_version": env!("CARGO_PKG_VERSION"),
         },
     });
-    let batch = Batch::new(std::iter::once(Bytes::from(event.to_string())));
-    http::api(host, token).await?.batch(&batch).await
+    let batch = Batch::new(std::iter::once(Bytes::from(event.to_string())), BatchId::new());
+    http::api(host, token).await?.batch(&batch).await.map(|receipt| receipt.accepted)
 }
 
 fn judge(result: Result<&Accepted, &Error>) -> Finding {

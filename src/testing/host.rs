@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use super::reply::Answer;
-use super::request::{Request, Route};
+use super::request::{AI_BATCH, Request, Route};
 
 /// What kind of host this is, and what stands in front of it, for [`FakePostHog::set_host`](super::FakePostHog::set_host).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,7 +10,8 @@ pub enum Host {
     /// PostHog's cloud: both capture protocols.
     #[default]
     Cloud,
-    /// A host that does not know V1 and answers it with this status, 404 or 405, and no body.
+    /// An older host. It does not know V1 and answers it with this status, 404 or 405, and no body. It has no endpoint for AI
+    /// events either.
     WithoutV1(u16),
     /// A proxy in front removes `Authorization`.
     StripsAuthorization,
@@ -26,6 +27,7 @@ impl Host {
     pub(crate) fn answer(self, request: &Request) -> Option<Answer> {
         match self {
             Self::WithoutV1(status) if request.route == Route::CaptureV1 => Some(Answer::empty(status)),
+            Self::WithoutV1(_) if request.path == AI_BATCH => Some(Answer::empty(404)),
             Self::PassesOldPaths(status) if !is_old(&request.path) => Some(Answer::page(status)),
             _ => None,
         }

@@ -10,7 +10,7 @@ use super::http::Head;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Route {
-    /// `/batch/`, `/e/` and `/i/v0/e/`: capture, V0.
+    /// `/batch/`, `/e/`, `/i/v0/e/`, and `/i/v0/ai/batch/` for AI events: capture, V0.
     Batch,
     /// `/i/v1/analytics/events`: capture, V1.
     CaptureV1,
@@ -110,13 +110,16 @@ impl Request {
     }
 }
 
+/// V0's endpoint for AI events.
+pub const AI_BATCH: &str = "/i/v0/ai/batch/";
+
 impl Route {
     /// `Other` is the last.
     pub(crate) const COUNT: usize = Self::Other as usize + 1;
 
     pub(crate) fn of(path: &str) -> Self {
         match path {
-            "/batch" | "/batch/" | "/e" | "/e/" | "/i/v0/e" | "/i/v0/e/" => Self::Batch,
+            "/batch" | "/batch/" | "/e" | "/e/" | "/i/v0/e" | "/i/v0/e/" | AI_BATCH => Self::Batch,
             "/i/v1/analytics/events" | "/i/v1/analytics/events/" => Self::CaptureV1,
             "/flags" | "/flags/" => Self::Flags,
             "/flags/definitions" | "/flags/definitions/" => Self::Definitions,

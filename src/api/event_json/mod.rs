@@ -13,6 +13,7 @@
 //! spooled, or one whose own properties hold such a name deeper inside.
 
 use std::fmt;
+use std::ops::Range;
 
 use memchr::{memchr_iter, memrchr, memrchr_iter};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -64,7 +65,6 @@ pub fn begins_with_lifted(text: &[u8]) -> bool {
 ///
 /// A lifted value that has the wrong type, and cannot be read as the right one, is left out: V1 refuses a whole batch for
 /// a wrong type in `options`.
-#[cfg_attr(not(test), expect(dead_code, reason = "requests of V1 come next"))]
 pub fn write_v1(event: &[u8], out: &mut Vec<u8>) {
     let mut lifts = Lifts::default();
     match split_at_end_of_properties(event) {
@@ -83,11 +83,20 @@ pub fn write_v1(event: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Whether this is one of PostHog's AI events, which keep to V0.
-#[cfg_attr(not(test), expect(dead_code, reason = "requests of V1 come next"))]
 pub fn is_ai(event: &[u8]) -> bool {
-    const NAME_AT: usize = r#"{"uuid":"00000000-0000-0000-0000-000000000000"#.len();
-    event.get(NAME_AT..).is_some_and(|rest| rest.starts_with(br#"","event":"$ai_"#))
+    event.get(UUID.end..).is_some_and(|rest| rest.starts_with(br#"","event":"$ai_"#))
 }
+
+/// The uuid of an encoded event, as it stands there. `None` if the event was not made by this crate's encoder.
+pub fn uuid_of(event: &[u8]) -> Option<&[u8]> {
+    event.starts_with(br#"{"uuid":""#).then(|| event.get(UUID)).flatten()
+}
+
+/// Where an event has its uuid.
+const UUID: Range<usize> = {
+    let begin = r#"{"uuid":""#.len();
+    begin..begin + "00000000-0000-0000-0000-000000000000".len()
+};
 
 /// Splits an event before the end of its properties: `},"timestamp":"…"}`. A quote inside a text has a backslash before it,
 /// so these are the event's own members and no text that looks like them.

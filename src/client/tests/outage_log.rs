@@ -14,7 +14,7 @@ use tower::service_fn;
 use tracing::Level;
 
 use self::log::{Log, install};
-use crate::api::{Accepted, Batch};
+use crate::api::{Batch, Protocols, Receipt};
 use crate::client::pipeline::pipeline;
 use crate::config::Settings;
 use crate::credentials::Opened;
@@ -22,11 +22,11 @@ use crate::delivery::Queue;
 use crate::{Error, ErrorKind};
 
 /// How the n-th request fares. `None`: it has no answer.
-type Fault = fn(u32) -> Option<Result<Accepted, Error>>;
+type Fault = fn(u32) -> Option<Result<Receipt, Error>>;
 
-const TAKEN: Option<Result<Accepted, Error>> = Some(Ok(Accepted { over_quota: false }));
+const TAKEN: Option<Result<Receipt, Error>> = Some(Ok(Receipt::TAKEN));
 
-fn failed(kind: ErrorKind, status: u16) -> Option<Result<Accepted, Error>> {
+fn failed(kind: ErrorKind, status: u16) -> Option<Result<Receipt, Error>> {
     Some(Err(Error::new(kind).with_status(status)))
 }
 
@@ -49,7 +49,7 @@ fn start(fault: Fault) -> (Arc<Queue>, Arc<AtomicBool>) {
         }
     });
     let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-    let pipeline = pipeline(&queue, &settings, &credentials, service).unwrap();
+    let pipeline = pipeline(&queue, &settings, &credentials, &Protocols::v0(), service).unwrap();
     tokio::spawn(pipeline.monitor.run(credentials.refusals()));
     tokio::spawn(pipeline.worker.run());
     (queue, is_down)

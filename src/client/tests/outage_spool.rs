@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tower::service_fn;
 
-use crate::api::{Accepted, Batch};
+use crate::api::{Batch, Protocols, Receipt};
 use crate::client::pipeline::pipeline;
 use crate::config::Settings;
 use crate::credentials::Opened;
@@ -28,14 +28,14 @@ struct Sink {
 }
 
 impl Sink {
-    fn take(&self, batch: &Batch) -> Result<Accepted, Error> {
+    fn take(&self, batch: &Batch) -> Result<Receipt, Error> {
         if !self.is_up.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Server).with_status(503));
         }
-        *self.accepted.lock().unwrap() += batch.events().len();
+        *self.accepted.lock().unwrap() += batch.events.len();
         let uuid = |event: &Bytes| event.slice(r#"{"uuid":""#.len()..r#"{"uuid":""#.len() + 36);
-        self.uuids.lock().unwrap().extend(batch.events().iter().map(uuid));
-        Ok(Accepted { over_quota: false })
+        self.uuids.lock().unwrap().extend(batch.events.iter().map(uuid));
+        Ok(Receipt::TAKEN)
     }
 }
 
@@ -74,7 +74,7 @@ impl Process {
             }
         });
         let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-        let worker = pipeline(&queue, &settings, &credentials, service).unwrap().worker;
+        let worker = pipeline(&queue, &settings, &credentials, &Protocols::v0(), service).unwrap().worker;
         let spool = spool(&queue);
         let worker = tokio::spawn(worker.run());
         Self { queue, spool, worker }

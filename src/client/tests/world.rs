@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
 
-use crate::api::{Accepted, Batch};
+use crate::api::{Batch, Protocols, Receipt};
 use crate::client::pipeline::pipeline;
 use crate::config::Settings;
 use crate::credentials::Opened;
@@ -24,8 +24,8 @@ use crate::{Error, ErrorKind};
 pub const SECOND: Duration = Duration::from_secs(1);
 pub const MS: Duration = Duration::from_millis(1);
 
-pub type Answer = Result<Accepted, Error>;
-pub const OK: Answer = Ok(Accepted { over_quota: false });
+pub type Answer = Result<Receipt, Error>;
+pub const OK: Answer = Ok(Receipt::TAKEN);
 
 /// A request.
 pub struct Req {
@@ -228,8 +228,8 @@ impl Process {
             let (fares, seen) = (Arc::clone(fares), Arc::clone(seen));
             move |batch: Batch| {
                 let (seen, at) = (Arc::clone(&seen), start.elapsed());
-                let ids: Vec<_> = batch.events().iter().map(id_of).collect();
-                let is_bad = batch.events().iter().any(|event| event.starts_with(b"{\"bad"));
+                let ids: Vec<_> = batch.events.iter().map(id_of).collect();
+                let is_bad = batch.events.iter().any(|event| event.starts_with(b"{\"bad"));
                 let n = {
                     let mut seen = seen.lock().unwrap();
                     seen.requests += 1;
@@ -251,7 +251,7 @@ impl Process {
             }
         });
         let credentials = Opened::open("phc_test".into()).unwrap().credentials;
-        let pipeline = pipeline(&queue, &settings, &credentials, service).unwrap();
+        let pipeline = pipeline(&queue, &settings, &credentials, &Protocols::v0(), service).unwrap();
         let monitor = Arc::clone(&pipeline.monitor);
         let monitoring = tokio::spawn(Arc::clone(&monitor).run(credentials.refusals()));
         let disk = Disk::open(&queue, directory).await;

@@ -1,5 +1,6 @@
 use serde::Serialize;
 
+use crate::api::event_json::is_ai;
 use crate::delivery::dead_letter::DeadLetterLimits;
 
 /// What gives way when the queue is full.
@@ -22,6 +23,17 @@ pub struct Limits {
     pub batch_bytes: usize,
     pub overflow: Overflow,
     pub dead_letters: DeadLetterLimits,
+}
+
+/// The most bytes of an AI event that PostHog takes, by `/i/v0/ai/batch/`.
+const LARGEST_AI_EVENT: usize = 8 * 1024 * 1024;
+
+impl Limits {
+    /// Whether PostHog takes no event of this size.
+    #[inline]
+    pub fn refuses(&self, event: &[u8]) -> bool {
+        event.len() > self.event_bytes && (event.len() > LARGEST_AI_EVENT || !is_ai(event))
+    }
 }
 
 /// How full the queue is.

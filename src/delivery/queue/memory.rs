@@ -182,12 +182,19 @@ impl Memory {
         events.zip(copies).for_each(|(event, copy)| std::mem::swap(&mut event.json, copy));
     }
 
-    /// Divides a batch in flight into two.
-    pub fn split(&mut self, first: u64, at: usize) {
-        let batch = self.in_flight.iter_mut().find(|batch| batch.first == first);
-        let Some(batch) = batch.filter(|batch| at < batch.events.len()) else { return };
-        let events = batch.events.split_off(at);
-        self.in_flight.extend(events.first().map(|event| event.seq).map(|first| InFlight { first, events }));
+    /// Divides a batch in flight into several: each of its events goes to the group with this number.
+    pub fn divide(&mut self, first: u64, groups: &[usize]) {
+        let Some(at) = self.in_flight.iter().position(|batch| batch.first == first) else { return };
+        let InFlight { events, .. } = self.in_flight.swap_remove(at);
+        let divided = group(events, groups).into_iter();
+        self.in_flight.extend(divided.filter_map(InFlight::of));
+    }
+
+    /// Puts events of a batch that has landed in flight again, as a batch of their own.
+    pub fn fly_again(&mut self, events: Vec<QueuedEvent>) {
+        events.iter().filter(|event| event.stored).for_each(|event| self.uncharged.add(event));
+        events.iter().for_each(|event| self.count_in(event));
+        self.in_flight.extend(InFlight::of(events));
     }
 
     /// Gives up the live event that has waited longest, or else the one that has waited longest for the disk.
@@ -290,6 +297,18 @@ impl Memory {
         self.live_bytes -= event.json.len();
         self.live_stored -= usize::from(event.stored);
     }
+}
+
+/// Divides a list into several: each element goes to the group with this number.
+pub fn group<T>(list: Vec<T>, groups: &[usize]) -> Vec<Vec<T>> {
+    let mut divided: Vec<Vec<T>> = Vec::new();
+    for (element, group) in list.into_iter().zip(groups) {
+        while divided.len() <= *group {
+            divided.push(Vec::new());
+        }
+        divided[*group].push(element);
+    }
+    divided
 }
 
 fn first_unstored<'a>(events: impl IntoIterator<Item = &'a QueuedEvent>) -> Option<u64> {

@@ -31,7 +31,7 @@ use super::dead_letter::DeadLetter;
 use super::ledger::{DropReason, Ledger, Totals};
 use crate::rt::Heartbeat;
 pub use limits::{Limits, Overflow, QueueFill};
-pub use queued::QueuedEvent;
+pub use queued::{EventEnd, QueuedEvent};
 pub use spool_health::{SpoolHealth, SpoolIssue, SpoolState};
 pub use spool_link::Waiter;
 use spool_link::Wake;

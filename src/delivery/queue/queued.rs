@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use crate::Error;
 use crate::delivery::dead_letter::DeadLetter;
+use crate::delivery::ledger::Account;
 
 /// An event in the queue, as wire JSON.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct QueuedEvent {
     pub stored: bool,
     /// Whether it comes from there, behind the live ones.
     pub from_disk: bool,
+    /// Whether PostHog's answer to its batch did not mention it.
+    pub unanswered: bool,
 }
 
 /// What an event takes beside its JSON.
@@ -26,7 +29,7 @@ const OVERHEAD: usize = size_of::<QueuedEvent>();
 impl QueuedEvent {
     /// One that has not been on disk.
     pub fn new(json: Bytes, seq: u64, at: u64) -> Self {
-        Self { json, seq, at, attempts: 0, stored: false, from_disk: false }
+        Self { json, seq, at, attempts: 0, stored: false, from_disk: false, unanswered: false }
     }
 
     /// The dead letter that it becomes.
@@ -45,10 +48,30 @@ impl QueuedEvent {
     }
 }
 
+/// What becomes of one event of a batch.
+#[derive(Debug)]
+pub enum EventEnd {
+    /// It is delivered, or dropped for a reason.
+    Settled(Account),
+    DeadLetter(DeadLetter),
+    /// It is sent again.
+    Again {
+        unanswered: bool,
+    },
+}
+
 /// What the worker is sending.
 #[derive(Debug)]
 pub struct InFlight {
     /// Of its first event: the batch's name between worker and queue.
     pub first: u64,
     pub events: Vec<QueuedEvent>,
+}
+
+impl InFlight {
+    /// `None` without events.
+    pub fn of(events: Vec<QueuedEvent>) -> Option<Self> {
+        let first = events.first()?.seq;
+        Some(Self { first, events })
+    }
 }

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use tokio::time::timeout_at;
 
-use super::{Queue, QueuedEvent, State};
+use super::memory::group;
+use super::{EventEnd, Queue, QueuedEvent, State};
 use crate::delivery::dead_letter::DeadLetter;
 use crate::delivery::ledger::Account;
 
@@ -57,12 +58,31 @@ impl Queue {
         self.step(|state| state.detach(first(batch), &mut own));
     }
 
+    /// Ends a batch whose events end differently. Gives back those that are sent again, as a batch of their own that is in
+    /// flight, and tells how many dead letters had to go.
+    pub fn settle_each(&self, batch: Vec<QueuedEvent>, ends: Vec<EventEnd>) -> (Vec<QueuedEvent>, usize) {
+        let is_again = |(event, end): (QueuedEvent, &EventEnd)| match end {
+            EventEnd::Again { unanswered } => Some(QueuedEvent { unanswered: *unanswered, ..event }),
+            _ => None,
+        };
+        let name = first(&batch);
+        let again = batch.into_iter().zip(&ends).filter_map(is_again).collect();
+        let freed = self.step(|state| state.settle_each(name, ends));
+        (again, freed.map_or(0, |(_, evicted)| evicted.len()))
+    }
+
+    /// Divides a batch that is in flight into several: each of its events goes to the group with this number.
+    pub fn divide(&self, batch: Vec<QueuedEvent>, groups: &[usize]) -> Vec<Vec<QueuedEvent>> {
+        self.step(|state| state.divide(first(&batch), groups));
+        group(batch, groups)
+    }
+
     /// Divides a batch that is in flight into two.
-    pub fn halve(&self, mut batch: Vec<QueuedEvent>) -> (Vec<QueuedEvent>, Vec<QueuedEvent>) {
+    pub fn halve(&self, batch: Vec<QueuedEvent>) -> (Vec<QueuedEvent>, Vec<QueuedEvent>) {
         let middle = batch.len() / 2;
-        self.step(|state| state.split(first(&batch), middle));
-        let second = batch.split_off(middle);
-        (batch, second)
+        let groups: Vec<_> = (0..batch.len()).map(|at| usize::from(at >= middle)).collect();
+        let mut halves = self.divide(batch, &groups).into_iter();
+        (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
     }
 
     /// Sets an event aside that is in flight. Tells how many dead letters had to go for it.

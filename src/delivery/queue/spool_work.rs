@@ -41,6 +41,6 @@ impl From<&QueuedEvent> for Stored {
 impl From<Stored> for QueuedEvent {
     fn from(event: Stored) -> Self {
         let Stored { seq, at, attempts, json } = event;
-        Self { json, seq, at, attempts, stored: true, from_disk: true }
+        Self { json, seq, at, attempts, stored: true, from_disk: true, unanswered: false }
     }
 }

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use tower::{Service, ServiceExt, service_fn};
 
 use super::dispatcher::{Dispatcher, Lane};
-use super::suspects::Part;
-use crate::api::{Accepted, Batch, PostHogClassifier};
+use super::suspects::{Part, Record};
+use crate::api::{Batch, BatchId, EventVerdict, PostHogClassifier, Receipt};
 use crate::credentials::ProjectToken;
 use crate::layers::{Classify, Replay, Verdict};
 use crate::rt::metrics;
@@ -44,6 +44,8 @@ pub struct Attempt {
 pub struct Request {
     pub began: Instant,
     pub token: Option<ProjectToken>,
+    /// Of the batch that it carries.
+    pub id: BatchId,
 }
 
 impl Attempt {
@@ -57,20 +59,24 @@ impl Attempt {
     }
 
     fn begin(mut self) -> Self {
-        self.request = Some(Request { began: Instant::now(), token: self.dispatcher.token() });
+        let record = self.part.as_ref().and_then(|part| part.record.as_ref());
+        let id = record.map_or_else(BatchId::new, Record::next_id);
+        self.request = Some(Request { began: Instant::now(), token: self.dispatcher.token(), id });
         self
     }
 
     fn batch(&self) -> Batch {
-        let Some(Part { events, record }) = &self.part else { return Batch::new(std::iter::empty()) };
+        let id = self.request.as_ref().map_or_else(BatchId::new, |request| request.id);
+        let Some(Part { events, record }) = &self.part else { return Batch::new(std::iter::empty(), id) };
         // Once, and not for each attempt.
         if record.is_none() {
             metrics::batch(events.len(), events.iter().map(|event| event.json.len()).sum());
         }
-        Batch::new(events.iter().map(|event| event.json.clone()))
+        let was_unanswered = events.iter().all(|event| event.unanswered);
+        Batch { was_unanswered, ..Batch::new(events.iter().map(|event| event.json.clone()), id) }
     }
 
-    fn end(&mut self, result: Result<&Accepted, &Error>) {
+    fn end(&mut self, result: Result<&Receipt, &Error>) {
         let Some(part) = self.part.take() else { return };
         match self.request.take() {
             Some(request) => self.dispatcher.ended(part, self.lane, request, result),
@@ -87,19 +93,19 @@ impl Drop for Attempt {
 
 /// A service that makes attempts, with whatever layers around it.
 pub trait SlotService:
-    Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static
+    Service<Slot, Response = Option<Receipt>, Error = Error, Future: Send> + Clone + Send + 'static
 {
 }
 
 impl<S> SlotService for S where
-    S: Service<Slot, Response = Option<Accepted>, Error = Error, Future: Send> + Clone + Send + 'static
+    S: Service<Slot, Response = Option<Receipt>, Error = Error, Future: Send> + Clone + Send + 'static
 {
 }
 
 /// Makes a service of slots of a service of batches. It answers `None` if there is nothing to send.
 pub fn attempts<S>(dispatcher: Arc<Dispatcher>, service: S) -> impl SlotService
 where
-    S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
+    S: Service<Batch, Response = Receipt, Error = Error, Future: Send> + Clone + Send + 'static,
 {
     service_fn(move |slot: Slot| {
         let attempt = slot.0.filter(|attempt| !attempt.gives_way());
@@ -118,12 +124,18 @@ where
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AttemptClassifier;
 
-impl Classify<Option<Accepted>, Error> for AttemptClassifier {
-    fn classify(&self, result: Result<&Option<Accepted>, &Error>) -> Verdict {
+impl Classify<Option<Receipt>, Error> for AttemptClassifier {
+    fn classify(&self, result: Result<&Option<Receipt>, &Error>) -> Verdict {
         match result {
             Ok(None) => Verdict::NotAttempted,
-            Ok(Some(accepted)) => PostHogClassifier.classify(Ok(accepted)),
-            Err(error) => PostHogClassifier.classify(Err::<&Accepted, _>(error)),
+            // PostHog took some events and asks for time before it gets the others again.
+            Ok(Some(Receipt { retry_after: retry_after @ Some(_), verdicts: Some(verdicts), .. }))
+                if verdicts.iter().any(|(_, verdict)| *verdict == EventVerdict::Retry) =>
+            {
+                Verdict::Throttled { retry_after: *retry_after }
+            }
+            Ok(Some(receipt)) => PostHogClassifier.classify(Ok(receipt)),
+            Err(error) => PostHogClassifier.classify(Err::<&Receipt, _>(error)),
         }
     }
 }

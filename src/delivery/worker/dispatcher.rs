@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,9 +10,12 @@ use super::attempt::Attempt;
 use super::evidence::Evidence;
 use super::forgiven::Forgiven;
 use super::pauses::Pauses;
+use super::sharing::requests;
 use super::suspects::{Part, Suspects};
+use super::verdict_counts::VerdictCounts;
+use crate::api::{CaptureWarning, Protocols, TRIAL_EVENTS};
 use crate::credentials::{Credentials, ProjectToken};
-use crate::delivery::queue::{Limits, Queue, State};
+use crate::delivery::queue::{Limits, Queue, QueuedEvent, State};
 use crate::layers::CircuitState;
 use crate::rt::{Episode, lock};
 
@@ -25,6 +29,8 @@ pub struct Dispatcher {
     pub pacing: Pacing,
     pub credentials: Arc<Credentials<ProjectToken>>,
     pub forgiven: Arc<Forgiven>,
+    pub verdicts: Arc<VerdictCounts>,
+    protocols: Arc<Protocols>,
     refused: watch::Receiver<bool>,
     pub breaker: watch::Receiver<CircuitState>,
     pub state: Mutex<Dispatch>,
@@ -32,11 +38,22 @@ pub struct Dispatcher {
     pub changed: Notify,
 }
 
+/// What the dispatcher shares with other parts of the client.
+pub struct DispatcherLinks {
+    pub credentials: Arc<Credentials<ProjectToken>>,
+    pub breaker: watch::Receiver<CircuitState>,
+    pub forgiven: Arc<Forgiven>,
+    pub verdicts: Arc<VerdictCounts>,
+    pub protocols: Arc<Protocols>,
+}
+
 /// The state behind the dispatcher's lock.
 pub struct Dispatch {
     pub pauses: Pauses,
     pub evidence: Evidence,
     pub suspects: Suspects,
+    /// What was taken from the queue together with an earlier batch and goes in requests of its own.
+    apart: VecDeque<Vec<QueuedEvent>>,
     pub batch_size: BatchSize,
     /// A failed batch went back to the queue. Nothing is taken from there before this time.
     pub rests_until: Option<Instant>,
@@ -81,6 +98,8 @@ pub struct Episodes {
     pub dead_lettering: Episode,
     pub evicting: Episode,
     pub parking: Episode,
+    /// By [`CaptureWarning`].
+    pub warned: [Episode; CaptureWarning::ALL.len()],
 }
 
 /// How the events of an attempt were chosen, and who counts its failure.
@@ -134,15 +153,15 @@ impl Dispatcher {
         queue: Arc<Queue>,
         pacing: Pacing,
         setback: (Duration, Duration),
-        credentials: Arc<Credentials<ProjectToken>>,
-        breaker: watch::Receiver<CircuitState>,
-        forgiven: Arc<Forgiven>,
+        links: DispatcherLinks,
     ) -> Arc<Self> {
+        let DispatcherLinks { credentials, breaker, forgiven, verdicts, protocols } = links;
         let limits = queue.limits();
         let state = Dispatch {
             pauses: Pauses::new(setback, pacing.refusal_pause),
             evidence: Evidence::new(Instant::now()),
             suspects: Suspects::default(),
+            apart: VecDeque::new(),
             batch_size: BatchSize::new(limits.batch_bytes),
             rests_until: None,
             backlog_is_next: false,
@@ -158,6 +177,8 @@ impl Dispatcher {
             breaker,
             credentials,
             forgiven,
+            verdicts,
+            protocols,
             state: Mutex::new(state),
             changed: Notify::new(),
         })
@@ -202,12 +223,22 @@ impl Dispatcher {
         if state.rests_until.is_some_and(|until| now < until) {
             return None;
         }
+        if let Some(events) = state.apart.pop_front() {
+            return Some(Part { events, record: None });
+        }
         let bytes = state.batch_size.bytes;
-        let events = state.evidence.batch_events(self.limits.batch_events);
+        let mut events = state.evidence.batch_events(self.limits.batch_events);
+        if self.protocols.is_trial_due(now) {
+            events = events.min(TRIAL_EVENTS);
+        }
         let take = |from_disk| self.queue.step(|queue| queue.take((events, bytes), from_disk));
         let events = take(state.backlog_is_next).or_else(|| take(!state.backlog_is_next))?;
         state.backlog_is_next = !events.first().is_some_and(|event| event.from_disk);
-        Some(Part { events, record: None })
+        let Some(requests) = requests(&events, self.protocols.may_speak_v1()) else {
+            return Some(Part { events, record: None });
+        };
+        state.apart.extend(self.queue.divide(events, &requests));
+        state.apart.pop_front().map(|events| Part { events, record: None })
     }
 
     /// The next batch of which it is not known whether others are accepted, or else a suspect that may stand for all.
@@ -233,7 +264,8 @@ impl Dispatcher {
     /// Whether a suspect may be a live attempt: where suspects are not tried for themselves, one of them serves if there is
     /// nothing else. Else its failure would keep the breaker open for the others.
     fn may_stand_for_all(&self, state: &Dispatch) -> bool {
-        let is_alone = || state.suspects.are_too_many(&self.limits) || !self.queue.look(State::has_waiting);
+        let has_others = || !state.apart.is_empty() || self.queue.look(State::has_waiting);
+        let is_alone = || state.suspects.are_too_many(&self.limits) || !has_others();
         !self.accepts(state) && state.live.others == 0 && is_alone()
     }
 

@@ -7,9 +7,11 @@ mod evidence;
 mod forgiven;
 mod outcomes;
 mod pauses;
+mod sharing;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod verdict_counts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +24,16 @@ use tracing::Instrument;
 
 use super::queue::{Limits, State};
 use crate::Error;
-use crate::api::{Accepted, Outcome};
+use crate::api::{Outcome, Receipt};
 use crate::credentials::ProjectToken;
 use crate::layers::CircuitState;
 use crate::rt::simulated::in_process;
 use crate::rt::{foreign, lock, target};
 pub use attempt::{AttemptClassifier, Slot, SlotService, attempts};
-pub use dispatcher::Dispatcher;
 use dispatcher::Lane;
+pub use dispatcher::{Dispatcher, DispatcherLinks};
 pub use forgiven::Forgiven;
+pub use verdict_counts::{VerdictCounts, VerdictKind};
 
 /// When the worker sends.
 #[derive(Clone, Debug)]
@@ -52,9 +55,9 @@ pub struct Worker<L, Q> {
     token_refused: watch::Receiver<bool>,
     token: watch::Receiver<Option<ProjectToken>>,
     breaker: watch::Receiver<CircuitState>,
-    live_attempts: JoinSet<Result<Option<Accepted>, Error>>,
+    live_attempts: JoinSet<Result<Option<Receipt>, Error>>,
     /// Beside the live ones.
-    suspect_attempts: JoinSet<Result<Option<Accepted>, Error>>,
+    suspect_attempts: JoinSet<Result<Option<Receipt>, Error>>,
 }
 
 impl<L: SlotService, Q: SlotService> Worker<L, Q> {
@@ -169,7 +172,7 @@ impl<L: SlotService, Q: SlotService> Worker<L, Q> {
             || (self.dispatcher.queue.is_closed() && is_idle)
     }
 
-    fn on_end(&self, done: &Result<Result<Option<Accepted>, Error>, JoinError>) {
+    fn on_end(&self, done: &Result<Result<Option<Receipt>, Error>, JoinError>) {
         let has_failed = match done {
             Ok(Ok(_)) => false,
             Ok(Err(error)) => matches!(Outcome::of(Err(error)), Outcome::Retry { .. }),

@@ -1,5 +1,6 @@
 //! Ends attempts, each by its [`Outcome`].
 
+use std::borrow::Cow;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
@@ -8,19 +9,24 @@ use tokio::time::Instant;
 use super::attempt::Request;
 use super::dispatcher::{Dispatch, Dispatcher, Lane};
 use super::suspects::{Decision, FIRST_RETRY, Part, Record, Suspects};
-use crate::api::{Accepted, Outcome};
+use crate::api::{CaptureWarning, EventVerdict, Outcome, Receipt};
+use crate::delivery::DropReason;
+use crate::delivery::admit::is_unmergeable;
 use crate::delivery::ledger::Account;
-use crate::delivery::queue::QueuedEvent;
-use crate::delivery::{DeadLetter, DropReason};
+use crate::delivery::queue::{EventEnd, QueuedEvent};
 use crate::error::{Fate, Suspicion};
 use crate::rt::{foreign, lock, target};
 use crate::{Error, ErrorKind};
 
 impl Dispatcher {
     /// An attempt ended.
-    pub fn ended(&self, part: Part, lane: Lane, request: Request, result: Result<&Accepted, &Error>) {
+    pub fn ended(&self, mut part: Part, lane: Lane, request: Request, result: Result<&Receipt, &Error>) {
         let mut state = self.landed(&part, lane);
-        let error = match (Outcome::of(result), result) {
+        part.record.iter_mut().for_each(|record| record.sent(request.id));
+        let verdicts = result.ok().and_then(|receipt| receipt.verdicts.as_deref());
+        verdicts.iter().for_each(|verdicts| self.verdicts.add(part.events.len(), verdicts));
+        let outcome = Outcome::of(result.map(|receipt| &receipt.accepted));
+        let error = match (outcome, result) {
             (Outcome::Discarded, _) => {
                 self.queue.settle(&part.events, Account::Dropped(DropReason::OverQuota));
                 state.suspects.accepted();
@@ -30,16 +36,18 @@ impl Dispatcher {
                     "PostHog discards events, over the billing quota: pausing",
                 );
             }
-            (_, Ok(_)) => {
-                self.queue.settle(&part.events, Account::Delivered);
-                return self.accepted(&mut state, &part, lane, request.began);
+            (_, Ok(receipt)) => {
+                self.accepted(&mut state, &part, lane, request.began);
+                return match verdicts {
+                    None | Some([]) => self.queue.settle(&part.events, Account::Delivered),
+                    Some(verdicts) => self.judged(&mut state, part, &request, verdicts, receipt.retry_after),
+                };
             }
             (_, Err(error)) => error,
         };
         match error.kind().meaning().suspicion {
-            Some(suspicion) => self.failed(&mut state, part, lane, suspicion, error),
+            Some(suspicion) => self.failed(&mut state, part, lane, &request, suspicion, error),
             None => {
-                let outcome = Outcome::of(result);
                 // A refused token, the quota and a 429 say nothing about whether PostHog works.
                 if lane == Lane::Live && matches!(outcome, Outcome::Retry { .. }) {
                     state.evidence.failed(Instant::now(), part.batch(), error.kind());
@@ -116,26 +124,55 @@ impl Dispatcher {
     }
 
     /// A batch failed, and one of its events may be the cause, so the batch steps aside.
-    fn failed(&self, state: &mut Dispatch, part: Part, lane: Lane, suspicion: Suspicion, error: &Error) {
+    fn failed(
+        &self,
+        state: &mut Dispatch,
+        part: Part,
+        lane: Lane,
+        request: &Request,
+        suspicion: Suspicion,
+        error: &Error,
+    ) {
         let (Part { mut events, record }, now) = (part, Instant::now());
         if error.kind() == ErrorKind::TooLarge && record.is_none() && self.shrinks(state, &events) {
             return;
         }
-        let mut record = record.unwrap_or_else(|| {
-            self.queue.detach(&mut events);
-            Record::new(&events, now)
-        });
+        let record = record.unwrap_or_else(|| self.step_aside(&mut events, request, now));
         if events.len() > 1 {
             state.evidence.failed_together(now, record.case());
         }
         // First, so that what a suspect is forgiven does not count against the others.
         self.count(state, &record, lane, error, now);
-        record.turns_to(suspicion, now);
-        let world = record.world(&state.evidence, now);
-        record.failed(&events, suspicion, error, world, fastrand::f64());
         if events.len() == 1 && error.kind() == ErrorKind::BadRequest {
             state.evidence.rejected(now);
         }
+        self.decide(state, events, record, suspicion, error, now);
+    }
+
+    /// Begins the record of a batch that stays in flight for long.
+    fn step_aside(&self, events: &mut [QueuedEvent], request: &Request, now: Instant) -> Record {
+        self.queue.detach(events);
+        let mut record = Record::new(events, now);
+        record.sent(request.id);
+        record
+    }
+
+    /// Decides about events that failed.
+    fn decide(
+        &self,
+        state: &mut Dispatch,
+        events: Vec<QueuedEvent>,
+        mut record: Record,
+        suspicion: Suspicion,
+        error: &Error,
+        now: Instant,
+    ) {
+        record.turns_to(suspicion, now);
+        if suspicion == Suspicion::Failure {
+            state.suspects.failed(now);
+        }
+        let world = record.world(&state.evidence, now);
+        record.failed(&events, suspicion, error, world, fastrand::f64());
         if state.is_closing {
             record.hurry(now);
         }
@@ -144,7 +181,10 @@ impl Dispatcher {
         match record.decide(events.len(), suspicion, error, world) {
             Decision::DeadLetter => {
                 self.forgive(state, &record);
-                events.iter().for_each(|event| self.dead_letter(state, event.dead_letter(error)));
+                for event in &events {
+                    let evicted = self.queue.dead_letter(event.dead_letter(error));
+                    self.log_dead_letters(state, error, None, evicted);
+                }
             }
             Decision::Search => {
                 self.log_search(state, error, now);
@@ -207,14 +247,76 @@ impl Dispatcher {
         true
     }
 
-    fn dead_letter(&self, state: &mut Dispatch, letter: DeadLetter) {
-        let error = letter.error();
-        let evicted = self.queue.dead_letter(letter);
+    /// PostHog took a batch and has a verdict on each of its events.
+    fn judged(
+        &self,
+        state: &mut Dispatch,
+        part: Part,
+        request: &Request,
+        verdicts: &[(usize, EventVerdict)],
+        retry_after: Option<Duration>,
+    ) {
+        let (Part { events, record }, now) = (part, Instant::now());
+        let mut ends: Vec<_> = events.iter().map(|_| EventEnd::Settled(Account::Delivered)).collect();
+        let mut dropped = None;
+        for (at, verdict) in verdicts {
+            let (Some(event), Some(end)) = (events.get(*at), ends.get_mut(*at)) else { continue };
+            match verdict {
+                EventVerdict::Warning(warning) => self.warned(state, event, *warning, now),
+                EventVerdict::Missing if event.unanswered => {
+                    self.warned(state, event, CaptureWarning::NoVerdict, now);
+                }
+                EventVerdict::Missing => *end = EventEnd::Again { unanswered: true },
+                EventVerdict::Retry => *end = EventEnd::Again { unanswered: event.unanswered },
+                EventVerdict::OverQuota => *end = EventEnd::Settled(Account::Dropped(DropReason::OverQuota)),
+                EventVerdict::Dropped(detail) => {
+                    let error = drop_error(detail);
+                    *end = EventEnd::DeadLetter(event.dead_letter(&error));
+                    dropped.get_or_insert((error, detail));
+                }
+            }
+        }
+        let (mut again, evicted) = self.queue.settle_each(events, ends);
+        if let Some((error, detail)) = dropped {
+            self.log_dead_letters(state, &error, Some(detail), evicted);
+        }
+        if again.is_empty() {
+            return;
+        }
+        let record = record.unwrap_or_else(|| self.step_aside(&mut again, request, now));
+        let error = Error::new(ErrorKind::Server).with_status(200).with_retry_after(retry_after);
+        self.decide(state, again, record, Suspicion::Failure, &error, now);
+        self.changed.notify_one();
+    }
+
+    /// An event is delivered with a warning.
+    fn warned(&self, state: &mut Dispatch, event: &QueuedEvent, warning: CaptureWarning, now: Instant) {
+        self.verdicts.warn(warning, now);
+        if !state.episodes.warned[warning as usize].begins(now.into_std()) {
+            return;
+        }
+        let warning = warning.as_str();
+        let id = match is_sent_by_mistake(&event.json) {
+            true => "one that services send by mistake",
+            false => "an ordinary one",
+        };
+        foreign::log(|| {
+            tracing::warn!(
+                target: target::DELIVERY,
+                warning,
+                "PostHog took an event with a warning, its distinct id is {id}"
+            );
+        });
+    }
+
+    fn log_dead_letters(&self, state: &mut Dispatch, error: &Error, detail: Option<&str>, evicted: usize) {
         let now = Instant::now().into_std();
         if state.episodes.dead_lettering.begins(now) {
-            foreign::log(
-                || tracing::warn!(target: target::DELIVERY, "events are set aside as dead letters: {error}"),
-            );
+            // PostHog's own details are words. Anything else may repeat the event.
+            let detail = detail.filter(|detail| detail.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            foreign::log(|| {
+                tracing::warn!(target: target::DELIVERY, detail, "events are set aside as dead letters: {error}");
+            });
         }
         if evicted > 0 && state.episodes.evicting.begins(now) {
             foreign::log(
@@ -304,6 +406,25 @@ impl Dispatcher {
 
 /// How often single events are tried once they have been rejected for so long that they become dead letters.
 const HOPELESS_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why PostHog dropped an event that it was sent.
+fn drop_error(detail: &str) -> Error {
+    let kind = match detail {
+        "event_too_big" | "ai_event_too_big" => ErrorKind::TooLarge,
+        _ => ErrorKind::BadRequest,
+    };
+    Error::new(kind).with_status(200).with_answer(Some(detail.to_owned()))
+}
+
+/// Whether an encoded event has a distinct id of the kind that PostHog gives no person.
+fn is_sent_by_mistake(event: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow)]
+        distinct_id: Cow<'a, str>,
+    }
+    serde_json::from_slice(event).is_ok_and(|Event { distinct_id }| is_unmergeable(&distinct_id))
+}
 
 fn bytes(events: &[QueuedEvent]) -> usize {
     events.iter().map(|event| event.json.len()).sum()

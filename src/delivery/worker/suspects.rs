@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::evidence::Evidence;
+use crate::api::BatchId;
 use crate::delivery::queue::{Limits, QueuedEvent};
 use crate::error::Suspicion;
 use crate::rt::lock;
@@ -49,6 +50,8 @@ pub struct Record {
     /// Failures that breaker, alerts and [`Evidence`] have counted. The batch's parts share them.
     counted: Arc<Mutex<Vec<ErrorKind>>>,
     next: Instant,
+    /// What the latest request with these very events was called.
+    id: Option<BatchId>,
 }
 
 /// The circumstances of a failure, on which the decision depends.
@@ -124,7 +127,18 @@ impl Record {
             alone: (0, now),
             counted: Arc::default(),
             next: now,
+            id: None,
         }
+    }
+
+    /// These events were sent.
+    pub fn sent(&mut self, id: BatchId) {
+        self.id = Some(id);
+    }
+
+    /// What the next request with them is called.
+    pub fn next_id(&self) -> BatchId {
+        self.id.map_or_else(BatchId::new, BatchId::again)
     }
 
     /// The batch that they came from.
@@ -273,7 +287,7 @@ impl Record {
 
     /// The record of a half of these events.
     pub fn of_half(&self, next: Instant) -> Self {
-        Self { is_part: true, refusals: 0, failures: 0, next, ..self.clone() }
+        Self { is_part: true, refusals: 0, failures: 0, next, id: None, ..self.clone() }
     }
 }
 
@@ -365,6 +379,13 @@ impl Suspects {
         self.parked = Some(Parked { until: now + pause, pause });
     }
 
+    /// A part failed and was not rejected, which is no answer to whether PostHog still rejects all. So the next part need not
+    /// wait for a whole pause.
+    pub fn failed(&mut self, now: Instant) {
+        let soon = now + FAILED_RETRY;
+        self.parked.iter_mut().for_each(|parked| parked.until = parked.until.min(soon));
+    }
+
     /// Some events were accepted.
     pub fn accepted(&mut self) {
         self.parked = None;
@@ -410,6 +431,26 @@ impl Suspects {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parked_part_that_fails_and_is_not_rejected_leaves_its_turn_to_the_next() {
+        let (now, mut suspects) = (Instant::now(), Suspects::default());
+        let evidence = Evidence::new(now);
+        for seq in [7, 8] {
+            let events = vec![QueuedEvent::new("{}".into(), seq, 0)];
+            let record = Record::new(&events, now);
+            suspects.push(events, record);
+        }
+        suspects.park(now, Duration::from_secs(120));
+        assert!(suspects.pop(now, false, &evidence).is_none());
+        let turn = now + Duration::from_secs(120);
+        let Part { events, .. } = suspects.pop(turn, false, &evidence).unwrap();
+        assert_eq!(events[0].seq, 7);
+        assert_eq!(suspects.due(turn, false, &evidence), Some(turn + Duration::from_secs(120)));
+        suspects.failed(turn);
+        assert_eq!(suspects.due(turn, false, &evidence), Some(turn + FAILED_RETRY));
+        assert_eq!(suspects.pop(turn + FAILED_RETRY, false, &evidence).unwrap().events[0].seq, 8);
+    }
 
     /// PostHog may have begun to refuse everything in the moment in which the event is alone.
     #[test]

@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tower::{Service, service_fn};
 
-use super::{Dispatcher, Forgiven, Pacing, Worker, attempts};
-use crate::api::{Accepted, Batch};
+use super::{Dispatcher, DispatcherLinks, Pacing, Worker, attempts};
+use crate::api::{Batch, Protocols, Receipt};
 use crate::config::Settings;
 use crate::credentials::Opened;
 use crate::delivery::Queue;
@@ -24,13 +24,22 @@ fn enter(queue: &Queue, event: &str) {
 /// Runs a worker without layers until its queue is closed and empty.
 async fn run<S>(queue: &Arc<Queue>, service: S, pacing: Pacing, setback: (Duration, Duration))
 where
-    S: Service<Batch, Response = Accepted, Error = Error, Future: Send> + Clone + Send + 'static,
+    S: Service<Batch, Response = Receipt, Error = Error, Future: Send> + Clone + Send + 'static,
 {
     let credentials = Opened::open("phc_test".into()).unwrap().credentials;
     let breaker = watch::Sender::new(CircuitState::Closed);
-    let forgiven = Arc::<Forgiven>::default();
-    let states = breaker.subscribe();
-    let dispatcher = Dispatcher::new(Arc::clone(queue), pacing, setback, credentials, states, forgiven);
+    let dispatcher = Dispatcher::new(
+        Arc::clone(queue),
+        pacing,
+        setback,
+        DispatcherLinks {
+            credentials,
+            breaker: breaker.subscribe(),
+            forgiven: Arc::default(),
+            verdicts: Arc::default(),
+            protocols: Protocols::v0(),
+        },
+    );
     let attempts = attempts(Arc::clone(&dispatcher), service);
     Worker::new(dispatcher, attempts.clone(), attempts).run().await;
 }
@@ -52,11 +61,7 @@ async fn start(
         async move {
             let _ = called.send(Instant::now());
             sleep(CALL).await;
-            if *fails.borrow() {
-                Err(Error::new(ErrorKind::Server))
-            } else {
-                Ok(Accepted { over_quota: false })
-            }
+            if *fails.borrow() { Err(Error::new(ErrorKind::Server)) } else { Ok(Receipt::TAKEN) }
         }
     });
     enter(&queue, "page viewed");
@@ -108,11 +113,11 @@ async fn batches_are_halved_until_they_are_taken_and_grow_back_when_more_is() {
     let (sent, mut sizes) = mpsc::unbounded_channel();
     let takes = most.subscribe();
     let service = service_fn(move |batch: Batch| {
-        let bytes: usize = batch.events().iter().map(|event| event.len()).sum();
+        let bytes: usize = batch.events.iter().map(|event| event.len()).sum();
         let is_taken = bytes <= *takes.borrow();
         let _ = sent.send((bytes, is_taken));
         let refusal = || Error::new(ErrorKind::TooLarge).with_status(413);
-        std::future::ready(is_taken.then_some(Accepted { over_quota: false }).ok_or_else(refusal))
+        std::future::ready(is_taken.then_some(Receipt::TAKEN).ok_or_else(refusal))
     });
     tokio::spawn({
         let queue = Arc::clone(&queue);
@@ -137,7 +142,7 @@ async fn batches_are_halved_until_they_are_taken_and_grow_back_when_more_is() {
 /// A worker whose requests of one event each fare by their order, and when each began.
 fn start_with(
     settings: Settings,
-    answer: fn(usize) -> Result<Accepted, Error>,
+    answer: fn(usize) -> Result<Receipt, Error>,
 ) -> (Arc<Queue>, mpsc::UnboundedReceiver<Instant>) {
     let queue = Arc::new(Queue::new(settings.limits, 1, None));
     let (called, calls) = mpsc::unbounded_channel();
@@ -182,7 +187,7 @@ async fn a_batch_that_is_taken_ends_the_pause_after_one_that_was_not() {
     (settings.limits.batch_events, settings.pacing.in_flight) = (1, 2);
     let answer = |n| match n {
         0 => Err(Error::new(ErrorKind::Server).with_status(503)),
-        _ => Ok(Accepted { over_quota: false }),
+        _ => Ok(Receipt::TAKEN),
     };
     let (queue, calls) = start_with(settings, answer);
     (0..2).for_each(|_| enter(&queue, "page viewed"));
@@ -201,9 +206,9 @@ async fn start_rejecting() -> Arc<Queue> {
     let queue = Arc::new(Queue::new(settings.limits, 1, None));
     let service = service_fn(move |batch: Batch| async move {
         sleep(CALL).await;
-        let is_bad = batch.events().iter().any(|event| String::from_utf8_lossy(event).contains("poisoned"));
+        let is_bad = batch.events.iter().any(|event| String::from_utf8_lossy(event).contains("poisoned"));
         let refusal = || Error::new(ErrorKind::BadRequest).with_status(400);
-        (!is_bad).then_some(Accepted { over_quota: false }).ok_or_else(refusal)
+        (!is_bad).then_some(Receipt::TAKEN).ok_or_else(refusal)
     });
     tokio::spawn({
         let queue = Arc::clone(&queue);

@@ -1,6 +1,7 @@
 use super::attempt_errors;
 use super::published::Series;
-use crate::delivery::{DropReason, Snapshot, SpoolState};
+use crate::api::{CaptureProtocol, CaptureWarning};
+use crate::delivery::{DropReason, Snapshot, SpoolState, VerdictKind};
 use crate::error::AlertCause;
 use crate::layers::CircuitState;
 use crate::monitor::firing::FiringAlerts;
@@ -14,6 +15,7 @@ use crate::rt::metrics::table::{self, Metric};
 pub fn samples(view: &View<'_>, sources: &Sources, firing: &FiringAlerts, alerts: &AlertsConfig) -> Samples {
     let mut samples = Samples(Vec::with_capacity(128));
     samples.add_ledger(view.snapshot);
+    samples.add_capture(sources);
     for surface in Surface::ALL {
         samples.add_traffic(surface, &view.traffic[surface as usize]);
     }
@@ -49,6 +51,20 @@ impl Samples {
         self.add(table::EVENTS_DEAD_LETTERED, &[], ledger.dead_lettered);
         self.add(table::UNMERGEABLE_ALIASES, &[], *unmergeable);
         self.add(table::DISTINCT_IDS_CUT, &[], *cut_ids);
+    }
+
+    fn add_capture(&mut self, sources: &Sources) {
+        let Sources { verdicts, protocols, .. } = sources;
+        for kind in VerdictKind::ALL {
+            self.add(table::EVENT_VERDICTS, &[("verdict", kind.as_str())], verdicts.of(kind));
+        }
+        for warning in CaptureWarning::ALL {
+            self.add(table::CAPTURE_WARNINGS, &[("warning", warning.as_str())], verdicts.warnings(warning));
+        }
+        for protocol in [CaptureProtocol::V0, CaptureProtocol::V1] {
+            let is_now = protocols.current().protocol == protocol;
+            self.add(table::CAPTURE_PROTOCOL, &[("protocol", protocol.as_str())], is_now.into());
+        }
     }
 
     fn add_traffic(&mut self, surface: Surface, traffic: &Traffic) {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::api::{Accepted, PostHogClassifier};
+use crate::api::{Accepted, PostHogClassifier, Protocols};
 use crate::delivery::{DeadLetterLimits, Limits, Overflow, Queue};
 use crate::layers::{
     CircuitBreakerConfig, CircuitBreakerLayer, Observe, RateLimitConfig, RateLimitLayer, RetryConfig,
@@ -52,6 +52,8 @@ impl Harness {
             limiter: RateLimitLayer::new(RateLimitConfig::default(), PostHogClassifier).unwrap().handle(),
             retries: RetryLayer::new(RetryConfig::default(), PostHogClassifier).unwrap().handle(),
             forgiven: Arc::default(),
+            verdicts: Arc::default(),
+            protocols: Protocols::v0(),
         };
         let monitor = Arc::new(Monitor::new(alerts, RolloutConfig::default(), sources));
         let (token_refused, refused) = watch::channel(false);

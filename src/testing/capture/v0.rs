@@ -6,10 +6,15 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::super::reply::Answer;
-use super::super::request::Request;
+use super::super::request::{AI_BATCH, Request};
 use super::super::rules::{Decision, Effect, Rules, body};
 use super::super::shape::Object;
 use super::flaw_of;
+
+/// The most bytes of an AI event at [`AI_BATCH`].
+const LARGEST_AI_EVENT: usize = 8 * 1024 * 1024;
+/// The same at `/batch/`, where a larger one costs the whole batch.
+const LARGEST_AI_EVENT_ELSEWHERE: usize = 983_040;
 
 const OK: &str = r#"{"status":"Ok"}"#;
 
@@ -66,6 +71,10 @@ fn capture(rules: &Rules, request: &Request) -> Result<Decision, Answer> {
     }
     if rules.over_quota {
         return Ok(Answer::json(200, r#"{"status":"Ok","quota_limited":["events"]}"#).into());
+    }
+    let largest_ai = if request.path == AI_BATCH { LARGEST_AI_EVENT } else { LARGEST_AI_EVENT_ELSEWHERE };
+    if request.body.len() > largest_ai && has_larger_ai_event(&request.body, largest_ai) {
+        return Err(Answer::text(413, "payload too large"));
     }
     for event in &events {
         check(event).map_err(|reason| Answer::text(400, reason))?;
@@ -128,6 +137,14 @@ fn common_token(events: &[Event]) -> Result<String, Answer> {
         return Err(Answer::text(401, "batch submitted with inconsistent api_key values"));
     }
     Ok(token.to_owned())
+}
+
+fn has_larger_ai_event(body: &[u8], largest: usize) -> bool {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["batch"].as_array().into_iter().flatten().any(|event| {
+        let is_ai = event["event"].as_str().is_some_and(|name| name.starts_with("$ai_"));
+        is_ai && event.to_string().len() > largest
+    })
 }
 
 fn check_token(rules: &Rules, token: &str) -> Result<(), Answer> {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::limits::{Limits, Overflow};
 use super::memory::Memory;
-use super::queued::QueuedEvent;
+use super::queued::{EventEnd, QueuedEvent};
 use super::spool_link::{Place, Sample, SpoolLink, Waiter};
 use super::{QueueFill, Snapshot};
 use crate::delivery::dead_letter::{DeadLetter, DeadLetters};
@@ -191,7 +191,7 @@ impl State {
             self.refuse(reason, waiter);
             return None;
         }
-        if json.len() > self.limits.event_bytes {
+        if self.limits.refuses(&json) {
             SpoolLink::refuse(waiter, DropReason::TooLarge);
             return Some((VecDeque::new(), self.set_aside_large(json)));
         }
@@ -345,9 +345,38 @@ impl State {
         self.memory.swap_json(first, own);
     }
 
-    /// Divides a batch that is in flight into two.
-    pub fn split(&mut self, first: u64, at: usize) {
-        self.memory.split(first, at);
+    /// Ends each event of a batch in its own way. Those that are sent again stay in flight, as a batch of their own. Gives
+    /// back what is to be freed.
+    pub fn settle_each(
+        &mut self,
+        first: u64,
+        ends: Vec<EventEnd>,
+    ) -> Option<(Vec<QueuedEvent>, Vec<DeadLetter>)> {
+        let events = self.memory.land(first)?;
+        self.concerned.all = true;
+        let (mut settled, mut again, mut evicted) = (Vec::new(), Vec::new(), Vec::new());
+        for (event, end) in events.into_iter().zip(ends) {
+            match end {
+                EventEnd::Again { unanswered } => {
+                    again.push(QueuedEvent { unanswered, ..event });
+                    continue;
+                }
+                EventEnd::Settled(Account::Delivered) => {
+                    self.spool.trouble.delivered(Instant::now());
+                    self.end(&event, Account::Delivered);
+                }
+                EventEnd::Settled(end) => self.end(&event, end),
+                EventEnd::DeadLetter(letter) => evicted.extend(self.set_aside_landed(&event, letter)),
+            }
+            settled.push(event);
+        }
+        self.memory.fly_again(again);
+        Some((settled, evicted))
+    }
+
+    /// Divides a batch that is in flight into several.
+    pub fn divide(&mut self, first: u64, groups: &[usize]) {
+        self.memory.divide(first, groups);
     }
 
     /// Makes everything captured so far due, and tells the place that it goes up to.
@@ -390,11 +419,15 @@ impl State {
     /// Sets an event aside that is in flight. Gives back what had to make room for it.
     pub fn set_aside(&mut self, letter: DeadLetter) -> Option<Vec<DeadLetter>> {
         let [event] = &self.memory.land(letter.seq())?[..] else { return None };
+        Some(self.set_aside_landed(event, letter))
+    }
+
+    fn set_aside_landed(&mut self, event: &QueuedEvent, letter: DeadLetter) -> Vec<DeadLetter> {
         let from = if event.stored { Account::Spooled } else { Account::Queued };
         if event.stored {
             self.spool.journal.settle(event.seq, Account::DeadLettered);
         }
-        Some(self.dead_letter(letter, from))
+        self.dead_letter(letter, from)
     }
 
     fn dead_letter(&mut self, letter: DeadLetter, from: Account) -> Vec<DeadLetter> {

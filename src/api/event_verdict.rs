@@ -1,0 +1,276 @@
+//! What capture V1 says of each event.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+
+use super::Accepted;
+use super::event_json::uuid_of;
+use crate::rt::named;
+
+/// PostHog's receipt for a batch that it did not refuse as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    pub accepted: Accepted,
+    /// The events that are not simply stored, by their place in the batch. `None` by V0, which does not tell.
+    pub verdicts: Option<Vec<(usize, EventVerdict)>>,
+    /// How long to wait before events are sent again that are to be sent again.
+    pub retry_after: Option<Duration>,
+}
+
+#[cfg(test)]
+impl Receipt {
+    /// V0's for a batch that it took.
+    pub const TAKEN: Self =
+        Self { accepted: Accepted { over_quota: false }, verdicts: None, retry_after: None };
+}
+
+impl From<Accepted> for Receipt {
+    fn from(accepted: Accepted) -> Self {
+        Self { accepted, ..Self::default() }
+    }
+}
+
+/// What PostHog says of an event that it did not simply store.
+///
+/// | `result` | `details` | verdict | the event |
+/// |---|---|---|---|
+/// | `ok`, `warning` | | | delivered |
+/// | `ok`, `warning` | any | `Warning` | delivered, and the warning is counted |
+/// | `drop` | a quota | `OverQuota` | dropped as `over_quota` |
+/// | `drop` | any other | `Dropped` | a dead letter |
+/// | `retry` | | `Retry` | sent again, with those of its batch that share the verdict |
+/// | any other | | `Warning` | delivered, as PostHog's own SDKs have it |
+/// | none | | `Missing` | sent again once, and then delivered with a warning |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventVerdict {
+    /// It is stored, with this remark.
+    Warning(CaptureWarning),
+    /// PostHog will never take it. The detail is PostHog's word.
+    Dropped(String),
+    /// The project is over a quota that the event counts for.
+    OverQuota,
+    /// It is not stored. PostHog asks to send it again.
+    Retry,
+    /// PostHog says nothing of it.
+    Missing,
+}
+
+named! {
+    /// A remark of PostHog's on an event that it stored.
+    #[non_exhaustive]
+    pub enum CaptureWarning {
+        /// PostHog updates no person for the event: its distinct id is one that services send by mistake, or too many events
+        /// share it.
+        PersonProcessingDisabled = "person_processing_disabled",
+        /// The answer had a verdict that this version does not know.
+        UnknownVerdict = "unknown_verdict",
+        /// The answer did not mention the event, twice.
+        NoVerdict = "no_verdict",
+        /// A remark that this version does not know.
+        Other = "other",
+    }
+}
+
+/// The details of a drop that speak of a quota.
+const QUOTAS: [&str; 4] = [
+    "billing_limit_exceeded",
+    "exceptions_over_quota",
+    "survey_responses_over_quota",
+    "llm_events_over_quota",
+];
+
+/// The most that is kept of a detail.
+const LONGEST_DETAIL: usize = 100;
+
+/// Reads the verdicts on these events. `None` if the body is no answer of V1's, or if it knows none of them. It may know
+/// none if the answer before it did not either.
+pub fn read_verdicts(
+    body: &[u8],
+    events: &[Bytes],
+    may_know_none: bool,
+) -> Option<Vec<(usize, EventVerdict)>> {
+    let Results(results) = serde_json::from_slice(body).ok()?;
+    // The server answers in the order of the batch, mostly.
+    let in_order = |at: usize, uuid: &str| {
+        events.get(at).and_then(|event| uuid_of(event)).is_some_and(|own| own == uuid.as_bytes())
+    };
+    let is_in_order =
+        results.len() == events.len() && results.iter().enumerate().all(|(at, (uuid, _))| in_order(at, uuid));
+    if is_in_order {
+        let verdicts = results.iter().enumerate();
+        return Some(verdicts.filter_map(|(at, (_, told))| Some((at, told.verdict()?))).collect());
+    }
+    let by_uuid: HashMap<&[u8], &Told<'_>> =
+        results.iter().map(|(uuid, told)| (uuid.as_bytes(), told)).collect();
+    let mut is_known = false;
+    let verdict = |(at, event): (usize, &Bytes)| {
+        let told = uuid_of(event).and_then(|uuid| by_uuid.get(uuid));
+        is_known |= told.is_some();
+        Some((at, told.map_or(Some(EventVerdict::Missing), |told| told.verdict())?))
+    };
+    let verdicts = events.iter().enumerate().filter_map(verdict).collect();
+    (is_known || may_know_none).then_some(verdicts)
+}
+
+/// What the answer says of one event.
+#[derive(Debug, serde::Deserialize)]
+struct Told<'a> {
+    #[serde(borrow, default)]
+    result: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    details: Option<Cow<'a, str>>,
+}
+
+impl Told<'_> {
+    fn verdict(&self) -> Option<EventVerdict> {
+        let details = self.details.as_deref();
+        Some(match self.result.as_deref() {
+            Some("ok" | "warning") => EventVerdict::Warning(match details? {
+                "person_processing_disabled" => CaptureWarning::PersonProcessingDisabled,
+                _ => CaptureWarning::Other,
+            }),
+            Some("drop") if details.is_some_and(|details| QUOTAS.contains(&details)) => {
+                EventVerdict::OverQuota
+            }
+            Some("drop") => {
+                let details = details.unwrap_or("drop").chars().filter(|c| !c.is_control());
+                EventVerdict::Dropped(details.take(LONGEST_DETAIL).collect())
+            }
+            Some("retry") => EventVerdict::Retry,
+            Some(_) => EventVerdict::Warning(CaptureWarning::UnknownVerdict),
+            None => EventVerdict::Missing,
+        })
+    }
+}
+
+/// The verdicts as they stand, by uuid.
+struct Results<'a>(Vec<(Cow<'a, str>, Told<'a>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Results<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        struct Body<'a> {
+            #[serde(borrow)]
+            results: InOrder<'a>,
+        }
+        Body::deserialize(deserializer).map(|body| Self(body.results.0))
+    }
+}
+
+struct InOrder<'a>(Vec<(Cow<'a, str>, Told<'a>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for InOrder<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = InOrder<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder<'de>, A::Error> {
+                let mut results = Vec::new();
+                while let Some(Key(uuid)) = map.next_key()? {
+                    results.push((uuid, map.next_value()?));
+                }
+                Ok(InOrder(results))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// Borrowed where it has no escapes.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CaptureWarning::{NoVerdict, Other, PersonProcessingDisabled, UnknownVerdict};
+    use EventVerdict::{Dropped, Missing, OverQuota, Retry, Warning};
+
+    fn uuid(n: usize) -> String {
+        format!("00000000-0000-7000-8000-{n:012}")
+    }
+
+    fn events(n: usize) -> Vec<Bytes> {
+        (0..n).map(|n| format!(r#"{{"uuid":"{}","event":"e"}}"#, uuid(n)).into()).collect()
+    }
+
+    #[test]
+    fn every_verdict_has_one_meaning() {
+        for (told, verdict) in [
+            (r#"{"result":"ok"}"#, None),
+            (r#"{"result":"ok","details":null}"#, None),
+            (r#"{"result":"warning"}"#, None),
+            (
+                r#"{"result":"ok","details":"person_processing_disabled"}"#,
+                Some(Warning(PersonProcessingDisabled)),
+            ),
+            (r#"{"result":"warning","details":"clock_is_odd"}"#, Some(Warning(Other))),
+            (r#"{"result":"drop","details":"billing_limit_exceeded"}"#, Some(OverQuota)),
+            (r#"{"result":"drop","details":"llm_events_over_quota"}"#, Some(OverQuota)),
+            (r#"{"result":"drop","details":"event_too_big"}"#, Some(Dropped("event_too_big".into()))),
+            (r#"{"result":"drop"}"#, Some(Dropped("drop".into()))),
+            (r#"{"result":"retry","details":"not_persisted"}"#, Some(Retry)),
+            (r#"{"result":"limited"}"#, Some(Warning(UnknownVerdict))),
+            (r#"{"result":null}"#, Some(Missing)),
+            (r#"{}"#, Some(Missing)),
+        ] {
+            let body = format!(r#"{{"results":{{"{}":{told}}}}}"#, uuid(0));
+            let expected: Vec<_> = verdict.into_iter().map(|verdict| (0, verdict)).collect();
+            assert_eq!(read_verdicts(body.as_bytes(), &events(1), false), Some(expected), "{told}");
+        }
+        assert_eq!(NoVerdict.as_str(), "no_verdict");
+    }
+
+    #[test]
+    fn verdicts_are_found_by_uuid_in_any_order() {
+        let body = format!(
+            r#"{{"status":1,"results":{{"{}":{{"result":"retry","new":[]}},"elsewhere":{{"result":"drop"}},"{}":{{"result":"ok"}}}}}}"#,
+            uuid(2),
+            uuid(0),
+        );
+        assert_eq!(read_verdicts(body.as_bytes(), &events(3), false), Some(vec![(1, Missing), (2, Retry)]));
+    }
+
+    #[test]
+    fn another_answer_has_no_verdicts() {
+        for body in [
+            "",
+            "1",
+            r#"{"status":"Ok"}"#,
+            r#"{"results":[]}"#,
+            r#"{"results":{}}"#,
+            r#"{"results":{"elsewhere":{"result":"ok"}}}"#,
+            r#"{"results":{"00000000-0000-7000-8000-000000000000":7}}"#,
+        ] {
+            assert_eq!(read_verdicts(body.as_bytes(), &events(1), false), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_answer_may_know_no_event_that_was_passed_over_before() {
+        let none = br#"{"results":{}}"#;
+        assert_eq!(read_verdicts(none, &events(2), true), Some(vec![(0, Missing), (1, Missing)]));
+        assert_eq!(read_verdicts(b"{}", &events(2), true), None);
+    }
+
+    #[test]
+    fn a_foreign_detail_is_cut_and_has_no_control_characters() {
+        let body = format!(
+            r#"{{"results":{{"{}":{{"result":"drop","details":"a\u0000{}"}}}}}}"#,
+            uuid(0),
+            "x".repeat(1_000)
+        );
+        let detail = format!("a{}", "x".repeat(LONGEST_DETAIL - 1));
+        assert_eq!(read_verdicts(body.as_bytes(), &events(1), false), Some(vec![(0, Dropped(detail))]));
+    }
+}
