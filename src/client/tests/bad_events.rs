@@ -141,6 +141,21 @@ fn rejections_without_an_acceptance_burn_no_event() {
     assert_eq!(dead_letters_of(5, after_good), 0, "after a good minute");
 }
 
+/// Each part that is parked has bad events, so only a single one tells that PostHog accepts again.
+#[test]
+fn a_backlog_with_many_bad_events_leaves_soon_after_posthog_has_refused_everything() {
+    let time = SECOND * 100;
+    simulate(async |clock| {
+        let fares =
+            move |req: &Req| if req.at < time || req.is_bad { provoked("400") } else { (MS * 20, OK) };
+        let mut world = World::start(Settings::default(), Arc::new(fares), None).await;
+        (0..400).for_each(|n| world.capture(n % 10 == 0));
+        world.run(clock, time + SECOND * 60 * 6, |_, _| ()).await;
+        let ledger = world.queue.ledger();
+        assert_eq!((ledger.delivered, ledger.dead_lettered), (360, 40), "{ledger}");
+    });
+}
+
 /// One of two back ends is down, for an hour.
 #[test]
 fn a_partial_outage_burns_no_event() {

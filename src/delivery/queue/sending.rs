@@ -1,6 +1,8 @@
 //! What the worker does with the queue: it takes batches, and tells what became of them. The queue keeps its own list of
 //! what the worker has, so nothing depends on the worker's coming back.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use tokio::time::timeout_at;
 
@@ -77,10 +79,13 @@ impl Queue {
         group(batch, groups)
     }
 
-    /// Divides a batch that is in flight into two.
-    pub fn halve(&self, batch: Vec<QueuedEvent>) -> (Vec<QueuedEvent>, Vec<QueuedEvent>) {
-        let middle = batch.len() / 2;
-        let groups: Vec<_> = (0..batch.len()).map(|at| usize::from(at >= middle)).collect();
+    /// Divides a batch that is in flight into two: the events in this range, and the rest.
+    pub fn split(
+        &self,
+        batch: Vec<QueuedEvent>,
+        range: Range<usize>,
+    ) -> (Vec<QueuedEvent>, Vec<QueuedEvent>) {
+        let groups: Vec<_> = (0..batch.len()).map(|at| usize::from(!range.contains(&at))).collect();
         let mut halves = self.divide(batch, &groups).into_iter();
         (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
     }

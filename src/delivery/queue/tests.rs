@@ -109,7 +109,8 @@ proptest! {
                 },
                 Step::GiveBack => if !in_flight.is_empty() { queue.give_back(&in_flight.remove(0)) },
                 Step::Halve => if let Some(batch) = in_flight.pop_if(|batch| batch.len() > 1) {
-                    in_flight.extend(<[_; 2]>::from(queue.halve(batch)));
+                    let half = batch.len() / 2;
+                    in_flight.extend(<[_; 2]>::from(queue.split(batch, 0..half)));
                 },
                 Step::DeadLetter => if let Some(batch) = in_flight.pop_if(|batch| batch.len() == 1) {
                     queue.dead_letter(batch[0].dead_letter(&Error::new(ErrorKind::BadRequest)));

@@ -277,18 +277,31 @@ impl Dispatcher {
     }
 
     /// A batch that was refused often enough is not sent again as it is. When there are no other events, its halves are the
-    /// others, so one refusal is enough, and three failures.
+    /// others, so one refusal is enough, and three failures. Of parts that are parked, one event goes alone, any of them:
+    /// whatever share is bad, that tells soonest whether PostHog accepts again.
     fn next_suspect(&self, state: &mut Dispatch, is_suspect: bool, now: Instant) -> Option<Part> {
         let Part { events, record } = state.suspects.pop(now, is_suspect, &state.evidence)?;
+        let is_parked = !is_suspect && state.suspects.is_parked();
         match record {
-            Some(record) if events.len() > 1 && record.must_be_searched(is_suspect, state.is_closing) => {
+            Some(record)
+                if events.len() > 1
+                    && (is_parked || record.must_be_searched(is_suspect, state.is_closing)) =>
+            {
                 if is_suspect {
                     self.forgive(state, &record);
                 }
-                let (events, others) = self.queue.halve(events);
-                let half = record.of_half(now);
-                state.suspects.push(others, half.clone());
-                Some(Part { events, record: Some(half) })
+                let first = match is_parked {
+                    true => {
+                        let chosen = fastrand::usize(..events.len());
+                        chosen..chosen + 1
+                    }
+                    false => 0..events.len() / 2,
+                };
+                let (events, others) = self.queue.split(events, first);
+                let part = record.of_half(now);
+                let rest = if is_parked { part.clone().after_others(now) } else { part.clone() };
+                state.suspects.push(others, rest);
+                Some(Part { events, record: Some(part) })
             }
             record => Some(Part { events, record }),
         }

@@ -189,7 +189,8 @@ impl Dispatcher {
             Decision::Search => {
                 self.log_search(state, error, now);
                 let next = Suspects::pace(suspicion, world);
-                state.suspects.push_halves(self.queue.halve(events), &record, next);
+                let middle = events.len() / 2;
+                state.suspects.push_halves(self.queue.split(events, 0..middle), &record, next);
             }
             Decision::Rejoin => {
                 state.rests_until = Some(now + FIRST_RETRY);

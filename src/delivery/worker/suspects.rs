@@ -262,6 +262,11 @@ impl Record {
         is_long && failures >= FAILURES_OF_AN_EVENT
     }
 
+    /// These events wait behind others whose turn has not come yet.
+    pub fn after_others(self, now: Instant) -> Self {
+        Self { last: now, ..self }
+    }
+
     /// Whether these events go as two halves, because they were refused together or failed together often, or because this
     /// is the last chance.
     pub fn must_be_searched(&self, is_suspect: bool, is_last_chance: bool) -> bool {
@@ -377,6 +382,10 @@ impl Suspects {
     /// Tries one part a pause, as long as nothing is accepted.
     pub fn park(&mut self, now: Instant, pause: Duration) {
         self.parked = Some(Parked { until: now + pause, pause });
+    }
+
+    pub fn is_parked(&self) -> bool {
+        self.parked.is_some()
     }
 
     /// A part failed and was not rejected, which is no answer to whether PostHog still rejects all. So the next part need not

@@ -174,8 +174,9 @@ impl Run {
             }
             Step::DeadLetter => {
                 if let Some(batch) = self.in_flight.pop() {
+                    let half = batch.len() / 2;
                     let (first, second) =
-                        if batch.len() > 1 { queue.halve(batch) } else { (batch, Vec::new()) };
+                        if batch.len() > 1 { queue.split(batch, 0..half) } else { (batch, Vec::new()) };
                     self.in_flight.extend([second].into_iter().filter(|part| !part.is_empty()));
                     match first.as_slice() {
                         [event] => {
