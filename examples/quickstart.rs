@@ -1,5 +1,5 @@
 //! Shows what the library does, in ten seconds: events leave, PostHog fails, the circuit breaker opens,
-//! health turns degraded, PostHog comes back, and every event is delivered.
+//! health turns degraded, PostHog comes back, and every event is delivered but one, which PostHog drops with a verdict.
 //!
 //! `cargo run --example quickstart` plays PostHog itself, on this machine. With `POSTHOG_API_KEY` set (and
 //! `POSTHOG_HOST`, if it is not PostHog Cloud US) it sends one event to that project instead.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use posthog_health::layers::CircuitState;
 use posthog_health::testing::{FakePostHog, Reply, Route};
-use posthog_health::{Event, PostHog};
+use posthog_health::{CaptureProtocol, Event, PostHog};
 use tokio::time::{Instant, interval, sleep};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -22,7 +22,7 @@ async fn main() -> Outcome {
 }
 
 async fn one_event_to_the_real_posthog() -> Outcome {
-    let posthog = PostHog::from_env().build()?;
+    let posthog = PostHog::from_env().capture_protocol(CaptureProtocol::Auto).build()?;
     posthog.capture(Event::new("posthog-health quickstart", "quickstart"));
     posthog.flush().await?;
     println!("{}", posthog.health_check().await);
@@ -34,7 +34,11 @@ async fn one_event_to_the_real_posthog() -> Outcome {
 async fn an_outage_and_a_recovery() -> Outcome {
     println!("POSTHOG_API_KEY is not set: PostHog is played by this process, over a real socket.\n");
     let server = FakePostHog::start();
-    let posthog = PostHog::builder(FakePostHog::TOKEN).host(server.url()).build()?;
+    server.reject_events_named(&["bad event"]);
+    let posthog = PostHog::builder(FakePostHog::TOKEN)
+        .host(server.url())
+        .capture_protocol(CaptureProtocol::Auto)
+        .build()?;
     let timeline = Timeline { start: Instant::now() };
     let breaker = tokio::spawn(tell_states(posthog.clone(), timeline));
     let traffic = tokio::spawn(capture_500_a_second(posthog.clone(), Duration::from_secs(7)));
@@ -43,7 +47,7 @@ async fn an_outage_and_a_recovery() -> Outcome {
     sleep(Duration::from_secs(2)).await;
     timeline.tell("health", posthog.health_check().await);
 
-    server.batch().always(Reply::status(503));
+    server.capture_v1().always(Reply::status(503));
     timeline.tell("PostHog", "fails: 503 to every batch");
     sleep(Duration::from_secs(3)).await;
     timeline.tell("health", posthog.health_check().await);
@@ -55,10 +59,16 @@ async fn an_outage_and_a_recovery() -> Outcome {
     posthog.flush().await?;
     timeline.tell("health", posthog.health_check().await);
 
+    posthog.capture(Event::new("bad event", "user-1"));
+    let _ = posthog.flush().await; // An event that is dropped is an error here.
+    for letter in posthog.dead_letters() {
+        timeline.tell("verdict", format!("drop: {}", letter.answer.as_deref().unwrap_or_default()));
+    }
+
     let report = posthog.shutdown(Duration::from_secs(5)).await;
     breaker.abort();
     timeline.tell("shutdown", format!("{} delivered, {} undelivered", report.delivered, report.undelivered));
-    let (requests, distinct) = (server.request_count(Route::Batch), server.distinct());
+    let (requests, distinct) = (server.request_count(Route::CaptureV1), server.distinct());
     println!("\nPostHog saw {requests} requests and took {distinct} distinct events.");
     println!("ledger: {}", posthog.stats());
     Ok(())

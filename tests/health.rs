@@ -30,13 +30,25 @@ fn schema() -> Value {
                     "error": {"type": "string"}, "status": count,
                 },
             },
+            "capture": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["protocol", "reason"],
+                "properties": {
+                    "protocol": {"enum": ["v0", "v1"]},
+                    "reason": {"enum": [
+                        "configured", "cloud_host", "other_host", "works", "unsupported", "headers_stripped", "drops_all",
+                    ]},
+                },
+            },
             "reasons": {"type": "array", "items": {
                 "type": "object",
                 "additionalProperties": false,
                 "required": ["code", "detail", "runbook"],
                 "properties": {"detail": {"type": "string"}, "runbook": link, "code": {"enum": [
                     "disabled", "shutting_down", "shut_down", "worker_stopped", "unauthorized", "wrong_host", "quota_exceeded",
-                    "unreachable", "server_error", "rate_limited", "breaker_open", "rejected_events", "queue_filling",
+                    "unreachable", "server_error", "rate_limited", "breaker_open", "rejected_events",
+                    "person_processing_disabled", "queue_filling",
                     "losing_events",
                 ]}},
             }},

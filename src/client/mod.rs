@@ -77,6 +77,7 @@ impl PostHog {
     /// |---|---|
     /// | `POSTHOG_API_KEY` | the project token |
     /// | `POSTHOG_HOST` | see [`PostHogBuilder::host`]; optional |
+    /// | `POSTHOG_CAPTURE_MODE` | `v0`, `v1` or `auto`, see [`PostHogBuilder::capture_protocol`]; optional |
     /// | `POSTHOG_API_KEY_FILE`, `POSTHOG_HOST_FILE` | instead: a file with the value, as mounted secrets are. A new token in it is [picked up](CredentialSource::file) without a restart |
     /// | `POSTHOG_DISABLED` | `1` switches the client off; then no token is needed |
     ///
