@@ -44,6 +44,8 @@ impl Api {
             Turn::Trial => match timeout(TRIAL, self.capture_v1(batch, &token)).await {
                 Ok(Ok(receipt)) => return Ok(receipt),
                 Ok(Err(Refusal::NotV1(reason, _))) => Some(reason),
+                // A hint holds for V0 as well.
+                Ok(Err(Refusal::Failed(error))) if error.retry_after().is_some() => return Err(error),
                 Ok(Err(Refusal::Failed(_))) | Err(_) => None,
             },
         };

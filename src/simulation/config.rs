@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::layers::{CircuitBreakerConfig, RateLimitConfig, RetryConfig};
-use crate::{CredentialSource, Overflow, PostHog, PostHogBuilder, SpoolConfig, SpoolMode};
+use crate::{CaptureProtocol, CredentialSource, Overflow, PostHog, PostHogBuilder, SpoolConfig, SpoolMode};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -17,6 +17,7 @@ pub struct Config {
     /// Whether the token comes from a provider, which has each new one.
     pub has_provider: bool,
     pub is_disabled: bool,
+    pub protocol: CaptureProtocol,
 }
 
 /// The settings that differ from the defaults.
@@ -98,7 +99,8 @@ impl Config {
                 drops_oldest: !is_default && rng.bool(),
             }
         });
-        Self { settings, spool, has_hook: rng.bool(), has_provider: rng.bool(), is_disabled }
+        let (has_hook, has_provider, protocol) = (rng.bool(), rng.bool(), CaptureProtocol::V0);
+        Self { settings, spool, has_hook, has_provider, is_disabled, protocol }
     }
 
     pub fn settings(&self) -> &Settings {
@@ -107,6 +109,7 @@ impl Config {
 
     pub fn builder(&self, token: CredentialSource, spool_in: &str) -> PostHogBuilder {
         let mut builder = PostHog::builder(token).host("http://127.0.0.1:9").disabled(self.is_disabled);
+        builder = builder.capture_protocol(self.protocol);
         if let Some(Settings {
             queue_events,
             queue_bytes,

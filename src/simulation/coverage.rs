@@ -17,7 +17,7 @@ impl Coverage {
         let mut declare = |group, name: String| {
             coverage.counts.insert((group, name), 0);
         };
-        Fault::all().into_iter().for_each(|fault| declare("fault", fault.name()));
+        Fault::all().into_iter().chain(Fault::OF_V1).for_each(|fault| declare("fault", fault.name()));
         DiskFault::ALL.into_iter().for_each(|fault| declare("disk fault", fault.name().into()));
         DropReason::all().for_each(|reason| declare("drop reason", reason.as_str().into()));
         Reason::all().for_each(|reason| declare("health reason", reason.code().into()));

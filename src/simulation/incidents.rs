@@ -147,7 +147,8 @@ impl Incidents {
     /// Whether something refused good events while others were accepted, so that they look like bad ones.
     pub fn looked_like_bad_events(&self) -> bool {
         self.troubles().any(|(trouble, begun, until)| {
-            let is_partial = trouble.share < 100 || matches!(trouble.fault, Fault::BodyLimit { .. });
+            let is_partial =
+                trouble.share < 100 || matches!(trouble.fault, Fault::BodyLimit { .. } | Fault::V1Drops);
             let overlaps = || {
                 let overlapping = self.troubles().filter(|(_, b, u)| *b < until && begun < *u);
                 overlapping.count() > 1

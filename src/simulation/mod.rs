@@ -10,6 +10,7 @@
 //! [TigerBeetle's](https://github.com/tigerbeetle/tigerbeetle/blob/main/docs/internals/vopr.md) simulators.
 
 mod bounds;
+mod capture_v1;
 mod config;
 mod coverage;
 mod disk;

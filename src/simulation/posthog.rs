@@ -1,5 +1,6 @@
 //! The simulated PostHog, and the network before it.
 
+use std::borrow::Cow;
 use std::future::pending;
 use std::io::Read;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use super::bounds;
+use super::capture_v1::{self, Told};
 use super::disk::ProcessDisk;
 use super::incidents::Incident;
 use super::plan::{EventKind, Fault, Provokes};
@@ -20,7 +22,7 @@ use super::world::{Answered, State, World, id_of, millis};
 use crate::api::Answer;
 use crate::api::simulated::Network;
 use crate::rt::clock;
-use crate::{Error, ErrorKind};
+use crate::{CaptureProtocol, Error, ErrorKind};
 
 /// The way from one process to PostHog.
 #[derive(Clone, Debug)]
@@ -37,12 +39,27 @@ const SLOW: Duration = Duration::from_secs(5);
 /// Longer than any request may take.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
+/// Of V0 or V1.
 #[derive(Deserialize)]
 struct Body<'a> {
-    api_key: &'a str,
-    sent_at: &'a str,
+    api_key: Option<&'a str>,
+    sent_at: Option<&'a str>,
+    created_at: Option<&'a str>,
     #[serde(borrow)]
     batch: Vec<Sent<'a>>,
+}
+
+/// A batch as it left the client.
+#[derive(Debug, Default)]
+struct Received {
+    ids: Vec<usize>,
+    /// The number of its token.
+    key: Option<u32>,
+    /// Before compression, which does not depend on the order of members.
+    size: usize,
+    is_v1: bool,
+    /// It goes by V0 because V1 did not take it.
+    falls_back: bool,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +78,8 @@ struct Fate {
     reply: Reply,
     by_content: bool,
     why: String,
+    /// V1's verdicts, if it has any.
+    told: Vec<Told>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +88,7 @@ enum Reply {
         status: u16,
         is_page: bool,
         retry_after: Option<u32>,
-        body: &'static str,
+        body: Cow<'static, str>,
     },
     /// The answer breaks off.
     Cut,
@@ -78,9 +97,10 @@ enum Reply {
 
 impl Fate {
     fn accepted() -> Self {
-        let reply =
-            Reply::Status { status: 200, is_page: false, retry_after: None, body: r#"{"status":"Ok"}"# };
-        Self { taken: 1, delay: Duration::ZERO, reply, by_content: false, why: "takes".into() }
+        let body = r#"{"status":"Ok"}"#.into();
+        let reply = Reply::Status { status: 200, is_page: false, retry_after: None, body };
+        let (delay, why) = (Duration::ZERO, "takes".into());
+        Self { taken: 1, delay, reply, by_content: false, why, told: Vec::new() }
     }
 
     fn refused(status: u16, is_page: bool, retry_after: Option<u32>) -> Self {
@@ -89,11 +109,32 @@ impl Fate {
             401 => "API key is not valid",
             _ => "refused",
         };
-        let reply = Reply::Status { status, is_page, retry_after, body };
+        let reply = Reply::Status { status, is_page, retry_after, body: body.into() };
         let page = if is_page { " with a page" } else { "" };
         let hint = retry_after.map_or(String::new(), |hint| format!(", Retry-After: {hint}"));
         let why = format!("answers {status}{page}{hint} to");
         Self { taken: 0, reply, why, ..Self::accepted() }
+    }
+
+    /// A refusal of V1's, which has a tag.
+    fn tagged(status: u16, tag: &str, retry_after: Option<u32>) -> Self {
+        let mut fate = Self::refused(status, false, retry_after);
+        if let Reply::Status { body, .. } = &mut fate.reply {
+            *body = format!(r#"{{"error":"{tag}"}}"#).into();
+        }
+        fate
+    }
+
+    /// Whether the client takes it for the answer of a host without V1, or of a proxy that spoils it.
+    fn is_not_v1(&self) -> bool {
+        match &self.reply {
+            Reply::Status { status: 404, .. } => true,
+            Reply::Status { status: 200, is_page, .. } => *is_page,
+            Reply::Status { status: 400..500, body, .. } => {
+                !body.contains("error") || body.contains("missing_required_headers")
+            }
+            _ => false,
+        }
     }
 
     fn lost(kind: ErrorKind) -> Self {
@@ -110,15 +151,16 @@ impl Network for Wire {
     fn send(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send + '_>> {
         Box::pin(async move {
             self.lives().await;
-            if !request.url().path().ends_with("/batch/") {
+            if request.url().path().ends_with("/flags/") {
                 return self.probe(request).await;
             }
             let (exchange, travel, fate) = {
                 let mut state = self.world.lock();
-                let (ids, key, size) = receive(&mut state, self.process, &request);
+                let received = receive(&mut state, self.process, &request);
                 let travel = Duration::from_millis(state.rng.u64(5..50));
-                let fate = judge(&mut state, &ids, key, size);
-                (state.begins(self.process, ids), travel, fate)
+                let fate = judge(&mut state, &received);
+                let Received { ids, is_v1, falls_back, .. } = received;
+                (state.begins(self.process, ids, is_v1, falls_back), travel, fate)
             };
             let mut given_up = GivenUp {
                 wire: self,
@@ -153,6 +195,9 @@ impl Drop for GivenUp<'_> {
         let state = &mut *self.wire.world.lock();
         if self.begun.elapsed() >= SLOW {
             state.incidents.add_once(Incident::SlowRequest);
+        }
+        if exchange.is_v1 && state.is_trial(exchange.process) {
+            return state.passes_on(&exchange);
         }
         let answered = Answered::Failed { status: 0, by_content: self.by_content, fresh: exchange.is_fresh };
         state.ends(&exchange, answered, true, None);
@@ -192,9 +237,8 @@ impl Wire {
     }
 }
 
-/// Checks a request that leaves the client. Returns its events, the number of its token, and its size before
-/// compression, which does not depend on the order of members.
-fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>, Option<u32>, usize) {
+/// Checks a request that leaves the client.
+fn receive(state: &mut State, process: usize, request: &Request) -> Received {
     let now = Instant::now();
     let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
     let mut inflated = Vec::new();
@@ -205,9 +249,20 @@ fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>,
     } else {
         body
     };
-    let Ok(Body { api_key, sent_at, batch }) = serde_json::from_slice::<Body<'_>>(body) else {
+    let is_v1 = request.url().path().ends_with("/i/v1/analytics/events");
+    let header = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let parts = serde_json::from_slice::<Body<'_>>(body).ok().and_then(|body| {
+        let Body { api_key, sent_at, created_at, batch } = body;
+        Some(if is_v1 {
+            let token = header("authorization")?.strip_prefix("Bearer ")?;
+            (token, header("posthog-request-timestamp")?, created_at?, batch)
+        } else {
+            (api_key?, sent_at?, "", batch)
+        })
+    });
+    let Some((api_key, sent_at, created_at, batch)) = parts else {
         state.violate("a batch is what PostHog takes", format_args!("{} bytes are not", body.len()));
-        return (Vec::new(), None, 0);
+        return Received::default();
     };
     let wall = millis(clock::wall());
     let sent = humantime::parse_rfc3339(sent_at).map(millis).unwrap_or_default();
@@ -256,6 +311,16 @@ fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>,
     if sorted.len() < ids.len() {
         state.violate("an event is once in a batch", format_args!("{ids:?}"));
     }
+    if is_v1 {
+        state.identifies(process, request, created_at, &ids);
+    }
+    let falls_back = !is_v1 && state.falls_back(process, &ids);
+    let key = token_number(api_key);
+    let received = Received { ids, key, size: body.len(), is_v1, falls_back };
+    if falls_back {
+        // It belongs to the attempt by V1.
+        return received;
+    }
     let observed = &state.processes[process];
     let left_alone = observed.left_alone_until.filter(|until| *until > now);
     // A request may be on its way through the layers in the moment of the answer.
@@ -267,7 +332,7 @@ fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>,
     let observed = &mut state.processes[process];
     if observed.is_over {
         state.violate("a process that has ended sends nothing", format_args!("process {process}"));
-        return (ids, None, 0);
+        return Received { key: None, ..received };
     }
     observed.begun.push(now);
     // The rate limit holds for live batches and for those that are searched for a bad event, each alone.
@@ -281,26 +346,39 @@ fn receive(state: &mut State, process: usize, request: &Request) -> (Vec<usize>,
     let observed = &state.processes[process];
     let is_refused = observed.answers.last().is_some_and(|(_, answered)| refuses(*answered));
     let long_ago = |at: &Instant| now - *at > Duration::from_secs(1);
-    let key = token_number(api_key);
     let is_known = |(at, refused): &(Instant, Option<u32>)| long_ago(at) && *refused == key && !is_refused;
     let known = observed.token_refused_at.filter(is_known);
     if let Some((at, _)) = known.filter(|_| state.knows_the_token_is_refused(key)) {
         let text = format!("a probe said {} ms ago that the token is unknown", (now - at).as_millis());
         state.violate("no event is sent with a token that is known as refused", text);
     }
-    (ids, key, body.len())
+    received
 }
 
-fn judge(state: &mut State, ids: &[usize], key: Option<u32>, size: usize) -> Fate {
+fn judge(state: &mut State, received: &Received) -> Fate {
+    let Received { ref ids, key, size, is_v1, .. } = *received;
+    let refused = |status, retry_after| match status {
+        400..404 | 413 if is_v1 => Fate::tagged(status, "refused", retry_after),
+        _ => Fate::refused(status, false, retry_after),
+    };
     if key != Some(state.token) {
-        return Fate::refused(401, false, None);
+        return refused(401, None);
     }
     for trouble in state.troubles() {
-        if state.rng.u8(..100) >= trouble.share {
+        if Fault::OF_V1.contains(&trouble.fault) && !is_v1 || state.rng.u8(..100) >= trouble.share {
             continue;
         }
         let fate = match trouble.fault {
-            Fault::Status { status, retry_after } => Fate::refused(status, false, retry_after),
+            Fault::Status { status, retry_after } => refused(status, retry_after),
+            Fault::NoV1 => Fate::refused(404, false, None),
+            Fault::StripsHeaders => Fate::tagged(400, "missing_required_headers", None),
+            Fault::OverQuota if is_v1 => return told(state, ids, |_| Told::OverQuota),
+            Fault::V1Retries
+            | Fault::V1Forgets
+            | Fault::V1Warns
+            | Fault::V1Invents
+            | Fault::V1OverQuota
+            | Fault::V1Drops => continue,
             Fault::Page { status } => Fate::refused(status, true, None),
             Fault::Refused => Fate::lost(ErrorKind::Connect),
             Fault::NoName => Fate::lost(ErrorKind::Dns),
@@ -320,28 +398,46 @@ fn judge(state: &mut State, ids: &[usize], key: Option<u32>, size: usize) -> Fat
                 Fate { reply: Reply::Cut, why: "takes, with a cut answer,".into(), ..Fate::accepted() }
             }
             Fault::Twice => Fate { taken: 2, why: "twice takes".into(), ..Fate::accepted() },
-            Fault::BodyLimit { bytes } if size > bytes as usize => Fate::refused(413, false, None),
+            Fault::BodyLimit { bytes } if size > bytes as usize => refused(413, None),
             Fault::BodyLimit { .. } | Fault::TokenRotated => continue,
             Fault::OverQuota => Fate {
                 reply: Reply::Status {
                     status: 200,
                     is_page: false,
                     retry_after: None,
-                    body: r#"{"status":1,"quota_limited":["events"]}"#,
+                    body: r#"{"status":1,"quota_limited":["events"]}"#.into(),
                 },
                 why: "takes, over quota,".into(),
                 ..Fate::accepted()
             },
-            Fault::TokenRefused => Fate::refused(401, false, None),
+            Fault::TokenRefused => refused(401, None),
             Fault::TokenUnknown => Fate { why: "takes, for nobody,".into(), ..Fate::accepted() },
         };
+        let is_taken = matches!(fate.reply, Reply::Status { status: 200, is_page: false, .. });
+        if is_v1 && is_taken {
+            let Fate { taken, delay, why, .. } = fate;
+            return Fate { taken, delay, why, ..told(state, ids, |_| Told::Stored) };
+        }
         return fate;
     }
+    let has_verdict = |provokes| {
+        is_v1 && matches!(provokes, Provokes::BadRequest | Provokes::TooLarge | Provokes::ServerError)
+    };
     let provokes = ids.iter().find_map(|id| match state.events[*id].kind {
-        EventKind::Bad(provokes) => Some(provokes),
+        EventKind::Bad(provokes) if !has_verdict(provokes) => Some(provokes),
         _ => None,
     });
-    let Some(provokes) = provokes else { return Fate::accepted() };
+    let Some(provokes) = provokes else {
+        if !is_v1 {
+            return Fate::accepted();
+        }
+        let troubles = state.troubles();
+        let State { rng, events, .. } = state;
+        let events: Vec<_> = ids.iter().map(|id| &events[*id]).collect();
+        let verdicts = capture_v1::verdicts(rng, &troubles, &events);
+        let mut verdicts = verdicts.into_iter();
+        return told(state, ids, |_| verdicts.next().unwrap_or(Told::Stored));
+    };
     let fate = match provokes {
         Provokes::BadRequest => Fate::refused(400, false, None),
         Provokes::ForbiddenPage => Fate::refused(403, true, None),
@@ -357,6 +453,19 @@ fn judge(state: &mut State, ids: &[usize], key: Option<u32>, size: usize) -> Fat
         Provokes::Hang => Fate { taken: 0, delay: FOREVER, why: "hangs on".into(), ..Fate::accepted() },
     };
     Fate { by_content: true, ..fate }
+}
+
+/// PostHog's verdicts by V1.
+fn told(state: &State, ids: &[usize], verdict: impl FnMut(usize) -> Told) -> Fate {
+    let told: Vec<_> = ids.iter().copied().map(verdict).collect();
+    let asks_again = told.contains(&Told::Retry);
+    let body = capture_v1::body(state, ids, &told).into();
+    let reply = Reply::Status { status: 200, is_page: false, retry_after: asks_again.then_some(1), body };
+    let others = told.iter().filter(|told| **told != Told::Stored).count();
+    let why = if others == 0 { "takes".into() } else { format!("has {others} other verdicts than ok on") };
+    let is_bad = |id: &usize| state.events[*id].kind.is_bad();
+    let by_content = ids.iter().zip(&told).all(|(id, told)| *told != Told::Retry || is_bad(id));
+    Fate { reply, why, told, by_content, ..Fate::accepted() }
 }
 
 fn judge_probe(state: &mut State, key: Option<u32>) -> Fate {
@@ -402,20 +511,73 @@ impl State {
         let Some(Exchange { process, ids, .. }) = exchange else { return };
         self.note(format_args!("PostHog {} {} of process {process}", fate.why, list(ids)));
         let now = Instant::now();
-        for id in ids {
+        for (at, id) in ids.iter().enumerate() {
             let event = &mut self.events[*id];
-            event.accepted += fate.taken;
-            if fate.taken > 0 {
+            let told = fate.told.get(at).copied().unwrap_or(Told::Stored);
+            if fate.taken > 0 && (told.is_stored() || told == Told::OverQuota) {
+                event.accepted += fate.taken;
                 event.accepted_at.get_or_insert(now);
             }
+        }
+    }
+
+    /// Whether the client sends this batch by V0 at once.
+    fn is_not_taken(&self, exchange: &Exchange, fate: &Fate) -> bool {
+        let is_taken = !fate.told.is_empty() && matches!(fate.reply, Reply::Status { .. });
+        let is_auto = self.config.protocol == CaptureProtocol::Auto;
+        !is_taken && (self.is_trial(exchange.process) || (is_auto && fate.is_not_v1()))
+    }
+
+    /// The client has V1's verdicts.
+    fn is_told(&mut self, exchange: &Exchange, told: &[Told]) {
+        let (process, mut again) = (exchange.process, Vec::new());
+        for (id, told) in exchange.ids.iter().zip(told) {
+            let event = &mut self.events[*id];
+            match told {
+                Told::Retry => again.push(*id),
+                Told::Forgotten => {
+                    event.was_forgotten = true;
+                    again.push(*id);
+                }
+                Told::Dropped(_) => {}
+                Told::Stored | Told::Warned | Told::Invented => event.acknowledged_to = Some(process),
+                Told::OverQuota => {
+                    event.is_over_quota |= event.acknowledged_to.is_none();
+                    event.acknowledged_to = Some(process);
+                }
+            }
+        }
+        if !again.is_empty() && again.len() < exchange.ids.len() {
+            self.asks_again(process, again);
         }
     }
 
     fn answers(&mut self, exchange: &Exchange, fate: &Fate) {
         let now = Instant::now();
         let fresh = exchange.is_fresh;
-        let answered = fate.answered(fresh);
-        if matches!(answered, Answered::Accepted | Answered::OverQuota) {
+        if exchange.is_v1 {
+            let hint = matches!(fate.reply, Reply::Status { retry_after: Some(_), .. });
+            if self.is_not_taken(exchange, fate) && !hint {
+                return self.passes_on(exchange);
+            }
+            if matches!(fate.reply, Reply::Status { status: 401 | 403, .. }) {
+                self.may_fall_back(exchange);
+            }
+        }
+        let answered = match fate.answered(fresh) {
+            Answered::Failed { by_content, .. } if exchange.is_v1 && fate.is_not_v1() => {
+                Answered::Failed { status: 404, by_content, fresh }
+            }
+            answered => answered,
+        };
+        if exchange.is_v1 && !fate.told.is_empty() {
+            self.processes[exchange.process].capture.speaks_v1 = true;
+        } else if exchange.falls_back && answered == Answered::Accepted {
+            self.processes[exchange.process].capture.speaks_v1 = false;
+        }
+        if !fate.told.is_empty() {
+            self.is_told(exchange, &fate.told);
+        } else if matches!(answered, Answered::Accepted | Answered::OverQuota) {
             for id in &exchange.ids {
                 let event = &mut self.events[*id];
                 event.is_over_quota |= answered == Answered::OverQuota && event.acknowledged_to.is_none();
@@ -446,12 +608,20 @@ impl State {
 
 impl Fate {
     fn answered(&self, fresh: bool) -> Answered {
-        match self.reply {
-            Reply::Status { status: 200, is_page: false, body, .. } if body.contains("quota") => {
+        let are_all = |is: fn(&Told) -> bool| !self.told.is_empty() && self.told.iter().all(is);
+        match &self.reply {
+            Reply::Status { status: 200, is_page: false, body, .. } if body.contains("quota_limited") => {
                 Answered::OverQuota
             }
+            Reply::Status { .. } if are_all(|told| *told == Told::OverQuota) => Answered::OverQuota,
+            Reply::Status { .. } if are_all(|told| *told == Told::Retry) => {
+                Answered::Failed { status: 503, by_content: self.by_content, fresh }
+            }
+            Reply::Status { .. } if are_all(|told| !told.is_stored()) => Answered::Nothing,
             Reply::Status { status: 200, is_page: false, .. } => Answered::Accepted,
-            Reply::Status { status, .. } => Answered::Failed { status, by_content: self.by_content, fresh },
+            Reply::Status { status, .. } => {
+                Answered::Failed { status: *status, by_content: self.by_content, fresh }
+            }
             Reply::Cut | Reply::None(_) => Answered::Failed { status: 0, by_content: self.by_content, fresh },
         }
     }
@@ -468,7 +638,7 @@ impl Reply {
                 if let Some(hint) = retry_after {
                     headers.insert(RETRY_AFTER, HeaderValue::from(hint));
                 }
-                answer(status, headers, Ok(body.as_bytes().to_vec()))
+                answer(status, headers, Ok(body.into_owned().into_bytes()))
             }
             Self::Cut => answer(200, HeaderMap::new(), Err("the connection was closed".into())),
             Self::None(kind) => Err(Error::new(kind)),

@@ -19,6 +19,10 @@ pub struct Exchange {
     pub is_fresh: bool,
     /// It began while the circuit breaker was not closed for certain.
     probes: bool,
+    /// It is one of capture V1.
+    pub is_v1: bool,
+    /// It follows one of V1 that was not taken.
+    pub falls_back: bool,
 }
 
 /// The requests of a process, as the rules know them.
@@ -54,10 +58,12 @@ struct Hint {
 
 impl State {
     /// A request begins with these events.
-    pub fn begins(&mut self, process: usize, ids: Vec<usize>) -> Exchange {
+    pub fn begins(&mut self, process: usize, ids: Vec<usize>, is_v1: bool, falls_back: bool) -> Exchange {
         let now = Instant::now();
         let is_fresh = ids.iter().all(|id| self.events[*id].sent == 1);
-        self.rests_after_a_failure(process, &ids, now);
+        if !falls_back {
+            self.rests_after_a_failure(process, &ids, now);
+        }
         self.is_not_too_old(process, &ids, now);
         let probes = self.passes_the_breaker(process);
         let requests = &mut self.processes[process].requests;
@@ -68,7 +74,7 @@ impl State {
                 self.was_held_up(process, hint);
             }
         }
-        Exchange { process, ids, begun: now, is_fresh, probes }
+        Exchange { process, ids, begun: now, is_fresh, probes, is_v1, falls_back }
     }
 
     /// A person has dead letters sent again, however soon after they failed.
@@ -158,10 +164,22 @@ impl State {
         true
     }
 
+    /// A request ends, and nothing came of it.
+    pub fn no_answer(&mut self, request: &Exchange) {
+        self.processes[request.process].requests.probing -= u32::from(request.probes);
+    }
+
+    /// Some events of a batch that PostHog took are to be sent again.
+    pub fn asks_again(&mut self, process: usize, ids: Vec<usize>) {
+        let now = Instant::now();
+        ids.iter().for_each(|id| self.events[*id].failed_at = Some((process, now)));
+        self.processes[process].requests.failed.push((now, ids));
+    }
+
     /// A request ends. `arrived`: something answered it, or nothing did in time. `hint`: its Retry-After.
     pub fn ends(&mut self, request: &Exchange, how: Answered, arrived: bool, hint: Option<Duration>) {
         let now = Instant::now();
-        let Exchange { process, ref ids, begun, is_fresh, probes } = *request;
+        let Exchange { process, ref ids, begun, is_fresh, probes, .. } = *request;
         let is_forgivable = self.is_forgivable(request, how);
         let is_calm = self.troubles().is_empty();
         let settings = self.config.settings();
@@ -193,7 +211,7 @@ impl State {
                 }
                 requests.tried = Default::default();
             }
-            Answered::OverQuota => {
+            Answered::OverQuota | Answered::Nothing => {
                 (requests.failures_in_a_row, requests.flows_since) = (0, None);
                 requests.tried = Default::default();
             }

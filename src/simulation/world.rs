@@ -8,6 +8,7 @@ use memchr::memmem;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::capture_v1::Capture;
 use super::config::Config;
 use super::coverage::Coverage;
 use super::history::{History, Lines};
@@ -45,6 +46,7 @@ pub struct State {
 /// An event, from the side of the service and of PostHog.
 #[derive(Clone, Debug)]
 pub struct Captured {
+    pub uuid: String,
     pub kind: EventKind,
     /// Of the process that captured it.
     pub process: usize,
@@ -56,6 +58,8 @@ pub struct Captured {
     pub stored_at: Option<Instant>,
     /// When a person sent it again last, as a dead letter.
     pub replayed_at: Option<Instant>,
+    /// V1 has not mentioned it in an answer.
+    pub was_forgotten: bool,
     /// How often PostHog took it.
     pub accepted: u32,
     pub accepted_at: Option<Instant>,
@@ -104,6 +108,7 @@ pub struct Observed {
     /// When requests with batches began.
     pub begun: Vec<Instant>,
     pub requests: Requests,
+    pub capture: Capture,
     /// Since when two probes or more have found its token refused, and which.
     pub token_refused_at: Option<(Instant, Option<u32>)>,
     /// The latest probe whose answer said anything about it found it refused.
@@ -150,6 +155,8 @@ impl Observed {
 pub enum Answered {
     Accepted,
     OverQuota,
+    /// V1 has stored none, or the client goes on with V0.
+    Nothing,
     /// With its status, or 0 without an answer. `by_content`: an event provoked it.
     /// `fresh`: it was the first attempt of all its events.
     Failed {
@@ -223,6 +230,7 @@ impl State {
     ) -> (usize, Uuid) {
         let id = self.events.len();
         self.events.push(Captured {
+            uuid: uuid_of(id).to_string(),
             kind,
             process,
             at: Instant::now(),
@@ -230,6 +238,7 @@ impl State {
             durable,
             stored_at: None,
             replayed_at: None,
+            was_forgotten: false,
             accepted: 0,
             accepted_at: None,
             acknowledged_to: None,

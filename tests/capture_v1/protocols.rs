@@ -36,7 +36,7 @@ async fn a_host_of_ones_own_is_tried_with_one_small_batch() {
 async fn a_trial_that_fails_costs_its_batch_nothing() {
     for reply in [
         Reply::status(500),
-        Reply::status(429).retry_after("60"),
+        Reply::status(429),
         Reply::error(400, "request_parsing_error"),
         Reply::hang(),
         Reply::reset(),

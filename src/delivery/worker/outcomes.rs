@@ -37,7 +37,12 @@ impl Dispatcher {
                 );
             }
             (_, Ok(receipt)) => {
-                self.accepted(&mut state, &part, lane, request.began);
+                if stores_any(part.events.len(), verdicts) {
+                    self.accepted(&mut state, &part, lane, request.began);
+                } else {
+                    // It works, and may accept none.
+                    self.recover(&mut state);
+                }
                 return match verdicts {
                     None | Some([]) => self.queue.settle(&part.events, Account::Delivered),
                     Some(verdicts) => self.judged(&mut state, part, &request, verdicts, receipt.retry_after),
@@ -407,6 +412,14 @@ impl Dispatcher {
 
 /// How often single events are tried once they have been rejected for so long that they become dead letters.
 const HOPELESS_PAUSE: Duration = Duration::from_secs(5);
+
+/// Whether PostHog stored any event of so many with these verdicts.
+fn stores_any(events: usize, verdicts: Option<&[(usize, EventVerdict)]>) -> bool {
+    let stores = |(_, verdict): &(usize, EventVerdict)| {
+        matches!(verdict, EventVerdict::Warning(_) | EventVerdict::Missing)
+    };
+    verdicts.is_none_or(|verdicts| verdicts.len() < events || verdicts.iter().any(stores))
+}
 
 /// Why PostHog dropped an event that it was sent.
 fn drop_error(detail: &str) -> Error {

@@ -52,7 +52,7 @@ pub fn look(service: &Service, state: &mut State) {
                     fails = true;
                     false
                 }
-                Answered::OverQuota => false,
+                Answered::OverQuota | Answered::Nothing => false,
             }) || (fails && is_long(accepted, now))
         };
         let has_cause = match alert.name {

@@ -7,6 +7,7 @@ use fastrand::Rng;
 use super::{
     Action, DiskFault, DiskTrouble, EventKind, Fault, Make, Patience, Plan, Provokes, Step, Trouble,
 };
+use crate::CaptureProtocol;
 use crate::simulation::config::Config;
 
 impl Plan {
@@ -17,6 +18,7 @@ impl Plan {
         draft.workload();
         draft.world();
         draft.coincidences();
+        draft.capture_v1(&mut Rng::with_seed(seed ^ 0x71));
         // The search of a batch with a bad event needs other events.
         let ends_quietly = draft.rng.bool() && !draft.steps.iter().any(Step::is_bad_event);
         let Draft { mut steps, config, .. } = draft;
@@ -197,6 +199,23 @@ impl Draft {
             let lasts = Duration::from_secs(self.rng.u64(1..90));
             let at = self.any_time();
             self.add(at, Action::Disk(DiskTrouble { fault, lasts }));
+        }
+    }
+
+    /// Half of the worlds speak V1 or try to. It has a generator of its own, so that the others stay as they are.
+    fn capture_v1(&mut self, rng: &mut Rng) {
+        self.config.protocol =
+            [CaptureProtocol::V0, CaptureProtocol::V0, CaptureProtocol::Auto, CaptureProtocol::V1]
+                [rng.usize(..4)];
+        if self.config.protocol == CaptureProtocol::V0 {
+            return;
+        }
+        for _ in 0..rng.u32(..4) {
+            let fault = Fault::OF_V1[rng.usize(..Fault::OF_V1.len())];
+            let share = if rng.bool() { rng.u8(1..100) } else { 100 };
+            let lasts = Duration::from_secs([2, 10, 30, 60, 180, 400][rng.usize(..6)]);
+            let at = Duration::from_millis(rng.u64(..self.minutes * 60_000));
+            self.add(at, Action::PostHog(Trouble { fault, share, lasts }));
         }
     }
 

@@ -50,6 +50,22 @@ pub enum Fault {
     TokenUnknown,
     /// The token is replaced. The old one is refused, and the provider has the new one at once.
     TokenRotated,
+    /// V1 is not there: 404.
+    NoV1,
+    /// A proxy removes V1's headers.
+    StripsHeaders,
+    /// V1 asks for events again, the share of them.
+    V1Retries,
+    /// V1 does not mention events.
+    V1Forgets,
+    /// V1 takes events with a warning.
+    V1Warns,
+    /// V1 has a verdict that nobody knows.
+    V1Invents,
+    /// V1 drops events for a quota.
+    V1OverQuota,
+    /// V1 drops events, whatever they are.
+    V1Drops,
 }
 
 impl Fault {
@@ -73,6 +89,14 @@ impl Fault {
             Self::TokenRefused => "a refused token".into(),
             Self::TokenUnknown => "an unknown token".into(),
             Self::TokenRotated => "a rotated token".into(),
+            Self::NoV1 => "no V1".into(),
+            Self::StripsHeaders => "stripped headers".into(),
+            Self::V1Retries => "verdicts to retry".into(),
+            Self::V1Forgets => "missing verdicts".into(),
+            Self::V1Warns => "warnings".into(),
+            Self::V1Invents => "unknown verdicts".into(),
+            Self::V1OverQuota => "verdicts of a quota".into(),
+            Self::V1Drops => "wrong verdicts".into(),
         }
     }
 
@@ -82,12 +106,24 @@ impl Fault {
             Self::Status { status, .. } | Self::Page { status } => {
                 status < 500 && status != 408 && status != 429
             }
-            Self::TokenRefused | Self::BodyLimit { .. } => true,
+            Self::TokenRefused | Self::BodyLimit { .. } | Self::V1Drops => true,
             _ => false,
         }
     }
 
-    /// All that a world can draw.
+    /// Those that concern capture V1 alone.
+    pub const OF_V1: [Self; 8] = [
+        Self::NoV1,
+        Self::StripsHeaders,
+        Self::V1Retries,
+        Self::V1Forgets,
+        Self::V1Warns,
+        Self::V1Invents,
+        Self::V1OverQuota,
+        Self::V1Drops,
+    ];
+
+    /// All others that a world can draw.
     pub fn all() -> Vec<Self> {
         let status = |status| Self::Status { status, retry_after: None };
         vec![
