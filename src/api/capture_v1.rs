@@ -65,7 +65,8 @@ impl Api {
             verdicts.len() == batch.events.len() && verdicts.iter().all(|(_, verdict)| is(verdict))
         };
         if !self.protocols.believes(are_all(|verdict| matches!(verdict, EventVerdict::Dropped(_)))) {
-            let error = Error::new(ErrorKind::WrongHost).with_status(200);
+            // As if V0 had rejected the batch: something is wrong with the events, or with PostHog.
+            let error = Error::new(ErrorKind::BadRequest).with_status(200);
             return Err(Refusal::NotV1(ProtocolReason::DropsAll, error));
         }
         self.protocols.spoke_v1();

@@ -129,6 +129,7 @@ impl Fate {
     fn is_not_v1(&self) -> bool {
         match &self.reply {
             Reply::Status { status: 404, .. } => true,
+            Reply::Status { status: 408 | 429, .. } => false,
             Reply::Status { status: 200, is_page, .. } => *is_page,
             Reply::Status { status: 400..500, body, .. } => {
                 !body.contains("error") || body.contains("missing_required_headers")
@@ -464,7 +465,7 @@ fn told(state: &State, ids: &[usize], verdict: impl FnMut(usize) -> Told) -> Fat
     let others = told.iter().filter(|told| **told != Told::Stored).count();
     let why = if others == 0 { "takes".into() } else { format!("has {others} other verdicts than ok on") };
     let is_bad = |id: &usize| state.events[*id].kind.is_bad();
-    let by_content = ids.iter().zip(&told).all(|(id, told)| *told != Told::Retry || is_bad(id));
+    let by_content = asks_again && ids.iter().zip(&told).all(|(id, told)| *told != Told::Retry || is_bad(id));
     Fate { reply, why, told, by_content, ..Fate::accepted() }
 }
 
