@@ -61,6 +61,7 @@ struct Request {
     head_bytes: usize,
     user_agent: String,
     gzip: bool,
+    is_v1: bool,
     length: usize,
     body: Vec<u8>,
 }
@@ -115,6 +116,7 @@ impl Shared {
                 request.head_bytes += line.len();
                 let Some((name, value)) = line.trim_end().split_once(": ") else {
                     // The request line, or the end of the head.
+                    request.is_v1 |= line.contains("/i/v1/");
                     if line == "\r\n" { break } else { continue }
                 };
                 match name.to_ascii_lowercase().as_str() {
@@ -127,10 +129,11 @@ impl Shared {
             let mut body = Vec::with_capacity(request.length);
             reader.by_ref().take(request.length as u64).read_to_end(&mut body)?;
             request.body = body;
+            let answer = if request.is_v1 { request.verdicts() } else { OK.to_vec() };
             self.requests.lock().expect("no panic").push(request);
             let hangs = self.hangs.lock().expect("no panic");
             drop(self.recovered.wait_while(hangs, |hangs| *hangs).expect("no panic"));
-            reader.get_mut().write_all(OK)?;
+            reader.get_mut().write_all(&answer)?;
         }
     }
 
@@ -148,24 +151,46 @@ impl Shared {
 }
 
 impl Request {
+    /// V1's answer: each event is stored.
+    fn verdicts(&self) -> Vec<u8> {
+        let json = self.json();
+        let results: serde_json::Map<_, _> = (batch(&json).into_iter())
+            .map(|event| (event.uuid.to_owned(), serde_json::json!({"result": "ok"})))
+            .collect();
+        let body = serde_json::json!({ "results": results }).to_string();
+        let length = body.len();
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+        (head + &body).into_bytes()
+    }
+
     fn uuids(&self) -> Vec<u128> {
-        #[derive(Deserialize)]
-        struct Batch<'a> {
-            #[serde(borrow)]
-            batch: Vec<Event<'a>>,
-        }
-        #[derive(Deserialize)]
-        struct Event<'a> {
-            uuid: &'a str,
-        }
+        let uuid = |event: Event<'_>| u128::from_str_radix(&event.uuid.replace('-', ""), 16).expect("a uuid");
+        batch(&self.json()).into_iter().map(uuid).collect()
+    }
+
+    fn json(&self) -> Vec<u8> {
         let mut json = Vec::new();
         if self.gzip {
             flate2::read::GzDecoder::new(&*self.body).read_to_end(&mut json).expect("gzip");
         } else {
             json.extend_from_slice(&self.body);
         }
-        let batch: Batch<'_> = serde_json::from_slice(&json).expect("a batch");
-        let uuid = |event: Event<'_>| u128::from_str_radix(&event.uuid.replace('-', ""), 16).expect("a uuid");
-        batch.batch.into_iter().map(uuid).collect()
+        json
     }
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    uuid: &'a str,
+}
+
+fn batch(json: &[u8]) -> Vec<Event<'_>> {
+    #[derive(Deserialize)]
+    struct Batch<'a> {
+        #[serde(borrow)]
+        batch: Vec<Event<'a>>,
+    }
+    let batch: Batch<'_> = serde_json::from_slice(json).expect("a batch");
+    batch.batch
 }

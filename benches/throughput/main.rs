@@ -16,9 +16,12 @@ const EVENTS: usize = 200_000;
 
 /// The ways to send: the role of the sender, its name, and the role that only makes its events. The first is what the
 /// others are compared with.
-const ROADS: [(&str, &str, &str); 3] = [
+///
+/// posthog-rs speaks V0, or V1 alone with `--features posthog-rs/capture-v1`.
+const ROADS: [(&str, &str, &str); 4] = [
     ("theirs", "posthog-rs", "events"),
     ("ours", "posthog-health", "events"),
+    ("ours-v1", "by V1", "events"),
     ("typed", "typed events", "typed-events"),
 ];
 

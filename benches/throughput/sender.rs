@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use posthog_health::CaptureProtocol::{self, V0, V1};
 use posthog_health::PostHog;
 use posthog_health::posthog_rs::{self, CaptureCompression};
 use serde::{Deserialize, Serialize};
@@ -44,10 +45,11 @@ pub(crate) fn run(role: &str, arguments: &Arguments) {
     tell(&match role {
         "events" => task.building(event),
         "typed-events" => task.building(typed_event),
-        "ours" => task.ours(&runtime, |posthog, number| posthog.capture(event(number))),
-        "typed" => task.ours(&runtime, |posthog, number| posthog.capture(typed_event(number))),
+        "ours" => task.ours(&runtime, V0, |posthog, number| posthog.capture(event(number))),
+        "ours-v1" => task.ours(&runtime, V1, |posthog, number| posthog.capture(event(number))),
+        "typed" => task.ours(&runtime, V0, |posthog, number| posthog.capture(typed_event(number))),
         "theirs" => task.theirs(&runtime),
-        other => panic!("--role is sink, events, typed-events, ours, typed or theirs, not {other}"),
+        other => panic!("--role is sink, events, typed-events, ours, ours-v1, typed or theirs, not {other}"),
     });
     // Dropping the SDK's client may block.
     std::process::exit(0);
@@ -59,8 +61,14 @@ impl Task {
         measure(|| (0..self.events).for_each(|number| drop(black_box(make(number)))))
     }
 
-    fn ours(&self, runtime: &Runtime, capture: impl Fn(&PostHog, usize)) -> Finding {
+    fn ours(
+        &self,
+        runtime: &Runtime,
+        protocol: CaptureProtocol,
+        capture: impl Fn(&PostHog, usize),
+    ) -> Finding {
         let posthog = ours_unbounded(&self.url, self.events)
+            .capture_protocol(protocol)
             .batch_events(self.batch)
             .gzip(self.gzip)
             .build()

@@ -5,6 +5,7 @@ mod bounds;
 mod crashes;
 mod faults;
 mod neighbours;
+mod old;
 mod outages;
 mod removed;
 mod small_queues;
