@@ -18,6 +18,7 @@ named! {
     #[non_exhaustive]
     pub enum CaptureProtocol {
         /// V0 only. The default, because it is that of every official SDK that is released.
+        // The one place that makes `Auto` the default when the official SDK's 1.x is out.
         #[default]
         V0 = "v0",
         /// V1 where it works, and V0 elsewhere. A batch that meets a host without V1, or a proxy that spoils it, is sent by V0
