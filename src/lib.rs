@@ -41,7 +41,8 @@
 //! `capture` encodes the event on the caller's thread and puts its bytes into the queue. One task on your tokio runtime
 //! makes batches of them, and one more task for each request in flight sends them. A spool has a thread that touches the
 //! disk and one that watches it, and [the SDK](#the-sdks-own-events) has a thread once you ask for it. The meaning of an
-//! answer is decided once ([`Outcome`]); retry, breaker, limiter, ledger and health only read it.
+//! answer is decided once ([`Outcome`]); retry, breaker, limiter, ledger and health only read it. With
+//! [`capture_protocol`](PostHogBuilder::capture_protocol), PostHog says of each event whether it stored it.
 //!
 //! # Guarantees
 //!

@@ -2,6 +2,7 @@
 //! itself; the server has its own, which is not counted. One request at a time, so that no connection is opened meanwhile.
 
 use posthog_health::AnyEvent;
+use posthog_health::CaptureProtocol::{self, V0, V1};
 use tokio::runtime::Builder;
 
 use crate::support::checkout::typed_event;
@@ -9,26 +10,35 @@ use crate::support::{event, ours, server};
 use crate::{CALLS, measured};
 
 pub(crate) fn plain() {
-    deliver(false, event);
+    deliver(V0, false, event);
 }
 
 pub(crate) fn gzip() {
-    deliver(true, event);
+    deliver(V0, true, event);
+}
+
+pub(crate) fn plain_v1() {
+    deliver(V1, false, event);
+}
+
+pub(crate) fn gzip_v1() {
+    deliver(V1, true, event);
 }
 
 pub(crate) fn plain_typed() {
-    deliver(false, typed_event);
+    deliver(V0, false, typed_event);
 }
 
 pub(crate) fn gzip_typed() {
-    deliver(true, typed_event);
+    deliver(V0, true, typed_event);
 }
 
-fn deliver<E: Into<AnyEvent>>(gzip: bool, event: fn(usize) -> E) {
+fn deliver<E: Into<AnyEvent>>(protocol: CaptureProtocol, gzip: bool, event: fn(usize) -> E) {
     let server = server();
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _inside = runtime.enter();
-    let client = ours(&server).gzip(gzip).in_flight(1).build().expect("a good configuration");
+    let builder = ours(&server).capture_protocol(protocol).gzip(gzip).in_flight(1);
+    let client = builder.build().expect("a good configuration");
     let flush = || runtime.block_on(client.flush()).expect("a healthy server");
     let capture = || (0..CALLS).for_each(|number| client.capture(event(number)));
     capture();

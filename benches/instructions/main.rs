@@ -35,6 +35,8 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::both("build + capture, typed", capture::build_typed, capture::build::<Theirs>),
     Scenario::ours("encode + send", delivery::plain),
     Scenario::ours("encode + gzip + send", delivery::gzip),
+    Scenario::ours("encode + send, V1", delivery::plain_v1),
+    Scenario::ours("encode + gzip + send, V1", delivery::gzip_v1),
     Scenario::ours("encode + send, typed", delivery::plain_typed),
     Scenario::ours("encode + gzip + send, typed", delivery::gzip_typed),
     Scenario::ours("breaker closed", layers::breaker_closed),

@@ -301,17 +301,11 @@ impl Dispatcher {
         if !state.episodes.warned[warning as usize].begins(now.into_std()) {
             return;
         }
+        let id_kind = (warning == CaptureWarning::PersonProcessingDisabled)
+            .then(|| if is_sent_by_mistake(&event.json) { "placeholder" } else { "ordinary" });
         let warning = warning.as_str();
-        let id = match is_sent_by_mistake(&event.json) {
-            true => "one that services send by mistake",
-            false => "an ordinary one",
-        };
         foreign::log(|| {
-            tracing::warn!(
-                target: target::DELIVERY,
-                warning,
-                "PostHog took an event with a warning, its distinct id is {id}"
-            );
+            tracing::warn!(target: target::DELIVERY, warning, id_kind, "PostHog took an event with a warning");
         });
     }
 
