@@ -32,8 +32,9 @@ impl Api {
     pub async fn batch(&self, batch: &Batch) -> Result<Receipt, Error> {
         let token = self.token()?;
         self.check_refused_token(&token).await?;
+        let may_take_v1 = self.protocols.may_speak_v1() && !batch.has_ai();
         let turn =
-            if batch.has_ai() { Turn::V0 } else { self.protocols.turn(batch.events.len(), Instant::now()) };
+            if may_take_v1 { self.protocols.turn(batch.events.len(), Instant::now()) } else { Turn::V0 };
         let reason = match turn {
             Turn::V0 => return self.capture_v0(batch, &token).await,
             Turn::V1 { or_v0 } => match self.capture_v1(batch, &token).await {

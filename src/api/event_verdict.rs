@@ -94,6 +94,9 @@ pub fn read_verdicts(
     events: &[Bytes],
     may_know_none: bool,
 ) -> Option<Vec<(usize, EventVerdict)>> {
+    if are_all_ok(body, events) {
+        return Some(Vec::new());
+    }
     let Results(results) = serde_json::from_slice(body).ok()?;
     // The server answers in the order of the batch, mostly.
     let in_order = |at: usize, uuid: &str| {
@@ -117,19 +120,35 @@ pub fn read_verdicts(
     (is_known || may_know_none).then_some(verdicts)
 }
 
+/// Whether the answer is the usual one, as PostHog writes it: each event in its order, and stored. It needs no parser.
+fn are_all_ok(body: &[u8], events: &[Bytes]) -> bool {
+    let mut rest = body;
+    let mut before: &[u8] = br#"{"results":{""#;
+    for event in events {
+        let (Some(uuid), Some(after)) = (uuid_of(event), rest.strip_prefix(before)) else { return false };
+        let Some(after) =
+            after.strip_prefix(uuid).and_then(|after| after.strip_prefix(br#"":{"result":"ok"}"#))
+        else {
+            return false;
+        };
+        (rest, before) = (after, br#",""#);
+    }
+    rest == b"}}"
+}
+
 /// What the answer says of one event.
 #[derive(Debug, serde::Deserialize)]
 struct Told<'a> {
     #[serde(borrow, default)]
-    result: Option<Cow<'a, str>>,
+    result: Option<Text<'a>>,
     #[serde(borrow, default)]
-    details: Option<Cow<'a, str>>,
+    details: Option<Text<'a>>,
 }
 
 impl Told<'_> {
     fn verdict(&self) -> Option<EventVerdict> {
-        let details = self.details.as_deref();
-        Some(match self.result.as_deref() {
+        let details = self.details.as_ref().map(|Text(details)| details.as_ref());
+        Some(match self.result.as_ref().map(|Text(result)| result.as_ref()) {
             Some("ok" | "warning") => EventVerdict::Warning(match details? {
                 "person_processing_disabled" => CaptureWarning::PersonProcessingDisabled,
                 _ => CaptureWarning::Other,
@@ -176,7 +195,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for InOrder<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder<'de>, A::Error> {
                 let mut results = Vec::new();
-                while let Some(Key(uuid)) = map.next_key()? {
+                while let Some(Text(uuid)) = map.next_key()? {
                     results.push((uuid, map.next_value()?));
                 }
                 Ok(InOrder(results))
@@ -186,9 +205,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for InOrder<'a> {
     }
 }
 
-/// Borrowed where it has no escapes.
-#[derive(serde::Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+/// Borrowed where it has no escapes. serde borrows no `Cow` in an `Option`.
+#[derive(Debug, serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
@@ -229,6 +248,30 @@ mod tests {
             assert_eq!(read_verdicts(body.as_bytes(), &events(1), false), Some(expected), "{told}");
         }
         assert_eq!(NoVerdict.as_str(), "no_verdict");
+    }
+
+    #[test]
+    fn the_usual_answer_is_read_without_a_parser() {
+        let of = |results: &[(usize, &str)]| {
+            let results: Vec<_> =
+                results.iter().map(|(n, told)| format!(r#""{}":{told}"#, uuid(*n))).collect();
+            format!(r#"{{"results":{{{}}}}}"#, results.join(","))
+        };
+        let ok = r#"{"result":"ok"}"#;
+        let all = of(&[(0, ok), (1, ok)]);
+        assert!(are_all_ok(all.as_bytes(), &events(2)));
+        for other in [
+            of(&[(0, ok)]),
+            of(&[(1, ok), (0, ok)]),
+            of(&[(0, ok), (1, r#"{"result":"okay"}"#)]),
+            of(&[(0, ok), (1, r#"{"result":"drop"}"#)]),
+            of(&[(0, ok), (1, ok), (2, ok)]),
+            format!("{all} "),
+            String::new(),
+        ] {
+            assert!(!are_all_ok(other.as_bytes(), &events(2)), "{other}");
+        }
+        assert_eq!(read_verdicts(of(&[(1, ok), (0, ok)]).as_bytes(), &events(2), false), Some(vec![]));
     }
 
     #[test]

@@ -24,11 +24,11 @@ pub struct HealthReport {
     pub status: Status,
     /// The connection to PostHog.
     pub posthog: Connection,
+    /// Why the status is degraded, the most informative reason first. Empty when healthy.
+    pub reasons: Vec<Reason>,
     /// The capture protocol in use. Absent if the client is disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture: Option<CaptureHealth>,
-    /// Why the status is degraded, the most informative reason first. Empty when healthy.
-    pub reasons: Vec<Reason>,
     /// The delivery's circuit breaker.
     pub breaker: BreakerHealth,
     /// The queue in memory.
