@@ -110,7 +110,7 @@ impl Protocols {
         lock(&self.choice).current
     }
 
-    /// Whether batches may take V1, so that events which keep to V0 are better sent apart.
+    /// Whether batches may take V1.
     pub fn may_speak_v1(&self) -> bool {
         self.configured != CaptureProtocol::V0
     }

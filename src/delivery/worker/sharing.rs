@@ -8,11 +8,11 @@ use crate::delivery::queue::QueuedEvent;
 
 /// Divides events that were taken together into requests: the number of the request of each, or `None` if one serves all.
 ///
-/// No uuid stands twice in a request, because V1 refuses the whole batch then. An AI event that is too large for `/batch/`
-/// goes alone, and others go apart from the rest where that may take V1.
-pub fn requests<'a>(events: &'a [QueuedEvent], separates_ai: bool) -> Option<Vec<usize>> {
-    let is_apart = |event: &QueuedEvent| (separates_ai && is_ai(&event.json)) || is_large_ai(&event.json);
-    if !events.iter().any(is_apart) && are_distinct(events) {
+/// An AI event that is too large for `/batch/` goes alone. Where requests `may_take_v1`, other AI events go apart from the rest,
+/// and no uuid stands twice in a request, because V1 refuses the whole batch then.
+pub fn requests<'a>(events: &'a [QueuedEvent], may_take_v1: bool) -> Option<Vec<usize>> {
+    let is_apart = |event: &QueuedEvent| (may_take_v1 && is_ai(&event.json)) || is_large_ai(&event.json);
+    if !events.iter().any(is_apart) && (!may_take_v1 || are_distinct(events)) {
         return None;
     }
     let mut by_uuid: HashMap<&'a [u8], usize> = HashMap::new();
@@ -20,7 +20,7 @@ pub fn requests<'a>(events: &'a [QueuedEvent], separates_ai: bool) -> Option<Vec
     let number = |(at, event): (usize, &'a QueuedEvent)| {
         let kind = match event {
             event if is_large_ai(&event.json) => Kind::Alone(at),
-            event if separates_ai && is_ai(&event.json) => Kind::Ai,
+            event if may_take_v1 && is_ai(&event.json) => Kind::Ai,
             _ => Kind::Any,
         };
         let copy = uuid_of(&event.json).map_or(0, |uuid| {
@@ -68,16 +68,17 @@ mod tests {
     #[test]
     fn events_share_a_request_but_for_ai_and_what_has_the_same_uuid() {
         let large = format!("$ai_span{}", "x".repeat(900_000));
-        for (of, separates_ai, expected) in [
+        for (of, may_take_v1, expected) in [
             (&[(1, "a"), (2, "b"), (3, "c")][..], true, None),
             (&[(3, "a"), (1, "b"), (2, "c")], true, None),
             (&[(1, "a"), (2, "b"), (1, "c"), (3, "d"), (1, "e")], true, Some(vec![0, 0, 1, 0, 2])),
             (&[(1, "$ai_span"), (2, "b"), (3, "$ai_metric"), (4, "$ai")], true, Some(vec![0, 1, 0, 1])),
             (&[(1, "$ai_span"), (2, "b")], false, None),
+            (&[(1, "a"), (1, "b")], false, None),
             (&[(1, "$ai_span"), (2, &large), (3, "b"), (4, &large)], false, Some(vec![0, 1, 0, 2])),
             (&[(1, "b"), (1, "$ai_span")], true, Some(vec![0, 1])),
         ] {
-            assert_eq!(requests(&events(of), separates_ai), expected, "{separates_ai}");
+            assert_eq!(requests(&events(of), may_take_v1), expected, "{may_take_v1}");
         }
     }
 }
