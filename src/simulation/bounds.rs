@@ -75,9 +75,9 @@ pub const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Acceptances and failures of this time belong together.
 pub const OTHERS: Duration = Duration::from_secs(50);
 
-/// An event that is too old expires with the next write. The counts are written every 10 s. A dead letter does not expire, and
+/// An event that is too old is not read back. It has the time at which its hook has returned. A dead letter does not expire, and
 /// is as new as one that is captured when a person replays it, by the documentation.
-pub const EXPIRES: Duration = Duration::from_secs(30);
+pub const EXPIRES: Duration = Duration::from_secs(2);
 
 /// While PostHog accepts, events wait for their linger period, and for a request of the slots that is given up. The rest is
 /// for the rate limit and for a disk that is given up after 2 s.
