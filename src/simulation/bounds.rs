@@ -1,5 +1,6 @@
 //! The bounds that the oracle tolerates, each with its derivation. None is longer than the longest configured pause and 60 s,
-//! but for the search for an event that provokes a Retry-After, which keeps to each.
+//! but for the search for a bad event: one that provokes a Retry-After keeps to each, and one that fails like others waits for
+//! a minute more.
 
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ pub fn liveness(config: &Config) -> Duration {
 pub fn hinted(config: &Config) -> Duration {
     10 * PROVOKED_RETRY_AFTER.min(config.settings().longest_retry_after)
 }
+
+/// A batch that fails while more than one in ten others fail, in the minute before, may fail by chance. It is searched when it fails
+/// again, a minute later at most.
+pub const BY_CHANCE: Duration = Duration::from_secs(60);
 
 /// The Retry-After that a bad event provokes with its 503.
 pub const PROVOKED_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -75,9 +80,9 @@ pub const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Acceptances and failures of this time belong together.
 pub const OTHERS: Duration = Duration::from_secs(50);
 
-/// An event that is too old expires with the next write. The counts are written every 10 s. A dead letter does not expire, and
+/// An event that is too old is not read back. It has the time at which its hook has returned. A dead letter does not expire, and
 /// is as new as one that is captured when a person replays it, by the documentation.
-pub const EXPIRES: Duration = Duration::from_secs(30);
+pub const EXPIRES: Duration = Duration::from_secs(2);
 
 /// While PostHog accepts, events wait for their linger period, and for a request of the slots that is given up. The rest is
 /// for the rate limit and for a disk that is given up after 2 s.

@@ -205,6 +205,27 @@ impl Drop for GivenUp<'_> {
     }
 }
 
+/// A probe that the client may give up.
+struct Asked<'a> {
+    wire: &'a Wire,
+    begun: Instant,
+    is_answered: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let state = &mut *self.wire.world.lock();
+        let is_long = self.begun.elapsed() >= state.config.settings().request_timeout;
+        let observed = &mut state.processes[self.wire.process];
+        if is_long && observed.token_was_refused_last {
+            observed.check_timed_out_at = Some(Instant::now());
+        }
+    }
+}
+
 impl Wire {
     /// A process that was killed does nothing any more, although its tasks are still there.
     async fn lives(&self) {
@@ -222,7 +243,9 @@ impl Wire {
             let travel = Duration::from_millis(state.rng.u64(5..50));
             (travel, key, judge_probe(&mut state, key))
         };
+        let mut asked = Asked { wire: self, begun: Instant::now(), is_answered: false };
         sleep(travel + fate.delay).await;
+        asked.is_answered = true;
         let mut state = self.world.lock();
         state.coverage.count("probe", fate.why.clone());
         state.note(format_args!("PostHog {} a probe of process {}", fate.why, self.process));

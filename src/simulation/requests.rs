@@ -126,20 +126,16 @@ impl State {
     /// A process sends no event that is older than the spool keeps events.
     fn is_not_too_old(&mut self, process: usize, ids: &[usize], now: Instant) {
         let Some(spool) = &self.config.spool else { return };
-        // Events that are taken over from another file may be behind younger ones.
-        if self.incidents.has(Incident::Neighbour)
-            || self.incidents.clock_jumped()
-            || self.incidents.disk_was_troubled()
-        {
+        if self.incidents.clock_jumped() || self.incidents.disk_was_troubled() {
             return;
         }
         let longest = spool.max_age + bounds::EXPIRES;
         // What it has read stays in memory for as long as it takes.
-        let opened = self.processes[process].opened.unwrap_or(now);
+        let started = self.processes[process].started.unwrap_or(now);
         let is_old = |id: &&usize| {
             let event = &self.events[**id];
             let new = event.replayed_at.unwrap_or(event.at);
-            event.process != process && opened.saturating_duration_since(new) > longest
+            event.process != process && started.saturating_duration_since(new) > longest
         };
         if let Some(id) = ids.iter().find(is_old) {
             let text = format!("event {id} is {} s old", (now - self.events[*id].at).as_secs());

@@ -117,6 +117,9 @@ pub struct Observed {
     pub refused_in_a_row: Option<Option<u32>>,
     /// A probe has found it refused at some time.
     pub token_was_refused: bool,
+    /// When a probe got no answer last in the time of a request, though its token was known as refused. Such a probe is the
+    /// first thing that an attempt does.
+    pub check_timed_out_at: Option<Instant>,
     /// `None` only before it has started.
     pub started: Option<Instant>,
     /// When its spool was open first.

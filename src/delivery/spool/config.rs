@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::record::millis;
 use crate::ConfigError;
 use crate::delivery::Overflow;
 use crate::error::check;
@@ -49,6 +50,15 @@ pub struct Bounds {
     /// Bytes that stay free on the disk for others.
     pub min_free: u64,
     pub overflow: Overflow,
+}
+
+impl Bounds {
+    /// Whether an event that was captured at these milliseconds since 1970 is too old. Before [`LONGEST_AGE`] it was not: the
+    /// clock was wrong.
+    pub fn is_too_old(&self, at: u64, now: SystemTime) -> bool {
+        let before = |age| now.checked_sub(age).map_or(0, millis);
+        (before(LONGEST_AGE)..before(self.age)).contains(&at)
+    }
 }
 
 impl SpoolConfig {
@@ -121,8 +131,9 @@ impl SpoolConfig {
             return Err(ConfigError::new("spool", "has an empty path", "name a directory"));
         }
         check::within("spool.max_bytes", self.bounds.bytes, 1 << 20, 1 << 50)?;
-        check::duration("spool.max_age", self.bounds.age, Duration::from_secs(1), check::HOUR * 24 * 3650)
+        check::duration("spool.max_age", self.bounds.age, Duration::from_secs(1), LONGEST_AGE)
     }
 }
 
 const GIB: u64 = 1 << 30;
+const LONGEST_AGE: Duration = Duration::from_secs(3600 * 24 * 3650);

@@ -214,16 +214,18 @@ impl Keeper {
         let (system, now) = (rt::clock::wall(), rt::clock::now());
         let process = self.queue.look(|state| state.spool.clock());
         let lead = process.map_or(0, |process| clock.ahead_of(process, system, now));
+        let time = clock.now(system, now);
         let mut applied = None;
         let mut write_and_read = || {
             if let Some(changes) = &mut work.changes {
                 changes.put.iter_mut().for_each(|event| event.at = event.at.saturating_add_signed(lead));
-                let done = store.apply(changes, clock.now(system, now), directory.free())?;
+                let done = store.apply(changes, time, directory.free())?;
                 // Nobody finds what is written to a file without a name.
                 directory.check_is_in_place()?;
                 applied = Some(done);
             }
-            let mut events = work.load.map_or(Ok(Vec::new()), |(events, bytes)| store.load(events, bytes))?;
+            let mut events =
+                work.load.map_or(Ok(Vec::new()), |(events, bytes)| store.load(events, bytes, time))?;
             events.iter_mut().for_each(|event| event.at = event.at.saturating_sub_signed(lead));
             Ok(events)
         };

@@ -44,7 +44,7 @@ fn copy(
 ) -> io::Result<()> {
     let written_at = UNIX_EPOCH + Duration::from_millis(old.state.at);
     loop {
-        let put = old.load(usize::MAX, CHUNK)?;
+        let put = old.load(usize::MAX, CHUNK, written_at)?;
         let totals = old.state.totals;
         let changes =
             Changes { put, dead_letter: std::mem::take(&mut dead_letter), totals, ..Changes::default() };

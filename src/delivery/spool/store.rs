@@ -104,8 +104,9 @@ impl Store {
         Ok(applied)
     }
 
-    /// Returns the oldest events that are not held, and holds them. A chunk is within both limits, or a single event.
-    pub fn load(&mut self, events: usize, bytes: usize) -> io::Result<Vec<Stored>> {
+    /// Returns the oldest events that are not held, and holds them. A chunk is within both limits, or a single event. It ends
+    /// before an event that is too old, which waits for the next transaction to drop and count it.
+    pub fn load(&mut self, events: usize, bytes: usize, now: SystemTime) -> io::Result<Vec<Stored>> {
         let mut front = self.front;
         let mut is_all = true;
         let mut damaged = Vec::new();
@@ -127,7 +128,8 @@ impl Store {
                     continue;
                 };
                 size += record.json.len();
-                if !chunk.is_empty() && (chunk.len() >= events || size > bytes) {
+                let is_full = !chunk.is_empty() && (chunk.len() >= events || size > bytes);
+                if is_full || self.bounds.is_too_old(record.at, now) {
                     is_all = false;
                     break;
                 }

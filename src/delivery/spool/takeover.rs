@@ -206,7 +206,7 @@ impl Opened {
     fn take_chunk(&mut self) -> io::Result<Taken> {
         let letters: Vec<_> =
             std::mem::take(&mut self.contents.dead).into_iter().map(|(_, letter)| letter).collect();
-        let events = self.store.load(CHUNK_EVENTS, CHUNK_BYTES)?;
+        let events = self.store.load(CHUNK_EVENTS, CHUNK_BYTES, rt::clock::wall())?;
         let open = (letters.len() + events.len()) as u64;
         let counts = match open {
             0 => self.contents.totals,

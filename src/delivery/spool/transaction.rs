@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use redb::{AccessGuard, Error, ReadableTable, ReadableTableMetadata, Table};
 
@@ -37,8 +37,7 @@ pub fn commit(store: &Store, changes: &Changes, capacity: u64, now: SystemTime) 
         store,
     };
     open.end()?;
-    let before = |age| now.checked_sub(age).map_or(0, millis);
-    open.expire(before(OLDEST), before(store.bounds.age))?;
+    open.expire(now)?;
     open.put()?;
     open.count_attempts()?;
     open.dead_letter(millis(now))?;
@@ -80,12 +79,11 @@ impl Open<'_> {
         Ok(())
     }
 
-    /// Evicts events that were captured before `oldest_kept`, up to the first that was not. A time before `oldest` is none:
-    /// the clock was wrong.
-    fn expire(&mut self, oldest: u64, oldest_kept: u64) -> Result<(), Error> {
+    /// Evicts events that are too old, up to the first that is not.
+    fn expire(&mut self, now: SystemTime) -> Result<(), Error> {
         while self.applied.expired < EXPIRE_AT_MOST {
             let Some((seq, at)) = self.oldest()? else { break };
-            if at >= oldest_kept || at < oldest {
+            if !self.store.bounds.is_too_old(at, now) {
                 break;
             }
             self.remove(seq)?;
@@ -196,9 +194,6 @@ impl Open<'_> {
 fn size(record: AccessGuard<'_, &'static [u8]>) -> u64 {
     record.value().len() as u64
 }
-
-/// The longest that an event may stay, by `SpoolConfig::validate`.
-const OLDEST: Duration = Duration::from_secs(3600 * 24 * 3650);
 
 /// Events that one transaction expires at most, so that no transaction takes long.
 const EXPIRE_AT_MOST: u64 = 10_000;

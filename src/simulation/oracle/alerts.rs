@@ -35,6 +35,8 @@ pub fn look(service: &Service, state: &mut State) {
                 |answered| matches!(answered, Answered::Failed { status, by_content: false, .. } if is(status)),
             )
         };
+        // Then the attempt has failed, though its events never left.
+        let check_timed_out = || observed.check_timed_out_at.is_some_and(|at| now - at < memory);
         let any_failed = || answers().any(|answered| matches!(answered, Answered::Failed { .. }));
         // A bad event is no cause, unless nothing was accepted for a minute.
         let is_quiet = || {
@@ -62,13 +64,14 @@ pub fn look(service: &Service, state: &mut State) {
                 failed(|status| matches!(status, 0 | 200 | 401 | 403 | 404 | 408 | 500..))
                     || is_quiet()
                     || opens_soon
+                    || check_timed_out()
             }
             AlertName::AuthFailures => failed(|status| status == 401) || observed.token_was_refused,
             AlertName::RateLimited => failed(|status| status == 429),
             AlertName::QuotaExceeded => {
                 failed(|status| status == 402) || answers().any(|answered| answered == Answered::OverQuota)
             }
-            AlertName::CircuitOpen => any_failed(),
+            AlertName::CircuitOpen => any_failed() || check_timed_out(),
             AlertName::HighLatency => state.incidents.posthog_was_slow(),
             AlertName::LosingEvents => service.client.stats().dropped.lost() > 0,
             AlertName::SpoolFilling => state.config.spool.is_some(),

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::simulation::bounds;
 use crate::simulation::incidents::Incident;
 use crate::simulation::plan::EventKind;
 use crate::simulation::service::BLOCKS;
-use crate::simulation::world::{Captured, Durable, State};
+use crate::simulation::world::{Answered, Captured, Durable, State};
 use crate::{DropReason, Ledger};
 
 /// How a process ended, and what that may have cost.
@@ -173,9 +175,23 @@ fn lost_counts(state: &mut State, ledger: &Ledger, captured: u64) {
 impl State {
     /// Bad events that the client may not have recognized yet.
     pub fn undecided(&self, letters: &[usize]) -> u64 {
+        self.undecided_kinds(letters).count() as u64
+    }
+
+    fn undecided_kinds(&self, letters: &[usize]) -> impl Iterator<Item = EventKind> {
         let is_undecided = |(id, event): &(usize, &Captured)| {
             event.kind.is_bad() && event.acknowledged_to.is_none() && !letters.contains(id)
         };
-        self.events.iter().enumerate().filter(is_undecided).count() as u64
+        self.events.iter().enumerate().filter(is_undecided).map(|(_, event)| event.kind)
+    }
+
+    /// Whether a bad event is undecided that fails as others did in the minute before. A refusal is not by chance.
+    pub fn may_fail_by_chance(&self, process: usize, letters: &[usize], now: Instant) -> bool {
+        let fails = |kind| matches!(kind, EventKind::Bad(provokes) if !provokes.is_refusal());
+        let is_other = |(at, answered): &(Instant, Answered)| {
+            let is_recent = *at + bounds::BY_CHANCE > now;
+            is_recent && matches!(answered, Answered::Failed { by_content: false, .. })
+        };
+        self.undecided_kinds(letters).any(fails) && self.processes[process].answers.iter().any(is_other)
     }
 }

@@ -55,8 +55,11 @@ impl Driver<'_> {
             }
             // From the first acceptance on, the others of a batch with a bad event wait for the end of its search.
             if undecided > 0 && searches_since.is_none() {
-                searches_since = self.world.lock().accepted_since(begun);
+                let state = self.world.lock();
+                searches_since = state.accepted_since(begun);
                 begun = searches_since.unwrap_or(begun);
+                let by_chance = state.may_fail_by_chance(service.number, &letters, begun);
+                within += if by_chance { bounds::BY_CHANCE } else { Duration::ZERO };
             }
             if begun.elapsed() > within + bounds::LOOK {
                 let text = format!("{ledger} and {undecided} undecided after {}", seconds(begun.elapsed()));

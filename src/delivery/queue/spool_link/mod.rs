@@ -460,7 +460,7 @@ impl SpoolLink {
         }
     }
 
-    /// Nothing was read back: a record that cannot be read, probably. The next write removes it.
+    /// Nothing was read back: the next event is too old, or a record cannot be read. The next write removes it.
     pub fn read_nothing(&mut self) {
         self.journal.touch();
         self.nothing_until = Some(clock::now() + 2 * SETTLE_EVERY);

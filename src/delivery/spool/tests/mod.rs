@@ -71,7 +71,7 @@ fn at(millis: u64) -> SystemTime {
 
 /// All that is not held.
 fn drain(store: &mut Store) -> Vec<Stored> {
-    store.load(usize::MAX, usize::MAX).unwrap()
+    store.load(usize::MAX, usize::MAX, at(1000)).unwrap()
 }
 
 fn seqs(events: &[Stored]) -> Vec<u64> {

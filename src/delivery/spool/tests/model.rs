@@ -23,6 +23,7 @@ enum Op {
         cut: Option<(usize, u64)>,
     },
     Load {
+        tick: u64,
         events: usize,
         bytes: usize,
     },
@@ -47,8 +48,8 @@ fn ops() -> impl Strategy<Value = Op> {
         .prop_map(|(put, pick, tick, free, cut)| Op::Apply { put, pick, tick, free, cut });
     prop_oneof![
         8 => apply,
-        4 => (1..8usize, 0..6000usize)
-            .prop_map(|(events, bytes)| Op::Load { events, bytes }),
+        4 => (0..400u64, 1..8usize, 0..6000usize)
+            .prop_map(|(tick, events, bytes)| Op::Load { tick, events, bytes }),
         3 => any::<u64>().prop_map(|pick| Op::Release { pick }),
         1 => Just(Op::Close),
         1 => Just(Op::Reopen),
@@ -120,7 +121,7 @@ impl Model {
         self.events.keys().find(|seq| !self.held.contains(seq)).copied()
     }
 
-    fn load(&mut self, events: usize, bytes: usize) -> Vec<Stored> {
+    fn load(&mut self, events: usize, bytes: usize, oldest: u64) -> Vec<Stored> {
         let mut chunk: Vec<Stored> = Vec::new();
         for (seq, event) in &self.events {
             if self.held.contains(seq) {
@@ -128,7 +129,7 @@ impl Model {
             }
             let size: usize = chunk.iter().map(|event| event.json.len()).sum();
             let fits = chunk.len() < events && size + event.json.len() <= bytes;
-            if !chunk.is_empty() && !fits {
+            if event.at < oldest || (!chunk.is_empty() && !fits) {
                 break;
             }
             chunk.push(event.clone());
@@ -165,9 +166,12 @@ impl Run {
                 let changes = self.changes(put, pick);
                 self.apply(&changes, free, cut);
             }
-            Op::Load { events, bytes } => {
-                let loaded = self.store().load(events, bytes).unwrap();
-                assert_eq!(loaded, self.model.load(events, bytes));
+            Op::Load { tick, events, bytes } => {
+                self.now += tick;
+                let now = at(self.now);
+                let oldest = self.now.saturating_sub(self.bounds.age.as_millis() as u64);
+                let loaded = self.store().load(events, bytes, now).unwrap();
+                assert_eq!(loaded, self.model.load(events, bytes, oldest));
             }
             Op::Release { pick } => {
                 let seqs = choose(&self.model.held, pick);

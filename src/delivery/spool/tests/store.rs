@@ -167,3 +167,21 @@ fn what_is_too_old_goes_and_what_a_clock_puts_in_the_future_stays() {
     assert_eq!(expired(&mut store, 5000), 1);
     assert_eq!(seqs(&drain(&mut store)), [3]);
 }
+
+/// A dead letter that was replayed is younger than the events behind it, and so is what another process left.
+#[test]
+fn an_event_that_is_too_old_is_not_read_back_even_behind_a_younger_one() {
+    let disk = Disk::default();
+    let bounds = super::Bounds { age: Duration::from_secs(1), ..WIDE };
+    let (mut store, _) = Store::open(disk.backend(), bounds, Held::default()).unwrap();
+    let put = vec![stored(1, 5000), stored(2, 1000), stored(3, 1000), stored(4, 5000)];
+    apply(&mut store, &Changes { put, ..Changes::default() });
+    store.release(&[1, 2, 3, 4]);
+    let write = |store: &mut Store| store.apply(&Changes::default(), at(5000), None).unwrap().expired;
+    let load = |store: &mut Store| seqs(&store.load(10, 10_000, at(5000)).unwrap());
+    assert_eq!(write(&mut store), 0, "the first is not too old");
+    assert_eq!(load(&mut store), [1]);
+    assert!(load(&mut store).is_empty() && !store.is_read_to_the_end);
+    assert_eq!(write(&mut store), 2);
+    assert_eq!(load(&mut store), [4]);
+}
