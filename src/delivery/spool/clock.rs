@@ -46,9 +46,10 @@ impl Clock {
         system.min(SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.millis(now)))
     }
 
-    /// Returns by how many milliseconds this clock is ahead of the clock of the process.
-    pub fn ahead_of(&self, process: SteadyClock, system: SystemTime, now: Instant) -> i64 {
-        millis(self.now(system, now)).wrapping_sub(process.millis(now)).cast_signed()
+    /// Returns by how many milliseconds this clock is ahead of the clock of the process, for the times of events. The system's
+    /// clock may be set back for a moment, and what was captured then is not old afterwards.
+    pub fn ahead_of(&self, process: SteadyClock, now: Instant) -> i64 {
+        self.0.millis(now).wrapping_sub(process.millis(now)).cast_signed()
     }
 }
 
@@ -78,6 +79,16 @@ mod tests {
         assert_eq!(clock.now(at(56 * YEAR), start + 2 * hour), at(3 * YEAR) + 2 * hour);
         // Set back: nothing gets older by that.
         assert_eq!(clock.now(at(2 * YEAR), start + 3 * hour), at(2 * YEAR));
+    }
+
+    #[test]
+    fn what_is_captured_while_the_systems_clock_is_set_back_is_as_new_as_the_rest() {
+        let start = Instant::now();
+        let (clock, process) =
+            (Clock::after(None, at(3 * YEAR), start), SteadyClock::new(at(9 * YEAR), start));
+        let later = start + Duration::from_secs(60);
+        assert_eq!(clock.now(at(2 * YEAR), later), at(2 * YEAR));
+        assert_eq!(clock.ahead_of(process, later), -(6 * YEAR as i64));
     }
 
     #[test]

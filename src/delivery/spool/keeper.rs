@@ -213,7 +213,7 @@ impl Keeper {
         store.release(&work.released);
         let (system, now) = (rt::clock::wall(), rt::clock::now());
         let process = self.queue.look(|state| state.spool.clock());
-        let lead = process.map_or(0, |process| clock.ahead_of(process, system, now));
+        let lead = process.map_or(0, |process| clock.ahead_of(process, now));
         let time = clock.now(system, now);
         let mut applied = None;
         let mut write_and_read = || {
