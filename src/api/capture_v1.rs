@@ -3,17 +3,19 @@
 //! The `error` tag in the body of a refusal is read before the status, because a proxy in front of PostHog uses the same
 //! statuses and has no tag.
 
+use std::future::ready;
 use std::io;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use reqwest::Request;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use super::event_json::write_v1;
 use super::event_verdict::{EventVerdict, read_verdicts};
 use super::protocol::ProtocolReason;
-use super::{Accepted, Answer, Api, Batch, Compressors, LONGEST_ANSWER, Receipt};
+use super::{Accepted, Answer, Api, Batch, BatchId, Compressors, LONGEST_ANSWER, Receipt};
 use crate::credentials::ProjectToken;
 use crate::rt::{clock, timestamp};
 use crate::{Error, ErrorKind};
@@ -40,17 +42,10 @@ impl Api {
         let request = || async {
             let body = batch.body_v1(compressors).await;
             let body = body.map_err(|cause| Error::new(ErrorKind::BadRequest).with_source(cause))?;
-            let mut request = self.post_request("/i/v1/analytics/events", None, body);
-            let headers = request.headers_mut();
-            headers.insert(AUTHORIZATION, bearer.clone());
+            let mut request = self.request_v1(bearer.clone(), batch.id, body)?;
             if compressors.is_some() {
-                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
-            headers.insert(SDK_INFO, HeaderValue::from_static(SDK));
-            headers.insert(REQUEST_ID, text(&batch.id.request_id.to_string())?);
-            headers.insert(ATTEMPT, batch.id.attempt.into());
-            // PostHog corrects clock skew by it, so it is read last.
-            headers.insert(REQUEST_TIMESTAMP, text(&timestamp(clock::wall()).to_string())?);
             Ok(request)
         };
         let answer = self.http.send(request, longest_answer(batch.events.len())).await?;
@@ -75,6 +70,35 @@ impl Api {
             return Err(Refusal::Failed(error));
         }
         Ok(receipt)
+    }
+
+    fn request_v1(&self, bearer: HeaderValue, id: BatchId, body: Bytes) -> Result<Request, Error> {
+        let mut request = self.post_request("/i/v1/analytics/events", None, body);
+        let headers = request.headers_mut();
+        headers.insert(AUTHORIZATION, bearer);
+        headers.insert(SDK_INFO, HeaderValue::from_static(SDK));
+        headers.insert(REQUEST_ID, text(&id.request_id.to_string())?);
+        headers.insert(ATTEMPT, id.attempt.into());
+        // PostHog corrects clock skew by it, so it is read last.
+        headers.insert(REQUEST_TIMESTAMP, text(&timestamp(clock::wall()).to_string())?);
+        Ok(request)
+    }
+
+    /// Asks whether V1 works here, without an event and without a token of any project: PostHog refuses this one for its
+    /// shape, after it has looked at all headers. `None` if V1 works, or else why not.
+    #[cfg_attr(not(feature = "preflight"), allow(dead_code, reason = "only the preflight asks"))]
+    pub async fn probe_v1(&self) -> Result<Option<ProtocolReason>, Error> {
+        const OF_NO_PROJECT: HeaderValue = HeaderValue::from_static("Bearer phx_preflight");
+        let request = || ready(self.request_v1(OF_NO_PROJECT, BatchId::new(), Bytes::from_static(b"{}")));
+        let answer = self.http.send(request, LONGEST_ANSWER).await?;
+        match answer.not_v1() {
+            Some(reason) => Ok(Some(reason)),
+            None if answer.tag().is_some() => Ok(None),
+            None => match self.body_of(answer, "phx_preflight") {
+                Ok(_) => Ok(Some(ProtocolReason::Unsupported)),
+                Err(error) => Err(error),
+            },
+        }
     }
 
     /// A token that PostHog accepts elsewhere did not arrive.
@@ -194,7 +218,6 @@ mod tests {
     use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 
     use super::*;
-    use crate::api::BatchId;
     use ErrorKind::*;
 
     const UUID: &str = "00000000-0000-7000-8000-000000000000";

@@ -11,6 +11,7 @@ use crate::ErrorKind;
 use crate::delivery::{Snapshot, SpoolState};
 use crate::layers::CircuitState;
 use crate::monitor::{Alert, SPOOL_FULL_SOON, Summary};
+use crate::rt::POSTHOG_RS;
 
 /// Everything that a report is derived from.
 #[derive(Clone, Debug)]
@@ -64,7 +65,7 @@ pub fn report(evidence: Evidence) -> HealthReport {
             age: now.saturating_duration_since(seen.at),
         }),
         alerts,
-        versions: Versions { posthog_health: env!("CARGO_PKG_VERSION"), posthog_rs: "0.30" },
+        versions: Versions { posthog_health: env!("CARGO_PKG_VERSION"), posthog_rs: POSTHOG_RS },
     }
 }
 

@@ -160,6 +160,7 @@ checks! {
     Answer "network.answer" "A login page answers 200 too."
     Latency "network.latency" "Slow answers fill the queue."
     Clock "network.clock" "A wrong clock moves the time of what this machine stamps and judges."
+    CaptureV1 "network.capture_v1" "Only capture V1 says of each event whether PostHog stored it."
     StatusPage "status.page" "Whether it is theirs or ours decides whom to call. Advice, never decisive."
     TestEvent "integration.test_event" "The one proof that an event arrives is an event that arrives."
 }

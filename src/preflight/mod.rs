@@ -37,6 +37,7 @@
 mod answers;
 mod builder;
 mod capacity;
+mod capture_v1;
 mod check;
 mod checklist;
 mod clock;

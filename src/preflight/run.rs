@@ -14,8 +14,8 @@ use super::logs::{self, Logs};
 use super::report::PreflightReport;
 use super::target::{Source, Target};
 use super::{
-    answers, configuration, documents, health_route, key_scopes, probes, reachability, secret_files, spool,
-    status_page, test_event, webhook,
+    answers, capture_v1, configuration, documents, health_route, key_scopes, probes, reachability,
+    secret_files, spool, status_page, test_event, webhook,
 };
 use crate::config::Settings;
 use crate::credentials::{KeyOrigin, ProjectToken};
@@ -65,7 +65,7 @@ fn without_io(target: &Target, options: &Options, logs: Logs) -> Findings {
         ),
     ];
     if host.is_err() {
-        let ids = probes::IDS.iter().chain(reachability::IDS);
+        let ids = probes::IDS.iter().chain(reachability::IDS).chain(&[CheckId::CaptureV1]);
         findings.extend(ids.map(|&id| (id, Finding::no_host())));
     }
     let judged = integration::judge(settings, options.deployment);
@@ -94,7 +94,9 @@ fn start(target: Target, options: Options) -> Groups {
     let mut groups = Groups::default();
     if let Some(host) = host.clone() {
         groups.start(probes::IDS, STEPS, probed(host.clone(), token.clone(), sender));
-        groups.start(reachability::IDS, STEPS, reachability::check(host));
+        groups.start(reachability::IDS, STEPS, reachability::check(host.clone()));
+        let protocol = settings.capture_protocol;
+        groups.start_one(&CheckId::CaptureV1, ONE_ANSWER, capture_v1::check(host, protocol));
     }
     groups.start_one(&CheckId::SecretFiles, FILES, in_a_thread(move || secret_files::read(&files)));
     groups.start(key_scopes::IDS, ONE_ANSWER, key_scopes::check(secret_key, app_host, needed_scopes));

@@ -22,6 +22,9 @@ pub mod target;
 pub mod thread;
 mod timestamp;
 
+/// The version of the SDK that this crate is built on. `Cargo.toml` has it, too.
+pub const POSTHOG_RS: &str = "0.30";
+
 #[cfg(feature = "error-tracking")]
 pub use block::block_within;
 pub use deadline::within;

@@ -11,6 +11,7 @@ use crate::credentials::{CredentialSource, ProjectToken, SecretKey};
 use crate::delivery::Producer;
 use crate::error::check;
 use crate::layers::CircuitBreakerHandle;
+use crate::rt::POSTHOG_RS;
 
 /// Which key fetches flag definitions, and how often.
 pub struct LocalEvaluation {
@@ -105,10 +106,21 @@ fn into_our_queue(
     producer: Arc<Producer>,
     breaker: CircuitBreakerHandle,
 ) -> impl FnMut(Event) -> Option<Event> + Send + 'static {
-    move |event| {
+    move |mut event| {
+        tell_who_made(&mut event);
         producer.note_alias(&event);
         capture(&producer, event, &breaker);
         None
+    }
+}
+
+/// With its feature `capture-v1`, which any crate in the tree may switch on, the SDK leaves this to its request's header.
+fn tell_who_made(event: &mut Event) {
+    if !event.properties().contains_key("$lib") {
+        for (name, value) in [("$lib", "posthog-rs"), ("$lib_version", POSTHOG_RS)] {
+            // A text can always be written.
+            let _ = event.insert_prop(name, value);
+        }
     }
 }
 

@@ -44,6 +44,11 @@ pub fn memory(config: &Config) -> (u64, u64) {
     )
 }
 
+/// What a body has beside the events, by which batches are bounded. V1's form of an event has options more.
+pub fn envelope(events: usize, is_v1: bool) -> usize {
+    1_000 + if is_v1 { events * r#","options":{}"#.len() } else { 0 }
+}
+
 /// Health names a trouble this long after it began to show. The client gives up the disk after 2 s and retries it every 2 s, a
 /// request fails after its timeout, and the next look comes after [`LOOK`].
 pub fn named(config: &Config) -> Duration {

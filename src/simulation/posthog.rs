@@ -295,7 +295,8 @@ fn receive(state: &mut State, process: usize, request: &Request) -> Received {
             .violate("each attempt has a fresh send time", format_args!("sent_at is {} ms old", wall - sent));
     }
     let settings = state.config.settings().clone();
-    if batch.len() > settings.batch_events || (body.len() > settings.batch_bytes + 1_000 && batch.len() > 1) {
+    let most = settings.batch_bytes + bounds::envelope(batch.len(), is_v1);
+    if batch.len() > settings.batch_events || (body.len() > most && batch.len() > 1) {
         let text = format!("{} events in {} bytes", batch.len(), body.len());
         state.violate("a batch stays within its bounds", text);
     }

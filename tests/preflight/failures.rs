@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use posthog_health::testing::{FakePostHog, Reply, Route};
+use posthog_health::testing::{FakePostHog, Host, Reply, Route};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -142,6 +142,14 @@ const FAILURES: &[Failure] = &[
         make: |server, _, _| server.always(Reply::normal().delayed(Duration::from_millis(1_100))),
         check: "network.latency", status: "warn", code: 1,
         seen: "the slowest of 5", remedy: "region" },
+    Failure { name: "no V1, in the mode V1",
+        make: |server, command, _| { server.set_host(Host::WithoutV1(404)); set(command, "POSTHOG_CAPTURE_MODE", "v1"); },
+        check: "network.capture_v1", status: "fail", code: 2,
+        seen: "V1 does not work here: unsupported", remedy: "CaptureProtocol::Auto" },
+    Failure { name: "a proxy that strips headers, in the mode auto",
+        make: |server, command, _| { server.set_host(Host::StripsPostHogHeaders); set(command, "POSTHOG_CAPTURE_MODE", "auto"); },
+        check: "network.capture_v1", status: "warn", code: 1,
+        seen: "V1 does not work here: headers_stripped; events go by V0", remedy: "let the proxy pass" },
     Failure { name: "a clock behind",
         make: |server, _, _| server.set_clock_ahead(60),
         check: "network.clock", status: "warn", code: 1,

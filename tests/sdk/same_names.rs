@@ -14,9 +14,16 @@ fn context() -> RequestContext {
     RequestContext::new().distinct_id("user-1").session_id("session-1").property("path", "/").unwrap()
 }
 
-/// Without what differs from event to event, and without the name of the library.
+/// Without what differs from event to event, and without the name of the library. In V0's form: with its feature `capture-v1`,
+/// the plain SDK sends V1's.
 fn comparable(mut event: Value) -> Value {
     let event = event.as_object_mut().unwrap();
+    let lifted = ["session_id", "window_id"].map(|name| (name.to_owned(), event.remove(name)));
+    let options =
+        event.remove("options").and_then(|options| options.as_object().cloned()).unwrap_or_default();
+    let lifted = lifted.into_iter().filter_map(|(name, value)| Some((name, value?))).chain(options);
+    let properties = event["properties"].as_object_mut().unwrap();
+    properties.extend(lifted.map(|(name, value)| (format!("${name}"), value)));
     for member in ["uuid", "timestamp"] {
         assert!(event.remove(member).unwrap().is_string(), "{member}");
     }

@@ -92,7 +92,7 @@ checklist! {
             manual "call the number once"
     }
     Rollout "Deploy with Gradual Rollout" {
-        "Pre-flight checks: health of staging, PostHog status page" [Proxy Dns Tcp Tls Certificate Http Answer Latency Clock StatusPage TestEvent]
+        "Pre-flight checks: health of staging, PostHog status page" [Proxy Dns Tcp Tls Certificate Http Answer Latency Clock CaptureV1 StatusPage TestEvent]
             manual "staging is healthy: curl -f https://STAGING/readyz/strict"
         "Deploy to canary (10 %) first" []
             given "a script that does" => "examples/kubernetes/rollout.sh"
