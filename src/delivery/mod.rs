@@ -39,7 +39,9 @@ pub use spool::{Spool, SpoolConfig};
 #[cfg(feature = "spool")]
 pub use spool::{SpoolMode, create_directory, open_file, sync_directory};
 pub use typed_event::{PropertiesError, TypedEvent};
+#[cfg(feature = "metrics")]
+pub use worker::VerdictKind;
 pub use worker::{
-    AttemptClassifier, Dispatcher, DispatcherLinks, Forgiven, Pacing, SlotService, VerdictCounts,
-    VerdictKind, Worker, attempts,
+    AttemptClassifier, Dispatcher, DispatcherLinks, Forgiven, Pacing, SlotService, VerdictCounts, Worker,
+    attempts,
 };

@@ -33,7 +33,9 @@ pub use attempt::{AttemptClassifier, Slot, SlotService, attempts};
 use dispatcher::Lane;
 pub use dispatcher::{Dispatcher, DispatcherLinks};
 pub use forgiven::Forgiven;
-pub use verdict_counts::{VerdictCounts, VerdictKind};
+pub use verdict_counts::VerdictCounts;
+#[cfg(feature = "metrics")]
+pub use verdict_counts::VerdictKind;
 
 /// When the worker sends.
 #[derive(Clone, Debug)]
