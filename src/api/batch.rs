@@ -43,7 +43,10 @@ impl Api {
                 Err(Refusal::NotV1(_, error) | Refusal::Failed(error)) => return Err(error),
             },
             Turn::Trial => match timeout(TRIAL, self.capture_v1(batch, &token)).await {
-                Ok(Ok(receipt)) => return Ok(receipt),
+                Ok(Ok(receipt)) => {
+                    self.protocols.works();
+                    return Ok(receipt);
+                }
                 Ok(Err(Refusal::NotV1(reason, _))) => Some(reason),
                 // A hint holds for V0 as well.
                 Ok(Err(Refusal::Failed(error))) if error.retry_after().is_some() => return Err(error),

@@ -64,7 +64,6 @@ impl Api {
             let error = Error::new(ErrorKind::BadRequest).with_status(200);
             return Err(Refusal::NotV1(ProtocolReason::DropsAll, error));
         }
-        self.protocols.spoke_v1();
         if are_all(|verdict| *verdict == EventVerdict::Retry) {
             let error = Error::new(ErrorKind::Server).with_status(200).with_retry_after(receipt.retry_after);
             return Err(Refusal::Failed(error));

@@ -141,20 +141,25 @@ impl Protocols {
         *drops < MOST_WHOLE_DROPS
     }
 
-    /// V1 works.
-    pub fn spoke_v1(&self) {
-        let mut choice = lock(&self.choice);
-        if choice.current.protocol != CaptureProtocol::V1 {
-            choice.change(CaptureProtocol::V1, ProtocolReason::Works);
-        }
+    /// A trial found that V1 works.
+    pub fn works(&self) {
+        self.change(Current { protocol: CaptureProtocol::V1, reason: ProtocolReason::Works });
     }
 
     /// V0 took a batch that V1 did not, for this reason.
     pub fn fell_back(&self, reason: ProtocolReason, now: Instant) {
-        let mut choice = lock(&self.choice);
-        choice.next_trial = now + BETWEEN_TRIALS;
-        if choice.current != (Current { protocol: CaptureProtocol::V0, reason }) {
-            choice.change(CaptureProtocol::V0, reason);
+        lock(&self.choice).next_trial = now + BETWEEN_TRIALS;
+        self.change(Current { protocol: CaptureProtocol::V0, reason });
+    }
+
+    fn change(&self, to: Current) {
+        let before = std::mem::replace(&mut lock(&self.choice).current, to);
+        // Outside the lock: a subscriber may ask for the health report, which shows the protocol.
+        if before != to {
+            let (protocol, reason) = (to.protocol.as_str(), to.reason.as_str());
+            foreign::log(|| {
+                tracing::info!(target: target::DELIVERY, protocol, reason, "the capture protocol changes");
+            });
         }
     }
 }
@@ -173,14 +178,6 @@ impl Choice {
         configured == CaptureProtocol::Auto
             && self.current.protocol == CaptureProtocol::V0
             && now >= self.next_trial
-    }
-
-    fn change(&mut self, protocol: CaptureProtocol, reason: ProtocolReason) {
-        self.current = Current { protocol, reason };
-        let (protocol, reason) = (protocol.as_str(), reason.as_str());
-        foreign::log(|| {
-            tracing::info!(target: target::DELIVERY, protocol, reason, "the capture protocol changes");
-        });
     }
 }
 
@@ -231,7 +228,7 @@ mod tests {
         assert_eq!(current(&protocols), (V0, "unsupported"));
         assert_eq!(protocols.turn(1, now + HOUR - Duration::from_secs(1)), Turn::V0);
         assert_eq!(protocols.turn(1, now + HOUR), Turn::Trial);
-        protocols.spoke_v1();
+        protocols.works();
         assert_eq!(current(&protocols), (V1, "works"));
         assert_eq!(protocols.turn(500, now), Turn::V1 { or_v0: true });
     }

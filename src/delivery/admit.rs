@@ -49,6 +49,14 @@ pub fn is_unmergeable(distinct_id: &str) -> bool {
     AS_IT_STANDS.contains(&unquoted) || IN_ANY_CASE.iter().any(|id| id.eq_ignore_ascii_case(unquoted))
 }
 
+/// Whether capture V1 updates no person for this id, because it stands for nobody. The list is that of PostHog's capture
+/// server, which has most of the above in it.
+pub fn is_placeholder(distinct_id: &str) -> bool {
+    const MORE: [&str; 5] =
+        ["00000000-0000-0000-0000-000000000000", "anonymous-user", "backend", "system", "user"];
+    is_unmergeable(distinct_id) || MORE.iter().any(|id| id.eq_ignore_ascii_case(distinct_id))
+}
+
 #[inline]
 fn is_blank(text: &str) -> bool {
     #[cold]
@@ -72,6 +80,14 @@ mod tests {
         for id in ["user-1", "nan", "NULL", "00", "'null", "\"", "", "anonymous-abc123", "identity"] {
             assert!(!is_unmergeable(id), "{id}");
         }
+    }
+
+    #[test]
+    fn ids_that_stand_for_nobody_are_placeholders() {
+        for id in ["anonymous", "Backend", "00000000-0000-0000-0000-000000000000"] {
+            assert!(is_placeholder(id), "{id}");
+        }
+        assert!(!is_placeholder("user-1"));
     }
 
     #[test]

@@ -1,8 +1,15 @@
 //! Choosing between V0 and V1.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
 use posthog_health::testing::{FakePostHog, Host, Reply, Route, Verdict};
-use posthog_health::{CaptureProtocol, Event};
+use posthog_health::{CaptureProtocol, Event, PostHog};
 use serde_json::json;
+use tracing::Subscriber;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::support::{assert_balanced, builder, capture, event, until};
 use super::{auto, names, requests, v1};
@@ -126,4 +133,30 @@ async fn a_401_for_a_token_that_posthog_knows_is_a_proxys() {
     capture(&posthog, 1);
     until(|| posthog.health().last_error.is_some()).await;
     assert_eq!(posthog.health().reasons.iter().map(|r| r.code()).collect::<Vec<_>>(), ["wrong_host"]);
+}
+
+/// Log lines are foreign code, so none is written under a lock that health wants.
+#[tokio::test]
+async fn a_subscriber_may_ask_for_health_when_the_protocol_changes() {
+    struct Asks(Arc<OnceLock<PostHog>>, Arc<AtomicUsize>);
+
+    impl<S: Subscriber> Layer<S> for Asks {
+        fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+            if let Some(posthog) = self.0.get() {
+                posthog.health();
+                self.1.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    let (client, asked) = (Arc::new(OnceLock::new()), Arc::new(AtomicUsize::new(0)));
+    let asks = Asks(Arc::clone(&client), Arc::clone(&asked));
+    let _guard = tracing_subscriber::registry().with(asks).set_default();
+    let server = FakePostHog::start();
+    let posthog = auto(&server).build().unwrap();
+    client.set(posthog.clone()).unwrap();
+    capture(&posthog, 1);
+    until(|| posthog.stats().delivered == 1).await;
+    assert_eq!(posthog.health().capture.unwrap().protocol, CaptureProtocol::V1);
+    assert!(asked.load(Ordering::Relaxed) > 0);
 }

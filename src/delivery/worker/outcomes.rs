@@ -11,7 +11,7 @@ use super::dispatcher::{Dispatch, Dispatcher, Lane};
 use super::suspects::{Decision, FIRST_RETRY, Part, Record, Suspects};
 use crate::api::{CaptureWarning, EventVerdict, Outcome, Receipt};
 use crate::delivery::DropReason;
-use crate::delivery::admit::is_unmergeable;
+use crate::delivery::admit::is_placeholder;
 use crate::delivery::ledger::Account;
 use crate::delivery::queue::{EventEnd, QueuedEvent};
 use crate::error::{Fate, Suspicion};
@@ -302,7 +302,7 @@ impl Dispatcher {
             return;
         }
         let id_kind = (warning == CaptureWarning::PersonProcessingDisabled)
-            .then(|| if is_sent_by_mistake(&event.json) { "placeholder" } else { "ordinary" });
+            .then(|| if has_placeholder(&event.json) { "placeholder" } else { "ordinary" });
         let warning = warning.as_str();
         foreign::log(|| {
             tracing::warn!(target: target::DELIVERY, warning, id_kind, "PostHog took an event with a warning");
@@ -424,14 +424,14 @@ fn drop_error(detail: &str) -> Error {
     Error::new(kind).with_status(200).with_answer(Some(detail.to_owned()))
 }
 
-/// Whether an encoded event has a distinct id of the kind that PostHog gives no person.
-fn is_sent_by_mistake(event: &[u8]) -> bool {
+/// Whether the distinct id of an encoded event stands for nobody.
+fn has_placeholder(event: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     struct Event<'a> {
         #[serde(borrow)]
         distinct_id: Cow<'a, str>,
     }
-    serde_json::from_slice(event).is_ok_and(|Event { distinct_id }| is_unmergeable(&distinct_id))
+    serde_json::from_slice(event).is_ok_and(|Event { distinct_id }| is_placeholder(&distinct_id))
 }
 
 fn bytes(events: &[QueuedEvent]) -> usize {
