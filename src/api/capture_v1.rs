@@ -84,20 +84,13 @@ impl Api {
     }
 
     /// Asks whether V1 works here, without an event and without a token of any project: PostHog refuses this one for its
-    /// shape, after it has looked at all headers. `None` if V1 works, or else why not.
+    /// shape, after it has looked at all headers. No other answer shows V1, however much it looks like a refusal.
     #[cfg_attr(not(feature = "preflight"), allow(dead_code, reason = "only the preflight asks"))]
-    pub async fn probe_v1(&self) -> Result<Option<ProtocolReason>, Error> {
+    pub async fn probe_v1(&self) -> Result<(), Refusal> {
         const OF_NO_PROJECT: HeaderValue = HeaderValue::from_static("Bearer phx_preflight");
         let request = || ready(self.request_v1(OF_NO_PROJECT, BatchId::new(), Bytes::from_static(b"{}")));
         let answer = self.http.send(request, LONGEST_ANSWER).await?;
-        match answer.not_v1() {
-            Some(reason) => Ok(Some(reason)),
-            None if answer.tag().is_some() => Ok(None),
-            None => match self.body_of(answer, "phx_preflight") {
-                Ok(_) => Ok(Some(ProtocolReason::Unsupported)),
-                Err(error) => Err(error),
-            },
-        }
+        answer.read_probe_v1(clock::wall(), self.longest_retry_after)
     }
 
     /// A token that PostHog accepts elsewhere did not arrive.
@@ -153,6 +146,8 @@ impl Batch {
 #[derive(Deserialize)]
 struct Tagged {
     error: String,
+    /// For people. It has the names of headers that are missing.
+    error_description: Option<String>,
 }
 
 impl Answer {
@@ -182,6 +177,22 @@ impl Answer {
         Ok(Receipt { accepted, verdicts: Some(verdicts), retry_after })
     }
 
+    /// What the answer to [`Api::probe_v1`] says of this host.
+    fn read_probe_v1(self, now: SystemTime, longest_retry_after: Duration) -> Result<(), Refusal> {
+        if self.status == 401 && self.has_tag(&["invalid_api_token"]) {
+            return Ok(());
+        }
+        let reason = self.not_v1().unwrap_or(ProtocolReason::Unsupported);
+        let error = Error::new(ErrorKind::WrongHost)
+            .with_status(self.status)
+            .with_answer(self.tag().and_then(|tagged| tagged.error_description));
+        match self.into_body(now, longest_retry_after, "phx_preflight") {
+            // An outage and a rate limit say nothing about the protocol.
+            Err(failed) if failed.is_retryable() => Err(Refusal::Failed(failed)),
+            _ => Err(Refusal::NotV1(reason, error)),
+        }
+    }
+
     /// Whether this comes from a host that does not speak V1, or through a proxy that spoils it.
     fn not_v1(&self) -> Option<ProtocolReason> {
         let is_unsupported = match self.status {
@@ -204,7 +215,7 @@ impl Answer {
     }
 
     fn has_tag(&self, tags: &[&str]) -> bool {
-        self.tag().is_some_and(|Tagged { error }| tags.contains(&error.as_str()))
+        self.tag().is_some_and(|Tagged { error, .. }| tags.contains(&error.as_str()))
     }
 
     fn tag(&self) -> Option<Tagged> {
@@ -277,6 +288,35 @@ mod tests {
                     Ok(error.kind())
                 }
                 Ok(receipt) => panic!("{status} {body}: {receipt:?}"),
+            };
+            assert_eq!(seen, expected, "{status} {body}");
+        }
+    }
+
+    /// A gateway has JSON with an `error`, too.
+    #[test]
+    fn only_the_refusal_of_the_token_shows_that_v1_works() {
+        for (status, body, expected) in [
+            (401, &*tagged("invalid_api_token"), "works"),
+            (403, &tagged("invalid_api_token"), "unsupported"),
+            (403, r#"{"error":"Forbidden"}"#, "unsupported"),
+            (401, r#"{"error":"unauthorized"}"#, "unsupported"),
+            (400, r#"{"error":"no such route"}"#, "unsupported"),
+            (200, r#"{"error":"maintenance"}"#, "unsupported"),
+            (200, r#"{"results":{}}"#, "unsupported"),
+            (404, "", "unsupported"),
+            (401, &tagged("missing_authorization"), "headers_stripped"),
+            (400, &tagged("missing_required_headers"), "headers_stripped"),
+            (400, &tagged("invalid_header_value"), "headers_stripped"),
+            (429, &tagged("rate_limited"), "cannot be asked"),
+            (503, &tagged("service_unavailable"), "cannot be asked"),
+            (502, "", "cannot be asked"),
+        ] {
+            let answer = Answer { status, headers: HeaderMap::new(), body: Ok(body.into()) };
+            let seen = match answer.read_probe_v1(SystemTime::UNIX_EPOCH, Duration::ZERO) {
+                Ok(()) => "works",
+                Err(Refusal::NotV1(reason, _)) => reason.as_str(),
+                Err(Refusal::Failed(_)) => "cannot be asked",
             };
             assert_eq!(seen, expected, "{status} {body}");
         }

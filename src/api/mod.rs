@@ -5,7 +5,7 @@
 //! | endpoint | file | asked by |
 //! |---|---|---|
 //! | `POST /batch/` and `POST /i/v0/ai/batch/` | [`capture_v0`] | delivery |
-//! | `POST /i/v1/analytics/events` | [`capture_v1`] | delivery |
+//! | `POST /i/v1/analytics/events` | [`capture_v1`] | delivery, the preflight |
 //! | `POST /flags/` | [`flags`] | feature flags |
 //! | `GET /flags/definitions/` | [`definitions`] | local evaluation of flags |
 //! | `POST /flags/` with `disable_flags` | [`probe`] | the health check |
@@ -51,6 +51,8 @@ use crate::{Error, ErrorKind};
 pub use answer::{Accepted, Answer, unexpected_json};
 pub use batch::{Batch, BatchId, is_large_ai};
 pub use capture_v0::ENVELOPE_BYTES;
+#[cfg(feature = "preflight")]
+pub use capture_v1::Refusal;
 pub use compression::Compressors;
 pub use event_verdict::{CaptureWarning, EventVerdict, Receipt};
 pub use http::{Http, LONGEST_ANSWER, endpoint, is_loopback};

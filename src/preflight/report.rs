@@ -214,6 +214,6 @@ mod tests {
         }
         let colored = report.colored().to_string();
         assert!(colored.contains("\u{1b}[32mpass  \u{1b}[0m config.token ") && !table.contains('\u{1b}'));
-        assert!(rest.contains("36 checks: 36 pass, 0 warn, 0 fail, 0 skipped"), "{rest}");
+        assert!(rest.contains("37 checks: 37 pass, 0 warn, 0 fail, 0 skipped"), "{rest}");
     }
 }

@@ -85,7 +85,7 @@ fn of<T>(value: &Result<T, Finding>, judge: fn(&T) -> Finding) -> Finding {
 
 /// Starts the checks that need I/O.
 fn start(target: Target, options: Options) -> Groups {
-    let Target { token, token_origin, secret_key, secret_key_origin, host, settings, .. } = target;
+    let Target { token, token_origin, secret_key, secret_key_origin, host, capture, settings, .. } = target;
     let (token, host) = (token.ok(), host.ok());
     let (sender, connected) = oneshot::channel();
     let Options { needed_scopes, app_host, webhook_url, docs, health_url, status_page, .. } = options;
@@ -95,8 +95,8 @@ fn start(target: Target, options: Options) -> Groups {
     if let Some(host) = host.clone() {
         groups.start(probes::IDS, STEPS, probed(host.clone(), token.clone(), sender));
         groups.start(reachability::IDS, STEPS, reachability::check(host.clone()));
-        let protocol = settings.capture_protocol;
-        groups.start_one(&CheckId::CaptureV1, ONE_ANSWER, capture_v1::check(host, protocol));
+        let check = capture_v1::check(host, settings.capture_protocol, capture);
+        groups.start_one(&CheckId::CaptureV1, ONE_ANSWER, check);
     }
     groups.start_one(&CheckId::SecretFiles, FILES, in_a_thread(move || secret_files::read(&files)));
     groups.start(key_scopes::IDS, ONE_ANSWER, key_scopes::check(secret_key, app_host, needed_scopes));

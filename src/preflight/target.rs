@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use super::check::Finding;
 use super::configuration;
 use crate::PostHog;
+use crate::api::Current;
 use crate::config::{Configuration, PostHogBuilder, Settings};
 use crate::credentials::{CredentialSource, CredentialsError, Key, KeyOrigin, ProjectToken, SecretKey};
 
@@ -30,6 +31,8 @@ pub struct Target {
     pub secret_key: Option<Result<SecretKey, Finding>>,
     pub secret_key_origin: Option<KeyOrigin>,
     pub host: Result<Url, Finding>,
+    /// The capture protocol that a running client speaks.
+    pub capture: Option<Current>,
     pub settings: Arc<Settings>,
 }
 
@@ -67,6 +70,7 @@ impl Target {
             secret_key,
             secret_key_origin: own_keys.map(|keys| keys.origin.clone()),
             host: running.map(|running| running.host.clone()).ok_or_else(disabled),
+            capture: running.map(|running| running.monitor.capture()),
             settings: Arc::clone(client.settings()),
         }
     }
@@ -105,6 +109,7 @@ impl Target {
             secret_key,
             secret_key_origin,
             host,
+            capture: None,
             settings: Arc::new(settings),
         }
     }

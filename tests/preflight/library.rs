@@ -7,8 +7,10 @@ use std::time::Duration;
 use posthog_health::layers::{CircuitBreakerConfig, RetryConfig};
 use posthog_health::preflight::CheckStatus::{Fail, Pass, Skipped, Warn};
 use posthog_health::preflight::{CheckId, CheckStatus, PreflightReport, PreflightVerdict};
-use posthog_health::testing::{FakePostHog, Reply, Request, Route};
-use posthog_health::{AlertName, AlertsConfig, CredentialSource, Event, PostHog, SpoolConfig};
+use posthog_health::testing::{FakePostHog, Host, Reply, Request, Route};
+use posthog_health::{
+    AlertName, AlertsConfig, CaptureProtocol, CredentialSource, Event, PostHog, SpoolConfig,
+};
 
 use crate::{PERSONAL_KEY, json_server, secret_file};
 
@@ -72,6 +74,35 @@ async fn its_own_settings_are_judged() {
         (PreflightVerdict::Warn, 0, 1)
     );
     assert!(report.check(CheckId::Alerts).unwrap().seen.contains("Auth Failures"));
+}
+
+/// In each mode, with V1 and without it. It costs one request, without the project's token.
+#[tokio::test]
+async fn whether_v1_works_is_judged_by_the_mode_and_a_running_client_says_what_it_speaks() {
+    use CaptureProtocol::{Auto, V0, V1};
+    let old = Host::WithoutV1(404);
+    let not_there = "V1 does not work here: unsupported (HTTP 404)";
+    for (host, protocol, expected, seen) in [
+        (Host::Cloud, V0, Pass, "V0 is set; V1 works here: CaptureProtocol::Auto would use it".to_owned()),
+        (Host::Cloud, Auto, Pass, "V1 works; this client speaks V0 now (other_host)".to_owned()),
+        (Host::Cloud, V1, Pass, "V1 works".to_owned()),
+        (old, V0, Pass, format!("V0 is set; {not_there}")),
+        (old, Auto, Warn, format!("this client speaks V0 now (other_host); {not_there}")),
+        (old, V1, Fail, not_there.to_owned()),
+    ] {
+        let server = FakePostHog::start();
+        server.set_host(host);
+        let builder = PostHog::builder(FakePostHog::TOKEN).host(server.url()).capture_protocol(protocol);
+        let posthog = builder.build().unwrap();
+        let report = posthog.preflight().await;
+        let check = report.check(CheckId::CaptureV1).unwrap();
+        assert_eq!((check.status, &check.seen), (expected, &seen), "{protocol:?} {host:?}");
+        assert_eq!(server.request_count(Route::CaptureV1), 1);
+        let requests = server.requests();
+        let asked = requests.iter().find(|request| request.route == Route::CaptureV1).unwrap();
+        assert_eq!(asked.header("authorization"), Some("Bearer phx_preflight"));
+        posthog.shutdown(S(5)).await;
+    }
 }
 
 /// What `build()` refuses is a failed check with its remedy, and the others still run.
