@@ -7,12 +7,28 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use posthog_health::posthog_rs::{CaptureExceptionOptions, EvaluateFlagsOptions};
-use posthog_health::testing::{FakePostHog, Reply};
+use posthog_health::testing::{FakePostHog, Host, Reply, Route};
 use posthog_health::{DropReason, Event, PostHog, RequestContext};
 use serde_json::{Value, json};
 
 use crate::support::{MS, assert_balanced, builder, capture, event, flush_lossy};
 use crate::{assert_only_ours_captured, flags, named};
+
+/// What the SDK speaks by itself does not matter, nor what another crate has switched on in it.
+#[tokio::test]
+async fn the_sdk_captures_on_a_host_without_v1() {
+    let server = FakePostHog::start();
+    server.set_host(Host::WithoutV1(404));
+    let posthog = builder(&server).build().unwrap();
+    let sdk = posthog.sdk().await.unwrap();
+    sdk.capture(Event::new("captured", "user-1"));
+    sdk.capture_immediate(Event::new("immediate", "user-1")).await.unwrap();
+    sdk.flush().await;
+    posthog.flush().await.unwrap();
+    assert_eq!([named(&server, "captured").len(), named(&server, "immediate").len()], [1, 1]);
+    assert_eq!(server.request_count(Route::CaptureV1), 0);
+    assert_only_ours_captured(&server);
+}
 
 /// The list of this crate's promise: what is captured through the SDK by any of its methods arrives once, by us.
 #[tokio::test]
