@@ -34,7 +34,9 @@ async fn a_host_of_ones_own_is_tried_with_one_small_batch() {
     until(|| posthog.stats().delivered == 100).await;
     let sent: Vec<_> =
         server.requests().iter().map(|request| (request.route, names(request).len())).collect();
-    assert_eq!(sent[0], (Route::CaptureV1, 10));
+    // Requests that left at the same time may have overtaken it.
+    let trial = sent.iter().find(|(route, _)| *route == Route::CaptureV1);
+    assert_eq!(trial, Some(&(Route::CaptureV1, 10)), "{sent:?}");
     assert_eq!(posthog.health().capture.unwrap().protocol, CaptureProtocol::V1);
 }
 
