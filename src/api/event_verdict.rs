@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::Accepted;
-use super::event_json::uuid_of;
+use super::event_json::{Members, uuid_of};
 use crate::rt::named;
 
 /// PostHog's receipt for a batch that it did not refuse as a whole.
@@ -97,19 +95,19 @@ pub fn read_verdicts(
     if are_all_ok(body, events) {
         return Some(Vec::new());
     }
-    let Results(results) = serde_json::from_slice(body).ok()?;
+    let Body { results: Members(results) } = serde_json::from_slice(body).ok()?;
     // The server answers in the order of the batch, mostly.
     let in_order = |at: usize, uuid: &str| {
         events.get(at).and_then(|event| uuid_of(event)).is_some_and(|own| own == uuid.as_bytes())
     };
-    let is_in_order =
-        results.len() == events.len() && results.iter().enumerate().all(|(at, (uuid, _))| in_order(at, uuid));
+    let is_in_order = results.len() == events.len()
+        && results.iter().enumerate().all(|(at, (Text(uuid), _))| in_order(at, uuid));
     if is_in_order {
         let verdicts = results.iter().enumerate();
         return Some(verdicts.filter_map(|(at, (_, told))| Some((at, told.verdict()?))).collect());
     }
     let by_uuid: HashMap<&[u8], &Told<'_>> =
-        results.iter().map(|(uuid, told)| (uuid.as_bytes(), told)).collect();
+        results.iter().map(|(Text(uuid), told)| (uuid.as_bytes(), told)).collect();
     let mut is_known = false;
     let verdict = |(at, event): (usize, &Bytes)| {
         let told = uuid_of(event).and_then(|uuid| by_uuid.get(uuid));
@@ -168,41 +166,10 @@ impl Told<'_> {
 }
 
 /// The verdicts as they stand, by uuid.
-struct Results<'a>(Vec<(Cow<'a, str>, Told<'a>)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Results<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        struct Body<'a> {
-            #[serde(borrow)]
-            results: InOrder<'a>,
-        }
-        Body::deserialize(deserializer).map(|body| Self(body.results.0))
-    }
-}
-
-struct InOrder<'a>(Vec<(Cow<'a, str>, Told<'a>)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for InOrder<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = InOrder<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder<'de>, A::Error> {
-                let mut results = Vec::new();
-                while let Some(Text(uuid)) = map.next_key()? {
-                    results.push((uuid, map.next_value()?));
-                }
-                Ok(InOrder(results))
-            }
-        }
-        deserializer.deserialize_map(Pairs)
-    }
+#[derive(serde::Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    results: Members<Text<'a>, Told<'a>>,
 }
 
 /// Borrowed where it has no escapes. serde borrows no `Cow` in an `Option`.

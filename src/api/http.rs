@@ -160,6 +160,11 @@ pub fn is_loopback(url: &Url) -> bool {
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Whether a host is PostHog Cloud's.
+pub fn is_cloud(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| host == "posthog.com" || host.ends_with(".posthog.com"))
+}
+
 /// PostHog answers a batch or a probe with a few bytes. The rest of a longer answer is not read.
 pub const LONGEST_ANSWER: usize = 64 * 1024;
 

@@ -55,7 +55,7 @@ pub use capture_v0::ENVELOPE_BYTES;
 pub use capture_v1::Refusal;
 pub use compression::Compressors;
 pub use event_verdict::{CaptureWarning, EventVerdict, Receipt};
-pub use http::{Http, LONGEST_ANSWER, endpoint, is_loopback};
+pub use http::{Http, LONGEST_ANSWER, endpoint, is_cloud, is_loopback};
 pub use outcome::{Outcome, PostHogClassifier};
 pub use protocol::{CaptureProtocol, Current, ProtocolReason, Protocols, TRIAL_EVENTS};
 pub use token_check::TokenChecks;

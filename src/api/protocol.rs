@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::Url;
 use tokio::time::Instant;
 
+use super::http::is_cloud;
 use crate::rt::{foreign, lock, named, target};
 
 named! {
@@ -179,10 +180,6 @@ impl Choice {
             && self.current.protocol == CaptureProtocol::V0
             && now >= self.next_trial
     }
-}
-
-fn is_cloud(host: &Url) -> bool {
-    host.host_str().is_some_and(|host| host == "posthog.com" || host.ends_with(".posthog.com"))
 }
 
 #[cfg(test)]

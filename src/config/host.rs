@@ -2,7 +2,7 @@ use posthog_rs::{EU_INGESTION_ENDPOINT, EndpointManager, US_INGESTION_ENDPOINT};
 use reqwest::Url;
 
 use crate::ConfigError;
-use crate::api::is_loopback;
+use crate::api::{is_cloud, is_loopback};
 
 /// Paths that are PostHog's own endpoints: whoever ends a host with one has pasted an endpoint.
 const ENDPOINTS: [&str; 8] = ["batch", "capture", "decide", "e", "engage", "flags", "i", "track"];
@@ -52,8 +52,7 @@ pub fn parse(host: &str, allow_insecure: bool) -> Result<Url, ConfigError> {
             "end it before that: endpoints are added to it",
         );
     }
-    let is_cloud = url.host_str().is_some_and(|host| host == "posthog.com" || host.ends_with(".posthog.com"));
-    if is_cloud && first.is_some() {
+    if is_cloud(&url) && first.is_some() {
         return refuse(
             format!("has the path {:?}, and PostHog Cloud has none", url.path()),
             "end it after the host name",

@@ -103,9 +103,8 @@ impl State {
         let name = header("posthog-request-id").unwrap_or_default().to_owned();
         let attempt = header("posthog-attempt").and_then(|attempt| attempt.parse::<u32>().ok()).unwrap_or(0);
         let batches = &mut self.processes[process].capture.batches;
-        let is_new = |attempt| attempt == 1;
         let is_as_before = match batches.get(&name) {
-            None => is_new(attempt) || self.config.protocol == CaptureProtocol::Auto,
+            None => attempt == 1 || self.config.protocol == CaptureProtocol::Auto,
             Some((known, time, latest)) => {
                 attempt > *latest && time == created_at && ids.iter().all(|id| known.contains(id))
             }

@@ -397,7 +397,7 @@ fn judge(state: &mut State, received: &Received) -> Fate {
             Fault::Status { status, retry_after } => refused(status, retry_after),
             Fault::NoV1 => Fate::refused(404, false, None),
             Fault::StripsHeaders => Fate::tagged(400, "missing_required_headers", None),
-            Fault::OverQuota if is_v1 => return told(state, ids, |_| Told::OverQuota),
+            Fault::OverQuota if is_v1 => return told(state, ids, vec![Told::OverQuota; ids.len()]),
             Fault::V1Retries
             | Fault::V1Forgets
             | Fault::V1Warns
@@ -441,7 +441,7 @@ fn judge(state: &mut State, received: &Received) -> Fate {
         let is_taken = matches!(fate.reply, Reply::Status { status: 200, is_page: false, .. });
         if is_v1 && is_taken {
             let Fate { taken, delay, why, .. } = fate;
-            return Fate { taken, delay, why, ..told(state, ids, |_| Told::Stored) };
+            return Fate { taken, delay, why, ..told(state, ids, vec![Told::Stored; ids.len()]) };
         }
         return fate;
     }
@@ -460,8 +460,7 @@ fn judge(state: &mut State, received: &Received) -> Fate {
         let State { rng, events, .. } = state;
         let events: Vec<_> = ids.iter().map(|id| &events[*id]).collect();
         let verdicts = capture_v1::verdicts(rng, &troubles, &events);
-        let mut verdicts = verdicts.into_iter();
-        return told(state, ids, |_| verdicts.next().unwrap_or(Told::Stored));
+        return told(state, ids, verdicts);
     };
     let fate = match provokes {
         Provokes::BadRequest => Fate::refused(400, false, None),
@@ -481,8 +480,7 @@ fn judge(state: &mut State, received: &Received) -> Fate {
 }
 
 /// PostHog's verdicts by V1.
-fn told(state: &State, ids: &[usize], verdict: impl FnMut(usize) -> Told) -> Fate {
-    let told: Vec<_> = ids.iter().copied().map(verdict).collect();
+fn told(state: &State, ids: &[usize], told: Vec<Told>) -> Fate {
     let asks_again = told.contains(&Told::Retry);
     let body = capture_v1::body(state, ids, &told).into();
     let reply = Reply::Status { status: 200, is_page: false, retry_after: asks_again.then_some(1), body };

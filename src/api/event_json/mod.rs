@@ -13,6 +13,7 @@
 //! spooled, or one whose own properties hold such a name deeper inside.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use memchr::{memchr_iter, memrchr, memrchr_iter};
@@ -194,7 +195,7 @@ fn opening_quote(json: &[u8]) -> Option<usize> {
 }
 
 fn write_parsed(event: &[u8], out: &mut Vec<u8>) {
-    let Ok(Members(members)) = serde_json::from_slice(event) else {
+    let Ok(Members::<String, &RawValue>(members)) = serde_json::from_slice(event) else {
         out.extend_from_slice(event);
         return;
     };
@@ -202,7 +203,7 @@ fn write_parsed(event: &[u8], out: &mut Vec<u8>) {
     out.push(b'{');
     for (name, value) in members {
         match serde_json::from_str(value.get()) {
-            Ok(Members(properties)) if name == "properties" => {
+            Ok(Members::<String, &RawValue>(properties)) if name == "properties" => {
                 out.extend_from_slice(b"\"properties\":{");
                 for (name, value) in properties {
                     match lifted(&name) {
@@ -229,19 +230,19 @@ pub fn write_member(out: &mut Vec<u8>, name: &str, value: &RawValue) {
 }
 
 /// The members of an object as they stand, with those that have the same name.
-pub struct Members<'a>(pub Vec<(String, &'a RawValue)>);
+pub struct Members<K, V>(pub Vec<(K, V)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Members<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AllMembers;
-        impl<'de> Visitor<'de> for AllMembers {
-            type Value = Members<'de>;
+        struct AllMembers<K, V>(PhantomData<(K, V)>);
+        impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for AllMembers<K, V> {
+            type Value = Members<K, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<K, V>, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
@@ -249,7 +250,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                 Ok(Members(members))
             }
         }
-        deserializer.deserialize_map(AllMembers)
+        deserializer.deserialize_map(AllMembers(PhantomData))
     }
 }
 

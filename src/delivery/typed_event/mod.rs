@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use memchr::{memchr_iter, memmem};
 use posthog_rs::{Event, RequestContext};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -198,7 +199,7 @@ impl TypedEvent {
     #[cold]
     fn look_into(&mut self) {
         let whole = [b"{", without_comma(self.members()), b"}"].concat();
-        let Ok(Members(members)) = serde_json::from_slice(&whole) else { return };
+        let Ok(Members::<String, &RawValue>(members)) = serde_json::from_slice(&whole) else { return };
         members.iter().for_each(|(name, _)| self.own.add(name));
         if !members.iter().any(|(name, _)| lifted(name).is_some()) {
             return;
@@ -225,7 +226,7 @@ impl TypedEvent {
         let is_found = |members: &[u8]| {
             (memmem::find(members, text.as_bytes()).is_some() || has_disguise(members)) && {
                 let whole = [b"{", without_comma(members), b"}"].concat();
-                serde_json::from_slice::<Members<'_>>(&whole)
+                serde_json::from_slice::<Members<String, &RawValue>>(&whole)
                     .is_ok_and(|Members(all)| all.iter().any(|(own, _)| own == name))
             }
         };

@@ -354,16 +354,15 @@ impl State {
     ) -> Option<(Vec<QueuedEvent>, Vec<DeadLetter>)> {
         let events = self.memory.land(first)?;
         self.concerned.all = true;
+        if ends.iter().any(|end| matches!(end, EventEnd::Settled(Account::Delivered))) {
+            self.spool.trouble.delivered(Instant::now());
+        }
         let (mut settled, mut again, mut evicted) = (Vec::new(), Vec::new(), Vec::new());
         for (event, end) in events.into_iter().zip(ends) {
             match end {
                 EventEnd::Again { unanswered } => {
                     again.push(QueuedEvent { unanswered, ..event });
                     continue;
-                }
-                EventEnd::Settled(Account::Delivered) => {
-                    self.spool.trouble.delivered(Instant::now());
-                    self.end(&event, Account::Delivered);
                 }
                 EventEnd::Settled(end) => self.end(&event, end),
                 EventEnd::DeadLetter(letter) => evicted.extend(self.set_aside_landed(&event, letter)),
